@@ -1,0 +1,52 @@
+# Everything a newcomer needs: `make run`, then `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+RUN    ?= latest
+PROFILE ?= tiny
+FORGE_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run report test lint types unit format compile clean
+
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the virtual environment (torch's CPU build where the index offers one)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Agent Forge needs Python 3.11 or newer: make PYTHON=python3.11 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: $(READY) ## forge an agent through all eight phases on this machine; ends in a report
+	$(BIN)/forge run-pipeline --profile $(PROFILE) $(FORGE_ARGS)
+
+report: $(READY) ## write the report of a run again (RUN=name, default the latest)
+	$(BIN)/forge report $(RUN)
+
+test: $(READY) lint types unit ## what CI runs: ruff, mypy, pytest
+
+lint: $(READY) ## ruff: style and imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy: strict for the runtime and the pipelines
+	$(BIN)/mypy
+
+unit: $(READY) ## pytest, with its slow proofs left out (they are tests/performance)
+	$(BIN)/python -m pytest
+
+format: $(READY) ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
+	$(BIN)/forge compile
+
+clean: ## remove the virtual environment and the caches, keep the runs
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
