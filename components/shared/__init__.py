@@ -1,0 +1,1 @@
+"""What all phases stand on. Nothing here imports a phase."""

@@ -1,0 +1,1 @@
+"""How a phase runs: configuration, artifacts, stores, checkpoints, progress, tracking and gates."""

@@ -1,0 +1,178 @@
+"""One small interface over S3 and folders: what checkpoints, publishing and standalone runs need, no more.
+
+A store is opened on a place (`s3://bucket/prefix` or a folder) and addresses what lies below it by keys: relative
+POSIX names such as `step-100/weights.safetensors`. Both kinds keep the same promises:
+
+- `put` is all or nothing: a reader sees the old bytes or the new ones, never a part.
+- `put_if_absent` has exactly one winner, however many writers race.
+- What was damaged on the way is refused, not returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .errors import MissingKey, StoreError
+
+PARTIAL = ".forge-partial-"
+"""Names that begin so are writes in progress. A killed writer may leave one; no listing shows it."""
+
+TRANSFERS = 8
+"""Files moved at the same time by `upload` and `download`."""
+
+MULTIPART_BYTES = 8 * 2**20
+"""From this size on, S3 objects are moved in parts, in parallel."""
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """One stored object: its key, its size in bytes, and the store's own tag of its content where it keeps one."""
+
+    key: str
+    bytes: int
+    tag: str = ""
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether `name` stays below the folder that it is joined to: relative, POSIX, no `..`, no control characters."""
+    parts = name.split("/")
+    printable = not any(ord(character) < 32 or ord(character) == 127 for character in name)
+    return printable and "\\" not in name and all(part not in ("", ".", "..") for part in parts)
+
+
+class Store(ABC):
+    """A place that holds bytes under keys."""
+
+    uri: str
+
+    @abstractmethod
+    def get(self, key: str) -> bytes:
+        """The bytes under `key`. Raises MissingKey when there are none."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Write bytes, or the content of a file, under `key`; replaces what was there."""
+
+    @abstractmethod
+    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        """Write only when nothing is under `key`. True for the one writer that did, False for all others."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> list[Entry]:
+        """All entries whose key begins with `prefix`, sorted by key."""
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Whether something is stored under exactly `key`."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove `key`; nothing happens when it is not there."""
+
+    @abstractmethod
+    def fetch(self, key: str, path: Path) -> None:
+        """Stream the object into the file `path`, which appears only when whole. Raises MissingKey."""
+
+    def upload(self, folder: Path, prefix: str = "", names: Iterable[str] | None = None) -> None:
+        """Write the files of `folder` (all, or those named) under `prefix/`, several at a time."""
+        chosen = sorted(walk(folder)) if names is None else list(names)
+        base = _directory(prefix)
+        _all_at_once(lambda name: self.put(base + name, folder / name), chosen)
+
+    def download(self, prefix: str, folder: Path) -> None:
+        """Write every object under `prefix/` into `folder`, several at a time. Raises MissingKey when there is none."""
+        base = _directory(prefix)
+        names = [entry.key.removeprefix(base) for entry in self.list(base)]
+        if not names:
+            raise MissingKey("nothing is stored here", where=self.address(prefix), fix="check the address")
+        for name in names:
+            if not is_safe_name(name):
+                raise StoreError("a key would be written outside its folder", where=self.address(base + name))
+        _all_at_once(lambda name: self.fetch(base + name, folder / name), names)
+
+    def address(self, key: str) -> str:
+        """The full address of `key`, for messages."""
+        return f"{self.uri}/{key}".rstrip("/")
+
+    def probe(self) -> None:
+        """Refuse (StoreError) a store that cannot be written, or on which two writers may both believe to be first."""
+        key = f"forge-probe-{uuid.uuid4().hex}"
+        try:
+            first, second = self.put_if_absent(key, b"first"), self.put_if_absent(key, b"second")
+            kept = self.get(key)
+        finally:
+            self.delete(key)
+        if not first or second or kept != b"first":
+            raise StoreError(
+                "the store overwrites where it was asked to write only if nothing is there",
+                where=self.uri,
+                why="two runs could destroy each other's artifacts",
+                fix="use a store that honours If-None-Match on PUT (Amazon S3, MinIO, SeaweedFS, Ceph) or a folder",
+            )
+
+
+def _directory(prefix: str) -> str:
+    return prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+
+
+def _all_at_once(work: object, names: Iterable[str]) -> None:
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        for done in [pool.submit(work, name) for name in names]:  # type: ignore[arg-type]
+            done.result()
+
+
+def walk(folder: Path) -> Iterable[str]:
+    """The names of all regular files below `folder`, relative and POSIX, without writes in progress."""
+    for root, _, files in os.walk(folder):
+        for file in files:
+            if not file.startswith(PARTIAL):
+                yield PurePosixPath(Path(root, file).relative_to(folder)).as_posix()
+
+
+def open_store(uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> Store:
+    """The store at `s3://bucket/prefix` or at a folder, which is made when it is not there.
+
+    :raises StoreError: an unknown scheme, no such bucket, no credentials, an endpoint that does not answer.
+    """
+    scheme = re.match(r"^([A-Za-z][A-Za-z0-9+.-]*)://", uri)
+    if scheme is None:
+        from .folder import FolderStore
+
+        return FolderStore(Path(uri))
+    if scheme[1] != "s3":
+        raise StoreError(
+            f"no store speaks {scheme[1]}://", where=uri, fix="give s3://bucket/prefix or the plain path of a folder"
+        )
+    from .s3 import S3Store  # boto3 costs a third of a second, which a folder need not pay
+
+    return S3Store(uri, multipart_bytes=multipart_bytes)
+
+
+def localise(uri: str, into: Path) -> Path:
+    """A folder with the files of `uri`: a folder is itself, `s3://` is downloaded below `into` once per content."""
+    if "://" not in uri:
+        if not Path(uri).is_dir():
+            raise StoreError("there is no such folder", where=uri, fix="check the path")
+        return Path(uri)
+    store = open_store(uri)
+    entries = store.list()
+    listing = repr((uri, [(entry.key, entry.bytes, entry.tag) for entry in entries]))
+    name = f"{uri.rstrip('/').rsplit('/', 1)[-1]}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+    target = into / name
+    if not target.exists():
+        partial = into / f"{PARTIAL}{uuid.uuid4().hex}"
+        try:
+            store.download("", partial)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target
