@@ -52,7 +52,10 @@ class FolderStore(Store):
             fsync(path.parent)
         except OSError as error:
             raise StoreError(
-                "the folder cannot be written", where=str(path), why=str(error), fix="check rights and free space"
+                "the folder cannot be written",
+                where=str(path),
+                why=str(error),
+                fix="check rights and free space",
             ) from error
         finally:
             partial.unlink(missing_ok=True)

@@ -35,7 +35,9 @@ class S3Store(Store):
         self.uri = uri.rstrip("/")
         self.bucket, prefix = parts.netloc, parts.path.strip("/")
         self.prefix = f"{prefix}/" if prefix else ""
-        self.transfer = TransferConfig(multipart_threshold=multipart_bytes, multipart_chunksize=multipart_bytes)
+        self.transfer = TransferConfig(
+            multipart_threshold=multipart_bytes, multipart_chunksize=multipart_bytes
+        )
         retries: dict[str, Any] = {"mode": "standard"}
         if "AWS_MAX_ATTEMPTS" not in os.environ:
             retries["total_max_attempts"] = ATTEMPTS
@@ -96,7 +98,11 @@ class S3Store(Store):
         with self._explained(key):
             try:
                 self.client.put_object(
-                    Bucket=self.bucket, Key=self._key(key), Body=body, IfNoneMatch="*", Metadata={"writer": writer}
+                    Bucket=self.bucket,
+                    Key=self._key(key),
+                    Body=body,
+                    IfNoneMatch="*",
+                    Metadata={"writer": writer},
                 )
             except aws.ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):

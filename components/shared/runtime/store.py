@@ -150,7 +150,9 @@ def open_store(uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> Store:
         return FolderStore(Path(uri))
     if scheme[1] != "s3":
         raise StoreError(
-            f"no store speaks {scheme[1]}://", where=uri, fix="give s3://bucket/prefix or the plain path of a folder"
+            f"no store speaks {scheme[1]}://",
+            where=uri,
+            fix="give s3://bucket/prefix or the plain path of a folder",
         )
     from .s3 import S3Store  # boto3 costs a third of a second, which a folder need not pay
 
