@@ -1,0 +1,298 @@
+"""Checkpoints: a phase can be killed at any moment and started again, and ends with the same result.
+
+A checkpoint is a directory `<identity>/step-00000120/` in a store: `tensors.safetensors`, then `state.json`, which is
+written last, all or nothing, and holds the sha256 of the tensors. Without a whole `state.json` there is no checkpoint. The
+last two are kept: where the newest is damaged, the one before is used, and that is said aloud. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .errors import Interrupted, MissingKey, PhaseFailed
+from .packing import generator_state, global_random, pack, set_generator, set_global_random, unpack
+from .store import Store, localise, open_store
+
+FORMAT = 1
+SNAPSHOT = "__snapshot__"
+STATE = "state.json"
+TENSORS = "tensors.safetensors"
+MOST_OF_THE_TIME = 10
+"""Between two checkpoints lies at least this many times the seconds that the last one took."""
+
+_asked: list[int] = []
+
+
+def ask_to_stop(signal_number: int = signal.SIGTERM, frame: object = None) -> None:
+    """Signal handler: the next checkpoint is due at once, and the phase ends behind it."""
+    _asked.append(signal_number)
+
+
+def forget_stop() -> None:
+    """Take the request back (a new phase begins in the same process)."""
+    _asked.clear()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint: the step at which it was taken, its tensors by name, and its state, plain JSON."""
+
+    step: int
+    tensors: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one piece of work.
+
+    :param store_uri: a folder or s3://bucket/prefix.
+    :param identity: digest of everything that determines the result; checkpoints of another identity are not seen.
+    :param every: seconds between two checkpoints.
+    :param say: where a damaged checkpoint is reported.
+    """
+
+    def __init__(
+        self,
+        store_uri: str,
+        identity: str,
+        keep: int = 2,
+        every: float = 30.0,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.uri = f"{store_uri.rstrip('/')}/{identity[:16]}"
+        self.identity = identity
+        self.keep = keep
+        self.every = every
+        self.say = say
+        self.last = time.monotonic()
+        self.cost = 0.0
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """Opened on first use: a phase too short for checkpoints needs no store."""
+        if self._store is None:
+            self._store = open_store(self.uri)
+        return self._store
+
+    def due(self) -> bool:
+        """True when it is time for a checkpoint: the interval has passed, or SIGTERM arrived."""
+        return bool(_asked) or time.monotonic() - self.last >= max(self.every, MOST_OF_THE_TIME * self.cost)
+
+    def stop_if_asked(self) -> None:
+        """Call right after `save`. Raises Interrupted after a SIGTERM."""
+        if _asked:
+            raise Interrupted(
+                "stopped as asked; a checkpoint is written", where=self.uri, fix="start it again to go on"
+            )
+
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, all or nothing, and delete all but the last `keep`.
+
+        :param state: plain JSON with string keys. Floats survive exactly.
+        :raises TypeError: the state holds something that JSON cannot hold unchanged.
+        """
+        began = time.monotonic()
+        _require_plain(state, "state")
+        stored, same = _unshared(tensors)
+        name = f"step-{step:08d}"
+        with tempfile.TemporaryDirectory(prefix="forge-checkpoint-", dir=self._scratch()) as folder:
+            path = Path(folder) / TENSORS
+            save_file(stored, path)
+            header = {
+                "format": FORMAT,
+                "identity": self.identity,
+                "step": step,
+                "sha256": _sha256(path),
+                "bytes": path.stat().st_size,
+                "same": same,
+                "state": state,
+            }
+            self.store.delete(f"{name}/{STATE}")
+            self.store.put(f"{name}/{TENSORS}", path)
+        self.store.put(f"{name}/{STATE}", json.dumps(header).encode())
+        self._prune()
+        self.last = time.monotonic()
+        self.cost = self.last - began
+
+    def restore(self) -> Checkpoint | None:
+        """The newest whole checkpoint, or None. A damaged one is reported and the one before it is tried."""
+        keys = {entry.key for entry in self.store.list()}
+        for name in sorted(
+            {key.rsplit("/", 1)[0] for key in keys if key.endswith(f"/{STATE}")}, reverse=True
+        ):
+            try:
+                found = self._read(name)
+            except (OSError, ValueError, KeyError, MissingKey, SafetensorError) as error:
+                self.say(f"the checkpoint {self.uri}/{name} is damaged and is left out: {error}")
+                continue
+            self.last = time.monotonic()
+            return found
+        return None
+
+    def clear(self) -> None:
+        """Delete all checkpoints of this identity."""
+        entries = self.store.list()
+        for entry in sorted(entries, key=lambda entry: not entry.key.endswith(STATE)):
+            self.store.delete(entry.key)
+        if "://" not in self.uri:
+            shutil.rmtree(self.uri, ignore_errors=True)
+
+    def _read(self, name: str) -> Checkpoint:
+        header = json.loads(self.store.get(f"{name}/{STATE}"))
+        if header["format"] != FORMAT or header["identity"] != self.identity:
+            raise ValueError("it belongs to other work")
+        with tempfile.TemporaryDirectory(prefix="forge-checkpoint-") as folder:
+            path = localise(f"{self.uri}/{name}", Path(folder)) / TENSORS
+            if path.stat().st_size != header["bytes"] or _sha256(path) != header["sha256"]:
+                raise ValueError(f"{TENSORS} is not what {STATE} says")
+            # Copied out of the file's pages, so that the file may go while the tensors stay.
+            tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
+        tensors.update({copy: tensors[original] for copy, original in header["same"].items()})
+        return Checkpoint(header["step"], tensors, header["state"])
+
+    def _prune(self) -> None:
+        names: dict[str, list[str]] = {}
+        for entry in self.store.list():
+            names.setdefault(entry.key.rsplit("/", 1)[0], []).append(entry.key)
+        whole = sorted(name for name, keys in names.items() if f"{name}/{STATE}" in keys)
+        kept = set(whole[-self.keep :])
+        for name, keys in names.items():
+            if name not in kept:
+                for key in sorted(keys, key=lambda key: not key.endswith(STATE)):
+                    self.store.delete(key)
+                if "://" not in self.uri:
+                    shutil.rmtree(Path(self.uri) / name, ignore_errors=True)
+
+    def _scratch(self) -> str | None:
+        if "://" in self.uri:
+            return None
+        Path(self.uri).mkdir(parents=True, exist_ok=True)
+        return self.uri
+
+
+@dataclass
+class Snapshot:
+    """The state of a loop.
+
+    :param state: plain JSON of the phase: stage, histories, scores so far. Saved and restored with the rest.
+    `step` is the step of the last save or restore: where the loop goes on.
+    """
+
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    optimizers: dict[str, Any] = field(default_factory=dict)
+    generators: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+
+    def save(self, checkpoints: Checkpoints, step: int) -> None:
+        """Write the loop's state after `step` steps."""
+        tensors: dict[str, torch.Tensor] = {}
+        packed = {
+            "modules": {
+                name: pack(m.state_dict(), f"modules/{name}", tensors) for name, m in self.modules.items()
+            },
+            "optimizers": {
+                name: pack(o.state_dict(), f"optimizers/{name}", tensors)
+                for name, o in self.optimizers.items()
+            },
+            "generators": {
+                name: pack(generator_state(g), f"generators/{name}", tensors)
+                for name, g in self.generators.items()
+            },
+            "random": pack(global_random(), "random", tensors),
+        }
+        checkpoints.save(step, tensors, {**self.state, SNAPSHOT: packed})
+        self.step = step
+
+    def restore(self, checkpoints: Checkpoints) -> bool:
+        """Go back to the newest checkpoint. False, and nothing is changed, when there is none."""
+        found = checkpoints.restore()
+        if found is None:
+            return False
+        self.load(found)
+        return True
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go back to this checkpoint: for a phase that first reads `checkpoint.state` to see in which stage it was.
+
+        :raises PhaseFailed: the checkpoint holds other modules, optimisers or generators.
+        """
+        packed = checkpoint.state.get(SNAPSHOT)
+        if packed is None:
+            raise PhaseFailed(
+                "this checkpoint was not written by a Snapshot", where=f"step {checkpoint.step}"
+            )
+        for kind in ("modules", "optimizers", "generators"):
+            mine, theirs = set(getattr(self, kind)), set(packed[kind])
+            if mine != theirs:
+                why = f"the phase has {sorted(mine)}, the checkpoint {sorted(theirs)}"
+                raise PhaseFailed(
+                    f"the checkpoint holds other {kind}", where=f"step {checkpoint.step}", why=why
+                )
+        for name, module in self.modules.items():
+            module.load_state_dict(unpack(packed["modules"][name], checkpoint.tensors))
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(unpack(packed["optimizers"][name], checkpoint.tensors))
+        for name, generator in self.generators.items():
+            set_generator(generator, unpack(packed["generators"][name], checkpoint.tensors))
+        set_global_random(unpack(packed["random"], checkpoint.tensors))
+        self.state.clear()
+        self.state.update({key: value for key, value in checkpoint.state.items() if key != SNAPSHOT})
+        self.step = checkpoint.step
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unshared(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors for safetensors, which refuses shared memory: each storage once, and the names that mean the same tensor."""
+    stored: dict[str, torch.Tensor] = {}
+    same: dict[str, str] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+    storages: set[tuple[str, int]] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach()
+        view = (str(tensor.device), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        if tensor.numel() and view in seen:
+            same[name] = seen[view]
+            continue
+        seen[view] = name
+        storage = (str(tensor.device), tensor.untyped_storage().data_ptr())
+        on_cpu = tensor.cpu().contiguous()
+        stored[name] = on_cpu.clone() if storage in storages and tensor.device.type == "cpu" else on_cpu
+        storages.add(storage)
+    return stored, same
+
+
+def _require_plain(value: object, where: str) -> None:
+    if value is None or isinstance(value, bool | int | float | str):
+        return
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{where} has the key {key!r}: JSON would turn it into a string; use strings")
+            _require_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _require_plain(item, f"{where}[{index}]")
+    else:
+        raise TypeError(
+            f"{where} is a {type(value).__name__}: a checkpoint's state is plain JSON; tensors go to `tensors`"
+        )

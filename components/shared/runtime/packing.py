@@ -1,0 +1,94 @@
+"""Nested states as JSON and tensors, and back bit for bit, without pickle: what a checkpoint is made of."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """A nested state as JSON, its tensors and arrays moved into `tensors` under names that begin with `name`.
+
+    JSON has no tensors, tuples or integer keys: they become {"$": "tensor" | "array" | "tuple" | "dict", …}.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value
+        return {"$": "tensor", "name": name}
+    if isinstance(value, np.ndarray):
+        tensors[name] = torch.from_numpy(value.copy())
+        return {"$": "array", "name": name}
+    if isinstance(value, np.generic):
+        return pack(value.item(), name, tensors)
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value) and "$" not in value:
+            return {key: pack(item, f"{name}/{key}", tensors) for key, item in value.items()}
+        pairs = [
+            [pack(key, f"{name}/", tensors), pack(item, f"{name}/{key}", tensors)]
+            for key, item in value.items()
+        ]
+        return {"$": "dict", "items": pairs}
+    if isinstance(value, list | tuple):
+        items = [pack(item, f"{name}/{index}", tensors) for index, item in enumerate(value)]
+        return items if isinstance(value, list) else {"$": "tuple", "items": items}
+    raise TypeError(f"{name} is a {type(value).__name__}, which a checkpoint cannot hold without pickle")
+
+
+def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    """The inverse of `pack`."""
+    if isinstance(value, list):
+        return [unpack(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("$")
+    if kind == "tensor":
+        return tensors[value["name"]]
+    if kind == "array":
+        return tensors[value["name"]].numpy()
+    if kind == "tuple":
+        return tuple(unpack(item, tensors) for item in value["items"])
+    if kind == "dict":
+        return {unpack(key, tensors): unpack(item, tensors) for key, item in value["items"]}
+    return {key: unpack(item, tensors) for key, item in value.items()}
+
+
+def generator_state(generator: Any) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    raise TypeError(f"a {type(generator).__name__} is no generator of torch, numpy or Python")
+
+
+def set_generator(generator: Any, state: Any) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.set_state(state)
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    else:
+        generator.setstate(state)
+
+
+def global_random() -> dict[str, Any]:
+    devices = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": [torch.cuda.get_rng_state(device) for device in range(devices)],
+        "numpy": np.random.get_state(),
+        "python": random.getstate(),
+    }
+
+
+def set_global_random(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    for device, one in enumerate(state["cuda"]):
+        torch.cuda.set_rng_state(one, device)
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
