@@ -1,0 +1,1 @@
+"""The five suites, their scores with intervals, and comparisons of two models."""

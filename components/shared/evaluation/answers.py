@@ -1,0 +1,105 @@
+"""Does a model answer an item? Exact match by one teacher-forced forward, and the answer's likelihood.
+
+Greedy generation yields exactly the answer and then <eos> if and only if, with the answer given as input, the most
+likely token at every answer position is the answer's and after the last one it is <eos>. One forward over right-padded
+rows decides that for a whole batch, with no generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from components.shared.runtime.errors import InputError
+from components.shared.tasks.batches import IGNORED, Batch, encode, without_scratch
+from components.shared.tasks.item import Item
+
+Answers = Callable[[Sequence[Item]], list[str]]  # an agent: it may think, call tools, ask experts
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode of before is put back."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def batches(
+    items: Sequence[Item], tokenizer: PreTrainedTokenizerBase, size: int
+) -> Iterator[tuple[list[int], Batch]]:
+    """Rows of like length together (less padding), each with the places of its items in `items`."""
+    order = sorted(
+        range(len(items)), key=lambda i: len(items[i].system) + len(items[i].prompt) + len(items[i].scratch)
+    )
+    for start in range(0, len(order), size):
+        places = order[start : start + size]
+        yield places, encode([items[place] for place in places], tokenizer)
+
+
+def next_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(B, T−1, V) logits of the next token, and (B, T−1) int64 of the tokens that did come next, or IGNORED."""
+    batch = batch.to(next(model.parameters()).device)
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    return logits[:, :-1], batch.labels[:, 1:]
+
+
+def correct(
+    agent: nn.Module | Answers,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Item],
+    *,
+    batch: int = 64,
+) -> np.ndarray:
+    """(n,) bool: whether the agent's whole answer is the item's, in the order of `items`; scratch is never shown."""
+    items = [without_scratch(item) for item in items]
+    if not isinstance(agent, nn.Module):
+        said = agent(items)
+        if len(said) != len(items):
+            raise InputError(
+                f"an agent gave {len(said)} answers to {len(items)} items", where="evaluation.correct"
+            )
+        return np.array([text == item.answer for text, item in zip(said, items, strict=True)], dtype=bool)
+    right = np.zeros(len(items), dtype=bool)
+    with evaluating(agent):
+        for places, rows in batches(items, tokenizer, batch):
+            logits, targets = next_logits(agent, rows)
+            right[places] = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(-1).cpu().numpy()
+    return right
+
+
+def nll(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item], *, batch: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) float64 summed negative log-likelihood in nats of each item's answer and <eos>, and (n,) its tokens.
+
+    An item that shows its scratch has scratch and answer counted together; strip it (`without_scratch`) to leave it out.
+    """
+    total, tokens = np.zeros(len(items)), np.zeros(len(items), dtype=np.int64)
+    with evaluating(model):
+        for places, rows in batches(items, tokenizer, batch):
+            logits, targets = next_logits(model, rows)
+            each = F.cross_entropy(
+                logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
+            )
+            total[places] = each.double().sum(-1).cpu().numpy()
+            tokens[places] = (targets != IGNORED).sum(-1).cpu().numpy()
+    return total, tokens
+
+
+def loss(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item], *, batch: int = 64
+) -> float:
+    """Mean negative log-likelihood of the answers, in nats a token, <eos> counted."""
+    total, tokens = nll(model, tokenizer, items, batch=batch)
+    return float(total.sum() / tokens.sum())

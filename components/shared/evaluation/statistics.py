@@ -1,0 +1,49 @@
+"""Intervals and paired comparisons of answers that are right or wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Z95 = 1.959963984540054  # the normal quantile at 97.5%
+
+
+def wilson(rate: float, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a success rate over `n` trials (Wilson 1927); (0, 1) without trials."""
+    if n == 0:
+        return 0.0, 1.0
+    spread = Z95 * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n**2))
+    middle, scale = rate + Z95**2 / (2 * n), 1 + Z95**2 / n
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def paired_interval(
+    a: ArrayLike, b: ArrayLike, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Mean of a − b over the same items, with a percentile bootstrap interval over items (Efron 1979).
+
+    :param a: (n,) per-item scores of one model, right or wrong or real-valued.
+    :param b: (n,) those of another model on the same items in the same order.
+    :returns: (difference, low, high).
+    :raises ValueError: when the two are not of one length, or empty.
+    """
+    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if left.shape != right.shape or left.ndim != 1 or not left.size:
+        raise ValueError(
+            f"paired scores must be two equal vectors, got shapes {left.shape} and {right.shape}"
+        )
+    difference = left - right
+    picks = np.random.default_rng(seed).integers(0, difference.size, (resamples, difference.size))
+    low, high = np.quantile(difference[picks].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(difference.mean()), float(low), float(high)
+
+
+def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
+    """McNemar's exact two-sided p-value that two models err equally often on the same items (1947, binomial form)."""
+    left, right = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
+    wins, losses = int((left & ~right).sum()), int((right & ~left).sum())
+    n, k = wins + losses, min(wins, losses)
+    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+    return min(1.0, 2 * tail)

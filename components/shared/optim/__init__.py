@@ -1,0 +1,1 @@
+"""Optimisers: Muon with AdamW, Grokfast, and schedules of the learning rate."""

@@ -1,0 +1,99 @@
+"""One optimiser for a whole model: Muon on the hidden matrices, AdamW on everything else.
+
+Muon (Jordan 2024, kellerjordan.github.io/posts/muon) orthogonalises the momentum of a matrix, which has no meaning for
+embeddings, norms, gates and biases. Its updates are scaled to the size of AdamW's (0.2·√max(in, out), Moonlight,
+arXiv 2502.16982), so that one learning rate serves both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from components.shared.runtime.errors import ConfigError
+
+from .grokfast import Grokfast, attach
+
+BETAS = (0.9, 0.95)
+SMALLEST_MATRIX = 16  # thinner ones are gates and heads: there is nothing to orthogonalise
+
+
+def optimizer(
+    model: nn.Module,
+    kind: Literal["muon", "adamw"] = "muon",
+    lr: float = 5e-3,
+    weight_decay: float = 0.0,
+    grokfast: Grokfast | None = None,
+) -> Optimizer:
+    """The optimiser of a model's trainable parameters.
+
+    Vectors (norms, gates, biases) are not decayed. Every group carries `initial_lr` for `schedule.set_rate`. The state has
+    torch's own form, so it is saved and restored like any optimiser's.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ConfigError(
+            "the model has nothing to train", where="optim.optimizer", fix="unfreeze some parameters"
+        )
+    if kind not in ("muon", "adamw"):
+        raise ConfigError(f"there is no optimiser {kind!r}", where="optim.optimizer", fix="use muon or adamw")
+    matrices = hidden_matrices(model) if kind == "muon" else []
+    taken = {id(parameter) for parameter in matrices}
+    others = [parameter for parameter in trainable if id(parameter) not in taken]
+    groups = [
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay, "muon": False},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "muon": False},
+        {"params": matrices, "weight_decay": weight_decay, "muon": True},
+    ]
+    made = MuonAdamW([group for group in groups if group["params"]], lr)
+    if grokfast is not None:
+        attach(made, grokfast)
+    return made
+
+
+def hidden_matrices(model: nn.Module) -> list[Tensor]:
+    """Trainable 2-D weights that map hidden states to hidden states: no embedding, no output head, no thin gate."""
+    outside = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if head is not None:
+        outside.add(id(head.weight))
+    return [
+        parameter
+        for parameter in model.parameters()
+        if parameter.requires_grad
+        and parameter.ndim == 2
+        and min(parameter.shape) >= SMALLEST_MATRIX
+        and id(parameter) not in outside
+    ]
+
+
+class MuonAdamW(Optimizer):
+    """torch's Muon and AdamW over one list of groups and one state: a group's `muon` says whose it is."""
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
+        super().__init__(groups, {"lr": lr, "initial_lr": lr})
+        self.share()
+
+    def share(self) -> None:
+        """Let the two work on this object's own groups and state."""
+        self.inner: list[Optimizer] = []
+        for muon in (False, True):
+            groups = [group for group in self.param_groups if group["muon"] == muon]
+            if groups:
+                made = Muon(groups, adjust_lr_fn="match_rms_adamw") if muon else AdamW(groups, betas=BETAS)
+                made.state = self.state
+                self.inner.append(made)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for optimizer in self.inner:
+            optimizer.step()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        super().load_state_dict(state_dict)
+        self.share()

@@ -1,0 +1,1 @@
+"""Data: generated, verifiable tasks, their splits and their batches."""

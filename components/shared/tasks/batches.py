@@ -1,0 +1,132 @@
+"""From tasks to tensors: a weighted mixture of items for a step, and its encoding for a causal language model.
+
+No iterator, no state: the items of a step are a function of (seed, step), so a run that was killed goes on exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from components.shared.runtime.errors import ConfigError, InputError
+
+from .item import Item, Split
+from .registry import find, sample
+
+IGNORED = -100  # the label that torch's cross-entropy leaves out
+THINK, END_THINK = "<think>", "</think>"
+
+
+class Batch(NamedTuple):
+    """Right-padded rows, as Hugging Face models take them (labels are not shifted: the model shifts).
+
+    input_ids       (B, T) int64
+    labels          (B, T) int64, IGNORED outside what is learnt
+    attention_mask  (B, T) int64, 1 on real tokens
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    attention_mask: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
+
+def mixture(
+    weights: Mapping[str, float],
+    levels: Sequence[int] | Mapping[str, Sequence[int]],
+    split: Split,
+    seed: int,
+    step: int,
+    size: int,
+    *,
+    scratch: float = 0.0,
+) -> list[Item]:
+    """The `size` items of one step.
+
+    :param weights: how often each task is drawn, in proportion.
+    :param levels: the levels drawn from with equal probability, for all tasks or task by task.
+    :param scratch: the share of items (of those that have worked steps) that show them.
+    """
+    names = list(weights)
+    if not names or any(weight < 0 for weight in weights.values()) or not sum(weights.values()):
+        raise ConfigError(
+            f"the weights of a mixture must be ≥ 0 and not all 0: {dict(weights)}",
+            where="tasks.mixture",
+            fix="give at least one task a positive weight",
+        )
+    per_task = {name: list(levels[name] if isinstance(levels, Mapping) else levels) for name in names}
+    rng = random.Random(f"mixture/{seed}/{split}/{step}")
+    items = []
+    for row, name in enumerate(rng.choices(names, list(weights.values()), k=size)):
+        item = sample(name, split, rng.choice(per_task[name]), step * size + row, seed)
+        items.append(item if rng.random() < scratch else without_scratch(item))
+    return items
+
+
+def without_scratch(item: Item) -> Item:
+    """The same item, asked for its answer at once."""
+    return dataclasses.replace(item, scratch="") if item.scratch else item
+
+
+def encode(
+    items: Sequence[Item],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    learn_prompt: bool = False,
+    max_length: int | None = None,
+) -> Batch:
+    """Rows `<bos> system prompt [<think> scratch </think>] answer <eos>`.
+
+    Learnt are scratch, `</think>`, answer and `<eos>`. `<think>` itself is not: whether to think is said by whoever
+    asks, so that a model without it answers at once. Parts are tokenised apart, as they are at generation.
+
+    :param learn_prompt: learn system and prompt too (text corpora; the first token has nothing before it to learn from).
+    :param max_length: refuse rows that are longer, instead of letting the model's positions run out.
+    """
+    if tokenizer.eos_token_id is None:
+        raise InputError("the tokenizer has no <eos>", where="tasks.encode", fix="set tokenizer.eos_token")
+    heads = [item.system + item.prompt + (THINK if item.scratch else "") for item in items]
+    tails = [(item.scratch + END_THINK if item.scratch else "") + item.answer for item in items]
+    ids = tokenizer(heads + tails, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    rows, learnt_from = [], []
+    for head, tail in zip(ids[: len(items)], ids[len(items) :], strict=True):
+        rows.append([*start, *head, *tail, tokenizer.eos_token_id])
+        learnt_from.append(len(start) if learn_prompt else len(start) + len(head))
+    width = max(map(len, rows))
+    if max_length is not None and width > max_length:
+        longest = items[[len(row) for row in rows].index(width)]
+        raise InputError(
+            f"an item of task {longest.task!r} at level {longest.level} has {width} tokens, the model takes {max_length}",
+            where="tasks.encode",
+            fix="use lower levels of this task, leave it out, or build a model with more positions",
+        )
+
+    input_ids = torch.tensor([row + [padding] * (width - len(row)) for row in rows])
+    position = torch.arange(width)
+    inside = position < torch.tensor([len(row) for row in rows])[:, None]
+    learnt = inside & (position >= torch.tensor(learnt_from)[:, None])
+    return Batch(input_ids, input_ids.masked_fill(~learnt, IGNORED), inside.long())
+
+
+def check_mixture(weights: Mapping[str, float], levels: Sequence[int] | Mapping[str, Sequence[int]]) -> None:
+    """Draw one training item of every task and level, so that a wrong name fails at the start and not at step 900."""
+    for name in weights:
+        find(name)
+        if isinstance(levels, Mapping) and name not in levels:
+            raise ConfigError(
+                f"the mixture has no levels for task {name!r}", where="tasks", fix="name its levels"
+            )
+        for level in levels[name] if isinstance(levels, Mapping) else levels:
+            sample(name, "train", level, 0, 0)
