@@ -1,0 +1,144 @@
+"""Read a run's folder into records that the report can draw: tasks, phases, manifests.
+
+A task is one process of the pipeline; a phase is all tasks of one of the eight names. What a phase measured is
+in the manifest of the artifact that it published; how long it took is in its task's `status.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.shared.runtime.errors import InputError
+
+PHASES = ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression")
+SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
+DONE = ("succeeded", "cached")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One process of the run: its status and the manifest of what it published (empty before that)."""
+
+    status: dict[str, Any]
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.status["task"])
+
+    @property
+    def label(self) -> str:
+        """A short name for a person: the variant of a cognate, else the component."""
+        return str(self.manifest.get("extra", {}).get("variant") or self.status.get("component") or self.name)
+
+    @property
+    def done(self) -> bool:
+        return self.status.get("status") in DONE
+
+
+@dataclass(frozen=True)
+class Phase:
+    """All tasks of one phase, in the order in which they started."""
+
+    name: str
+    tasks: list[Task] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        states = [t.status.get("status", "pending") for t in self.tasks]
+        for state in ("failed", "cancelled", "running", "pending"):
+            if state in states:
+                return state
+        return (
+            "cached"
+            if states and all(s == "cached" for s in states)
+            else "succeeded"
+            if states
+            else "pending"
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Wall time from the first task's start to the last one's end; parallel tasks overlap."""
+        spans = [
+            (t.status["started"], t.status["finished"])
+            for t in self.tasks
+            if t.status.get("started") and t.status.get("finished")
+        ]
+        return max(e for _, e in spans) - min(s for s, _ in spans) if spans else 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        return sum(t.status.get("cpu_seconds") or 0.0 for t in self.tasks)
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        return max((int(t.status.get("peak_memory_bytes") or 0) for t in self.tasks), default=0)
+
+    @property
+    def models(self) -> list[Task]:
+        """The tasks that published a model: three for cognate, one for every other phase."""
+        return [t for t in self.tasks if t.manifest.get("kind") == "model"]
+
+    def extras(self, key: str) -> list[tuple[Task, Any]]:
+        return [(t, t.manifest["extra"][key]) for t in self.tasks if key in t.manifest.get("extra", {})]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder as records."""
+
+    folder: Path
+    info: dict[str, Any]
+    phases: list[Phase]
+
+    @property
+    def models(self) -> list[tuple[Phase, Task]]:
+        return [(phase, task) for phase in self.phases for task in phase.models]
+
+    @property
+    def final(self) -> Task | None:
+        """The last model that the run published."""
+        return self.models[-1][1] if self.models else None
+
+    @property
+    def cognate_fp32_bytes(self) -> int:
+        """Bytes of the largest cognate's weights in fp32: what the agent's size is measured against."""
+        counts = [int(t.manifest["parameters"]) for t in self.phases[0].models]
+        return 4 * max(counts, default=0)
+
+    @property
+    def controls(self) -> list[tuple[Phase, dict[str, Any]]]:
+        return [(p, c) for p in self.phases for _, listed in p.extras("controls") for c in listed]
+
+    @property
+    def gates(self) -> list[tuple[Phase, dict[str, Any]]]:
+        return [(p, g) for p in self.phases for t in p.tasks for g in t.manifest.get("gates", [])]
+
+
+def read(folder: Path) -> Run:
+    """The run in `folder`; InputError where there is none."""
+    if not (folder / "run.json").is_file():
+        raise InputError(
+            f"{folder} is not a run's folder",
+            why="it has no run.json",
+            fix="give a folder under runs/, or start a run with `make run`",
+        )
+    info = json.loads((folder / "run.json").read_text())
+    tasks = [_task(path, folder) for path in sorted((folder / "tasks").rglob("status.json"))]
+    tasks.sort(key=lambda t: (t.status.get("started") or float("inf"), t.name))
+    phases = [Phase(name, [t for t in tasks if t.status.get("phase") == name]) for name in PHASES]
+    return Run(folder, info, phases)
+
+
+def _task(path: Path, folder: Path) -> Task:
+    status = json.loads(path.read_text())
+    manifest = {}
+    for output in (status.get("outputs") or {}).values():
+        candidate = folder / output / "forge.json"  # an absolute output path wins over the folder
+        if candidate.is_file():
+            manifest = json.loads(candidate.read_text())
+    return Task(status, manifest)

@@ -1,0 +1,116 @@
+"""The report as one HTML file: no script, no network, light and dark."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from . import plots, words
+from .gather import SUITES, Run, Task, read
+
+
+def write(folder: Path) -> Path:
+    """Write `report.html` into the run's folder and return its path; InputError where there is no run."""
+    run = read(folder)
+    page = folder / "report.html"
+    draft = page.with_suffix(".html.tmp")
+    draft.write_text(_environment().get_template("report.html.j2").render(_content(run)), encoding="utf-8")
+    os.replace(draft, page)
+    return page
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "size": words.size,
+        "duration": words.duration,
+        "count": words.count,
+        "score": words.score,
+    }
+    environment.tests["clear"] = words.clear_of_chance
+    return environment
+
+
+def _content(run: Run) -> dict[str, Any]:
+    final = run.final.manifest if run.final else {}
+    before = run.cognate_fp32_bytes
+    seconds = (run.info.get("finished") or 0) - (run.info.get("started") or 0)
+    pictures: dict[str, Markup] = {}
+    if any(t.manifest["scores"] for _, t in run.models):
+        pictures["scores"] = Markup(plots.scores_through_the_pipeline(run))
+        pictures["plane"] = Markup(plots.size_against_quality(run))
+    generations = next((g for _, g in run.phases[1].extras("population") if g), None)
+    if generations:
+        pictures["population"] = Markup(plots.population(generations))
+    pictures["time"] = Markup(plots.time_and_memory(run))
+    return {
+        "run": run,
+        "suites": SUITES,
+        "final": final,
+        "ratio": final["bytes"] / before if final and before else None,
+        "before": before,
+        "seconds": max(seconds, 0.0),
+        "peak": max((p.peak_memory_bytes for p in run.phases), default=0),
+        "held": sum(bool(c.get("holds")) for _, c in run.controls),
+        "passed": sum(bool(g["passed"]) for _, g in run.gates),
+        "pictures": pictures,
+        "claims": _claims(run),
+        "curves": _curves(run),
+        "samples": final["extra"].get("samples", []) if final else [],
+        "lineage": _lineage(run),
+        "settings": _settings(run),
+        "pretty": lambda value: json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False),
+    }
+
+
+def _claims(run: Run) -> list[tuple[str, Markup]]:
+    """(unit, picture) of the claims: those of one unit share an axis, the others must not."""
+    units: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for phase, claim in run.controls:
+        units.setdefault(claim["unit"], []).append((phase.name, claim))
+    return [(unit, Markup(plots.controls(rows))) for unit, rows in units.items()]
+
+
+def _curves(run: Run) -> list[tuple[str, str, Markup]]:
+    """(phase, title, picture) of every training curve that the phases left."""
+    return [
+        (
+            f"{phase.name} · {task.label}" if len(phase.models) > 1 else phase.name,
+            title,
+            Markup(plots.curve(spec)),
+        )
+        for phase in run.phases
+        for task, curves in phase.extras("curves")
+        for title, spec in curves.items()
+    ]
+
+
+def _lineage(run: Run) -> list[dict[str, Any]]:
+    """A row for each artifact: what made it, from which parents, its digest, its size."""
+    names = {t.manifest["digest"]: t.label for p in run.phases for t in p.tasks if t.manifest}
+    rows = []
+    for phase in run.phases:
+        for task in phase.tasks:
+            if task.manifest:
+                parents = [(names.get(d, "given"), d) for d in task.manifest["parents"]]
+                rows.append(
+                    {"phase": phase.name, "label": task.label, "manifest": task.manifest, "parents": parents}
+                )
+    return rows
+
+
+def _settings(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    """The composed configuration of each phase, from the last manifest that it wrote."""
+    chosen: dict[str, Task] = {p.name: t for p in run.phases for t in p.tasks if t.manifest}
+    return [(name, task.manifest["config"]) for name, task in chosen.items()]

@@ -1,0 +1,169 @@
+"""The report is drawn from what a run leaves behind, and says plainly what is not there."""
+
+import html.parser
+import json
+
+import pytest
+
+from components.shared.runtime.errors import InputError
+from pipelines import report
+from pipelines.report import gather, words
+
+SCORE = {"score": 0.61, "low": 0.52, "high": 0.69, "n": 100, "chance": 0.1}
+
+
+def manifest(phase, digest, parents, size, **extra):
+    return {
+        "format": 1,
+        "kind": "model",
+        "phase": phase,
+        "digest": digest * 16,
+        "parents": [p * 16 for p in parents],
+        "config": {"seed": 0, phase: {"steps": 3}},
+        "config_digest": "c" * 64,
+        "seed": 0,
+        "metrics": {},
+        "gates": [],
+        "scores": dict.fromkeys(gather.SUITES, SCORE),
+        "bytes": size,
+        "parameters": 651_264,
+        "extra": extra,
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "first-run"
+    (folder / "tasks").mkdir(parents=True)
+    info = {
+        "name": "first-run",
+        "status": "succeeded",
+        "profile": "tiny",
+        "seed": 0,
+        "started": 100.0,
+        "finished": 372.0,
+    }
+    (folder / "run.json").write_text(json.dumps(info))
+
+    def task(name, phase, started, finished, content):
+        (folder / "tasks" / name).mkdir()
+        (folder / "artifacts" / name / "model").mkdir(parents=True)
+        (folder / "artifacts" / name / "model" / "forge.json").write_text(json.dumps(content))
+        status = {
+            "task": name,
+            "phase": phase,
+            "component": phase,
+            "status": "succeeded",
+            "started": started,
+            "finished": finished,
+            "cpu_seconds": 9.0,
+            "peak_memory_bytes": 5 * 10**8,
+            "outputs": {"model": f"artifacts/{name}/model"},
+        }
+        (folder / "tasks" / name / "status.json").write_text(json.dumps(status))
+
+    for i, variant in enumerate(("standard", "memory", "reasoning")):
+        task(
+            f"cognate-{i}",
+            "cognate",
+            100 + i,
+            140,
+            manifest("cognate", f"cog{i}", [], 2_700_000, variant=variant),
+        )
+    curve = {"loss": {"x": [0, 1], "series": {"train": [1.0, 0.5]}, "xlabel": "step", "ylabel": "nats"}}
+    control = {
+        "claim": "thoughts <beat> pauses",
+        "arm": "thoughts",
+        "control": "pauses",
+        "value": 0.6,
+        "low": 0.5,
+        "high": 0.7,
+        "control_value": 0.4,
+        "control_low": 0.3,
+        "control_high": 0.5,
+        "unit": "accuracy",
+        "holds": True,
+    }
+    population = [
+        {"generation": 0, "best": 0.4, "mean": 0.3, "members": [{"fitness": 0.4}, {"fitness": None}]}
+    ]
+    task(
+        "evomerge",
+        "evomerge",
+        150,
+        170,
+        manifest("evomerge", "evom", ["cog0", "cog1"], 2_800_000, population=population),
+    )
+    last = manifest(
+        "compression",
+        "last",
+        ["evom"],
+        240_000,
+        curves=curve,
+        controls=[control],
+        samples=[{"prompt": "<script>1+1=", "answer": "2", "expected": "2"}],
+    )
+    last["gates"] = [
+        {"metric": "retention", "op": ">=", "value": 0.97, "bound": 0.9, "passed": True, "on_fail": "stop"}
+    ]
+    task("compression", "compression", 340, 372, last)
+    return folder
+
+
+class Links(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.sources, self.scripts = [], 0
+
+    def handle_starttag(self, tag, attrs):
+        self.scripts += tag == "script"
+        self.sources += [v for k, v in attrs if k in ("src", "href") and v and not v.startswith("#")]
+
+
+def test_the_page_stands_alone_and_escapes_what_a_model_said(run):
+    page = report.write(run).read_text()
+    links = Links()
+    links.feed(page)
+    assert links.scripts == 0 and links.sources == []
+    assert "&lt;script&gt;1+1=" in page and "thoughts &lt;beat&gt; pauses" in page
+
+
+def test_the_page_shows_size_lineage_gates_and_claims(run):
+    page = report.write(run).read_text()
+    assert "240.0 kB" in page and "9.2% of its cognate" in page  # 240,000 / (4 × 651,264)
+    assert "1 of 1 claims held" in page and "retention" in page
+    assert "lastlastlast" in page and "evomevom <span" in page
+    assert page.count("<svg") == 6  # scores, plane, controls, population, one curve, time
+
+
+def test_parallel_tasks_overlap_in_a_phases_wall_time(run):
+    cognate = gather.read(run).phases[0]
+    assert cognate.seconds == 40 and cognate.cpu_seconds == 27.0
+    assert [t.label for t in cognate.models] == ["standard", "memory", "reasoning"]
+
+
+def test_a_run_that_has_only_begun_gives_a_page_too(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"status": "running", "profile": "tiny", "seed": 0}))
+    assert "published no model yet" in report.write(tmp_path).read_text()
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no run\.json"):
+        report.write(tmp_path)
+
+
+def test_the_terminal_table_has_a_row_a_phase_and_one_a_variant(run):
+    assert report.table(run).row_count == 8 + 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(48.4, "48 s"), (272, "4 min 32 s"), (59.7, "1 min 00 s"), (3 * 3600 + 300, "3 h 05 min")],
+)
+def test_durations_read_as_a_person_says_them(seconds, text):
+    assert words.duration(seconds) == text
+
+
+def test_a_score_is_clear_of_chance_only_with_its_whole_interval():
+    assert words.clear_of_chance(SCORE)
+    assert not words.clear_of_chance(SCORE | {"chance": 0.55})
