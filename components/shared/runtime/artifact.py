@@ -30,6 +30,9 @@ from .weights import INDEX, SINGLE, describe, headers
 
 __all__ = ["MANIFEST", "Artifact", "FileEntry", "Manifest", "adopt", "digest_of", "publish", "read", "seal"]
 
+IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)
+"""Why rename(2) may fail although the target can be written: it holds something, or is a mount point."""
+
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
@@ -86,7 +89,7 @@ def read(path: str | os.PathLike[str]) -> Artifact:
             raise ArtifactError(
                 "a file was changed after the artifact was sealed",
                 where=str(folder / name),
-                why=f"its SHA-256 is {found['sha256']}, and the manifest says {manifest.files[name]['sha256']}",
+                why=f"its SHA-256 is {found['sha256']}, not {manifest.files[name]['sha256']}",
                 fix="fetch the artifact again",
             )
     headers(folder)
@@ -111,7 +114,7 @@ def seal(
 ) -> Manifest:
     """Hash the files in `staging` and write its manifest, last and atomically.
 
-    :raises ArtifactError: no files, a pickle, a link, an unsafe name, inconsistent shards, or values that are not JSON.
+    :raises ArtifactError: no files, a pickle, a link, an unsafe name, inconsistent shards, or not JSON.
     """
     if kind not in get_args(Kind):
         raise ArtifactError(
@@ -144,8 +147,9 @@ def seal(
         timing=dict(timing or {}),
         extra=dict(extra or {}),
     )
-    FolderStore(staging).put(MANIFEST, encode(manifest))
-    return manifest
+    text = encode(manifest)
+    FolderStore(staging).put(MANIFEST, text)
+    return decode(text, str(staging / MANIFEST))
 
 
 def adopt(path: str | os.PathLike[str]) -> Artifact:
@@ -201,34 +205,35 @@ def adopt(path: str | os.PathLike[str]) -> Artifact:
 def publish(staging: Path, target: str) -> None:
     """Move the sealed artifact in `staging` to `target` (a folder, or s3://…), all or nothing.
 
-    An empty folder as target is as good as none. Publishing the same content again is a success. Do not use `staging`
-    afterwards: a folder target takes it over.
+    An empty folder as target is as good as none. Publishing the same content again is a success. Do not use
+    `staging` afterwards: a folder target takes it over.
 
     :raises LostRace: another content is published there.
     """
     manifest = read(staging).manifest
     if "://" in target:
-        claim.publish(staging, manifest, open_store(target))
+        store = open_store(target)
+        store.probe()
+        claim.publish(staging, manifest, store)
     else:
         _publish_to_folder(staging, manifest, Path(target))
 
 
 def _publish_to_folder(staging: Path, manifest: Manifest, target: Path) -> None:
-    store = FolderStore(target)
-    if claim.published(manifest, store):
-        return
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _rename(staging, target)
-        fsync(target.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            if claim.published(manifest, store):
-                return
-        elif error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        # A mount point, or one whose parent is not ours, cannot be renamed onto: write into it, manifest last.
-        claim.publish(staging, manifest, store)
+    if not (target / MANIFEST).exists():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _rename(staging, target)
+            fsync(target.parent)
+            return
+        except OSError as error:
+            if error.errno not in IN_THE_WAY:
+                raise ArtifactError(
+                    "the artifact cannot be published", where=str(target), why=error.strerror or str(error)
+                ) from error
+    # What cannot be renamed onto (a mount point, a parent that is not ours) is written into, manifest last.
+    claim.publish(staging, manifest, FolderStore(target))
+    read(target)
 
 
 def _rename(staging: Path, target: Path) -> None:
@@ -249,7 +254,7 @@ def _rename(staging: Path, target: Path) -> None:
 
 
 def _names(folder: Path) -> list[str]:
-    """The files of an artifact but its manifest, sorted. Raises ArtifactError for links, pickles and unsafe names."""
+    """The files of an artifact but its manifest, sorted. Refuses links, pickles and unsafe names."""
     names = []
     for root, folders, files in os.walk(folder):
         for entry in sorted(folders) + sorted(files):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -24,13 +25,61 @@ def fsync(path: Path) -> None:
 
 
 class FolderStore(Store):
-    """A folder of this machine or of a shared file system."""
+    """A folder of this machine or of a shared file system. It is made by the first write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.uri = str(root)
         if root.exists() and not root.is_dir():
             raise StoreError("the store's place is a file, not a folder", where=self.uri, fix="give a folder")
+
+    def get(self, key: str) -> bytes:
+        with self._explained(key):
+            return self._path(key).read_bytes()
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        with self._explained(key), self._written(self._path(key), data) as partial:
+            os.replace(partial, self._path(key))
+
+    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        if self._path(key).exists():
+            return False
+        with self._explained(key), self._written(self._path(key), data) as partial:
+            try:
+                os.link(partial, self._path(key))
+            except FileExistsError:
+                return False
+        return True
+
+    def list(self, prefix: str = "") -> builtins.list[Entry]:
+        entries = []
+        for name in walk(self.root, prefix):
+            with contextlib.suppress(FileNotFoundError):  # deleted since
+                entries.append(Entry(name, (self.root / name).stat().st_size))
+        return sorted(entries)
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with self._explained(key):
+            path.unlink(missing_ok=True)
+        for parent in path.parents:  # as in S3, a folder is there only for what it holds
+            if parent == self.root:
+                break
+            try:
+                parent.rmdir()
+            except OSError:
+                break  # it holds something else, or is gone
+
+    def fetch(self, key: str, path: Path) -> None:
+        with self._explained(key):
+            source = self._path(key)
+            if not source.is_file():
+                raise MissingKey("nothing is stored here", where=self.address(key))
+            with self._written(path, source) as partial:
+                os.replace(partial, path)
 
     def _path(self, key: str) -> Path:
         if not is_safe_name(key):
@@ -41,8 +90,14 @@ class FolderStore(Store):
     def _written(self, path: Path, data: bytes | Path) -> Iterator[Path]:
         """A whole, synced copy of `data` beside `path`, removed afterwards where it was not moved."""
         partial = path.parent / f"{PARTIAL}{uuid.uuid4().hex}"
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial.touch()
+                break
+            except FileNotFoundError:
+                continue  # `delete` has just removed the empty folder
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(data, Path):
                 shutil.copyfile(data, partial)
             else:
@@ -50,50 +105,21 @@ class FolderStore(Store):
             fsync(partial)
             yield partial
             fsync(path.parent)
-        except OSError as error:
-            raise StoreError(
-                "the folder cannot be written",
-                where=str(path),
-                why=str(error),
-                fix="check rights and free space",
-            ) from error
         finally:
             partial.unlink(missing_ok=True)
 
-    def get(self, key: str) -> bytes:
+    @contextlib.contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
         try:
-            return self._path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise MissingKey("nothing is stored here", where=self.address(key)) from None
-
-    def put(self, key: str, data: bytes | Path) -> None:
-        path = self._path(key)
-        with self._written(path, data) as partial:
-            os.replace(partial, path)
-
-    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        path = self._path(key)
-        if path.exists():
-            return False
-        with self._written(path, data) as partial:
-            try:
-                os.link(partial, path)
-            except FileExistsError:
-                return False
-        return True
-
-    def list(self, prefix: str = "") -> builtins.list[Entry]:
-        names = (name for name in walk(self.root) if name.startswith(prefix))
-        return sorted(Entry(name, (self.root / name).stat().st_size) for name in names)
-
-    def exists(self, key: str) -> bool:
-        return self._path(key).is_file()
-
-    def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
-
-    def fetch(self, key: str, path: Path) -> None:
-        source = self._path(key)
-        if not source.is_file():
-            raise MissingKey("nothing is stored here", where=self.address(key))
-        FolderStore(path.parent).put(path.name, source)
+            yield
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise MissingKey("nothing is stored here", where=error.filename or self.address(key)) from error
+        except OSError as error:
+            fix = "check the rights and the free space"
+            if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+                fix = (
+                    "use a file system with hard links, or s3://: without them two writers may both be first"
+                )
+            raise StoreError(
+                "the folder refuses", where=self.address(key), why=error.strerror or str(error), fix=fix
+            ) from error

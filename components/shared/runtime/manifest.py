@@ -1,8 +1,8 @@
 """`forge.json`: what an artifact holds, where it comes from, and how good it is.
 
 The manifest names every file with its size and SHA-256. `digest` is over these only: two artifacts with the
-same files are the same artifact, whenever and wherever they were made. The manifest guards itself too: its last
-field, `seal`, is the SHA-256 of all the others, and its text is the only text that its content may have, so that
+same files are the same artifact, whenever and wherever they were made. The manifest guards itself too: its
+last field, `seal`, is the SHA-256 of all the others, and its text is the only text that its content may have:
 no changed byte goes unseen.
 """
 
@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -47,8 +48,8 @@ class TensorEntry(TypedDict):
 class Manifest:
     """What is known of an artifact.
 
-    `bytes` is the size of all files but the manifest. `parameters` counts the weights that the model computes with,
-    not the numbers stored. `timing` (seconds, memory, host, times) is all that differs between two equal runs.
+    `bytes` is the size of all files but the manifest. `parameters` counts the weights that the model computes
+    with, not the numbers stored. `timing` (seconds, memory, host, times) is all that two runs differ in.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -81,6 +82,21 @@ def digest_of(files: Mapping[str, FileEntry]) -> str:
     return digest.hexdigest()
 
 
+def _not_json(value: Any, place: str) -> str:
+    """The first place in `value` that is not plain JSON with finite numbers; empty where there is none."""
+    if isinstance(value, Mapping):
+        parts = [(item, f"{place}.{key}") for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        parts = [(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    elif (
+        value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and isfinite(value))
+    ):
+        return ""
+    else:
+        return f"{place.lstrip('.')} is {value!r:.80}"
+    return next(filter(None, (_not_json(item, inner) for item, inner in parts)), "")
+
+
 def _text(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
@@ -97,8 +113,8 @@ def encode(manifest: Manifest) -> bytes:
         raise ArtifactError(
             "the manifest cannot be written",
             where=manifest.phase,
-            why=f"{error}; all of it must be plain JSON with finite numbers",
-            fix="look at the phase's metrics, scores and extra",
+            why=_not_json(content, "") or str(error),
+            fix="give the manifest plain JSON with finite numbers only",
         ) from error
 
 

@@ -1,116 +1,138 @@
 """A store in a bucket of any S3 server, by boto3 and AWS_ENDPOINT_URL.
 
-Retries (exponential backoff with jitter, on 5xx, throttling and timeouts), checksums in transit, and parallel parts
-are botocore's and s3transfer's own. Added here: errors that say what to do, put-if-absent that survives a
-retried request, and an end-to-end SHA-256 that travels in the object's metadata.
+Retries (exponential backoff with jitter, on 5xx, throttling and timeouts), checksums in transit and parallel
+parts are botocore's and s3transfer's own. Added here: errors that say what to do; put-if-absent that survives a
+retried request; and a SHA-256 in each object's metadata, compared when it comes back.
 """
 
 from __future__ import annotations
 
 import builtins
 import contextlib
+import hashlib
 import os
+import random
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as aws
 from botocore.config import Config
 
 from .errors import MissingKey, StoreError
-from .store import MULTIPART_BYTES, Entry, Store, is_safe_name
+from .store import MULTIPART_BYTES, PARTIAL, TRANSFERS, Entry, Store, is_safe_name
 
 ATTEMPTS = 6
+"""Tries of one request, about 15 s in all; the environment's AWS_MAX_ATTEMPTS takes precedence."""
+
+SHA256 = "sha256"
+WRITER = "writer"
+
+CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a key that may read and write this bucket"
+ADVICE = {
+    "AccessDenied": CREDENTIALS,
+    "403": CREDENTIALS,
+    "InvalidAccessKeyId": CREDENTIALS,
+    "SignatureDoesNotMatch": CREDENTIALS,
+    "NoSuchBucket": "make the bucket, or correct its name",
+    "404": "make the bucket, or correct its name",
+    "NotImplemented": "use a store that honours If-None-Match on PUT (Amazon S3, MinIO, Ceph), or a folder",
+    "EntityTooLarge": "what is put if absent is a single PUT, of 5 GiB at most",
+}
 
 
 class S3Store(Store):
-    """Everything below `s3://bucket/prefix`."""
+    """Everything below `s3://bucket/prefix`. One client, shared by threads.
+
+    :raises StoreError: on opening, where the bucket cannot be reached.
+    """
 
     def __init__(self, uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> None:
-        parts = urlsplit(uri)
         self.uri = uri.rstrip("/")
-        self.bucket, prefix = parts.netloc, parts.path.strip("/")
+        self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
         self.prefix = f"{prefix}/" if prefix else ""
         self.transfer = TransferConfig(
-            multipart_threshold=multipart_bytes, multipart_chunksize=multipart_bytes
+            multipart_threshold=multipart_bytes,
+            multipart_chunksize=multipart_bytes,
+            max_concurrency=TRANSFERS,
         )
         retries: dict[str, Any] = {"mode": "standard"}
         if "AWS_MAX_ATTEMPTS" not in os.environ:
             retries["total_max_attempts"] = ATTEMPTS
         with self._explained():
-            self.client: Any = boto3.client(
+            session = boto3.session.Session()
+            self.client: Any = session.client(
                 "s3",
-                region_name=os.environ.get("AWS_REGION", os.environ.get("AWS_DEFAULT_REGION", "us-east-1")),
+                region_name=os.environ.get("AWS_REGION") or session.region_name or "us-east-1",
                 config=Config(
                     s3={"addressing_style": "path"},
                     retries=retries,
                     connect_timeout=10,
                     read_timeout=60,
-                    max_pool_connections=64,
+                    max_pool_connections=TRANSFERS * TRANSFERS,
                 ),
             )
             self.client.head_bucket(Bucket=self.bucket)
 
-    @contextlib.contextmanager
-    def _explained(self, key: str = "") -> Iterator[None]:
-        where = self.address(key)
-        try:
-            yield
-        except aws.NoCredentialsError as error:
-            raise StoreError(
-                "no credentials for the object store",
-                where=where,
-                fix="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-            ) from error
-        except aws.ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if key and (code in ("NoSuchKey", "404") or status == 404):
-                raise MissingKey("nothing is stored here", where=where) from error
-            raise StoreError("the object store refused a request", where=where, why=str(error)) from error
-        except (aws.BotoCoreError, OSError) as error:
-            raise StoreError("the object store does not answer", where=where, why=str(error)) from error
-
-    def _key(self, key: str) -> str:
-        if not is_safe_name(key):
-            raise StoreError(f"not a key: {key!r}", where=self.uri, fix="use relative names without '..'")
-        return self.prefix + key
-
     def get(self, key: str) -> bytes:
-        with self._explained(key):
-            data: bytes = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read()
-            return data
+        for _ in range(ATTEMPTS):
+            with self._explained(key):
+                answer = self.client.get_object(**self._place(key))
+                try:
+                    data: bytes = answer["Body"].read()
+                except aws.HTTPClientError:
+                    continue  # the connection broke; botocore retries only until the answer begins
+            if _is_whole(answer, data):
+                return data
+        raise self._damaged(key)
+
+    def fetch(self, key: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.parent / f"{PARTIAL}{uuid.uuid4().hex}"
+        try:
+            for _ in range(ATTEMPTS):
+                with self._explained(key):
+                    head = self.client.head_object(**self._place(key))
+                    self.client.download_file(self.bucket, self._key(key), str(partial), Config=self.transfer)
+                if _is_whole(head, partial):
+                    partial.replace(path)
+                    return
+        finally:
+            partial.unlink(missing_ok=True)
+        raise self._damaged(key)
 
     def put(self, key: str, data: bytes | Path) -> None:
+        metadata = {SHA256: _digest(data)}
         with self._explained(key):
             if isinstance(data, Path):
-                self.client.upload_file(str(data), self.bucket, self._key(key), Config=self.transfer)
+                extra = {"Metadata": metadata}
+                self.client.upload_file(
+                    str(data), self.bucket, self._key(key), ExtraArgs=extra, Config=self.transfer
+                )
             else:
-                self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
+                self.client.put_object(**self._place(key), Body=data, Metadata=metadata)
 
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         body = data.read_bytes() if isinstance(data, Path) else data
-        writer = uuid.uuid4().hex
-        with self._explained(key):
-            try:
-                self.client.put_object(
-                    Bucket=self.bucket,
-                    Key=self._key(key),
-                    Body=body,
-                    IfNoneMatch="*",
-                    Metadata={"writer": writer},
-                )
-            except aws.ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
-                    raise
-                # A retried request may meet its own first try, whose answer was lost.
-                head = self.client.head_object(Bucket=self.bucket, Key=self._key(key))
-                return bool(head["Metadata"].get("writer") == writer)
-        return True
+        metadata = {SHA256: _digest(body), WRITER: uuid.uuid4().hex}
+        for attempt in range(ATTEMPTS):
+            with self._explained(key):
+                if self._put_once(key, body, metadata):
+                    return True
+            # A retried request may meet its own first try, whose answer was lost: look whose object it is.
+            with contextlib.suppress(MissingKey), self._explained(key):
+                head = self.client.head_object(**self._place(key))
+                return bool(head["Metadata"].get(WRITER) == metadata[WRITER])
+            time.sleep(
+                random.random() * 0.1 * 2**attempt
+            )  # refused, yet absent: deleted since, or a conflict
+        raise StoreError("other writers kept interfering", where=self.address(key), fix="try again")
 
     def list(self, prefix: str = "") -> builtins.list[Entry]:
         with self._explained():
@@ -121,22 +143,90 @@ class S3Store(Store):
                 Entry(item["Key"].removeprefix(self.prefix), item["Size"], item.get("ETag", ""))
                 for page in pages
                 for item in page.get("Contents", [])
-                if not item["Key"].endswith("/")
+                if not item["Key"].endswith("/")  # consoles make such objects to show an empty folder
             )
 
     def exists(self, key: str) -> bool:
         try:
             with self._explained(key):
-                self.client.head_object(Bucket=self.bucket, Key=self._key(key))
+                self.client.head_object(**self._place(key))
         except MissingKey:
             return False
         return True
 
     def delete(self, key: str) -> None:
         with self._explained(key):
-            self.client.delete_object(Bucket=self.bucket, Key=self._key(key))
+            self.client.delete_object(**self._place(key))
 
-    def fetch(self, key: str, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._explained(key):
-            self.client.download_file(self.bucket, self._key(key), str(path), Config=self.transfer)
+    def _put_once(self, key: str, body: bytes, metadata: dict[str, str]) -> bool:
+        """One conditional PUT. False: an object is there, or another write of it is under way."""
+        try:
+            self.client.put_object(**self._place(key), Body=body, IfNoneMatch="*", Metadata=metadata)
+        except aws.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                return False
+            raise
+        return True
+
+    def _key(self, key: str) -> str:
+        if not is_safe_name(key):
+            raise StoreError(f"not a key: {key!r}", where=self.uri, fix="use relative names without '..'")
+        return self.prefix + key
+
+    def _place(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self._key(key)}
+
+    def _damaged(self, key: str) -> StoreError:
+        return StoreError(
+            "an object does not arrive as it was stored",
+            where=self.address(key),
+            why=f"its checksum was wrong, or the connection broke, {ATTEMPTS} times",
+            fix="check the network and the store; write the object again",
+        )
+
+    @contextlib.contextmanager
+    def _explained(self, key: str = "") -> Iterator[None]:
+        """Turn boto's errors into ours. `key` is empty where the bucket is meant."""
+        try:
+            yield
+        except Boto3Error as error:  # s3transfer's envelope around the error of a request
+            raise self._explain(error.__context__ or error, key) from error
+        except (aws.ClientError, aws.BotoCoreError, ValueError) as error:
+            raise self._explain(error, key) from error
+
+    def _explain(self, error: BaseException, key: str) -> StoreError:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "Amazon S3"
+        where = f"{self.address(key)} at {endpoint}"
+        if isinstance(error, aws.ClientError):
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if key and code in ("NoSuchKey", "404"):
+                return MissingKey("nothing is stored here", where=where)
+            what = "the bucket does not exist" if code in ("NoSuchBucket", "404") else "the store refuses"
+            fix = ADVICE.get(code, "look at the store's own log; try again if it was overloaded")
+        elif isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError)):
+            what, fix = "there are no credentials for the store", CREDENTIALS
+        elif isinstance(error, (aws.HTTPClientError, aws.ConnectionError)):
+            what, fix = (
+                "the store does not answer",
+                "check that it runs and that AWS_ENDPOINT_URL is its address",
+            )
+        else:
+            what, fix = "the store cannot be used", "check its address and the AWS_* settings"
+        return StoreError(what, where=where, why=str(error), fix=fix)
+
+
+def _digest(data: bytes | Path, algorithm: str = SHA256) -> str:
+    if isinstance(data, Path):
+        with data.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    return hashlib.new(algorithm, data).hexdigest()
+
+
+def _is_whole(answer: dict[str, Any], data: bytes | Path) -> bool:
+    """Whether `data` is what was stored: by our SHA-256, else by the MD5 that is a one-part object's ETag."""
+    if sha256 := answer["Metadata"].get(SHA256):
+        return _digest(data) == str(sha256)
+    tag = str(answer["ETag"]).strip('"')
+    if re.fullmatch("[0-9a-f]{32}", tag) and answer.get("ServerSideEncryption") in (None, "AES256"):
+        return _digest(data, "md5") == tag
+    return (data.stat().st_size if isinstance(data, Path) else len(data)) == int(answer["ContentLength"])

@@ -1,7 +1,7 @@
 """One small interface over S3 and folders: what checkpoints, publishing and standalone runs need, no more.
 
-A store is opened on a place (`s3://bucket/prefix` or a folder) and addresses what lies below it by keys: relative
-POSIX names such as `step-100/weights.safetensors`. Both kinds keep the same promises:
+A store is opened on a place (`s3://bucket/prefix` or a folder) and addresses what lies below it by keys:
+relative POSIX names such as `step-100/weights.safetensors`. Both kinds keep the same promises:
 
 - `put` is all or nothing: a reader sees the old bytes or the new ones, never a part.
 - `put_if_absent` has exactly one winner, however many writers race.
@@ -16,10 +16,10 @@ import re
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from .errors import MissingKey, StoreError
 
@@ -35,7 +35,7 @@ MULTIPART_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """One stored object: its key, its size in bytes, and the store's own tag of its content where it keeps one."""
+    """A stored object: its key, its size in bytes, and the store's own tag of its content, if any."""
 
     key: str
     bytes: int
@@ -43,10 +43,12 @@ class Entry:
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether `name` stays below the folder that it is joined to: relative, POSIX, no `..`, no control characters."""
-    parts = name.split("/")
-    printable = not any(ord(character) < 32 or ord(character) == 127 for character in name)
-    return printable and "\\" not in name and all(part not in ("", ".", "..") for part in parts)
+    """Whether `name` stays below the folder that it is joined to: relative, printable, without `..`."""
+    return (
+        name.isprintable()
+        and "\\" not in name
+        and not any(part in ("", ".", "..") for part in name.split("/"))
+    )
 
 
 class Store(ABC):
@@ -84,12 +86,17 @@ class Store(ABC):
 
     def upload(self, folder: Path, prefix: str = "", names: Iterable[str] | None = None) -> None:
         """Write the files of `folder` (all, or those named) under `prefix/`, several at a time."""
-        chosen = sorted(walk(folder)) if names is None else list(names)
+        if not folder.is_dir():
+            raise StoreError("there is no such folder to upload", where=str(folder))
+        chosen = sorted(walk(folder) if names is None else names)
         base = _directory(prefix)
         _all_at_once(lambda name: self.put(base + name, folder / name), chosen)
 
     def download(self, prefix: str, folder: Path) -> None:
-        """Write every object under `prefix/` into `folder`, several at a time. Raises MissingKey when there is none."""
+        """Write every object under `prefix/` into `folder`, several at a time.
+
+        :raises MissingKey: there is none.
+        """
         base = _directory(prefix)
         names = [entry.key.removeprefix(base) for entry in self.list(base)]
         if not names:
@@ -104,7 +111,10 @@ class Store(ABC):
         return f"{self.uri}/{key}".rstrip("/")
 
     def probe(self) -> None:
-        """Refuse (StoreError) a store that cannot be written, or on which two writers may both believe to be first."""
+        """Write a random key twice, if absent, and remove it.
+
+        :raises StoreError: the store cannot be written, or lets two writers both be first.
+        """
         key = f"forge-probe-{uuid.uuid4().hex}"
         try:
             first, second = self.put_if_absent(key, b"first"), self.put_if_absent(key, b"second")
@@ -116,7 +126,7 @@ class Store(ABC):
                 "the store overwrites where it was asked to write only if nothing is there",
                 where=self.uri,
                 why="two runs could destroy each other's artifacts",
-                fix="use a store that honours If-None-Match on PUT (Amazon S3, MinIO, SeaweedFS, Ceph) or a folder",
+                fix="use a folder, or a store that honours If-None-Match on PUT (Amazon S3, MinIO, Ceph)",
             )
 
 
@@ -124,18 +134,23 @@ def _directory(prefix: str) -> str:
     return prefix.rstrip("/") + "/" if prefix.strip("/") else ""
 
 
-def _all_at_once(work: object, names: Iterable[str]) -> None:
+def _all_at_once(work: Callable[[str], None], names: Iterable[str]) -> None:
     with ThreadPoolExecutor(TRANSFERS) as pool:
-        for done in [pool.submit(work, name) for name in names]:  # type: ignore[arg-type]
-            done.result()
+        try:
+            for done in as_completed([pool.submit(work, name) for name in names]):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def walk(folder: Path) -> Iterable[str]:
-    """The names of all regular files below `folder`, relative and POSIX, without writes in progress."""
-    for root, _, files in os.walk(folder):
+def walk(folder: Path, prefix: str = "") -> Iterator[str]:
+    """The names of the files below `folder` that begin with `prefix`, without writes in progress."""
+    for root, _, files in os.walk(folder / prefix.rpartition("/")[0]):
         for file in files:
-            if not file.startswith(PARTIAL):
-                yield PurePosixPath(Path(root, file).relative_to(folder)).as_posix()
+            name = Path(root, file).relative_to(folder).as_posix()
+            if name.startswith(prefix) and not file.startswith(PARTIAL):
+                yield name
 
 
 def open_store(uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> Store:
@@ -152,7 +167,7 @@ def open_store(uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> Store:
         raise StoreError(
             f"no store speaks {scheme[1]}://",
             where=uri,
-            fix="give s3://bucket/prefix or the plain path of a folder",
+            fix="give s3://bucket/prefix or a folder",
         )
     from .s3 import S3Store  # boto3 costs a third of a second, which a folder need not pay
 
@@ -160,7 +175,7 @@ def open_store(uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> Store:
 
 
 def localise(uri: str, into: Path) -> Path:
-    """A folder with the files of `uri`: a folder is itself, `s3://` is downloaded below `into` once per content."""
+    """A folder with the files of `uri`: a folder is itself, s3:// comes below `into`, once per content."""
     if "://" not in uri:
         if not Path(uri).is_dir():
             raise StoreError("there is no such folder", where=uri, fix="check the path")

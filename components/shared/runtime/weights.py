@@ -1,7 +1,7 @@
 """What a model directory's safetensors hold, read from their headers without loading a tensor.
 
-Layout: `model.safetensors`, or shards named by `model.safetensors.index.json` (Hugging Face). Other safetensors files
-(Gram matrices, populations) are data beside the model and are not counted as its weights.
+Layout: `model.safetensors`, or shards named by `model.safetensors.index.json` (Hugging Face). Other
+safetensors files (Gram matrices, populations) are data beside the model and are not counted as its weights.
 """
 
 from __future__ import annotations
@@ -49,11 +49,13 @@ def _json(path: Path) -> dict[str, Any]:
 def headers(folder: Path) -> dict[str, dict[str, Any]]:
     """The headers of all weights in `folder`, by tensor; empty where it holds no model.
 
-    :raises ArtifactError: a shard or tensor that the index names is missing, or a shard holds one that it does not name.
+    :raises ArtifactError: a shard is missing, or holds other tensors than the index names.
     """
-    if not (folder / INDEX).exists():
-        return header(folder / SINGLE) if (folder / SINGLE).exists() else {}
-    index = folder / INDEX
+    index, single = folder / INDEX, folder / SINGLE
+    if not index.exists():
+        return header(single) if single.exists() else {}
+    if single.exists():
+        raise ArtifactError(f"the folder holds both {SINGLE} and {INDEX}", where=str(folder), fix="keep one")
     places = _json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
         raise ArtifactError("the index of the shards has no weight_map", where=str(index))
@@ -85,7 +87,7 @@ def storage(folder: Path) -> dict[str, dict[str, Any]]:
 def describe(folder: Path) -> tuple[dict[str, TensorEntry], int]:
     """The stored tensors of the model in `folder`, and how many parameters it computes with.
 
-    A coded module counts with the shape of its weight (`shape` in config.json's `storage`), not with that of its code.
+    A coded module counts with the shape of its weight (`shape` in config.json's `storage`), not of its code.
     """
     coded = storage(folder)
     tensors: dict[str, TensorEntry] = {}
