@@ -77,7 +77,7 @@ def set_generator(generator: Any, state: Any) -> None:
 
 
 def global_random() -> dict[str, Any]:
-    devices = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    devices = torch.cuda.device_count() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
     return {
         "torch": torch.get_rng_state(),
         "cuda": [torch.cuda.get_rng_state(device) for device in range(devices)],

@@ -1,0 +1,223 @@
+"""The MLflow side of tracking, run in a thread: one run per phase below the run of the pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+EXPERIMENT = "agent-forge"
+BATCH = 1000
+"""MLflow takes at most so many metrics in one request."""
+TRIES = 3
+
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""Defaults for MLflow's client: short timeouts, and nothing sent to anyone but the tracking server."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where MLflow is, and what this phase's run is called there."""
+
+    uri: str
+    name: str
+    parent_run: str = ""
+    pipeline_run: str = ""
+    identity: str = ""
+
+
+@dataclass
+class Operation:
+    """One thing to log. `run` is the path of a child run, "" for the phase's own."""
+
+    kind: str
+    run: str
+    values: dict[str, Any]
+    tries: int = 0
+
+
+class MlflowLog:
+    """A lazily opened connection to MLflow."""
+
+    def __init__(self, destination: Destination) -> None:
+        self.destination = destination
+        self.client: Any = None
+        self.experiment = ""
+        self.runs: dict[str, str] = {}
+
+    def send(self, pending: list[Operation]) -> None:
+        """Send operations in order and take each off the list once it is accepted.
+
+        :raises Exception: whatever MLflow raises; what was not accepted is still on the list.
+        """
+        if not self.runs:
+            self._open()
+        while pending:
+            number = 1
+            if pending[0].kind == "metrics":
+                number = _same_metrics(pending)
+            operations = pending[:number]
+            try:
+                self._send(operations)
+            except Exception:
+                operations[0].tries += 1
+                if operations[0].tries >= TRIES:  # a request that the server will never take
+                    del pending[:number]
+                raise
+            del pending[:number]
+
+    def _send(self, operations: list[Operation]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        first = operations[0]
+        values = first.values
+        if first.kind == "start":
+            self.runs[first.run] = self._create(values["name"], self.runs[values["parent"]])
+            return
+        run = self.runs[first.run]
+        if first.kind == "metrics":
+            metrics = [
+                Metric(_name(name), value, int(operation.values["time"] * 1000), operation.values["step"])
+                for operation in operations
+                for name, value in operation.values["values"].items()
+            ]
+            for start in range(0, len(metrics), BATCH):
+                self.client.log_batch(run, metrics=metrics[start : start + BATCH])
+        elif first.kind == "params":
+            params = [Param(_name(name), value[:6000]) for name, value in values.items()]
+            for start in range(0, len(params), 100):
+                self.client.log_batch(run, params=params[start : start + 100])
+        elif first.kind == "tags":
+            self.client.log_batch(run, tags=[RunTag(name, value[:5000]) for name, value in values.items()])
+        elif first.kind == "end":
+            self.client.set_terminated(run, values["status"])
+        elif first.kind == "register":
+            self._register(run, Path(values["path"]), values["name"])
+
+    def _open(self) -> None:
+        """Connect; find or make the experiment, the pipeline's run and ours."""
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        from mlflow.tracking import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with _one_at_a_time(self.destination.uri):
+            self.client = MlflowClient(self.destination.uri)
+            parent = self.destination.parent_run
+            if parent:
+                self.experiment = self.client.get_run(parent).info.experiment_id
+            else:
+                self.experiment = self._find_experiment()
+                if self.destination.pipeline_run:
+                    parent = self._pipeline_run()
+            self.runs[""] = self._find("forge.identity", self.destination.identity) or self._create(
+                self.destination.name, parent, {"forge.identity": self.destination.identity}
+            )
+
+    def _find_experiment(self) -> str:
+        if os.environ.get("MLFLOW_EXPERIMENT_ID"):
+            return os.environ["MLFLOW_EXPERIMENT_ID"]
+        from mlflow.exceptions import MlflowException
+
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(name, artifact_location=self._artifacts()))
+            except MlflowException:  # another phase made it in between
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+    def _artifacts(self) -> str | None:
+        """Beside a local database; a server decides for itself."""
+        if not self.destination.uri.startswith("sqlite:///"):
+            return None
+        return (_database(self.destination.uri).parent / "mlartifacts").as_uri()
+
+    def _pipeline_run(self) -> str:
+        """The run that stands for the whole pipeline. Of several made at the same time, the first one is used."""
+        tag = "forge.pipeline_run"
+        name = self.destination.pipeline_run
+        if not self._find(tag, name):
+            made = self._create(name, "", {tag: name})
+            first = self._find(tag, name)
+            if first and first != made:
+                self.client.delete_run(made)
+        return self._find(tag, name)
+
+    def _find(self, tag: str, value: str) -> str:
+        if not value:
+            return ""
+        quoted = value.replace("'", "")
+        found = self.client.search_runs(
+            [self.experiment],
+            f"tags.`{tag}` = '{quoted}'",
+            max_results=1,
+            order_by=["attributes.start_time ASC"],
+        )
+        return str(found[0].info.run_id) if found else ""
+
+    def _create(self, name: str, parent: str, tags: dict[str, str] | None = None) -> str:
+        tags = {"mlflow.runName": name, **({"mlflow.parentRunId": parent} if parent else {}), **(tags or {})}
+        return str(self.client.create_run(self.experiment, tags=tags).info.run_id)
+
+    def _register(self, run: str, path: Path, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        self.client.log_artifacts(run, str(path), "agent")
+        try:
+            self.client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{self.client.get_run(run).info.artifact_uri}/agent"
+        self.client.create_model_version(name, source, run)
+
+
+def _same_metrics(pending: list[Operation]) -> int:
+    """How many operations at the head are metrics of one run: they travel together."""
+    number = 0
+    while (
+        number < len(pending) and pending[number].kind == "metrics" and pending[number].run == pending[0].run
+    ):
+        number += 1
+    return number
+
+
+def _name(name: str) -> str:
+    """MLflow takes letters, digits and _-. :/ in names."""
+    return "".join(letter if letter.isalnum() or letter in "_-. :/" else "_" for letter in name)[:250]
+
+
+def _database(uri: str) -> Path:
+    return (
+        Path("/" + uri.removeprefix("sqlite:///").lstrip("/"))
+        if uri.startswith("sqlite:////")
+        else Path(uri.removeprefix("sqlite:///")).absolute()
+    )
+
+
+@contextlib.contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Two processes that create the same SQLite database would run its migrations into each other: a file lock."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    from filelock import FileLock
+
+    database = _database(uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock"):
+        yield
