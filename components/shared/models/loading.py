@@ -1,4 +1,4 @@
-"""Models in and out of artifacts: build, load, save."""
+"""Models in and out of artifacts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -20,10 +20,17 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from components.shared.runtime.errors import ArtifactError
+from components.shared.runtime.errors import ArtifactError, InputError
 
+from .build import build, extend, union, union_config
+from .encoders import encode_ternary, stored
+from .hub.coded import Coded, CodedEmbedding
 from .hub.configuration_cognate import CognateConfig
 from .hub.modeling_cognate import CognateForCausalLM
+from .hub.modeling_wrapped import ForgeWrapped, ForgeWrappedConfig
+from .hub.ternary import BitLinear, to_latent
+
+__all__ = ["build", "extend", "load", "save", "trainable_layers", "union", "union_config", "wrap"]
 
 HUB = Path(__file__).parent / "hub"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
@@ -32,21 +39,18 @@ AUTO_MAP = {
         "AutoConfig": "configuration_cognate.CognateConfig",
         "AutoModelForCausalLM": "modeling_cognate.CognateForCausalLM",
     },
+    "forge_wrapped": {
+        "AutoConfig": "modeling_wrapped.ForgeWrappedConfig",
+        "AutoModelForCausalLM": "modeling_wrapped.ForgeWrapped",
+    },
 }
 
-
-AutoConfig.register(
-    "cognate", CognateConfig
-)  # our own artifacts load from here, not from the code inside them
-AutoModelForCausalLM.register(CognateConfig, CognateForCausalLM)
+for config_class, model_class in ((CognateConfig, CognateForCausalLM), (ForgeWrappedConfig, ForgeWrapped)):
+    AutoConfig.register(
+        config_class.model_type, config_class
+    )  # ours load from here, not from the code inside them
+    AutoModelForCausalLM.register(config_class, model_class)
 transformers_logging.disable_progress_bar()
-
-
-def build(config: CognateConfig, *, seed: int) -> CognateForCausalLM:
-    """A fresh network, the same for the same (config, seed); torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return CognateForCausalLM(config)
 
 
 def load(
@@ -54,7 +58,7 @@ def load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and tokenizer of an artifact or of any Hugging Face causal LM directory, in evaluation mode.
 
-    :param trainable: turn ternary weights into latent weights whose re-quantisation is exact, ready for training.
+    :param trainable: make every weight trainable: see `trainable_layers`.
     :raises ArtifactError: not a model directory, or its weights are not safetensors (nothing is ever unpickled).
     """
     folder = Path(path)
@@ -68,36 +72,124 @@ def load(
             why=f"only {', '.join(pickles)}, which would have to be unpickled"
             if pickles
             else "no weights at all",
-            fix="convert the weights to safetensors (model.save_pretrained in transformers does so)",
+            fix="convert the weights to safetensors (save_pretrained in transformers does so)",
         )
-    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    config = json.loads((folder / "config.json").read_text())
+    if config.get("auto_map") and config.get("model_type") not in AUTO_MAP:
+        raise ArtifactError(
+            f"the model type {config.get('model_type')!r} needs code from its own directory, which is not run",
+            where=str(folder),
+            fix="use an architecture that transformers knows",
+        )
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+    )
+    wrong = sorted(
+        map(str, {*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]})
+    )
+    if wrong:
+        raise ArtifactError("weights and config.json do not fit", where=str(folder), why=", ".join(wrong[:5]))
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return model.to(device).eval(), tokenizer
+    model = model.to(device).eval()
+    return (trainable_layers(model) if trainable else model), tokenizer
+
+
+def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
+    """Turn coded layers into layers with weights, in place, without changing the function.
+
+    Ternary layers with int8 activations become BitLinears, whose quantisation is exactly what was stored; all others
+    become plain layers with the decoded weights.
+    """
+    for path, old in [(path, module) for path, module in model.named_modules() if isinstance(module, Coded)]:
+        new: nn.Module
+        if isinstance(old, CodedEmbedding):
+            new = nn.Embedding.from_pretrained(old.weight.clone(), freeze=False)
+        elif old.spec["codec"] == "ternary" and old.spec.get("activations") == "int8":
+            scale = old.weight.abs().max()
+            new = BitLinear(old.in_features, old.out_features, norm=old.norm is not None)
+            new.weight = nn.Parameter(to_latent(old.weight.sign(), scale))
+        else:
+            if old.norm is not None:
+                raise InputError(
+                    "a layer with its own input norm must be ternary with int8 activations", where=path
+                )
+            new = nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
+            new.weight = nn.Parameter(old.weight.clone())
+            new.bias = old.bias
+        if getattr(old, "norm", None) is not None:
+            new.norm = old.norm
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, new.to(old.code.device).train(model.training))
+    model.config.storage = {}
+    return model
+
+
+def wrap(model: PreTrainedModel) -> ForgeWrapped:
+    """Any causal LM of transformers in a model that can hold coded and ternary layers; the weights are shared."""
+    inner = model.config.to_dict()
+    config = ForgeWrappedConfig(inner={name: inner[name] for name in inner if name != "transformers_version"})
+    wrapped = ForgeWrapped(config, inner=model)
+    wrapped.generation_config = model.generation_config
+    return wrapped.train(model.training)
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, *, card: str) -> None:
     """Write a directory that `AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)` loads.
 
     Safetensors (sharded above 5 GB), config with auto_map, the modelling code that this model needs, tokenizer,
-    generation settings and the model card. The same model writes the same bytes.
+    generation settings and the model card. BitLinears are stored packed. The same model writes the same bytes.
+
+    :raises InputError: an expert is set (its weights are not the model's), or a plain model of transformers holds
+        coded or ternary layers.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    if any("_base" in module.__dict__ for module in model.modules()):
+        raise InputError("an expert is set", where="save", fix="call set_expert(model, None) first")
+    tensors, storage = stored_tensors(model)
     config = model.config.to_diff_dict()
     config["architectures"] = [type(model).__name__]
     config["dtype"] = str(model.dtype).removeprefix("torch.")
-    for name in ("_name_or_path", "auto_map"):
+    for name in ("_name_or_path", "auto_map", "storage"):
         config.pop(name, None)
-    if model.config.model_type in AUTO_MAP:
-        config["auto_map"] = AUTO_MAP[model.config.model_type]
+    ours = model.config.model_type in AUTO_MAP
+    if storage and not ours:
+        raise InputError(
+            "a plain model cannot hold coded layers", where=next(iter(storage)), fix="use wrap(model)"
+        )
+
+    path.mkdir(parents=True, exist_ok=True)
+    if ours:
+        config |= {"auto_map": AUTO_MAP[model.config.model_type], "storage": storage}
+        needs = {name for name in ("memory", "refinement", "thoughts", "experts") if config.get(name)}
+        needs |= {"coded", *(spec["codec"] for spec in storage.values())} if storage else set()
         entry = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
-        for name, source in travelling_code(entry, set()).items():
+        for name, source in travelling_code(entry, needs).items():
             (path / f"{name}.py").write_text(source)
-    (path / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    (path / "config.json").write_text(json.dumps(config, sort_keys=True, indent=1) + "\n")
     if model.generation_config is not None:
         model.generation_config.save_pretrained(path)
-    save_weights({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+    save_weights(tensors, path)
     tokenizer.save_pretrained(path)
     (path / "README.md").write_text(card)
+
+
+def stored_tensors(model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """What goes into the safetensors file, and how coded modules are stored (config.storage).
+
+    Tied weights are written once.
+    """
+    tensors = dict(model.state_dict())
+    storage: dict[str, dict[str, Any]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, Coded):
+            storage[path] = module.spec
+        elif isinstance(module, BitLinear):
+            weight = tensors.pop(f"{path}.weight")
+            more = {"activations": "int8"} | ({"norm": True} if module.norm is not None else {})
+            storage[path], tensors[f"{path}.code"] = stored(
+                "ternary", encode_ternary(weight), weight.shape, **more
+            )
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    return {name: t.contiguous().cpu() for name, t in sorted(tensors.items()) if name not in tied}, storage
 
 
 def save_weights(tensors: dict[str, Tensor], path: Path) -> None:
@@ -109,7 +201,7 @@ def save_weights(tensors: dict[str, Tensor], path: Path) -> None:
         save_file({name: tensors[name] for name in names}, path / file, metadata={"format": "pt"})
         (path / file).chmod(0o644)  # safetensors writes 0600, which another user in a pod could not read
     if plan.is_sharded:
-        index: dict[str, Any] = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
+        index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (path / "model.safetensors.index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
 
 

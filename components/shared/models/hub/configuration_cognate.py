@@ -13,6 +13,7 @@ class CognateConfig(PreTrainedConfig):
     refinement: one weight-shared block applied up to `refinement_steps` times with PonderNet halting (refinement.py);
         `refinement_prior` is the halting probability of the geometric prior, `refinement_beta` the weight of its KL.
     thoughts: None, or {"length": tokens per thought, "mixing": True}: adds the Quiet-STaR mixing head.
+    experts: None, or what the agent knows of its SVF experts; set_expert travels with the model then (experts.py).
     storage: module path → how that module's weight is stored ({"codec": …, "shape": […], "bytes": …}, see coded.py).
     """
 
@@ -39,6 +40,7 @@ class CognateConfig(PreTrainedConfig):
     refinement_prior: float = 0.5
     refinement_beta: float = 0.01
     thoughts: dict | None = None
+    experts: dict | None = None
     storage: dict | None = None
     use_cache: bool = True
     pad_token_id: int | None = 256

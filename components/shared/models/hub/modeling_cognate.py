@@ -1,18 +1,27 @@
 """Cognate: a small decoder-only transformer, plain or with a neural memory and a refinement loop.
 
-RMSNorm, RoPE, SwiGLU, grouped-query attention, tied embeddings: the Llama block. Masks may be 2-D (B, S: which tokens
-are real, padding left or right) or 4-D (B, 1 or H, T, S: boolean "may attend", or additive), so that parallel thoughts
-can give every position its own diagonal.
+RMSNorm, RoPE, SwiGLU, grouped-query attention, tied embeddings: the Llama block. Masks may be 2-D (B, S: which
+tokens are real, padding left or right) or 4-D (B, 1 or H, T, S: boolean "may attend", or additive), so that parallel
+thoughts can give every position its own diagonal. Tokens with a 4-D mask over a cache read the neural memory as it was
+at the last text token that their mask shows, and do not write it.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
+from .coded import apply_storage  # if coded
 from .configuration_cognate import CognateConfig
+from .experts import set_expert  # if experts
+from .memory import MemoryState, NeuralMemory  # if memory
+from .refinement import Refinement, ponder_loss  # if refinement
+from .thoughts import TalkHead  # if thoughts
 
 
 def rotary(position_ids, head_dim, theta):
@@ -114,11 +123,12 @@ class CognatePreTrainedModel(PreTrainedModel):
     config_class = CognateConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["Block"]
+    _no_split_modules = ("Block",)
     _supports_sdpa = True
 
     def _init_weights(self, module):
-        """Linear layers: N(0, 1/fan_in), those that write to the residual stream narrower by √(2·layers); embeddings .02."""
+        """Linear layers N(0, 1/fan_in), those that write to the residual stream √(2·layers) narrower; embeddings .02;
+        added modules closed."""
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
             if module.bias is not None:
@@ -130,6 +140,15 @@ class CognatePreTrainedModel(PreTrainedModel):
         elif isinstance(module, Block):
             for out in (module.self_attn.o_proj, module.mlp.down_proj):
                 nn.init.normal_(out.weight, std=(2 * self.config.num_hidden_layers * out.in_features) ** -0.5)
+        elif hasattr(module, "start_closed"):
+            module.start_closed()
+
+
+@dataclass
+class CognateOutput(BaseModelOutputWithPast):
+    """`ponder`: the refinement's steps, their states after the final norm; None without an open refinement."""
+
+    ponder: tuple | None = None
 
 
 class CognateModel(CognatePreTrainedModel):
@@ -141,9 +160,27 @@ class CognateModel(CognatePreTrainedModel):
         self.layers = nn.ModuleList(
             Block(config, i, config.intermediate_size) for i in range(config.num_hidden_layers)
         )
+        if config.memory:
+            self.memory = NeuralMemory(config)
+        if config.refinement:
+            block = Block(config, config.num_hidden_layers, config.refinement_size)
+            self.refinement = Refinement(config, block)
         self.norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.gradient_checkpointing = False
         self.post_init()
+
+    def extend(self, cache):
+        """Give `cache` the slots that generate() does not know of → the memory's state, or None."""
+        slots = self.config.num_hidden_layers + (
+            self.config.refinement_steps if self.config.refinement else 0
+        )
+        while len(cache.layers) < slots:
+            cache.layers.append(DynamicLayer())
+        if not self.config.memory:
+            return None
+        if len(cache.layers) == slots:
+            cache.layers.append(MemoryState())
+        return cache.layers[slots]
 
     def forward(
         self,
@@ -156,66 +193,93 @@ class CognateModel(CognatePreTrainedModel):
         output_hidden_states=None,
         **kwargs,
     ):
+        config = self.config
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         cache = past_key_values
         if cache is None and use_cache:
-            cache = DynamicCache(config=self.config)
+            cache = DynamicCache(config=config)
+        state = None if cache is None else self.extend(cache)
         past, length = 0 if cache is None else cache.get_seq_length(), x.shape[1]
         if position_ids is None:
             if attention_mask is not None and attention_mask.ndim == 2:
                 position_ids = (attention_mask.long().cumsum(-1) - 1).clamp_min(0)[:, -length:]
             else:
                 position_ids = torch.arange(past, past + length, device=x.device)[None]
-        angles = rotary(
-            position_ids, self.config.hidden_size // self.config.num_attention_heads, self.config.rope_theta
-        )
+        angles = rotary(position_ids, config.hidden_size // config.num_attention_heads, config.rope_theta)
         mask, causal = attention_mask_4d(attention_mask, length, past, x.device)
-        states = [x] if output_hidden_states else None
-        for layer in self.layers:
+        states = [x]
+        for number, layer in enumerate(self.layers):
+            if config.memory and number == config.num_hidden_layers // 2:
+                x = self.memory(x, attention_mask, state)
             x = layer(x, angles, mask, causal, cache)
-            if states is not None:
-                states.append(x)
-        x = self.norm(x)
-        return BaseModelOutputWithPast(
-            last_hidden_state=x, past_key_values=cache, hidden_states=states and tuple(states)
-        )
+            states.append(x)
+        ponder = self.refinement(x, angles, mask, causal, cache) if config.refinement else None
+        if ponder is None:
+            x = self.norm(x)
+        else:
+            ponder = ponder._replace(states=self.norm(ponder.states))
+            x = ponder.choose(ponder.states)
+        states[-1] = x  # as in transformers, the last one is normed
+        hidden_states = tuple(states) if output_hidden_states else None
+        return CognateOutput(x, past_key_values=cache, hidden_states=hidden_states, ponder=ponder)
 
 
 class CognateForCausalLM(CognatePreTrainedModel, GenerationMixin):
-    """Language-model head over CognateModel. `labels` are aligned with `input_ids` (shifted inside), −100 is ignored."""
+    """The language model. `labels` are aligned with `input_ids` (shifted inside), −100 is ignored.
+
+    The loss is the mean cross-entropy in nats a token; while training with an open or opening refinement it is
+    PonderNet's, with its KL term. A cache is made only when `use_cache` asks for one (`generate` does).
+    """
+
+    set_expert = set_expert  # if experts
 
     def __init__(self, config):
         super().__init__(config)
         self.model = CognateModel(config)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.thoughts:
+            self.talk_head = TalkHead(config.hidden_size)
+        if config.storage:
+            apply_storage(self, config.storage)
         self.post_init()
 
     def head(self, x):
         """Hidden states (…, hidden) → logits (…, vocabulary)."""
-        return (
-            F.linear(x, self.model.embed_tokens.weight)
-            if self.config.tie_word_embeddings
-            else self.lm_head(x)
-        )
+        if self.config.tie_word_embeddings:
+            return F.linear(x, self.model.embed_tokens.weight)
+        return self.lm_head(x)
 
-    def forward(self, input_ids=None, labels=None, logits_to_keep=0, use_cache=None, **kwargs):
-        if use_cache is None:
-            use_cache = self.config.use_cache and not self.training
-        out = self.model(input_ids, use_cache=use_cache, **kwargs)
-        x = out.last_hidden_state
-        x = x[:, -logits_to_keep:] if isinstance(logits_to_keep, int) and logits_to_keep else x
-        logits = self.head(x)
-        loss = None if labels is None else next_token_loss(logits, labels)
+    def forward(self, input_ids=None, labels=None, logits_to_keep=0, **kwargs):
+        out = self.model(input_ids, **kwargs)
+        ponder, loss = out.ponder, None
+        if (
+            labels is not None
+            and self.training
+            and ponder is not None
+            and self.model.refinement.gate.requires_grad
+        ):
+            every = self.head(ponder.states)
+            logits = ponder.choose(every)
+            losses = torch.stack([next_token_loss(step, labels, "none") for step in every])
+            log_p = ponder.log_p[:, :, :-1][:, labels[:, 1:] != -100]
+            loss = ponder_loss(log_p, losses, self.config.refinement_prior, self.config.refinement_beta)
+        else:
+            logits = self.head(out.last_hidden_state[:, -logits_to_keep:])
+            if labels is not None:
+                loss = next_token_loss(logits, labels)
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=out.past_key_values, hidden_states=out.hidden_states
         )
 
 
-def next_token_loss(logits, labels):
-    """Mean cross-entropy, nats a token. logits (B, T, V) predict labels (B, T) shifted by one; −100 is ignored."""
-    targets = labels[:, 1:].flatten()
-    total = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets, ignore_index=-100, reduction="sum")
-    return total / (targets != -100).sum().clamp_min(1)
+def next_token_loss(logits, labels, reduction="mean"):
+    """Cross-entropy in nats of logits (B, T, V) for labels (B, T) one place later, where they are not −100.
+
+    reduction: "mean" (0 where nothing is labelled) or "none" → one loss for each labelled token, in order.
+    """
+    learnt = labels[:, 1:] != -100
+    losses = F.cross_entropy(logits[:, :-1][learnt].float(), labels[:, 1:][learnt], reduction="none")
+    return losses if reduction == "none" else losses.sum() / max(losses.numel(), 1)

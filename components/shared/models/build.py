@@ -1,0 +1,79 @@
+"""Making Cognates: fresh ones, and variants that share their weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+
+from components.shared.runtime.errors import ConfigError
+
+from .hub.configuration_cognate import CognateConfig
+from .hub.modeling_cognate import CognateForCausalLM
+
+MODULES = ("memory", "refinement")
+GEOMETRY = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "rope_theta", "rms_norm_eps", "tie_word_embeddings", "sublayer_norm"),
+    *("memory_size", "memory_heads", "memory_chunk", "refinement_size", "refinement_steps"),
+)
+
+
+def build(config: CognateConfig, *, seed: int) -> CognateForCausalLM:
+    """A fresh network, the same for the same (config, seed); torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CognateForCausalLM(config)
+
+
+def extend(
+    model: CognateForCausalLM, *, memory: bool = False, refinement: bool = False, seed: int = 0
+) -> CognateForCausalLM:
+    """A copy with the named modules added where they are missing. Their gates are exactly 0: the function is the same
+    bit for bit. A module starts from the same weights whatever else is added, so that extended models still share
+    their initialisation; it is in training mode where the model is.
+
+    :param seed: of the added modules' weights.
+    """
+    added = {name for name, wanted in (("memory", memory), ("refinement", refinement)) if wanted}
+    added -= {name for name in MODULES if getattr(model.config, name)}
+    fresh = build(copied(model.config, memory=True, refinement=True, storage={}, thoughts=None), seed=seed)
+    config = copied(model.config, **dict.fromkeys(added, True))
+    larger = copy.deepcopy(model)
+    larger.config = larger.model.config = config
+    for name in added:
+        module = getattr(fresh.model, name).to(device=model.device, dtype=model.dtype)
+        setattr(larger.model, name, module.train(model.training))
+    return larger
+
+
+def union(model: CognateForCausalLM, *, seed: int = 0) -> CognateForCausalLM:
+    """The same function in the architecture with all modules, in which all variants can be merged."""
+    return extend(model, memory=True, refinement=True, seed=seed)
+
+
+def union_config(configs: Sequence[CognateConfig]) -> CognateConfig:
+    """The smallest architecture that holds every one of `configs`.
+
+    :raises ConfigError: they differ in a dimension, so no architecture holds them all.
+    """
+    first = configs[0]
+    for number, other in enumerate(configs):
+        for name in GEOMETRY:
+            if getattr(other, name) != getattr(first, name):
+                raise ConfigError(
+                    f"the models differ in {name}",
+                    where=f"model {number}",
+                    why=f"{getattr(other, name)}, but model 0 has {getattr(first, name)}",
+                    fix="merge models of one geometry",
+                )
+    return copied(first, **{name: any(getattr(config, name) for config in configs) for name in MODULES})
+
+
+def copied(config: CognateConfig, **changes: object) -> CognateConfig:
+    """A copy of a config with some settings changed."""
+    twin = copy.deepcopy(config)
+    for name, value in changes.items():
+        setattr(twin, name, value)
+    return twin

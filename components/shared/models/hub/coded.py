@@ -1,0 +1,95 @@
+"""Layers that hold the stored code of their weight and decode it once, when it is first used.
+
+`config.storage` says for each such module how its weight is stored, so that an empty layer of the right shape is there
+before the weights are loaded:
+    {"codec": "ternary", "shape": [out, in], "bytes": 1234}     and, where they differ from none:
+    "lossless": the stage around the code (decoders.py), "bias": true, "activations": "int8", "norm": true
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .decoders import decode
+from .ternary import quantise_activations
+
+
+class Coded(nn.Module):
+    """`code`: uint8 buffer, the stored bytes. `weight`: what they decode to, float32, decoded lazily; a constant."""
+
+    def __init__(self, spec, code=None):
+        super().__init__()
+        self.spec = {name: value for name, value in spec.items() if value not in (None, False, "none")}
+        code = torch.empty(spec["bytes"], dtype=torch.uint8) if code is None else code
+        self.register_buffer("code", code)
+        self.decoded = None
+
+    @property
+    def weight(self):
+        if self.decoded is None:
+            array = decode(self.spec["codec"], self.code.cpu().numpy(), self.spec)
+            self.decoded = torch.from_numpy(array.copy()).to(self.code.device)
+        return self.decoded
+
+    def _apply(self, fn, recurse=True):
+        self.decoded = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        self.decoded = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def extra_repr(self):
+        return ", ".join(f"{name}={value}" for name, value in self.spec.items())
+
+
+class CodedLinear(Coded):
+    """y = x Wᵀ + b. With "activations": "int8" the same function as a BitLinear of full strength."""
+
+    def __init__(self, spec, code=None, bias=None):
+        super().__init__(spec, code)
+        self.out_features, self.in_features = spec["shape"]
+        has_bias = bias is not None or spec.get("bias")
+        self.bias = (
+            nn.Parameter(torch.zeros(self.out_features) if bias is None else bias) if has_bias else None
+        )
+        self.norm = nn.RMSNorm(self.in_features, 1e-6) if spec.get("norm") else None
+
+    def forward(self, x):
+        x = x if self.norm is None else self.norm(x)
+        if self.spec.get("activations") == "int8":
+            x = quantise_activations(x)
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
+
+
+class CodedEmbedding(Coded):
+    """Rows of a decoded matrix."""
+
+    def __init__(self, spec, code=None):
+        super().__init__(spec, code)
+        self.num_embeddings, self.embedding_dim = spec["shape"]
+
+    def forward(self, ids):
+        return F.embedding(ids, self.weight)
+
+
+def install(model, path, spec, code=None):
+    """Put a coded layer in the place of the linear or embedding layer at `path`. code: uint8 tensor, or None to load
+    it later. → the new layer."""
+    parent, _, name = path.rpartition(".")
+    old = model.get_submodule(path)
+    if isinstance(old, (nn.Embedding, CodedEmbedding)):
+        new = CodedEmbedding(spec, code)
+    else:
+        bias = getattr(old, "bias", None)
+        new = CodedLinear(spec | {"bias": bias is not None}, code, None if bias is None else bias.detach())
+        if new.norm is not None and getattr(old, "norm", None) is not None:
+            new.norm.load_state_dict(old.norm.state_dict())
+    setattr(model.get_submodule(parent), name, new)
+    return new
+
+
+def apply_storage(model, storage):
+    """Empty coded layers for every path of `storage`, to be filled by loading."""
+    for path, spec in storage.items():
+        install(model, path, spec)

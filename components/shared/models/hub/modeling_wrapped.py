@@ -1,0 +1,75 @@
+"""Any causal language model of transformers, with some of its layers stored coded or trained ternary."""
+
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
+
+from .coded import apply_storage  # if coded
+from .experts import set_expert  # if experts
+from .thoughts import TalkHead  # if thoughts
+
+
+class ForgeWrappedConfig(PreTrainedConfig):
+    """inner: the wrapped model's config as a dict, `model_type` included. storage, thoughts, experts: as in a Cognate;
+    module paths begin with "inner."."""
+
+    model_type = "forge_wrapped"
+
+    inner: dict | None = None
+    thoughts: dict | None = None
+    experts: dict | None = None
+    storage: dict | None = None
+
+    def __post_init__(self, **kwargs):
+        self.storage = self.storage or {}
+        super().__post_init__(**kwargs)
+        if self.inner is not None:
+            self.inner_config = AutoConfig.for_model(**self.inner)
+
+    def get_text_config(self, decoder=None, encoder=None):
+        return (
+            self
+            if self.inner is None
+            else self.inner_config.get_text_config(decoder=decoder, encoder=encoder)
+        )
+
+    def to_dict(self):
+        return {name: value for name, value in super().to_dict().items() if name != "inner_config"}
+
+    def __getattr__(self, name):
+        if name.startswith("_") or "inner_config" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.inner_config, name)
+
+
+class ForgeWrapped(PreTrainedModel, GenerationMixin):
+    """`inner` is the model itself; this class only puts coded layers into it and passes calls on."""
+
+    config_class = ForgeWrappedConfig
+    base_model_prefix = ""
+    _supports_sdpa = True
+
+    set_expert = set_expert  # if experts
+
+    def __init__(self, config, inner=None):
+        super().__init__(config)
+        self.inner = AutoModelForCausalLM.from_config(config.inner_config) if inner is None else inner
+        if config.thoughts:
+            self.talk_head = TalkHead(config.hidden_size)
+        if config.storage:
+            apply_storage(self, config.storage)
+        self.post_init()
+
+    def _init_weights(self, module):
+        if hasattr(module, "start_closed"):
+            module.start_closed()
+
+    def get_input_embeddings(self):
+        return self.inner.get_input_embeddings()
+
+    def get_output_embeddings(self):
+        return self.inner.get_output_embeddings()
+
+    def prepare_inputs_for_generation(self, *args, **kwargs):
+        return self.inner.prepare_inputs_for_generation(*args, **kwargs)
+
+    def forward(self, input_ids=None, **kwargs):
+        return self.inner(input_ids=input_ids, **kwargs)
