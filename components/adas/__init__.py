@@ -1,0 +1,1 @@
+"""Phase 7, adas: search over agent architectures and expert vectors."""

@@ -1,0 +1,5 @@
+from components.shared.runtime.executor import main
+
+from .phase import Adas
+
+raise SystemExit(main(Adas))

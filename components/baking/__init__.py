@@ -1,0 +1,1 @@
+"""Phase 6, baking: prompts baked into weights."""

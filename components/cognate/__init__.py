@@ -1,0 +1,1 @@
+"""Phase 1, cognate: three variants of one small language model, from one trunk."""

@@ -1,0 +1,1 @@
+"""EvoMerge: evolutionary merging of models that were trained from one trunk."""

@@ -1,0 +1,1 @@
+"""Phase 5, training: the ten-stage training loop."""
