@@ -1,4 +1,4 @@
-"""The smallest phase that still trains: a linear map learns a known matrix, resumably. Run as a script by the contract tests."""
+"""The smallest phase that trains, resumably: a linear map learns a matrix. A script for contract tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Settings(PhaseSettings):
 class Toy(Phase):
     """Learns a fixed 16×16 matrix from noisy examples.
 
-    The noise comes from a generator and from torch's global one, so that a resumed run is equal only when both are restored.
+    The noise comes from a generator and from torch's global one: a resumed run is equal only if both return.
     """
 
     name = "toy"

@@ -1,8 +1,9 @@
 """Checkpoints: a phase can be killed at any moment and started again, and ends with the same result.
 
-A checkpoint is a directory `<identity>/step-00000120/` in a store: `tensors.safetensors`, then `state.json`, which is
-written last, all or nothing, and holds the sha256 of the tensors. Without a whole `state.json` there is no checkpoint. The
-last two are kept: where the newest is damaged, the one before is used, and that is said aloud. Nothing is pickled.
+A checkpoint is a directory `<identity>/step-00000120/` in a store: `tensors.safetensors`, then
+`state.json`, which is written last, all or nothing, and holds the sha256 of the tensors. Without a whole
+`state.json` there is no checkpoint. The last two are kept: where the newest is damaged, the one before it
+is used, and that is said aloud. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from . import packing
 from .errors import Interrupted, MissingKey, PhaseFailed
-from .packing import generator_state, global_random, pack, set_generator, set_global_random, unpack
+from .packing import pack, unpack
 from .store import Store, localise, open_store
 
 FORMAT = 1
@@ -60,7 +62,7 @@ class Checkpoints:
     """The checkpoints of one piece of work.
 
     :param store_uri: a folder or s3://bucket/prefix.
-    :param identity: digest of everything that determines the result; checkpoints of another identity are not seen.
+    :param identity: digest of all that determines the result; checkpoints of another identity are not seen.
     :param every: seconds between two checkpoints.
     :param say: where a damaged checkpoint is reported.
     """
@@ -107,8 +109,8 @@ class Checkpoints:
         :raises TypeError: the state holds something that JSON cannot hold unchanged.
         """
         began = time.monotonic()
-        _require_plain(state, "state")
-        stored, same = _unshared(tensors)
+        packing.require_plain(state, "state")
+        stored, same = packing.unshared(tensors)
         name = f"step-{step:08d}"
         with tempfile.TemporaryDirectory(prefix="forge-checkpoint-", dir=self._scratch()) as folder:
             path = Path(folder) / TENSORS
@@ -141,6 +143,7 @@ class Checkpoints:
                 self.say(f"the checkpoint {self.uri}/{name} is damaged and is left out: {error}")
                 continue
             self.last = time.monotonic()
+            self.say(f"going on from the checkpoint at step {found.step}")
             return found
         return None
 
@@ -211,10 +214,10 @@ class Snapshot:
                 for name, o in self.optimizers.items()
             },
             "generators": {
-                name: pack(generator_state(g), f"generators/{name}", tensors)
+                name: pack(packing.generator_state(g), f"generators/{name}", tensors)
                 for name, g in self.generators.items()
             },
-            "random": pack(global_random(), "random", tensors),
+            "random": pack(packing.global_random(), "random", tensors),
         }
         checkpoints.save(step, tensors, {**self.state, SNAPSHOT: packed})
         self.step = step
@@ -228,7 +231,7 @@ class Snapshot:
         return True
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go back to this checkpoint: for a phase that first reads `checkpoint.state` to see in which stage it was.
+        """Go back to this checkpoint, after a look at its `state` to see in which stage the phase was.
 
         :raises PhaseFailed: the checkpoint holds other modules, optimisers or generators.
         """
@@ -249,8 +252,8 @@ class Snapshot:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(unpack(packed["optimizers"][name], checkpoint.tensors))
         for name, generator in self.generators.items():
-            set_generator(generator, unpack(packed["generators"][name], checkpoint.tensors))
-        set_global_random(unpack(packed["random"], checkpoint.tensors))
+            packing.set_generator(generator, unpack(packed["generators"][name], checkpoint.tensors))
+        packing.set_global_random(unpack(packed["random"], checkpoint.tensors))
         self.state.clear()
         self.state.update({key: value for key, value in checkpoint.state.items() if key != SNAPSHOT})
         self.step = checkpoint.step
@@ -259,40 +262,3 @@ class Snapshot:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _unshared(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors for safetensors, which refuses shared memory: each storage once, and the names that mean the same tensor."""
-    stored: dict[str, torch.Tensor] = {}
-    same: dict[str, str] = {}
-    seen: dict[tuple[Any, ...], str] = {}
-    storages: set[tuple[str, int]] = set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach()
-        view = (str(tensor.device), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
-        if tensor.numel() and view in seen:
-            same[name] = seen[view]
-            continue
-        seen[view] = name
-        storage = (str(tensor.device), tensor.untyped_storage().data_ptr())
-        on_cpu = tensor.cpu().contiguous()
-        stored[name] = on_cpu.clone() if storage in storages and tensor.device.type == "cpu" else on_cpu
-        storages.add(storage)
-    return stored, same
-
-
-def _require_plain(value: object, where: str) -> None:
-    if value is None or isinstance(value, bool | int | float | str):
-        return
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"{where} has the key {key!r}: JSON would turn it into a string; use strings")
-            _require_plain(item, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _require_plain(item, f"{where}[{index}]")
-    else:
-        raise TypeError(
-            f"{where} is a {type(value).__name__}: a checkpoint's state is plain JSON; tensors go to `tensors`"
-        )

@@ -1,8 +1,9 @@
-"""The configuration of a phase: Hydra composes it, pydantic gives it types, and an error names key, file and values.
+"""The configuration of a phase: Hydra composes it, pydantic gives it types, errors name key, file and values.
 
 configs/config.yaml holds what every run starts from, configs/phase/<name>.yaml the defaults of a phase and
-configs/profile/<profile>.yaml what a profile changes. Overrides (`bitnet.steps=200`) come last. A phase sees its own
-section, `evaluation` and the seed, and nothing else, so that its digest changes only when something that it uses does.
+configs/profile/<profile>.yaml what a profile changes. Overrides (`bitnet.steps=200`) come last. A phase
+sees its own section, `evaluation` and the seed, and nothing else: its digest changes only when something
+that it uses does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -47,7 +49,7 @@ class PhaseSettings(BaseModel):
 
 
 class EvaluationSettings(BaseModel):
-    """How the five suites are run, the same for every phase, so that scores can be compared along the pipeline."""
+    """How the five suites are run: the same for every phase, so that scores can be compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -72,7 +74,15 @@ class Config:
     @property
     def digest(self) -> str:
         """sha256 of the tree as canonical JSON, without `checkpoint_seconds`, which changes no result."""
-        section = {key: value for key, value in self.tree[self.phase].items() if key != "checkpoint_seconds"}
+        return self._digest_without("checkpoint_seconds")
+
+    @property
+    def work_digest(self) -> str:
+        """The same without the gates, which change what is published but not how it is made."""
+        return self._digest_without("checkpoint_seconds", "gates")
+
+    def _digest_without(self, *names: str) -> str:
+        section = {key: value for key, value in self.tree[self.phase].items() if key not in names}
         return digest_of_tree({**self.tree, self.phase: section})
 
 
@@ -99,9 +109,9 @@ def compose(
     """Compose the configuration of one phase.
 
     :param settings: the phase's pydantic model.
-    :param overrides: Hydra overrides, `section.key=value`; those of other phases are allowed and without effect here.
+    :param overrides: Hydra overrides, `section.key=value`; those of other phases have no effect here.
     :param seed: overrules the seed of the files.
-    :raises ConfigError: everything that is wrong, at once: key, who set it, what is allowed, what looks like it.
+    :raises ConfigError: all that is wrong, at once: key, who set it, what is allowed, what looks like it.
     """
     tree = _compose_tree(profile, overrides, configs)
     if phase not in tree:
@@ -110,7 +120,7 @@ def compose(
         )
     files = [
         (configs / "profile" / f"{profile}.yaml", ""),
-        (configs / "phase" / f"{phase}.yaml", phase),
+        (configs / "phase" / f"{phase}.yaml", f"{phase}."),
         (configs / "config.yaml", ""),
     ]
     section, common = _plain(tree, phase), _plain(tree, "evaluation")
@@ -122,8 +132,10 @@ def compose(
     typed = _validate(settings, section, phase, overrides, files, problems)
     evaluation = _validate(EvaluationSettings, common, "evaluation", overrides, files, problems)
     if typed is None or evaluation is None:
-        number = "a setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-        raise ConfigError(f"{number} wrong (profile {profile}): " + "; ".join(problems))
+        if len(problems) == 1:
+            raise ConfigError("a setting is wrong", where=f"profile {profile}", why=problems[0])
+        lines = "\n  ".join(["", *problems])
+        raise ConfigError(f"{len(problems)} settings are wrong", where=f"profile {profile}", why=lines)
     used = {
         "profile": profile,
         "seed": tree["seed"],
@@ -179,7 +191,12 @@ def _compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> Dict
             base = hydra_compose("config", overrides=[f"profile={profile}"])
             changes = [_checked(override, base, configs) for override in overrides]
             return hydra_compose("config", overrides=[f"profile={profile}", *changes])
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except yaml.MarkedYAMLError as error:
+        where = (
+            f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else str(configs)
+        )
+        raise ConfigError("a file is not YAML", where=where, why=str(error.problem)) from error
+    except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(
             "the configuration does not compose", where=str(configs), why=_first_line(error)
         ) from error
@@ -214,9 +231,11 @@ def _checked(override: str, base: DictConfig, configs: Path) -> str:
 
 
 def _plain(tree: DictConfig, section: str) -> Any:
+    """One section as plain JSON, its interpolations resolved."""
     try:
-        return OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)[section] or {}  # type: ignore[index,call-overload]
-    except OmegaConfBaseException as error:
+        node = tree[section]
+        return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if node is not None else {}
+    except (OmegaConfBaseException, ValueError) as error:
         raise ConfigError("a value cannot be resolved", where=section, why=_first_line(error)) from error
 
 
@@ -230,7 +249,8 @@ def _validate(
 ) -> S | None:
     """The typed section, or None and its problems in words.
 
-    Validation goes through JSON in strict mode: 1 is a fine float and a list a fine tuple, but "1" and true are no integers.
+    It goes through JSON in strict mode: 1 is a fine float and a list a fine tuple, "1" and true are no
+    integers.
     """
     try:
         return model.model_validate_json(json.dumps(values), strict=True)
@@ -259,8 +279,9 @@ def _validate(
 
 
 def _choose(word: str, words: Sequence[str]) -> str:
+    """What to write in place of `word`: the words that look like it, or else all of them."""
     near = explain.close_matches(word, words)
-    return (f"did you mean {' or '.join(near)}? " if near else "") + f"allowed: {', '.join(words)}"
+    return f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(words) or 'no keys'}"
 
 
 def _first_line(error: Exception) -> str:

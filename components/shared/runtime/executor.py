@@ -1,9 +1,11 @@
-"""Runs a phase from start to end: the same lifecycle for all eight, in a pod, under the local runner, or by hand.
+"""The entry point of all eight phases: in a pod, under the local runner, or by hand.
 
-configuration → inputs → identity → seeds → tracking → validate_input → execute → metrics → gates → seal → publish → metadata
+configuration → inputs → identity → seeds → tracking → validate_input → execute → metrics → gates → seal →
+publish → metadata
 
-The identity is a digest of everything that determines the result. It names the checkpoints, so that a restarted phase finds its
-own and no other's, and it is kept in the artifact, so that a phase restarted after its end sees that it is done.
+The identity is a digest of everything that determines the result. It names the checkpoints, so that a
+restarted phase finds its own and no other's, and it is kept in the artifact, so that a phase restarted
+after its end sees that it is done.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from .phase import Phase
 def main(phase: type[Phase], argv: Sequence[str] | None = None, *, configs: Path = CONFIGS) -> int:
     """Run `phase` as the command line says.
 
-    :returns: the exit code: 0, that of the ForgeError (75 after SIGTERM, with a checkpoint written), 130 after Ctrl-C, 1.
+    :returns: the exit code: 0, that of the ForgeError (75 after SIGTERM, with a checkpoint written), 130
+        after Ctrl-C, 1.
     """
     about = (phase.__doc__ or phase.name).strip().split("\n\n", 1)[0]
     try:

@@ -1,4 +1,4 @@
-"""What a rejected setting should have been: the allowed values, the file that set it, the keys that look like it."""
+"""About a rejected setting: its allowed values, the file that set it, the keys that look like it."""
 
 from __future__ import annotations
 
@@ -34,31 +34,24 @@ def close_matches(word: str, words: Iterable[str]) -> list[str]:
 def source_of(key: str, overrides: Sequence[str], files: Sequence[tuple[Path, str]]) -> str:
     """Who set `key` last: `override 'a.b=1'`, `profile/tiny.yaml:12`, or the phase's own default.
 
-    :param files: the YAML files that take part, strongest first, each with the prefix that its keys get.
+    :param files: the YAML files that take part, strongest first, each with the prefix ("bitnet.") that its
+        keys get.
     """
     for override in reversed(overrides):
         name = override.lstrip("+~").split("=", 1)[0]
         if name == key or name.startswith(f"{key}.") or key.startswith(f"{name}."):
             return f"override '{override}'"
-    parts = key.split(".")
     for path, prefix in files:
-        if not path.is_file():
+        if not path.is_file() or not key.startswith(prefix):
             continue
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        own = (
-            parts[len(prefix.split(".")) :]
-            if prefix and parts[: len(prefix.split("."))] == prefix.split(".")
-            else None
-        )
-        line = _line(node, own if prefix else parts)
+        line = _line(node, key.removeprefix(prefix).split("."))
         if line is not None:
             return f"{path.parent.name}/{path.name}:{line}"
     return "the default in settings.py"
 
 
-def _line(node: yaml.Node | None, parts: Sequence[str] | None) -> int | None:
-    if node is None or parts is None:
-        return None
+def _line(node: yaml.Node | None, parts: Sequence[str]) -> int | None:
     line = None
     for part in parts:
         if isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):

@@ -1,11 +1,12 @@
-"""Quality gates: declared in the configuration, measured on held-out data, checked before anything is published.
+"""Quality gates: declared in the configuration, measured on held-out data, checked before publishing.
 
     gates:
-      - {metric: score/reasoning, op: ">=", value: 0.3}                            on_fail: stop (the default)
+      - {metric: score/reasoning, op: ">=", value: 0.3}
       - {metric: score/memory, op: ">=", value: input/score/memory - 0.05, on_fail: rollback}
 
-A gate compares one metric of a phase with a number, or with another metric and an offset. Metrics are what the phase
-returned from `get_metrics`, `score/<suite>` for the scores of its output, and both again behind `input/` for its input.
+A gate compares one metric of a phase with a number, or with another metric and an offset or a factor. Metrics
+are what the phase returned from `get_metrics`, `score/<suite>` for the scores of its output, and both again
+behind `input/` for its input.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-BOUND = re.compile(r"^(?P<name>\S+)(?:\s+(?P<sign>[-+*])\s+(?P<number>\d+(?:\.\d+)?(?:e-?\d+)?))?$")
+BOUND = re.compile(
+    r"^(?P<name>\S+)(?:\s+(?P<sign>[-+*])\s+(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?$"
+)
 
 
 class Gate(BaseModel):
     """One condition on a phase's result, and what happens when it does not hold.
 
-    `stop` publishes nothing and ends the pipeline; `rollback` publishes the phase's input in place of its output;
-    `warn` publishes and leaves the failure in the manifest.
+    `stop` publishes nothing and ends the pipeline; `rollback` publishes the phase's input in place of its
+    output; `warn` publishes, and the manifest shows the failure.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,8 +49,8 @@ class Gate(BaseModel):
     @field_validator("value")
     @classmethod
     def _readable(cls, value: float | str) -> float | str:
-        if isinstance(value, str) and not BOUND.match(value):
-            raise ValueError(f"{value!r} is neither a number nor 'metric', 'metric - 0.05', 'metric * 0.9'")
+        if isinstance(value, str) and (not BOUND.match(value) or _is_number(value)):
+            raise ValueError("allowed: a number, 'metric', 'metric - 0.05', 'metric * 0.9'")
         return value
 
     def bound(self, metrics: Mapping[str, float]) -> float:
@@ -101,3 +104,11 @@ def _metric(name: str, metrics: Mapping[str, float]) -> float:
             fix=f"did you mean {' or '.join(near)}?" if near else "name one of these",
         )
     return float(metrics[name])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

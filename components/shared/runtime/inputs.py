@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import artifact, store
+from . import artifact, bundle, store
 from .artifact import Artifact
 from .errors import ConfigError, InputError
 
@@ -20,6 +20,33 @@ COMMON = ("profile", "overrides", "seed", "code_version", "config_digest", "chec
 
 MOUNTS = {"minio": "/minio/", "s3": "/s3/", "gs": "/gcs/"}
 """Where KFP's launcher puts an artifact of each scheme in the pod."""
+
+
+OPTIONS = (
+    (
+        "--input",
+        "[NAME=]PLACE",
+        "many",
+        "an artifact or a Hugging Face model: folder or s3://bucket/prefix; NAME is what "
+        "the pipeline calls this input (default: model)",
+    ),
+    ("--output", "PLACE", "one", "where the new artifact goes: folder or s3://bucket/prefix"),
+    ("--profile", "NAME", "one", "tiny, small or full (default: tiny)"),
+    ("--seed", "INTEGER", "one", "default: the one in configs/config.yaml"),
+    ("--set", "KEY=VALUE", "many", "a parameter of the pipeline's component, such as variant=memory"),
+    ("--checkpoints", "PLACE", "one", "folder or s3:// (default: OUTPUT.checkpoints)"),
+    ("--progress", "FILE", "one", "gets a JSON line whenever the phase has come further"),
+    ("--step", "NAME", "one", "one step of the phase, where it has several"),
+    ("--executor-input", "JSON", "one", "what KFP passes, in place of all of the above"),
+)
+
+EXAMPLE = """example:
+  python -m components.{phase} --input runs/demo/model --output runs/demo/{phase} {phase}.threads=1
+
+The output must not exist yet; it appears when it is complete. Killed and started again with the same
+arguments, the phase goes on from its last checkpoint. Its settings are explained in
+components/{phase}/README.md, and their defaults are in configs/phase/{phase}.yaml.
+"""
 
 
 @dataclass
@@ -55,34 +82,16 @@ def parse(phase: str, about: str, argv: Sequence[str] | None) -> Request:
         prog=f"python -m components.{phase}",
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"""example:
-  python -m components.{phase} --input runs/demo/model --output runs/demo/{phase} --profile tiny {phase}.threads=1
-
-The output directory must not exist yet; it appears when it is complete. Killed and started again with the same
-arguments, the phase goes on from its last checkpoint. Settings: configs/phase/{phase}.yaml and components/{phase}/README.md.""",
+        epilog=EXAMPLE.format(phase=phase),
     )
-    parser.add_argument("--input", action="append", default=[], metavar="[NAME=]PLACE", help="an artifact or a Hugging Face model: folder or s3://bucket/prefix; repeatable; NAME is the pipeline's name of the input (model)")  # fmt: skip
-    parser.add_argument(
-        "--output", metavar="PLACE", help="where the new artifact goes: folder or s3://bucket/prefix"
-    )
-    parser.add_argument("--profile", default="tiny", help="tiny, small or full (default tiny)")
-    parser.add_argument("--seed", type=int, help="default: the one in configs/config.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the pipeline's component, such as variant=memory; repeatable")  # fmt: skip
-    parser.add_argument(
-        "--checkpoints", default="", metavar="PLACE", help="folder or s3:// (default: OUTPUT.checkpoints)"
-    )
-    parser.add_argument(
-        "--progress", default="", metavar="FILE", help="JSON lines that say how far the phase is"
-    )
-    parser.add_argument("--step", default="", help="one step of the phase, where it has several")
-    parser.add_argument(
-        "--executor-input", metavar="JSON", help="what KFP passes, in place of all of the above"
-    )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="section.key=value", help="Hydra overrides of the settings"
-    )
+    for option, place, kind, text in OPTIONS:
+        if kind == "many":
+            parser.add_argument(option, action="append", default=[], metavar=place, help=text)
+        else:
+            parser.add_argument(option, default="", metavar=place, help=text)
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="overrides of the settings")
     given = parser.parse_intermixed_args(argv)
-    if given.executor_input is not None:
+    if given.executor_input:
         request = from_kfp(given.executor_input)
         request.step = given.step
         request.overrides += given.overrides
@@ -146,12 +155,13 @@ def read(request: Request) -> dict[str, list[Artifact]]:
         for place in places:
             folder = store.localise(place, cache)
             plain = request.by_hand and not (folder / artifact.MANIFEST).exists()
-            found.setdefault(name, []).append(artifact.adopt(folder) if plain else artifact.read(folder))
+            one = artifact.adopt(folder) if plain else artifact.read(folder)
+            found.setdefault(name, []).extend(bundle.members(one))
     return found
 
 
 def _take(request: Request, values: dict[str, Any]) -> None:
-    """Parameters into their places. Numbers without a fraction become integers: KFP's JSON knows only doubles."""
+    """Parameters into their places. Whole numbers become integers: KFP's JSON knows only doubles."""
     for name, value in values.items():
         if isinstance(value, float) and value.is_integer():
             value = int(value)

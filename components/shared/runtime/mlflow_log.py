@@ -46,13 +46,16 @@ class Operation:
 
 
 class MlflowLog:
-    """A lazily opened connection to MLflow."""
+    """A connection to MLflow, opened at the first `send`. `refused` says what the server would not take."""
 
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
         self.client: Any = None
         self.experiment = ""
         self.runs: dict[str, str] = {}
+        self.refused: list[str] = []
+        self.is_local = destination.uri.startswith("sqlite:///")
+        self.is_uploading = False
 
     def send(self, pending: list[Operation]) -> None:
         """Send operations in order and take each off the list once it is accepted.
@@ -68,9 +71,10 @@ class MlflowLog:
             operations = pending[:number]
             try:
                 self._send(operations)
-            except Exception:
+            except Exception as error:
                 operations[0].tries += 1
                 if operations[0].tries >= TRIES:  # a request that the server will never take
+                    self.refused.append(f"{operations[0].kind}: {error!r:.200}")
                     del pending[:number]
                 raise
             del pending[:number]
@@ -101,7 +105,11 @@ class MlflowLog:
         elif first.kind == "end":
             self.client.set_terminated(run, values["status"])
         elif first.kind == "register":
-            self._register(run, Path(values["path"]), values["name"])
+            self.is_uploading = True
+            try:
+                self._register(run, Path(values["path"]), values["name"])
+            finally:
+                self.is_uploading = False
 
     def _open(self) -> None:
         """Connect; find or make the experiment, the pipeline's run and ours."""
@@ -142,12 +150,12 @@ class MlflowLog:
 
     def _artifacts(self) -> str | None:
         """Beside a local database; a server decides for itself."""
-        if not self.destination.uri.startswith("sqlite:///"):
+        if not self.is_local:
             return None
         return (_database(self.destination.uri).parent / "mlartifacts").as_uri()
 
     def _pipeline_run(self) -> str:
-        """The run that stands for the whole pipeline. Of several made at the same time, the first one is used."""
+        """The run that stands for the whole pipeline; of several made at the same time the first."""
         tag = "forge.pipeline_run"
         name = self.destination.pipeline_run
         if not self._find(tag, name):
@@ -202,16 +210,13 @@ def _name(name: str) -> str:
 
 
 def _database(uri: str) -> Path:
-    return (
-        Path("/" + uri.removeprefix("sqlite:///").lstrip("/"))
-        if uri.startswith("sqlite:////")
-        else Path(uri.removeprefix("sqlite:///")).absolute()
-    )
+    """The file of a SQLite address: sqlite:///relative or sqlite:////absolute."""
+    return Path(uri.removeprefix("sqlite:///")).absolute()
 
 
 @contextlib.contextmanager
 def _one_at_a_time(uri: str) -> Iterator[None]:
-    """Two processes that create the same SQLite database would run its migrations into each other: a file lock."""
+    """A file lock: two processes that create one SQLite database would mix its migrations up."""
     if not uri.startswith("sqlite:///"):
         yield
         return

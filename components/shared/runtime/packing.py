@@ -58,6 +58,7 @@ def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 
 def generator_state(generator: Any) -> Any:
+    """The state of a generator of torch, numpy or Python, for `pack`."""
     if isinstance(generator, torch.Generator):
         return generator.get_state()
     if isinstance(generator, np.random.Generator):
@@ -68,6 +69,7 @@ def generator_state(generator: Any) -> Any:
 
 
 def set_generator(generator: Any, state: Any) -> None:
+    """Put a generator back into a state that `generator_state` gave."""
     if isinstance(generator, torch.Generator):
         generator.set_state(state)
     elif isinstance(generator, np.random.Generator):
@@ -77,6 +79,7 @@ def set_generator(generator: Any, state: Any) -> None:
 
 
 def global_random() -> dict[str, Any]:
+    """The states of the global generators of torch (every device in use), numpy and Python, for `pack`."""
     devices = torch.cuda.device_count() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
     return {
         "torch": torch.get_rng_state(),
@@ -87,8 +90,47 @@ def global_random() -> dict[str, Any]:
 
 
 def set_global_random(state: dict[str, Any]) -> None:
+    """Put the global generators back into the states that `global_random` gave."""
     torch.set_rng_state(state["torch"])
     for device, one in enumerate(state["cuda"]):
         torch.cuda.set_rng_state(one, device)
     np.random.set_state(state["numpy"])
     random.setstate(state["python"])
+
+
+def unshared(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Safetensors refuses shared memory: each tensor once, and which names mean the same one."""
+    stored: dict[str, torch.Tensor] = {}
+    same: dict[str, str] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+    storages: set[tuple[str, int]] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach()
+        view = (str(tensor.device), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        if tensor.numel() and view in seen:
+            same[name] = seen[view]
+            continue
+        seen[view] = name
+        storage = (str(tensor.device), tensor.untyped_storage().data_ptr())
+        on_cpu = tensor.cpu().contiguous()
+        stored[name] = on_cpu.clone() if storage in storages and tensor.device.type == "cpu" else on_cpu
+        storages.add(storage)
+    return stored, same
+
+
+def require_plain(value: object, where: str) -> None:
+    """Refuse (TypeError) what JSON would change or cannot hold: other keys than strings, arrays, objects."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{where} has the key {key!r}: JSON would turn it into a string; use strings")
+            require_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            require_plain(item, f"{where}[{index}]")
+    else:
+        raise TypeError(
+            f"{where} is a {type(value).__name__}: the state is plain JSON; tensors go to `tensors`"
+        )

@@ -81,7 +81,7 @@ class Run:
         return models[0]
 
     def generator(self, name: str) -> torch.Generator:
-        """A torch generator (CPU) that depends on the run's seed, the phase and `name`, and on nothing else."""
+        """A torch generator (CPU) that depends on seed, phase and `name`, and on nothing else."""
         return torch.Generator().manual_seed(self._seed_of(name))
 
     def numpy(self, name: str) -> np.random.Generator:

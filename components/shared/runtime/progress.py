@@ -1,12 +1,14 @@
-"""How far a phase has come: JSON lines for machines, a live bar with the time left for a person at a terminal.
+"""How far a phase has come: JSON lines for machines, a live bar with the time left for people.
 
-A line of the file: {time, task, phase, stage, step, total, metrics, eta} with `time` in Unix seconds and `eta` the seconds
-left in this stage, or {time, task, phase, note}.
+A line of the file is {time, task, phase, stage, step, total, metrics, eta}, with `time` in Unix seconds and
+`eta` the seconds left in this stage, or {time, task, phase, note}. A metric that is no finite number is
+null there.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -137,7 +139,7 @@ class Progress:
                 "stage": self.stage,
                 "step": self.at,
                 "total": self.total,
-                "metrics": self.metrics,
+                "metrics": {n: value if math.isfinite(value) else None for n, value in self.metrics.items()},
                 "eta": None if eta is None else round(eta, 1),
             }
         )

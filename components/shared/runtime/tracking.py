@@ -1,8 +1,9 @@
 """MLflow: parameters, curves and lineage of every phase, without ever being in its way.
 
-Every metric goes to `metrics.jsonl` in the phase's work directory and, from a thread of its own, to the tracking server that
-MLFLOW_TRACKING_URI names, or to runs/mlflow.db on a laptop. No server is no error; one that is broken or slow is reported
-once, tried again now and then, and given up at the end after a few seconds: a phase neither fails nor waits for it.
+Every metric goes to `metrics.jsonl` in the phase's work directory and, from a thread of its own, to the
+tracking server that MLFLOW_TRACKING_URI names, or to runs/mlflow.db on a laptop. No server is no error; one
+that is broken or slow is reported once, tried again now and then, and given up at the end after a few
+seconds: a phase neither fails nor waits for it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from typing import Any
 
 from .mlflow_log import Destination, MlflowLog, Operation
 
+FILE = "metrics.jsonl"
 FLUSH_SECONDS = 2.0
+PATIENCE = 10.0
+"""A server that has taken nothing for so many seconds is given up at the end."""
+LOCAL_PATIENCE = 60.0
+"""The same for a database of this machine, which another process may be creating just now."""
+UPLOAD_PATIENCE = 600.0
+"""The same while an artifact is uploaded."""
 PENDING = 50_000
 """So many operations wait for a server that does not answer; beyond, the oldest are only in metrics.jsonl."""
 
@@ -32,26 +40,28 @@ class Tracker:
     ...     evaluation.metrics({"accuracy": 0.6})
 
     :param destination: where MLflow is and what the run is called there; None for no tracking.
-    :param file: JSON lines {time, run, step, metrics}.
+    :param file: JSON lines {time, run, step, metrics}; removed by `close` when MLflow has got everything.
     :param say: where trouble is reported.
     """
 
     def __init__(
-        self, destination: Destination | None, *, file: Path | None = None, say: Callable[[str], None] = print
+        self,
+        destination: Destination | None = None,
+        *,
+        file: Path | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
-        self.destination = destination
         self.file = file
         self.say = say
-        self.path = ""
+        self.run = ""
+        self.root = self
         self.broken = ""
-        self.dropped = 0
-        self._queue: queue.Queue[Operation | None] = queue.Queue()
-        self._urgent = threading.Event()
-        self._thread: threading.Thread | None = None
-        if destination is not None:
-            self._thread = threading.Thread(
-                target=self._work, args=(destination,), name="mlflow", daemon=True
-            )
+        self._queue: queue.Queue[Operation] = queue.Queue()
+        self._pending: list[Operation] = []
+        self._closing = threading.Event()
+        self._log = None if destination is None else MlflowLog(destination)
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        if self._log is not None:
             self._thread.start()
 
     def params(self, values: Mapping[str, Any]) -> None:
@@ -62,7 +72,7 @@ class Tracker:
         """Numbers measured at a step, or at the end."""
         numbers = {name: float(value) for name, value in values.items()}
         now = time.time()
-        self._spool({"time": now, "run": self.path, "step": step, "metrics": numbers})
+        self.root._spool({"time": now, "run": self.run, "step": step, "metrics": numbers})
         self._put("metrics", {"values": numbers, "step": step or 0, "time": now})
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -72,41 +82,59 @@ class Tracker:
     @contextlib.contextmanager
     def child(self, name: str) -> Iterator[Tracker]:
         """A run below this one, for an evaluation or a candidate."""
-        inner = Tracker(None, file=self.file, say=self.say)
-        inner.path = f"{self.path}/{name}" if self.path else name
-        inner._queue, inner._thread = self._queue, self._thread
-        inner._put("start", {"name": name, "parent": self.path})
+        inner = Tracker()
+        inner.root = self.root
+        inner.run = f"{self.run}/{name}" if self.run else name
+        inner._put("start", {"name": name, "parent": self.run})
+        status = "FAILED"
         try:
             yield inner
-        except BaseException:
-            inner._put("end", {"status": "FAILED"})
-            raise
-        inner._put("end", {"status": "FINISHED"})
+            status = "FINISHED"
+        finally:
+            inner._put("end", {"status": status})
 
     def register(self, path: Path, name: str) -> None:
-        """Log the artifact in `path` and make it the next version of `name` in the model registry."""
+        """Log the artifact in `path` and make it the next version of `name` in the model registry.
+
+        `path` has to stay until `flush` or `close`.
+        """
         self._put("register", {"path": str(path), "name": name})
 
-    def close(self, status: str = "FINISHED", deadline: float = 10.0) -> None:
-        """Send what is left, for at most `deadline` seconds.
+    def flush(self) -> None:
+        """Wait until everything is sent, or nothing has been taken for too long."""
+        if self._log is None or not self._thread.is_alive():
+            return
+        patience = LOCAL_PATIENCE if self._log.is_local else PATIENCE
+        since, before = time.monotonic(), -1
+        while self._thread.is_alive():
+            left = self._queue.qsize() + len(self._pending)
+            if left != before:
+                since, before = time.monotonic(), left
+            if left == 0 and not self._closing.is_set():
+                return
+            if time.monotonic() - since > (UPLOAD_PATIENCE if self._log.is_uploading else patience):
+                self.broken = self.broken or f"it has not answered for {patience:.0f} s"
+                return
+            self._thread.join(0.05)
+
+    def close(self, status: str = "FINISHED") -> None:
+        """Send what is left, and say so when not everything could be sent.
 
         :param status: MLflow's word: FINISHED, FAILED or KILLED.
         """
-        if self._thread is None:
-            return
         self._put("end", {"status": status})
-        self._queue.put(None)
-        self._urgent.set()
-        self._thread.join(deadline)
-        if self._thread.is_alive():
-            self.broken = self.broken or f"it did not answer within {deadline:.0f} s"
+        self._closing.set()
+        self.flush()
+        if self._log is not None:
+            self.broken = "; ".join(filter(None, [*self._log.refused[:3], self.broken]))
         if self.broken:
             self.say(f"MLflow has not got everything ({self.broken}); the metrics are kept in {self.file}")
-        self._thread = None
+        elif self.file is not None and status == "FINISHED":
+            self.file.unlink(missing_ok=True)
 
     def _put(self, kind: str, values: dict[str, Any]) -> None:
-        if self._thread is not None:
-            self._queue.put(Operation(kind, self.path, values))
+        if self.root._log is not None:
+            self.root._queue.put(Operation(kind, self.run, values))
 
     def _spool(self, line: dict[str, Any]) -> None:
         if self.file is None:
@@ -118,34 +146,30 @@ class Tracker:
             broken, self.file = self.file, None
             self.say(f"metrics are no longer written to {broken}: {error}")
 
-    def _work(self, destination: Destination) -> None:
+    def _work(self) -> None:
         """The thread: gather operations, send them in batches, wait longer after each failure."""
-        log = MlflowLog(destination)
-        pending: list[Operation] = []
-        failures, closing = 0, False
+        assert self._log is not None
+        failures = 0
         while True:
-            pause = 0.05 if closing else min(60.0, FLUSH_SECONDS * 2**failures)
-            self._urgent.wait(pause)
+            self._closing.wait(min(60.0, FLUSH_SECONDS * 2**failures))
+            closing = self._closing.is_set()
             while not self._queue.empty():
-                operation = self._queue.get()
-                if operation is None:
-                    closing = True
-                else:
-                    pending.append(operation)
-            if len(pending) > PENDING:
-                self.dropped += len(pending) - PENDING
-                del pending[: len(pending) - PENDING]
+                self._pending.append(self._queue.get())
+            excess = len(self._pending) - PENDING
+            if excess > 0:
+                del self._pending[:excess]
+                self._log.refused.append(f"{excess} operations were dropped while it did not answer")
             try:
-                log.send(pending)
+                self._log.send(self._pending)
                 failures, self.broken = 0, ""
-                if self.dropped:
-                    self.broken = f"{self.dropped} metrics were dropped while it did not answer"
-            except Exception as error:
+            except (
+                Exception
+            ) as error:  # whatever a server, a proxy or a database can do must not reach the phase
                 failures += 1
-                self.broken = _first_line(error)
+                self.broken = first_line(error)
                 if failures == 1 and not closing:
-                    self.say(f"MLflow at {destination.uri} does not work, going on without: {self.broken}")
-            if closing and (not pending or failures > 1):
+                    self.say(f"MLflow does not work, going on without it: {self.broken}")
+            if closing and (failures > 1 or not self._pending):
                 return
 
 
@@ -163,7 +187,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def destination(
     phase: str, *, target: str, by_hand: bool, pipeline_run: str, identity: str
 ) -> Destination | None:
-    """Where this phase reports to: MLFLOW_TRACKING_URI; else mlflow.db of the runs/ folder that it belongs to; else None."""
+    """MLFLOW_TRACKING_URI; without it mlflow.db in the runs/ folder that the phase belongs to; else None."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
         runs = _runs_folder(target, by_hand)
@@ -187,5 +211,7 @@ def _runs_folder(target: str, by_hand: bool) -> Path | None:
     return Path("runs") if by_hand and Path("runs").is_dir() else None
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().split(chr(10), 1)[0]}"[:300]
+def first_line(error: Exception) -> str:
+    """The first line of an error, cut where it gets long."""
+    text = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {text[0][:200]}"

@@ -1,0 +1,76 @@
+"""Who a piece of work is: one digest over everything that determines its result."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .artifact import Artifact
+from .config import Config, digest_of_tree
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def identity_of(
+    config: Config,
+    inputs: Mapping[str, Sequence[Artifact]],
+    *,
+    step: str,
+    parameters: Mapping[str, Any],
+    code_version: str,
+    with_gates: bool = True,
+) -> str:
+    """sha256 over phase, step, parameters, configuration, inputs, seed and code.
+
+    :param with_gates: whether other gates make it other work. They do for an artifact, and not for its
+        checkpoints: a run that a gate has stopped goes on from its checkpoint when the gate is changed.
+    """
+    return digest_of_tree(
+        {
+            "phase": config.phase,
+            "step": step,
+            "parameters": dict(parameters),
+            "config": config.digest if with_gates else config.work_digest,
+            "inputs": {name: [one.digest for one in artifacts] for name, artifacts in inputs.items()},
+            "seed": config.seed,
+            "code": code_version,
+        }
+    )
+
+
+def code_version(phase: str) -> str:
+    """The commit and a digest of the phase's uncommitted code; outside a checkout the package's version."""
+    places = ("components/shared", f"components/{phase}")
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        commit = _git("rev-parse", "HEAD").decode().strip()[:12]
+        changes = _git("diff", "HEAD", "--", *places)
+        for name in sorted(_git("ls-files", "-zo", "--exclude-standard", *places).decode().split("\0")):
+            if name:
+                changes += name.encode() + (ROOT / name).read_bytes()
+        return f"{commit}+{hashlib.sha256(changes).hexdigest()[:12]}" if changes else commit
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version("agent-forge")
+    return "unknown"
+
+
+def _git(*arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch, and refuse operations that differ between runs."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    torch.use_deterministic_algorithms(True)

@@ -1,0 +1,93 @@
+"""Whether a phase's result is good enough to be published, and what is published where it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import gates
+from .artifact import Artifact
+from .config import Config
+from .errors import ConfigError, GateFailed, PhaseFailed
+from .phase import Run
+
+
+def check_rollback(config: Config, inputs: Mapping[str, Sequence[Artifact]]) -> None:
+    """Refuse, before any work, a gate that would roll back to an input that there is not.
+
+    :raises ConfigError: a gate has on_fail: rollback, and the input is not exactly one model.
+    """
+    wanted = [gate.metric for gate in config.settings.gates if gate.on_fail == "rollback"]
+    if wanted and len(inputs.get("model", [])) != 1:
+        raise ConfigError(
+            f"the gate on {wanted[0]!r} would roll back to the input model, and there is not exactly one",
+            where=f"{config.phase}.gates",
+            fix="use on_fail: stop or warn",
+        )
+
+
+def judge(run: Run, metrics: Mapping[str, float]) -> None:
+    """Check the configured gates, note their results in `run.gates`, roll the output back where one says so.
+
+    :raises PhaseFailed: a metric is not a finite number, or a gate asks for one that was not measured.
+    :raises GateFailed: a gate with on_fail: stop does not hold.
+    """
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            fix = "the training diverged: lower the learning rate, or look at the curves"
+            raise PhaseFailed(f"the metric {name!r} is {value}", where=run.config.phase, fix=fix)
+    run.scores = {suite: _plain(score) for suite, score in run.scores.items()}
+    results = gates.check(run.settings.gates, _visible(run, metrics))
+    run.gates = [*run.gates, *results]
+    failed = [result for result in results if not result["passed"]]
+    for result in failed:
+        run.progress.note(f"gate {gates.describe(result)}, on_fail: {result['on_fail']}")
+    if any(result["on_fail"] == "stop" for result in failed):
+        raise GateFailed(
+            "a quality gate does not hold, nothing is published",
+            where=f"{run.config.phase}.gates",
+            why="; ".join(gates.describe(result) for result in failed if result["on_fail"] == "stop"),
+            fix="train longer, or lower the gate if it asks too much; it goes on from its last checkpoint",
+        )
+    if any(result["on_fail"] == "rollback" for result in failed):
+        _roll_back(run, metrics)
+        run.progress.note("rolled back: the input model is published in place of the output")
+
+
+def _visible(run: Run, metrics: Mapping[str, float]) -> dict[str, float]:
+    """All that a gate may name: metrics, score/<suite>, and both of the input behind input/."""
+    visible = {**metrics, **scores_of(run.scores)}
+    if len(run.inputs.get("model", [])) == 1:
+        before = run.artifact.manifest
+        visible |= {f"input/{name}": v for name, v in {**before.metrics, **scores_of(before.scores)}.items()}
+    return visible
+
+
+def scores_of(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """{"reasoning": {"score": 0.4, …}} → {"score/reasoning": 0.4}"""
+    return {f"score/{suite}": float(score["score"]) for suite, score in scores.items()}
+
+
+def _roll_back(run: Run, metrics: Mapping[str, float]) -> None:
+    source = run.artifact
+    shutil.rmtree(run.output)
+    run.output.mkdir()
+    for name in source.manifest.files:
+        (run.output / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.path / name, run.output / name)
+    run.kind = source.kind
+    run.extra = {
+        **run.extra,
+        "rolled_back": True,
+        "rejected": {"metrics": dict(metrics), "scores": run.scores},
+    }
+    run.scores = source.manifest.scores
+
+
+def _plain(score: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(score) and not isinstance(score, type):
+        return dataclasses.asdict(score)
+    return dict(score)
