@@ -1,0 +1,39 @@
+"""The merge methods, one paper a file, by name.
+
+Tensorwise methods are in METHODS; frankenmerge and dfs rearrange whole layers and leave the tensors as they
+are.
+"""
+
+from __future__ import annotations
+
+from . import dare, linear, nuslerp, regmean, slerp, task_arithmetic, ties
+from .parts import Dials, Method, Parts
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        linear.METHOD,
+        slerp.METHOD,
+        nuslerp.METHOD,
+        task_arithmetic.METHOD,
+        ties.METHOD,
+        dare.LINEAR,
+        dare.TIES,
+        regmean.METHOD,
+    )
+}
+
+# Layer paths: pretty name and paper; the weights of what is not a layer (embedding, last norm, head) are
+# averaged.
+PATHS: dict[str, tuple[str, str]] = {
+    "frankenmerge": ("Frankenmerge (passthrough)", "https://arxiv.org/abs/2403.13257"),
+    "dfs": ("Data-flow space", "https://arxiv.org/abs/2403.13187"),
+}
+
+GENES: dict[str, frozenset[str]] = {
+    **{name: method.genes for name, method in METHODS.items()},
+    "frankenmerge": frozenset({"weights", "path"}),
+    "dfs": frozenset({"weights", "path", "hops"}),
+}
+
+__all__ = ["GENES", "METHODS", "PATHS", "Dials", "Method", "Parts"]

@@ -1,0 +1,156 @@
+"""The search of one process: measures genomes, lives an island for a round, resumes where it was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from components.shared.runtime.checkpoint import Checkpoints
+from components.shared.runtime.progress import Progress
+
+from .archive import Archive, Birth, Measurement, Record, ranked
+from .cma import CmaBreeder
+from .diversity import diversity
+from .evolution import Breed, evolve, genetic
+from .generation_zero import generation_zero
+from .genome import Genome
+from .population import Population, Setting
+from .space import Space
+
+ATTEMPTS = (
+    2  # a merge that fails is tried once more: a full memory or a busy device passes, a divergence does not
+)
+
+
+class Search:
+    """evaluate: merges a genome and scores it, or raises. random: a numpy stream by its name, the same in
+    every process.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        setting: Setting,
+        evaluate: Callable[[Genome], Measurement],
+        *,
+        random: Callable[[str], np.random.Generator],
+        checkpoints: Checkpoints,
+        progress: Progress,
+    ) -> None:
+        self.space, self.setting, self.evaluate = space, setting, evaluate
+        self.random, self.checkpoints, self.progress = random, checkpoints, progress
+        self.measured = Archive()
+        if (found := checkpoints.restore()) is not None:
+            self.measured = Archive(Record.from_json(line) for line in found.state["records"])
+            progress.note(f"going on with {len(self.measured)} genomes that were measured before")
+
+    def know(self, population: Population) -> None:
+        """Take over what others have measured."""
+        for record in population.archive:
+            self.measured.add(record)
+
+    def measure(self, genome: Genome, birth: Birth) -> Record:
+        """The record of a genome: from before, or by merging and scoring it now. A failure is a record
+        too.
+        """
+        record = self.measured.get(genome)
+        if record is None:
+            record = self.measured.add(Record(genome, birth, self._attempt(genome)))
+            if self.checkpoints.due():
+                records = [known.to_json() for known in self.measured]
+                self.checkpoints.save(len(records), {}, {"records": records})
+                self.checkpoints.stop_if_asked()
+        self.progress.step(fitness=record.fitness or 0.0)
+        return record
+
+    def _attempt(self, genome: Genome) -> Measurement:
+        for _ in range(ATTEMPTS):
+            try:
+                return self.evaluate(genome)
+            except (RuntimeError, ArithmeticError, MemoryError) as failure:
+                error = f"{type(failure).__name__}: {failure}".splitlines()[0]
+                self.progress.note(f"{genome.method} {genome.hash} failed: {error}")
+        return Measurement(None, error=error)
+
+    def start(self) -> Population:
+        """Generation 0, measured."""
+        zero = generation_zero(self.space)
+        self.progress.start("generation 0", len(zero))
+        records = [self.measure(genome, Birth(origin, seed=self.setting.seed)) for origin, genome in zero]
+        population = Population(self.setting, Archive(records))
+        population.history.append(self._history(records, round=0, worker=0, generation=0))
+        return population
+
+    def live(
+        self,
+        population: Population,
+        *,
+        worker: int,
+        round: int,
+        generations: int,
+        size: int,
+        breeder: str,
+        collapse: float,
+    ) -> Population:
+        """The population after this island has lived `generations` more generations.
+
+        What other islands do meanwhile is unknown here; `population.join` brings it together.
+        """
+        name = f"round {round}/island {worker}"
+        birth = Birth(
+            "", round=round, worker=worker, generation=population.generation, seed=self.setting.seed
+        )
+        self.progress.start(name, size * generations)
+        members = self._members(population, worker, size, birth)
+        history, born = list(population.history), Archive(population.archive)
+        for record in members:
+            born.add(record)
+        number = population.generation
+        for generation in evolve(
+            members,
+            generations,
+            space=self.space,
+            breeder=self._breeder(breeder, size, name),
+            measure=lambda genome, birth: born.add(self.measure(genome, birth)),
+            random=lambda step: self.random(f"{name}/generation {step}"),
+            birth=birth,
+            collapse=collapse,
+        ):
+            number += 1
+            members = generation.population
+            entry = self._history(members, round=round, worker=worker, generation=number)
+            history.append({**entry, "restarted": generation.restarted})
+        self.progress.done()
+        islands = {worker: [record.hash for record in members]}
+        return Population(self.setting, born, islands, history, number)
+
+    def _members(self, population: Population, worker: int, size: int, birth: Birth) -> list[Record]:
+        """The island's own members, or the best of the archive where it has none yet, filled up at random."""
+        own = population.islands.get(worker)
+        pool = [population.archive[member] for member in own] if own else population.archive.ranked()
+        members = pool[:size]
+        rng = self.random(f"round {birth.round}/island {worker}/start")
+        for _ in range(size - len(members)):
+            members.append(self.measure(self.space.random(rng), replace(birth, origin="immigrant")))
+        return ranked(members)
+
+    def _breeder(self, name: str, size: int, stream: str) -> Breed:
+        if name == "cma-es":
+            return CmaBreeder(self.space, size, int(self.random(f"{stream}/cma-es").integers(2**31)))
+        return genetic(self.space)
+
+    def _history(self, records: list[Record], *, round: int, worker: int, generation: int) -> dict[str, Any]:
+        values = [record.fitness for record in records if record.fitness is not None]
+        return {
+            "round": round,
+            "worker": worker,
+            "generation": generation,
+            "best": max(values, default=None),
+            "mean": float(np.mean(values)) if values else None,
+            "diversity": diversity([record.genome for record in records], self.space),
+            "restarted": False,
+            "members": [record.hash for record in ranked(records)],
+        }

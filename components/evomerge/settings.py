@@ -1,0 +1,82 @@
+"""The settings of phase evomerge. Imports nothing heavy: the pipeline reads them without torch."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from components.shared.runtime.config import PhaseSettings
+
+MethodName = Literal[
+    "linear",
+    "slerp",
+    "nuslerp",
+    "task_arithmetic",
+    "ties",
+    "dare_linear",
+    "dare_ties",
+    "regmean",
+    "frankenmerge",
+    "dfs",
+]
+Suite = Literal["reasoning", "memory", "generalization", "efficiency", "safety"]
+
+
+class Settings(PhaseSettings):
+    """How parents are merged and how the search goes."""
+
+    base: str = Field(
+        "",
+        description="folder or s3:// address of the model that the parents were trained from; "
+        "empty: the trunk that they carry",
+    )
+    methods: tuple[MethodName, ...] = Field(
+        get_args(MethodName),
+        min_length=1,
+        description="what the search may use; what the parents do not allow is left out, and that is said",
+    )
+    layer_groups: int = Field(
+        4, ge=1, description="runs of layers with weights of their own; what is no layer is one more group"
+    )
+    repeats: int = Field(
+        1, ge=1, le=4, description="how often a path may go through the row of all layers (DFS's r)"
+    )
+    extra_layers: int = Field(
+        0, ge=0, description="how many layers deeper than a parent a path may make the model"
+    )
+    population: int = Field(8, ge=2, description="members of one island")
+    generations: int = Field(8, ge=0, description="generations of every island, over all rounds")
+    rounds: int = Field(
+        2, ge=1, description="barriers, after which champions migrate (by hand; a pipeline has its own)"
+    )
+    islands: int = Field(
+        2, ge=1, description="islands when one process does everything; in a pipeline, its workers"
+    )
+    breeders: tuple[Literal["genetic", "cma-es"], ...] = Field(
+        ("genetic",), min_length=1, description="how islands breed, dealt out in turn"
+    )
+    collapse: float = Field(
+        0.05, ge=0, le=1, description="diversity below which all but the champion are drawn anew"
+    )
+    suites: tuple[Suite, ...] = Field(
+        ("reasoning", "memory", "generalization", "safety"),
+        min_length=1,
+        description="what fitness is the mean of",
+    )
+    items: int = Field(64, ge=1, description="items of each suite, search split")
+    fitness: Literal["accuracy", "likelihood"] = Field(
+        "accuracy", description="share of right answers, or mean probability of an answer's token"
+    )
+    finalists: int = Field(
+        4, ge=1, description="best genomes of the search among which the select split chooses the champion"
+    )
+    select_items: int = Field(128, ge=1, description="items of each suite, select split")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Settings:
+        for name in ("methods", "suites"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} names something twice: {', '.join(values)}")
+        return self
