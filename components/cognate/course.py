@@ -1,0 +1,96 @@
+"""One course of training: a mixture of tasks, a rate that is warmed up, held and let down, an end when it converges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from components.shared.optim.optimizer import optimizer
+from components.shared.optim.schedule import set_rate, warmup_stable_decay
+from components.shared.runtime.checkpoint import Checkpoints, Snapshot
+from components.shared.runtime.errors import PhaseFailed
+from components.shared.tasks.batches import encode, mixture
+
+from .convergence import converged
+from .settings import Course, Settings
+
+
+def train(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    course: Course,
+    settings: Settings,
+    *,
+    seed: int,
+    checkpoints: Checkpoints,
+    report: Callable[[int, float, float], None],
+) -> dict[str, list[float]]:
+    """Train `model` in place and return the loss curve: {"step": […], "loss": […]}.
+
+    The schedule is warm-up, stable, decay (WSD, arXiv 2404.06395). When the loss converges in the stable part the decay
+    begins at once, so that a course is never cut off at its full rate. The items of a step are a function of (seed, name,
+    step): a course that was killed goes on from its checkpoint and ends with the same weights.
+
+    :param report: called after each step with (step, loss in nats a token, norm of the gradient).
+    :raises PhaseFailed: the loss is not finite.
+    """
+    device = next(model.parameters()).device
+    rule = optimizer(model, settings.optimizer, course.lr, settings.weight_decay)
+    decay = round(settings.decay * course.steps)
+    loop = Snapshot(
+        modules={"model": model},
+        optimizers={"rule": rule},
+        state={"course": name, "end": course.steps, "recent": [], "step": [], "loss": []},
+    )
+    saved = checkpoints.restore()
+    if (
+        saved is not None and saved.state["course"] == name
+    ):  # not that of the trunk, trained before by the same process
+        loop.load(saved)
+    model.train()
+    step = loop.step
+    while step < loop.state["end"]:
+        set_rate(rule, warmup_stable_decay(step, loop.state["end"], settings.warmup, decay))
+        items = mixture(
+            course.tasks, course.levels, "train", seed, step, settings.batch, scratch=course.scratch
+        )
+        batch = encode(items, tokenizer).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
+            loss = model(input_ids=batch.input_ids, labels=batch.labels).loss
+        rule.zero_grad()
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
+        value = float(loss.detach())
+        if not torch.isfinite(loss):
+            raise PhaseFailed(
+                f"the loss is {value} at step {step}",
+                where=f"cognate.{name}",
+                fix="lower the learning rate (lr)",
+            )
+        rule.step()
+        step += 1
+        _remember(loop.state, step, value, settings.window, course.steps)
+        if step < loop.state["end"] - decay and converged(
+            loop.state["recent"], settings.window, settings.tolerance
+        ):
+            loop.state["end"] = step + decay
+        report(step, value, norm)
+        if checkpoints.due():
+            loop.save(checkpoints, step)
+            checkpoints.stop_if_asked()
+    model.eval()
+    return {"step": loop.state["step"], "loss": loop.state["loss"]}
+
+
+def _remember(state: dict[str, list[float]], step: int, loss: float, window: int, steps: int) -> None:
+    """Keep the window that convergence is judged by, and a curve of at most about 100 means."""
+    state["recent"] = [*state["recent"], loss][-window:]
+    every = max(1, steps // 100)
+    if step % every == 0:
+        state["step"].append(step)
+        state["loss"].append(round(sum(state["recent"][-every:]) / len(state["recent"][-every:]), 6))

@@ -1,0 +1,43 @@
+"""How far a variant has moved from its trunk: in weights, in representations, in what it says.
+
+Merging needs parents that differ in what they know and not in where they lie; these three numbers tell the two apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def relative_distance(weights: Mapping[str, Tensor], trunk: Mapping[str, Tensor]) -> float:
+    """‖θ − θ₀‖ / ‖θ₀‖ over the tensors that the trunk has: the length of the task vector (arXiv 2212.04089)."""
+    moved = sum(
+        float((weights[name].double() - start.double()).square().sum()) for name, start in trunk.items()
+    )
+    length = sum(float(start.double().square().sum()) for start in trunk.values())
+    return (moved / length) ** 0.5
+
+
+def linear_cka(x: Tensor, y: Tensor) -> float:
+    """Linear centred kernel alignment of two representations of the same inputs (Kornblith et al. 2019, eq. 3).
+
+    :param x: (n, p) features of one network.
+    :param y: (n, q) features of the other.
+    :returns: ‖YᵀX‖² / (‖XᵀX‖·‖YᵀY‖) of the centred features, in 0..1; 1 for x = y up to rotation and scale.
+    """
+    x, y = (features.double() - features.double().mean(0) for features in (x, y))
+    return float((y.T @ x).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm()))
+
+
+def disagreement(logits: Tensor, others: Tensor) -> float:
+    """Share of positions at which two networks predict different tokens. logits, others: (n, vocabulary)."""
+    return float((logits.argmax(-1) != others.argmax(-1)).double().mean())
+
+
+@torch.no_grad()
+def probe(model: torch.nn.Module, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, hidden) last hidden states and (n, vocabulary) logits at the positions where `mask` (B, T) is true."""
+    out = model(input_ids=input_ids, output_hidden_states=True)
+    return out.hidden_states[-1][mask], out.logits[mask]

@@ -1,0 +1,252 @@
+"""Phase 1: three small networks that share their initialisation and an early trunk, so that they can be merged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from components.shared.evaluation.answers import correct
+from components.shared.evaluation.statistics import paired_interval
+from components.shared.evaluation.suites import evaluate, suite_items
+from components.shared.models.build import build, extend
+from components.shared.models.card import model_card
+from components.shared.models.gram import capture_grams, save_grams
+from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.models.hub.modeling_cognate import CognateForCausalLM
+from components.shared.models.loading import load, save
+from components.shared.runtime.artifact import adopt
+from components.shared.runtime.errors import InputError
+from components.shared.runtime.phase import Phase
+from components.shared.runtime.store import localise
+from components.shared.tasks.batches import check_mixture, encode, mixture
+from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
+
+from .course import train
+from .diversity import disagreement, linear_cka, probe, relative_distance
+from .settings import VARIANTS, Settings
+
+TRUNK = "trunk.safetensors"
+OWN_SUITE = {"standard": "reasoning", "memory": "memory", "reasoning": "reasoning"}
+
+
+class Cognate(Phase):
+    """Trains the trunk (`--step trunk`) or one variant of it (`--set variant=standard|memory|reasoning`).
+
+    A variant may also be the address of a Hugging Face causal LM, which is then taken in a cognate's place. By hand,
+    without a trunk as input, the trunk is trained first.
+    """
+
+    name = "cognate"
+    Settings = Settings
+    steps = ("", "trunk")
+
+    def __init__(self, run: Any) -> None:
+        super().__init__(run)
+        self.metrics: dict[str, float] = {}
+        self.variant = str(run.parameters.get("variant", "standard"))
+        self.trunk = next((a for name in ("trunk", "model") for a in run.inputs.get(name, [])), None)
+
+    def validate_input(self) -> None:
+        """Tasks and levels exist; the trunk is one; a variant is known or is a place where a model may be."""
+        for course in VARIANTS if self.run.step == "" else ("trunk",):
+            chosen = getattr(self.run.settings, course)
+            check_mixture(chosen.tasks, chosen.levels)
+        if self.run.step == "trunk":
+            return
+        if self.variant not in VARIANTS and "/" not in self.variant:
+            raise InputError(
+                f"there is no variant {self.variant!r}",
+                where="parameter variant",
+                fix=f"use one of {', '.join(VARIANTS)}, or the folder or s3:// address of a Hugging Face model",
+            )
+        if self.trunk and self.trunk.kind != "trunk":
+            raise InputError(
+                f"the input is a {self.trunk.kind}, not a trunk",
+                where=str(self.trunk.path),
+                fix="give the output of `--step trunk`, or no input",
+            )
+
+    def execute(self) -> None:
+        """The story: build, train, look at what came out, publish."""
+        if self.run.step == "trunk":
+            self._make_trunk()
+        elif self.variant in VARIANTS:
+            self._make_variant()
+        else:
+            self._take_model()
+
+    def get_metrics(self) -> dict[str, float]:
+        return self.metrics
+
+    def _make_trunk(self) -> None:
+        """Train what all variants start from. Nothing is trained where every base model is given."""
+        self.run.kind = "trunk"
+        wanted = self.run.parameters.get("base_models") or list(VARIANTS)
+        self.run.extra["variant"] = "trunk"
+        if not set(wanted) & set(VARIANTS):
+            (self.run.output / "README.md").write_text(
+                "# No trunk\n\nAll base models are given: there is nothing to train a trunk for.\n"
+            )
+            self.run.progress.note("all base models are given: no trunk is trained")
+            return
+        model = self._build()
+        self._train(model, "trunk")
+        save(model, byte_tokenizer(), self.run.output, card=_card("trunk", model))
+        self._score(model)
+
+    def _make_variant(self) -> None:
+        """Put the variant's modules onto the trunk, closed, and train on with the variant's own mixture."""
+        trunk = self._trunk_weights()
+        model = extend(
+            self._grown(trunk),
+            memory=self.variant == "memory",
+            refinement=self.variant == "reasoning",
+            seed=self.run.seed,
+        )
+        self._train(model, self.variant)
+        self._publish(model, byte_tokenizer(), trunk)
+
+    def _take_model(self) -> None:
+        """A model of someone else's in the place of a cognate: verified, scored, its Gram matrices taken."""
+        source = adopt(localise(self.variant, self.run.work / "given"))
+        model, tokenizer = load(source.path)
+        self._publish(model, tokenizer, None)
+
+    def _build(self) -> CognateForCausalLM:
+        """The plain network, fresh; the variants' modules are added to it later."""
+        config = CognateConfig(vocab_size=VOCAB_SIZE, **self.run.settings.model.model_dump())
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return build(config, seed=self.run.seed).to(device)
+
+    def _grown(self, trunk: dict[str, torch.Tensor]) -> CognateForCausalLM:
+        """The plain network with the trunk's weights."""
+        model = self._build()
+        wrong = [n for n, t in model.state_dict().items() if n not in trunk or trunk[n].shape != t.shape]
+        if wrong or len(trunk) != len(model.state_dict()):
+            raise InputError(
+                "the trunk is of another geometry than cognate.model",
+                where=wrong[0] if wrong else "its number of tensors",
+                fix="train the trunk with the same settings",
+            )
+        model.load_state_dict(trunk)
+        return model.eval()
+
+    def _trunk_weights(self) -> dict[str, torch.Tensor]:
+        if self.trunk is not None:
+            return load_file(self.trunk.path / "model.safetensors")
+        kept = (
+            self.run.work / TRUNK
+        )  # by hand, with no trunk given: survives a kill, as its checkpoints do not
+        if not kept.exists():
+            model = self._build()
+            self._train(model, "trunk")
+            draft = kept.with_suffix(".tmp")
+            save_file(model.state_dict(), draft)
+            draft.replace(kept)
+            self.run.checkpoints.clear()
+        return load_file(kept)
+
+    def _train(self, model: PreTrainedModel, name: str) -> None:
+        course = getattr(self.run.settings, name)
+        torch.set_num_threads(course.threads)
+        self.run.progress.start(name, course.steps)
+
+        def report(step: int, loss: float, norm: float) -> None:
+            self.run.progress.step(step - self.run.progress.at, loss=loss)
+            if step % 10 == 0:
+                self.run.tracker.metrics({"loss": loss, "gradient_norm": norm}, step=step)
+
+        curve = train(
+            model,
+            byte_tokenizer(),
+            name,
+            course,
+            self.run.settings,
+            seed=self.run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name)),
+            checkpoints=self.run.checkpoints,
+            report=report,
+        )
+        self.run.progress.done()
+        self.metrics["steps"] = curve["step"][-1] if curve["step"] else 0
+        self.run.extra.setdefault("curves", {})[f"{name}: loss"] = {
+            "x": curve["step"],
+            "xlabel": "step",
+            "ylabel": "nats a token",
+            "series": {"train": curve["loss"]},
+        }
+
+    def _publish(self, model: PreTrainedModel, tokenizer: Any, trunk: dict[str, torch.Tensor] | None) -> None:
+        """Save the model with what merging needs: the trunk as the base of its task vector, and its Gram matrices."""
+        settings, course = (
+            self.run.settings,
+            getattr(self.run.settings, self.variant, self.run.settings.standard),
+        )
+        name = self.variant if self.variant in VARIANTS else Path(self.variant).name
+        self.run.extra["variant"] = name
+        save(model, tokenizer, self.run.output, card=_card(name, model))
+        items = mixture(course.tasks, course.levels, "train", self.run.seed, 0, settings.gram_items)
+        rows = (
+            encode(items[i : i + settings.batch], tokenizer) for i in range(0, len(items), settings.batch)
+        )
+        batches = ({"input_ids": b.input_ids, "attention_mask": b.attention_mask} for b in rows)
+        save_grams(capture_grams(model, batches), self.run.output)
+        if trunk is not None:
+            save_file(trunk, self.run.output / TRUNK)
+            (self.run.output / TRUNK).chmod(0o644)
+            self._compare(model, trunk)
+        self._score(model, tokenizer)
+
+    def _compare(self, model: PreTrainedModel, trunk: dict[str, torch.Tensor]) -> None:
+        """How far the variant is from the trunk, and whether its course was worth it on its own suite."""
+        settings, course = self.run.settings, getattr(self.run.settings, self.variant)
+        tokenizer, start = byte_tokenizer(), self._grown(trunk)
+        items = mixture(course.tasks, course.levels, "search", self.run.seed, 0, settings.probe_items)
+        batch = encode(items, tokenizer)
+        answered = torch.nn.functional.pad(batch.labels[:, 1:] != -100, (0, 1))
+        (x, logits), (y, others) = (probe(m.cpu(), batch.input_ids, answered) for m in (model, start))
+        self.metrics |= {
+            "distance_from_trunk": relative_distance(model.state_dict(), trunk),
+            "cka_with_trunk": linear_cka(x, y),
+            "disagreement_with_trunk": disagreement(logits, others),
+        }
+        suite = OWN_SUITE[self.variant]
+        asked = suite_items(suite, split="report", items=self.run.config.evaluation.items, seed=self.run.seed)
+        ours, theirs = (correct(m, tokenizer, asked).astype(float) for m in (model, start))
+        gain, low, high = paired_interval(ours, theirs, seed=self.run.seed)
+        self.run.extra["controls"] = [
+            {
+                "claim": f"the {self.variant} course adds to the trunk on the {suite} suite",
+                "arm": f"{self.variant} variant",
+                "value": float(ours.mean()),
+                "low": float(theirs.mean()) + low,
+                "high": float(theirs.mean()) + high,
+                "control": "trunk",
+                "control_value": float(theirs.mean()),
+                "unit": "accuracy, report split",
+                "higher_is_better": True,
+                "holds": low > 0,
+            }
+        ]
+        self.metrics["gain_over_trunk"] = gain
+
+    def _score(self, model: PreTrainedModel, tokenizer: Any = None) -> None:
+        evaluation = self.run.config.evaluation
+        scores = evaluate(
+            model,
+            tokenizer or byte_tokenizer(),
+            split="report",
+            items=evaluation.items,
+            seed=self.run.seed,
+            batch=evaluation.batch,
+        )
+        self.run.scores = {suite: score.as_dict() for suite, score in scores.items()}
+        self.metrics |= {f"score_{suite}": score.score for suite, score in scores.items()}
+
+
+def _card(variant: str, model: PreTrainedModel) -> str:
+    facts = {"parameters": f"{model.num_parameters():,}", "variant": variant}
+    return model_card(f"Cognate ({variant})", "A small decoder-only transformer over bytes.", facts=facts)

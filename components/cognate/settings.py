@@ -1,0 +1,70 @@
+"""What phase cognate can be told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.shared.runtime.config import PhaseSettings
+
+VARIANTS = ("standard", "memory", "reasoning")
+
+
+class Geometry(BaseModel):
+    """The network of all variants: a decoder with RMSNorm, RoPE, SwiGLU and tied embeddings over bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden_size: int = Field(ge=8)
+    intermediate_size: int = Field(ge=8)
+    num_hidden_layers: int = Field(ge=1)
+    num_attention_heads: int = Field(ge=1)
+    num_key_value_heads: int | None = Field(None, ge=1, description="fewer than heads: grouped queries")
+    max_position_embeddings: int = Field(1024, ge=16)
+    memory_size: int = Field(64, ge=4, description="width of the memory variant's neural memory")
+    memory_heads: int = Field(2, ge=1)
+    memory_chunk: int = Field(16, ge=1, description="tokens between two updates of the memory's matrix")
+    refinement_size: int = Field(128, ge=8, description="width inside the reasoning variant's block")
+    refinement_steps: int = Field(2, ge=1)
+
+
+class Course(BaseModel):
+    """What a network is trained on, and for how long."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(ge=1, description="at most; convergence may end the course earlier")
+    threads: int = Field(2, ge=1, description="CPU threads; variants run side by side, the trunk alone")
+    lr: float = Field(gt=0, description="peak learning rate")
+    scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
+    levels: list[int] = Field(min_length=1, description="difficulties, drawn with equal probability")
+    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn, in proportion")
+
+
+class Settings(PhaseSettings):
+    """Settings of phase cognate."""
+
+    model: Geometry
+    trunk: Course
+    standard: Course
+    memory: Course
+    reasoning: Course
+    optimizer: Literal["muon", "adamw"] = "muon"
+    batch: int = Field(64, ge=1, description="items a step")
+    weight_decay: float = Field(0.0, ge=0)
+    warmup: int = Field(20, ge=0, description="steps of linear warm-up")
+    decay: float = Field(
+        0.3, ge=0, le=1, description="share of the steps that the rate falls over at the end"
+    )
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    window: int = Field(200, ge=8, description="steps over which convergence is judged")
+    tolerance: float = Field(
+        0.01, ge=0, description="relative improvement below which training has converged"
+    )
+    gram_items: int = Field(
+        256, ge=1, description="training items from which RegMean's Gram matrices are taken"
+    )
+    probe_items: int = Field(
+        128, ge=8, description="search items for the distances between trunk and variant"
+    )

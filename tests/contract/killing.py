@@ -1,0 +1,75 @@
+"""Run a phase as the process that it is in a pod, and kill it at a random moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+DEADLINE = 120.0
+
+
+def command(phase: str, output: Path, arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", f"components.{phase}", "--output", str(output), *map(str, arguments)]
+
+
+def quiet(folder: Path) -> dict[str, str]:
+    """An environment with one thread of BLAS and an MLflow of the test's own."""
+    own = {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("FORGE_")} | own
+
+
+def run(phase: str, output: Path, arguments: Sequence[str]) -> str:
+    """Run the phase to its end; the digest of what it published. Its output is shown where it fails."""
+    done = subprocess.run(
+        command(phase, output, arguments),
+        env=quiet(output.parent),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(json.loads((output / "forge.json").read_text())["digest"])
+
+
+def refused(phase: str, output: Path, arguments: Sequence[str]) -> str:
+    """What the phase says when it refuses; it must neither succeed nor fall over, and must publish nothing."""
+    done = subprocess.run(
+        command(phase, output, arguments),
+        env=quiet(output.parent),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode not in (0, 1), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and not (output / "forge.json").exists()
+    return done.stderr
+
+
+def kill(phase: str, output: Path, arguments: Sequence[str], *, within: float, moment: random.Random) -> None:
+    """Start the phase and SIGKILL it at a random moment, up to `within` seconds after its first checkpoint."""
+    process = subprocess.Popen(
+        command(phase, output, arguments),
+        env=quiet(output.parent),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoints = output.parent / f"{output.name}.checkpoints"
+    deadline = time.monotonic() + DEADLINE
+    while not list(checkpoints.rglob("state.json")):
+        assert process.poll() is None, "the phase ended before its first checkpoint: give it more to do"
+        assert time.monotonic() < deadline, "the phase wrote no checkpoint"
+        time.sleep(0.01)
+    time.sleep(moment.uniform(0, within))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the phase ended before it was killed: give it more to do"
+    assert not (output / "forge.json").exists()
