@@ -14,6 +14,10 @@ import zlib
 
 import numpy as np
 
+from .decode_hyper import decode as decode_hyper  # if hyper
+from .decode_scalar import decode as decode_scalar  # if scalar
+from .decode_seedlm import decode as decode_seedlm  # if seedlm
+from .decode_vptq import decode as decode_vptq  # if vptq
 from .ternary import unpack_ternary
 
 LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
@@ -38,6 +42,10 @@ DECODERS = {
     "ternary": decode_ternary,
     "int8": decode_grouped,
     "int4": decode_grouped,
+    "hyper": decode_hyper,  # if hyper
+    "scalar": decode_scalar,  # if scalar
+    "seedlm": decode_seedlm,  # if seedlm
+    "vptq": decode_vptq,  # if vptq
 }
 
 

@@ -1,0 +1,115 @@
+"""VPTQ (arXiv 2409.17066): vector quantisation of a layer against the error of its output. Encoding.
+
+The columns of W (out, in) are cut into vectors of `length` rows. Codebooks come from k-means in which a vector of
+column j weighs H_jj; then the columns are quantised one by one, nearest centroids each, and the error of each is
+carried into the columns still to come by H⁻¹ (hessian.py), in blocks of 128. Options of the paper: a residual
+codebook, a codebook of their own for the outlier columns (those with the largest H_jj), and norms of the rows.
+Centroids and norms are stored, and used while quantising, in float16, in units of the tensor's root mean square.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from components.shared.models.hub.decode_vptq import CODEC, VERSION, decode
+from components.shared.models.hub.lossless import frame, numbers, pack
+
+from .check import finite
+from .hessian import round_columns
+from .kmeans import kmeans, nearest
+
+__all__ = ["decode", "encode"]
+
+
+def encode(
+    w: np.ndarray,
+    hessian: np.ndarray | None = None,
+    *,
+    length: int = 4,
+    centroids: int = 256,
+    residual: int = 0,
+    outliers: float = 0.0,
+    outlier_centroids: int = 256,
+    norms: bool = False,
+    seed: int = 0,
+) -> bytes:
+    """w (out, …) float32, its inputs flattened; hessian (in, in) = E[xᵀx] of the calibration inputs, or None.
+
+    length, centroids, residual, outlier_centroids: the paper's v, k1, k2 (0: none) and k0; outliers: the share of
+    columns with a codebook of their own; norms: divide each row by its root mean square first.
+    """
+    w = finite(w)
+    if length < 1 or centroids < 1 or residual < 0 or not 0 <= outliers < 1 or outlier_centroids < 1:
+        raise ValueError(
+            f"VPTQ needs v ≥ 1, k ≥ 1 and a share of outliers in [0, 1); got v={length}, k={centroids}, "
+            f"residual={residual}, outliers={outliers}"
+        )
+    matrix = w.reshape(w.shape[0] if w.ndim else 1, -1).astype(np.float64)
+    rows, columns = matrix.shape
+    rng = np.random.default_rng(seed)
+    unit = np.float32(np.sqrt((matrix**2).mean())) if matrix.size else np.float32(0)
+    matrix /= np.float64(unit) if unit > 0 else 1.0
+    scale = half(np.sqrt((matrix**2).mean(axis=1))) if norms and columns else np.ones(rows)
+    matrix = matrix / np.where(scale > 0, scale, 1.0)[:, None]
+    importance = np.ones(columns) if hessian is None else np.maximum(np.diag(hessian).astype(np.float64), 0.0)
+    special = np.zeros(columns, bool)
+    special[np.argsort(-importance, kind="stable")[: int(np.ceil(outliers * columns))]] = True
+    vectors = cut(matrix, length)  # (in, out / v, v)
+    weight = np.repeat(importance[:, None], vectors.shape[1], axis=1)
+    main = codebook(vectors[~special], weight[~special], centroids, rng)
+    rest = np.zeros((0, length), np.float32)
+    if residual:
+        plain = vectors[~special].reshape(-1, length)
+        rest = codebook(plain - main[nearest(plain, main)], weight[~special], residual, rng)
+    own = np.zeros((0, length), np.float32)
+    if special.any():
+        own = codebook(vectors[special], weight[special], outlier_centroids, rng)
+    index = np.zeros((3, columns, vectors.shape[1]), np.int64)  # main, residual, outlier
+
+    def quantise(column: np.ndarray, j: int) -> np.ndarray:
+        vector = cut(column[:, None], length)[0]
+        if special[j]:
+            index[2, j] = nearest(vector, own)
+            return own[index[2, j]].reshape(-1)[:rows]
+        index[0, j] = nearest(vector, main)
+        value = main[index[0, j]]
+        if residual:
+            index[1, j] = nearest(vector - value, rest)
+            value = value + rest[index[1, j]]
+        return value.reshape(-1)[:rows]
+
+    round_columns(matrix, hessian, quantise)
+    books = np.concatenate([main, rest, own]).astype("<f2").tobytes()
+    chosen = (~special, ~special, special)
+    return frame(
+        CODEC,
+        VERSION,
+        [
+            numbers([length, len(main), len(rest), len(own), *w.shape]),
+            unit.astype("<f4").tobytes(),
+            books,
+            np.packbits(special, bitorder="little").tobytes() if special.any() else b"",
+            scale.astype("<f2").tobytes() if norms else b"",
+            *(
+                pack(part[mine], size) if size else b""
+                for part, mine, size in zip(index, chosen, map(len, (main, rest, own)), strict=True)
+            ),
+        ],
+    )
+
+
+def cut(matrix: np.ndarray, length: int) -> np.ndarray:
+    """(out, in) → (in, ⌈out / length⌉, length) float32: the vectors of each column, the last filled up with zeros."""
+    padded = np.pad(matrix, ((0, -matrix.shape[0] % length), (0, 0))).astype(np.float32)
+    return padded.T.reshape(matrix.shape[1], -1, length)
+
+
+def half(values: np.ndarray) -> np.ndarray:
+    """Rounded to float16's values; beyond its range, to its largest."""
+    return np.clip(values, -65504.0, 65504.0).astype(np.float16).astype(np.float64)
+
+
+def codebook(vectors: np.ndarray, weights: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Centroids (k, v) as the decoder will see them: float16 values in float32."""
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    return half(kmeans(flat, weights.reshape(-1), k, rng)).astype(np.float32)

@@ -1,0 +1,43 @@
+"""Hyper-Compression (arXiv 2409.00592): pairs of weights as places on a winding line. Decoding only.
+
+A line of slope ⌈√U⌉ winds through the square of side l around the centroid of all pairs; a pair is the number of the
+nearest of U points on it (or of the centroid itself, number 0). Pairs outside the square were drawn in radially by
+the factor (l/2) / (l/2 + class·(farthest − l/2)/M). index = number + (U + 1)·class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .lossless import CodeError, read_numbers, unframe, unpack
+
+CODEC, VERSION = 4, 1
+
+
+def trajectory(points: int, side: float) -> np.ndarray:
+    """(points + 1, 2) float64, relative to the centroid: the centroid, then θ = 0, 1, … along the line."""
+    n = max(int(np.ceil(np.sqrt(points))), 1)
+    theta = np.arange(points)
+    line = np.stack([theta * (side / n**2) % side, theta % n * (side / n)], axis=1) - side / 2
+    return np.concatenate([np.zeros((1, 2)), line])
+
+
+def reach(side: float, farthest: float, classes: int) -> np.ndarray:
+    """(classes + 1,) float64: how far the pairs of each class lie from the centroid at most; class 0 is inside."""
+    outer = max(farthest - side / 2, 0.0) / max(classes, 1)
+    return side / 2 + outer * np.arange(classes + 1)
+
+
+def decode(code: bytes) -> np.ndarray:
+    """A Hyper-Compression code → the float32 weight in its own shape."""
+    head, figures, packed = unframe(code, CODEC, VERSION)
+    (points, classes, *shape), _ = read_numbers(head)
+    centre_x, centre_y, side, farthest = np.frombuffer(figures, "<f4").astype(np.float64)
+    if points < 1 or not side >= 0:
+        raise CodeError(f"a Hyper-Compression code with U={points}, l={side}, which cannot have been written")
+    count = int(np.prod(shape, dtype=np.int64))
+    index = unpack(packed, -(-count // 2), (points + 1) * (classes + 1))
+    group, number = np.divmod(index, points + 1)
+    stretch = reach(side, farthest, classes) / (side / 2 if side > 0 else 1.0)
+    pairs = trajectory(points, side)[number] * stretch[group][:, None] + np.array([centre_x, centre_y])
+    return pairs.astype(np.float32).reshape(-1)[:count].reshape(shape)

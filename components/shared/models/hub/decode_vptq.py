@@ -1,0 +1,43 @@
+"""VPTQ (arXiv 2409.17066): vectors down the columns of a matrix, from codebooks. Decoding only.
+
+A column of W (out, in) is cut into vectors of v rows. Each is a centroid of the main codebook plus, where there is
+one, a centroid of the residual codebook; the columns marked as outliers have a codebook of their own. Rows may be
+multiplied by a norm; all is in units of one scale of the tensor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .lossless import CodeError, read_numbers, unframe, unpack
+
+CODEC, VERSION = 3, 1
+
+
+def decode(code: bytes) -> np.ndarray:
+    """A VPTQ code → the float32 weight in its own shape."""
+    head, unit, books, outliers, norms, *indices = unframe(code, CODEC, VERSION)
+    (length, main, residual, outlier, *shape), _ = read_numbers(head)
+    rows = shape[0] if shape else 1
+    columns = int(np.prod(shape[1:], dtype=np.int64))
+    centroids = np.frombuffer(books, "<f2").astype(np.float32)
+    if len(centroids) != (main + residual + outlier) * length or not length:
+        raise CodeError(
+            f"a VPTQ code with {len(centroids)} centroid values; its header asks for another number"
+        )
+    codebooks = np.split(centroids.reshape(-1, length), [main, main + residual])
+    special = np.unpackbits(
+        np.frombuffer(outliers, np.uint8), count=columns if outlier else 0, bitorder="little"
+    )
+    special = special.astype(bool) if outlier else np.zeros(columns, bool)
+    vectors = -(-rows // length)
+    w = np.empty((columns, vectors, length), np.float32)
+    for codebook, part, chosen in zip(codebooks, indices, (~special, ~special, special), strict=True):
+        if len(codebook):
+            picked = codebook[unpack(part, int(chosen.sum()) * vectors, len(codebook))]
+            picked = picked.reshape(-1, vectors, length)
+            w[chosen] = w[chosen] + picked if codebook is codebooks[1] else picked
+    w = w.reshape(columns, vectors * length).T[:rows]
+    if norms:
+        w = w * np.frombuffer(norms, "<f2").astype(np.float32)[:, None]
+    return np.ascontiguousarray(w * np.frombuffer(unit, "<f4")[0], np.float32).reshape(shape)
