@@ -1,6 +1,6 @@
 """Checkpoints: a phase can be killed at any moment and started again, and ends with the same result.
 
-A checkpoint is a directory `<identity>/step-00000120/` in a store: `tensors.safetensors`, then
+A checkpoint is a directory `<identity>/000003-step-00000120/` in a store, in the order of writing: `tensors.safetensors`, then
 `state.json`, which is written last, all or nothing, and holds the sha256 of the tensors. Without a whole
 `state.json` there is no checkpoint. The last two are kept: where the newest is damaged, the one before it
 is used, and that is said aloud. Nothing is pickled.
@@ -82,6 +82,7 @@ class Checkpoints:
         self.say = say
         self.last = time.monotonic()
         self.cost = 0.0
+        self.number = 0
         self._store: Store | None = None
 
     @property
@@ -111,7 +112,7 @@ class Checkpoints:
         began = time.monotonic()
         packing.require_plain(state, "state")
         stored, same = packing.unshared(tensors)
-        name = f"step-{step:08d}"
+        name = f"{self._next():06d}-step-{step:08d}"
         with tempfile.TemporaryDirectory(prefix="forge-checkpoint-", dir=self._scratch()) as folder:
             path = Path(folder) / TENSORS
             save_file(stored, path)
@@ -124,7 +125,6 @@ class Checkpoints:
                 "same": same,
                 "state": state,
             }
-            self.store.delete(f"{name}/{STATE}")
             self.store.put(f"{name}/{TENSORS}", path)
         self.store.put(f"{name}/{STATE}", json.dumps(header).encode())
         self._prune()
@@ -167,6 +167,15 @@ class Checkpoints:
             tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
         tensors.update({copy: tensors[original] for copy, original in header["same"].items()})
         return Checkpoint(header["step"], tensors, header["state"])
+
+    def _next(self) -> int:
+        """The next number in the order of writing: steps may begin again in another stage of the phase."""
+        if self.number == 0:
+            self.number = max(
+                (int(entry.key[:6]) for entry in self.store.list() if entry.key[:6].isdigit()), default=0
+            )
+        self.number += 1
+        return self.number
 
     def _prune(self) -> None:
         names: dict[str, list[str]] = {}

@@ -114,6 +114,19 @@ def compose(
     :raises ConfigError: all that is wrong, at once: key, who set it, what is allowed, what looks like it.
     """
     tree = _compose_tree(profile, overrides, configs)
+    return _typed(tree, phase, settings, profile, overrides, seed, configs)
+
+
+def _typed(
+    tree: DictConfig,
+    phase: str,
+    settings: type[BaseModel],
+    profile: str,
+    overrides: Sequence[str],
+    seed: int | None,
+    configs: Path,
+) -> Config:
+    """What one phase uses of the tree, validated."""
     if phase not in tree:
         raise ConfigError(
             f"there are no settings for phase {phase!r}", where=str(configs / "phase" / f"{phase}.yaml")
@@ -124,10 +137,9 @@ def compose(
         (configs / "config.yaml", ""),
     ]
     section, common = _plain(tree, phase), _plain(tree, "evaluation")
-    if seed is not None:
-        tree["seed"] = seed
-    if not isinstance(tree["seed"], int) or isinstance(tree["seed"], bool) or tree["seed"] < 0:
-        raise ConfigError(f"the seed is {tree['seed']!r}", where="seed", fix="give an integer ≥ 0")
+    seed = tree.get("seed") if seed is None else seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(f"the seed is {seed!r}", where="seed", fix="give an integer ≥ 0")
     problems: list[str] = []
     typed = _validate(settings, section, phase, overrides, files, problems)
     evaluation = _validate(EvaluationSettings, common, "evaluation", overrides, files, problems)
@@ -138,11 +150,11 @@ def compose(
         raise ConfigError(f"{len(problems)} settings are wrong", where=f"profile {profile}", why=lines)
     used = {
         "profile": profile,
-        "seed": tree["seed"],
+        "seed": seed,
         "evaluation": evaluation.model_dump(mode="json"),
         phase: typed.model_dump(mode="json"),
     }
-    return Config(phase, profile, tree["seed"], typed, evaluation, used)
+    return Config(phase, profile, seed, typed, evaluation, used)
 
 
 def validate_all(
@@ -152,6 +164,7 @@ def validate_all(
 
     :raises ConfigError: the problems of all phases together.
     """
+    tree = _compose_tree(profile, overrides, configs)
     done, problems = [], []
     for phase in phases(configs):
         name = f"components.{phase}.settings"
@@ -163,11 +176,7 @@ def validate_all(
             problems.append(str(ConfigError(f"phase {phase!r} has no settings module", where=name)))
             continue
         try:
-            done.append(
-                compose(
-                    phase, module.Settings, profile=profile, overrides=overrides, seed=seed, configs=configs
-                )
-            )
+            done.append(_typed(tree, phase, module.Settings, profile, overrides, seed, configs))
         except ConfigError as error:
             problems.append(str(error))
     if problems:
@@ -189,6 +198,8 @@ def _compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> Dict
     try:
         with HYDRA, initialize_config_dir(str(configs), version_base="1.3"):
             base = hydra_compose("config", overrides=[f"profile={profile}"])
+            if not overrides:
+                return base
             changes = [_checked(override, base, configs) for override in overrides]
             return hydra_compose("config", overrides=[f"profile={profile}", *changes])
     except yaml.MarkedYAMLError as error:

@@ -1,0 +1,376 @@
+"""Checkpoints: whole or not there, the last two, bit for bit, without pickle."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from components.shared.runtime import checkpoint
+from components.shared.runtime.checkpoint import Checkpoints, Snapshot
+from components.shared.runtime.errors import Interrupted, PhaseFailed
+from components.shared.runtime.packing import pack, unpack
+
+IDENTITY = "ab" * 32
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, said: list[str]) -> Checkpoints:
+    return Checkpoints(str(tmp_path / "checkpoints"), IDENTITY, every=0, say=said.append)
+
+
+@pytest.fixture(autouse=True)
+def nobody_asks() -> Any:
+    yield
+    checkpoint.forget_stop()
+
+
+def folder(checkpoints: Checkpoints, step: int) -> Path:
+    [found] = Path(checkpoints.uri).glob(f"*-step-{step:08d}")
+    return found
+
+
+def save(checkpoints: Checkpoints, *steps: int) -> None:
+    for step in steps:
+        checkpoints.save(step, {"weight": torch.full((3,), float(step))}, {"step": step})
+
+
+def test_what_was_saved_comes_back(checkpoints: Checkpoints) -> None:
+    tensors = {
+        "bfloat16": torch.randn(3, 5).bfloat16(),
+        "int64": torch.arange(4),
+        "bool": torch.tensor([True, False]),
+        "scalar": torch.tensor(3.5),
+        "empty": torch.empty(0, 2),
+        "transposed": torch.randn(3, 4).t(),
+    }
+    state = {"loss": 0.1 + 0.2, "stage": "dream", "history": [1, None, True, {"x": -0.0}], "big": 2**77}
+    checkpoints.save(7, tensors, state)
+    found = checkpoints.restore()
+    assert found is not None and found.step == 7
+    assert found.state == state and math.copysign(1, found.state["history"][3]["x"]) == -1
+    assert found.tensors.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(found.tensors[name], tensor) and found.tensors[name].dtype == tensor.dtype
+
+
+def test_without_a_checkpoint_there_is_none(checkpoints: Checkpoints) -> None:
+    assert checkpoints.restore() is None
+
+
+def test_the_newest_is_restored_and_the_last_two_are_kept(checkpoints: Checkpoints) -> None:
+    save(checkpoints, 1, 2, 30)
+    found = checkpoints.restore()
+    assert found is not None and found.step == 30
+    assert sorted(path.name for path in Path(checkpoints.uri).iterdir()) == [
+        "000002-step-00000002",
+        "000003-step-00000030",
+    ]
+
+
+def test_another_identity_sees_nothing(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    save(checkpoints, 1)
+    assert Checkpoints(str(tmp_path / "checkpoints"), "cd" * 32).restore() is None
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing tensors", "half a state", "wrong state"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
+    checkpoints: Checkpoints, said: list[str], damage: str
+) -> None:
+    save(checkpoints, 1, 2)
+    tensors, state = folder(checkpoints, 2) / "tensors.safetensors", folder(checkpoints, 2) / "state.json"
+    data = bytearray(tensors.read_bytes())
+    if damage == "flipped":
+        data[-1] ^= 1
+        tensors.write_bytes(data)
+    elif damage == "truncated":
+        tensors.write_bytes(data[:-4])
+    elif damage == "missing tensors":
+        tensors.unlink()
+    elif damage == "half a state":
+        state.write_text(state.read_text()[:40])
+    else:
+        state.write_text(json.dumps(json.loads(state.read_text()) | {"identity": "other"}))
+    found = checkpoints.restore()
+    assert found is not None and found.step == 1 and found.tensors["weight"][0] == 1
+    assert any("step-00000002 is damaged" in line for line in said)
+
+
+def test_a_checkpoint_whose_state_was_never_written_does_not_exist(checkpoints: Checkpoints) -> None:
+    save(checkpoints, 1, 2)
+    (folder(checkpoints, 2) / "state.json").unlink()
+    found = checkpoints.restore()
+    assert found is not None and found.step == 1
+    save(checkpoints, 3)
+    assert not list(Path(checkpoints.uri).glob("*-step-00000002"))
+
+
+def test_the_newest_is_the_one_written_last_whatever_its_step(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    save(checkpoints, 500)
+    again = Checkpoints(str(tmp_path / "checkpoints"), IDENTITY)
+    save(again, 3)  # the second stage of a phase counts from the beginning
+    found = again.restore()
+    assert found is not None and found.step == 3
+
+
+def test_a_kill_while_the_same_step_is_saved_again_loses_nothing(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(checkpoints, 2)
+
+    def dies(key: str, data: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.store, "put", dies)
+    with pytest.raises(KeyboardInterrupt):
+        save(checkpoints, 2)
+    found = checkpoints.restore()
+    assert found is not None and found.step == 2
+
+
+def test_clear_leaves_nothing(checkpoints: Checkpoints) -> None:
+    save(checkpoints, 1, 2)
+    checkpoints.clear()
+    assert checkpoints.restore() is None and not Path(checkpoints.uri).exists()
+
+
+def test_a_bucket_is_as_good_as_a_folder(s3_uri: str, said: list[str]) -> None:
+    checkpoints = Checkpoints(f"{s3_uri}/some/where", IDENTITY, say=said.append)
+    assert checkpoints.restore() is None
+    save(checkpoints, 1, 2, 3)
+    checkpoints.store.put("000003-step-00000003/tensors.safetensors", b"rubbish")
+    found = Checkpoints(f"{s3_uri}/some/where", IDENTITY, say=said.append).restore()
+    assert found is not None and found.step == 2 and found.tensors["weight"].tolist() == [2, 2, 2]
+    assert any("damaged" in line for line in said)
+    checkpoints.clear()
+    assert checkpoints.store.list() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "place"),
+    [
+        ({"a": {1: 2}}, "the key 1"),
+        ({"a": [np.float32(1)]}, r"\['a'\]\[0\]"),
+        ({"a": torch.ones(1)}, "Tensor"),
+    ],
+)
+def test_a_state_that_json_would_change_is_refused(
+    checkpoints: Checkpoints, state: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(TypeError, match=place):
+        checkpoints.save(1, {}, state)
+
+
+def test_tied_and_overlapping_tensors_survive(checkpoints: Checkpoints) -> None:
+    whole = torch.randn(4, 4)
+    checkpoints.save(1, {"embed": whole, "head": whole, "row": whole[1], "column": whole[:, 2]}, {})
+    found = checkpoints.restore()
+    assert found is not None
+    assert torch.equal(found.tensors["head"], whole) and found.tensors["head"] is found.tensors["embed"]
+    assert torch.equal(found.tensors["row"], whole[1]) and torch.equal(found.tensors["column"], whole[:, 2])
+
+
+def test_a_checkpoint_is_due_when_the_time_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    checkpoints = Checkpoints(str(tmp_path), IDENTITY, every=30)
+    assert not checkpoints.due()
+    now[0] += 31
+    assert checkpoints.due()
+    save(checkpoints, 1)
+    assert not checkpoints.due()
+
+
+def test_saving_takes_at_most_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    checkpoints = Checkpoints(str(tmp_path), IDENTITY, every=1)
+    put = checkpoints.store.put
+
+    def slow(key: str, data: Any) -> None:
+        now[0] += 10
+        put(key, data)
+
+    monkeypatch.setattr(checkpoints.store, "put", slow)
+    save(checkpoints, 1)
+    now[0] += 100
+    assert not checkpoints.due()
+    now[0] += 101
+    assert checkpoints.due()
+
+
+def test_sigterm_makes_a_checkpoint_due_and_ends_the_phase_behind_it(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), IDENTITY, every=3600)
+    checkpoints.stop_if_asked()
+    before = signal.signal(signal.SIGTERM, checkpoint.ask_to_stop)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert checkpoints.due()
+    save(checkpoints, 1)
+    with pytest.raises(Interrupted):
+        checkpoints.stop_if_asked()
+
+
+class Pair:
+    """Muon for matrices and AdamW for the rest behind one state_dict, with a float and an integer-keyed table."""
+
+    def __init__(self, model: nn.Module) -> None:
+        matrices = [p for p in model.parameters() if p.ndim == 2]
+        rest = [p for p in model.parameters() if p.ndim != 2]
+        self.parts = [torch.optim.Muon(matrices, lr=0.02), torch.optim.AdamW(rest, lr=0.01)]
+        self.momentum = 0.1
+        self.average = {0: torch.zeros(2)}
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+        self.momentum = self.momentum * 0.7 + 0.1
+        self.average = {0: self.average[0] * 0.9 + torch.rand(2)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "parts": [p.state_dict() for p in self.parts],
+            "momentum": self.momentum,
+            "average": self.average,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for part, saved in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
+        self.momentum, self.average = state["momentum"], state["average"]
+
+
+class Loop:
+    """A training loop which draws from every kind of generator."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(1)
+        np.random.seed(1)
+        random.seed(1)
+        self.model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 4))
+        self.pair = Pair(self.model)
+        self.single = torch.optim.AdamW(self.model.parameters(), lr=torch.tensor(0.001), amsgrad=True)
+        self.generator = torch.Generator().manual_seed(2)
+        self.numpy = np.random.default_rng(3)
+        self.python = random.Random(4)
+        self.snapshot = Snapshot(
+            {"model": self.model},
+            {"pair": self.pair, "single": self.single},
+            {"torch": self.generator, "numpy": self.numpy, "python": self.python},
+            {"losses": []},
+        )
+
+    def steps(self, number: int) -> None:
+        for _ in range(number):
+            x = torch.randn(8, 4, generator=self.generator) * (1 + random.random()) + np.random.rand()
+            loss = (self.model(x) - x * self.numpy.random() + self.python.gauss(0, 1)).square().mean()
+            self.model.zero_grad()
+            loss.backward()
+            self.pair.step()
+            self.single.step()
+            self.snapshot.state["losses"].append(loss.item())
+
+
+def test_a_loop_restored_in_the_middle_ends_as_if_nothing_had_happened(checkpoints: Checkpoints) -> None:
+    whole = Loop()
+    whole.steps(7)
+    broken = Loop()
+    broken.steps(3)
+    broken.snapshot.save(checkpoints, 3)
+    broken.steps(2)  # lost work
+    resumed = Loop()
+    random.random(), np.random.rand(), torch.rand(3)
+    assert resumed.snapshot.restore(checkpoints) and resumed.snapshot.step == 3
+    resumed.steps(4)
+    assert resumed.snapshot.state == whole.snapshot.state
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+    first, second = {}, {}
+    assert pack(whole.pair.state_dict(), "", first) == pack(resumed.pair.state_dict(), "", second)
+    assert all(torch.equal(first[name], second[name]) for name in first | second)
+
+
+def test_restoring_from_nothing_changes_nothing(checkpoints: Checkpoints) -> None:
+    loop = Loop()
+    before = torch.get_rng_state()
+    assert not loop.snapshot.restore(checkpoints)
+    assert torch.equal(before, torch.get_rng_state()) and loop.snapshot.step == 0
+
+
+def test_a_snapshot_with_other_parts_than_the_checkpoint_is_refused(checkpoints: Checkpoints) -> None:
+    Snapshot({"model": nn.Linear(2, 2)}).save(checkpoints, 1)
+    with pytest.raises(PhaseFailed, match=r"\['head', 'model'\].*\['model'\]"):
+        Snapshot({"model": nn.Linear(2, 2), "head": nn.Linear(2, 2)}).restore(checkpoints)
+
+
+def test_tied_weights_stay_tied_after_a_restore(checkpoints: Checkpoints) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(5, 3)
+            self.head = nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embed.weight
+
+    saved, restored = Tied(), Tied()
+    Snapshot({"model": saved}).save(checkpoints, 1)
+    Snapshot({"model": restored}).restore(checkpoints)
+    assert restored.head.weight is restored.embed.weight
+    assert torch.equal(restored.embed.weight, saved.embed.weight)
+
+
+def test_nothing_in_a_checkpoint_is_a_pickle(checkpoints: Checkpoints) -> None:
+    loop = Loop()
+    loop.steps(1)
+    loop.snapshot.save(checkpoints, 1)
+    files = sorted(path.name for path in folder(checkpoints, 1).iterdir())
+    assert files == ["state.json", "tensors.safetensors"]
+    with pytest.raises(TypeError, match="without pickle"):
+        Snapshot(optimizers={"odd": OddOptimizer()}).save(checkpoints, 2)
+
+
+class OddOptimizer:
+    def state_dict(self) -> dict[str, Any]:
+        return {"function": len}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        raise AssertionError
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4)
+NESTED = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=3) | st.integers(0, 9) | st.just("$"), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(NESTED)
+def test_packing_through_json_is_the_identity(value: Any) -> None:
+    tensors: dict[str, torch.Tensor] = {}
+    back = unpack(json.loads(json.dumps(pack(value, "x", tensors))), tensors)
+    assert back == value and repr(back) == repr(value)
