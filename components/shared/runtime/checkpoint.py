@@ -1,9 +1,9 @@
 """Checkpoints: a phase can be killed at any moment and started again, and ends with the same result.
 
-A checkpoint is a directory `<identity>/000003-step-00000120/` in a store, in the order of writing: `tensors.safetensors`, then
-`state.json`, which is written last, all or nothing, and holds the sha256 of the tensors. Without a whole
-`state.json` there is no checkpoint. The last two are kept: where the newest is damaged, the one before it
-is used, and that is said aloud. Nothing is pickled.
+A checkpoint is a directory `<identity>/000003-step-00000120/` in a store, numbered in the order of writing:
+`tensors.safetensors`, then `state.json`, which is written last, all or nothing, and holds the sha256 of the
+tensors. Without a whole `state.json` there is no checkpoint. The last two are kept: where the newest is damaged,
+the one before it is used, and that is said aloud. Nothing is pickled.
 """
 
 from __future__ import annotations

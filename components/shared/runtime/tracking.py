@@ -128,7 +128,8 @@ class Tracker:
         if self._log is not None:
             self.broken = "; ".join(filter(None, [*self._log.refused[:3], self.broken]))
         if self.broken:
-            self.say(f"MLflow has not got everything ({self.broken}); the metrics are kept in {self.file}")
+            kept = f"the metrics are kept in {self.file}" if self.file else "the metrics are lost"
+            self.say(f"MLflow has not got everything ({self.broken}); {kept}")
         elif self.file is not None and status == "FINISHED":
             self.file.unlink(missing_ok=True)
 

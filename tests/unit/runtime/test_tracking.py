@@ -1,0 +1,242 @@
+"""MLflow gets everything where it works, and is in nobody's way where it does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.shared.runtime import tracking
+from components.shared.runtime.mlflow_log import Destination
+from components.shared.runtime.tracking import Tracker, destination, flatten
+
+WRITER = """
+import sys
+from components.shared.runtime.mlflow_log import Destination
+from components.shared.runtime.tracking import Tracker
+tracker = Tracker(Destination(uri=sys.argv[1], name="other", pipeline_run="demo", identity="two"))
+tracker.metrics({"loss": 2.0})
+tracker.close()
+print(tracker.broken)
+"""
+
+
+@pytest.fixture(scope="session")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that two processes have created at the same time, each with a phase of the same pipeline run."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    other = subprocess.Popen(
+        [sys.executable, "-c", WRITER, f"sqlite:///{path}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    tracker = Tracker(Destination(f"sqlite:///{path}", "one", pipeline_run="demo", identity="one"))
+    tracker.metrics({"loss": 1.0})
+    tracker.close()
+    out, err = other.communicate(timeout=120)
+    assert tracker.broken == "" and out.strip() == "" and other.returncode == 0, (tracker.broken, out, err)
+    return path
+
+
+@pytest.fixture
+def uri(raced: Path, tmp_path: Path) -> str:
+    """A database of one's own."""
+    shutil.copyfile(raced, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "FORGE_PIPELINE_RUN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def runs(uri: str) -> dict[str, Any]:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return {run.info.run_name: run for run in client.search_runs(ids)}
+
+
+def test_two_processes_that_create_the_database_do_not_collide(raced: Path) -> None:
+    found = runs(f"sqlite:///{raced}")
+    assert found["one"].data.metrics == {"loss": 1.0} and found["other"].data.metrics == {"loss": 2.0}
+    assert sorted(found) == ["demo", "one", "other"]  # and they share one parent
+    for name in ("one", "other"):
+        assert found[name].data.tags["mlflow.parentRunId"] == found["demo"].info.run_id
+        assert found[name].info.status == "FINISHED"
+
+
+def test_parameters_curves_and_lineage_arrive(uri: str, tmp_path: Path) -> None:
+    tracker = Tracker(Destination(uri, "bitnet", identity="three"), file=tmp_path / "metrics.jsonl")
+    tracker.params({"rate": 0.1, "stages": {"first": {"steps": 3}}})
+    tracker.tags({"forge.output": "abc"})
+    for step in range(2500):  # more than MLflow takes in one request
+        tracker.metrics({"loss": 1 / (step + 1)}, step=step)
+    with tracker.child("evaluation") as child:
+        child.metrics({"accuracy": 0.5})
+    with pytest.raises(RuntimeError), tracker.child("doomed") as child:
+        raise RuntimeError
+    tracker.close()
+    found = runs(uri)
+    run = found["bitnet"]
+    assert run.data.params == {"rate": "0.1", "stages.first.steps": "3"}
+    assert run.data.tags["forge.output"] == "abc" and run.data.metrics["loss"] == 1 / 2500
+    count = sqlite3.connect(uri.removeprefix("sqlite:///")).execute(
+        "select count(*) from metrics where run_uuid = ?", (run.info.run_id,)
+    )
+    assert count.fetchone() == (2500,)
+    assert found["evaluation"].data.tags["mlflow.parentRunId"] == run.info.run_id
+    assert found["evaluation"].info.status == "FINISHED" and found["doomed"].info.status == "FAILED"
+    assert not (tmp_path / "metrics.jsonl").exists()  # all of it is in MLflow
+
+
+def test_a_restarted_phase_goes_on_in_its_own_run(uri: str) -> None:
+    for status, loss in (("KILLED", 2.0), ("FINISHED", 1.0)):
+        tracker = Tracker(Destination(uri, "resumed", identity="four"))
+        tracker.metrics({"loss": loss})
+        tracker.close(status)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    run = runs(uri)["resumed"]
+    assert run.info.status == "FINISHED"
+    assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")] == [2.0, 1.0]
+
+
+def test_the_run_that_the_platform_gives_is_the_parent(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = runs(uri)["one"].info.run_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_RUN_ID", parent)
+    place = destination("phase", target="/minio/x", by_hand=False, pipeline_run="ignored", identity="five")
+    assert place is not None
+    Tracker(place).close()
+    found = runs(uri)
+    assert found["phase"].data.tags["mlflow.parentRunId"] == parent and "ignored" not in found
+
+
+def test_the_final_agent_is_registered_with_its_files(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "config.json").write_text("{}")
+    for identity in ("six", "seven"):
+        tracker = Tracker(Destination(uri, identity, identity=identity))
+        tracker.register(tmp_path / "agent", "forged")
+        tracker.close()
+        assert tracker.broken == ""
+    from mlflow.tracking import MlflowClient
+
+    versions = MlflowClient(uri).search_model_versions("name='forged'")
+    assert sorted(int(version.version) for version in versions) == [1, 2]
+    newest = next(version for version in versions if int(version.version) == 2)
+    assert newest.run_id == runs(uri)["seven"].info.run_id
+    assert (Path(newest.source.removeprefix("file://")) / "config.json").read_text() == "{}"
+
+
+@pytest.fixture
+def failing_server() -> Iterator[str]:
+    class Fails(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Fails)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(8)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ["failing_server", "silent_server", "http://127.0.0.1:9", "no such scheme"])
+def test_a_server_that_does_not_work_costs_seconds_and_no_metric(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE", 1.0)
+    monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address = request.getfixturevalue(kind) if kind.endswith("_server") else kind
+    said: list[str] = []
+    file = tmp_path / "metrics.jsonl"
+    tracker = Tracker(Destination(address, "toy", identity="x"), file=file, say=said.append)
+    began = time.monotonic()
+    tracker.params({"rate": 0.1})
+    for step in range(100):
+        tracker.metrics({"loss": step}, step=step)
+    with tracker.child("evaluation") as child:
+        child.metrics({"accuracy": 0.25})
+    assert time.monotonic() - began < 1  # the phase does not wait
+    tracker.close()
+    assert time.monotonic() - began < 10
+    assert str(file) in said[-1] and tracker.broken
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["metrics"]["loss"] for line in lines[:100]] == list(range(100))
+    assert lines[100]["run"] == "evaluation" and lines[100]["metrics"] == {"accuracy": 0.25}
+
+
+def test_what_the_server_refuses_for_good_does_not_hold_up_the_rest(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.02)
+    said: list[str] = []
+    tracker = Tracker(Destination(uri, "stubborn", identity="eight"), file=tmp_path / "m", say=said.append)
+    tracker.params({"rate": 1})
+    tracker.params({"rate": 2})  # MLflow never changes a parameter
+    tracker.metrics({"loss": 1.0})
+    tracker.flush()
+    tracker.close()
+    assert runs(uri)["stubborn"].data.metrics == {"loss": 1.0}
+    assert "params" in said[-1] and (tmp_path / "m").exists()
+
+
+def test_without_a_server_a_phase_tracks_nothing_and_says_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    tracker = Tracker(None, file=tmp_path / "metrics.jsonl", say=said.append)
+    tracker.metrics({"loss": 1.0})
+    with tracker.child("evaluation") as child:
+        child.metrics({"accuracy": 1.0})
+    tracker.close()
+    assert said == [] and not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_where_a_phase_reports_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def uri(target: str, by_hand: bool = True) -> str | None:
+        found = destination("toy", target=target, by_hand=by_hand, pipeline_run="", identity="x")
+        return found.uri if found else None
+
+    monkeypatch.chdir(tmp_path)
+    assert uri("out") is None and uri("s3://bucket/out") is None
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    local = f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert uri("out") == local and uri("out", by_hand=False) is None
+    assert uri("runs/demo/artifacts/out", by_hand=False) is None
+    (tmp_path / "runs" / "demo" / "run.json").write_text("{}")
+    assert uri("runs/demo/artifacts/out", by_hand=False) == local
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert uri("out") == uri("/minio/x", by_hand=False) == "http://mlflow:5000"
+
+
+def test_flattening_nests_names_with_dots() -> None:
+    assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
