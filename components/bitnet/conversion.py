@@ -1,0 +1,104 @@
+"""From a trained network to a ternary one: which layers, and where they need a norm in front of them.
+
+BitNet b1.58 (arXiv 2402.17764) keeps embeddings, head, norms and other small tensors in high precision. A BitLinear wants
+an input of unit scale (SubLN, arXiv 2310.11453): q, k, v, gate and up stand behind the block's own RMSNorm; o and down do
+not, so they get one of their own. Its gain starts at the input's measured root mean square, so that the layer begins near
+the function that it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from components.shared.models.hub.ternary import BitLinear
+from components.shared.runtime.errors import InputError
+
+SMALLEST = 16
+"""Layers narrower than this are gates and heads: a few bytes that decide much."""
+UNNORMED = ("o_proj", "down_proj", "out_proj", "c_proj", "dense_4h_to_h", "fc2")
+"""Names of the layers that no norm precedes, in Llama and its relatives, GPT-2, NeoX and OPT."""
+KEPT = ("talk_head", "lm_head")
+
+
+def linears_to_convert(model: PreTrainedModel) -> dict[str, nn.Linear]:
+    """Module path → linear layer that becomes ternary.
+
+    :raises InputError: there is none, one has a bias (BitLinear has none), or the model is ternary already.
+    """
+    head = model.get_output_embeddings()
+    found = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and min(module.weight.shape) >= SMALLEST
+        and module is not head
+        and not any(part in KEPT for part in path.split("."))
+    }
+    if any(isinstance(module, BitLinear) for module in model.modules()):
+        raise InputError(
+            "the model is ternary already", where=type(model).__name__, fix="give one that is not"
+        )
+    if not found:
+        raise InputError("the model has no linear layers to convert", where=type(model).__name__)
+    for path, module in found.items():
+        if module.bias is not None:
+            raise InputError(
+                "a linear layer with a bias cannot become a BitLinear",
+                where=path,
+                fix="use a model without biases",
+            )
+    return found
+
+
+@torch.no_grad()
+def root_mean_squares(
+    model: PreTrainedModel, paths: Iterable[str], batches: Iterable[Mapping[str, Tensor]]
+) -> dict[str, float]:
+    """Root of the mean square of what goes into each of the layers at `paths`, over calibration batches."""
+    sums: dict[str, list[float]] = {path: [0.0, 0.0] for path in paths}
+
+    def add(path: str, x: Tensor) -> None:
+        sums[path][0] += float(x.double().square().sum())
+        sums[path][1] += x.numel()
+
+    handles = [
+        model.get_submodule(path).register_forward_pre_hook(lambda _, inputs, path=path: add(path, inputs[0]))
+        for path in sums
+    ]
+    try:
+        for batch in batches:
+            model(**batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {path: (total / max(count, 1)) ** 0.5 for path, (total, count) in sums.items()}
+
+
+def convert(model: PreTrainedModel, gains: Mapping[str, float]) -> None:
+    """Replace the linear layers by BitLinears of the same weights, in place.
+
+    :param gains: path → gain of the norm that this layer gets; layers that are not named get none.
+    """
+    for path, old in linears_to_convert(model).items():
+        new = BitLinear(old.in_features, old.out_features, norm=path in gains, device=old.weight.device)
+        new.weight = old.weight
+        if new.norm is not None:
+            nn.init.constant_(new.norm.weight, gains[path] or 1.0)
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, new.train(old.training))
+
+
+def unnormed(paths: Iterable[str]) -> list[str]:
+    """Those of the paths whose layer has no norm in front of it."""
+    return [path for path in paths if path.rpartition(".")[2] in UNNORMED]
+
+
+def set_strength(model: nn.Module, strength: float) -> None:
+    """Put λ of every BitLinear: 0 is the plain layer, 1 ternary weights and int8 activations."""
+    for module in model.modules():
+        if isinstance(module, BitLinear):
+            module.strength = strength

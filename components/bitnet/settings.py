@@ -1,0 +1,36 @@
+"""What phase bitnet can be told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.shared.runtime.config import PhaseSettings
+
+
+class Settings(PhaseSettings):
+    """Settings of phase bitnet."""
+
+    steps: int = Field(ge=1, description="steps of quantisation-aware training")
+    batch: int = Field(64, ge=1, description="items a step")
+    optimizer: Literal["muon", "adamw"] = "muon"
+    lr: float = Field(gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="in the first half only, as in BitNet b1.58's recipe")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    warmup: int = Field(10, ge=0, description="steps of linear warm-up of the rate")
+    strength_warmup: int = Field(
+        0, ge=0, description="steps over which the quantisation is faded in (λ); 0: at once"
+    )
+    distillation: float = Field(
+        1.0, ge=0, description="weight of the KL to the full-precision input; 0: none"
+    )
+    temperature: float = Field(1.0, gt=0, description="of both distributions in that KL")
+    sublayer_norm: bool = Field(
+        True, description="a calibrated RMSNorm in front of o_proj and down_proj (SubLN)"
+    )
+    calibration_items: int = Field(128, ge=8, description="training items that the norms are calibrated on")
+    held_out_items: int = Field(256, ge=8, description="search items that retention is measured on")
+    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn")
+    levels: list[int] = Field(min_length=1, description="difficulties, drawn with equal probability")
+    scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
