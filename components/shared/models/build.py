@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from components.shared.runtime.errors import ConfigError
 
 from .hub.configuration_cognate import CognateConfig
 from .hub.modeling_cognate import CognateForCausalLM
 
+Config = TypeVar("Config", bound=PreTrainedConfig)
 MODULES = ("memory", "refinement")
 GEOMETRY = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
@@ -30,16 +33,17 @@ def build(config: CognateConfig, *, seed: int) -> CognateForCausalLM:
 def extend(
     model: CognateForCausalLM, *, memory: bool = False, refinement: bool = False, seed: int = 0
 ) -> CognateForCausalLM:
-    """A copy with the named modules added where they are missing. Their gates are exactly 0: the function is the same
-    bit for bit. A module starts from the same weights whatever else is added, so that extended models still share
-    their initialisation; it is in training mode where the model is.
+    """A copy with the named modules added where they are missing. Their gates are exactly 0: the function is
+    the same bit for bit. A module starts from the same weights whatever else is added, so that extended
+    models still share their initialisation; it is in training mode where the model is.
 
     :param seed: of the added modules' weights.
     """
     added = {name for name, wanted in (("memory", memory), ("refinement", refinement)) if wanted}
     added -= {name for name in MODULES if getattr(model.config, name)}
-    fresh = build(copied(model.config, memory=True, refinement=True, storage={}, thoughts=None), seed=seed)
-    config = copied(model.config, **dict.fromkeys(added, True))
+    settings: Any = model.config
+    fresh = build(copied(settings, memory=True, refinement=True, storage={}, thoughts=None), seed=seed)
+    config: Any = copied(model.config, **dict.fromkeys(added, True))
     larger = copy.deepcopy(model)
     larger.config = larger.model.config = config
     for name in added:
@@ -48,8 +52,13 @@ def extend(
     return larger
 
 
-def union(model: CognateForCausalLM, *, seed: int = 0) -> CognateForCausalLM:
-    """The same function in the architecture with all modules, in which all variants can be merged."""
+def union(model: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:
+    """The same function in the architecture with all modules, in which all variants can be merged.
+
+    Models of other families have no optional modules and come back as they are.
+    """
+    if not isinstance(model, CognateForCausalLM):
+        return model
     return extend(model, memory=True, refinement=True, seed=seed)
 
 
@@ -71,7 +80,7 @@ def union_config(configs: Sequence[CognateConfig]) -> CognateConfig:
     return copied(first, **{name: any(getattr(config, name) for config in configs) for name in MODULES})
 
 
-def copied(config: CognateConfig, **changes: object) -> CognateConfig:
+def copied(config: Config, **changes: object) -> Config:
     """A copy of a config with some settings changed."""
     twin = copy.deepcopy(config)
     for name, value in changes.items():

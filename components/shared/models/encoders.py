@@ -1,4 +1,5 @@
-"""Codes of weights for storage: what hub/decoders.py reads. The lossy codecs of the compression phase live there."""
+"""Codes of weights for storage: what hub/decoders.py reads. The lossy codecs of the compression phase live
+there."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from .hub.ternary import pack_ternary, scale_of, trits_of
 
 
 def encode_ternary(w: Tensor) -> bytes:
-    """The absmean quantisation of W: float32 scale, then five trits a byte. Decodes to `ternarise(w)` bit for bit."""
+    """The absmean quantisation of W: float32 scale, then five trits a byte. Decodes to `ternarise(w)` exactly."""
     w = w.detach().cpu()
     scale = scale_of(w)
     return struct.pack("<f", scale.item()) + pack_ternary(trits_of(w, scale).numpy()).tobytes()

@@ -1,4 +1,5 @@
-"""Gram matrices XᵀX of what goes into each linear layer: what RegMean merging and data-aware quantisation need."""
+"""Gram matrices XᵀX of what goes into each linear layer: what RegMean merging and data-aware quantisation
+need."""
 
 from __future__ import annotations
 
@@ -54,8 +55,8 @@ def capture_grams(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> 
     """Run the model over batches and average xᵀx over the inputs x of every linear layer.
 
     :param batches: keyword arguments of the model; padding (0 in a 2-D `attention_mask`) is left out.
-    :return: module path → (in, in) float32. Layers that never ran are left out; a layer that runs several times for a
-        token (refinement) counts every run.
+    :return: module path → (in, in) float32. Layers that never ran are left out; a layer that runs several
+        times for a token (refinement) counts every run.
     """
     sums = GramSums(model)
     try:

@@ -59,7 +59,8 @@ def load(
     """The model and tokenizer of an artifact or of any Hugging Face causal LM directory, in evaluation mode.
 
     :param trainable: make every weight trainable: see `trainable_layers`.
-    :raises ArtifactError: not a model directory, or its weights are not safetensors (nothing is ever unpickled).
+    :raises ArtifactError: not a model directory, or its weights are not safetensors (nothing is ever
+        unpickled).
     """
     folder = Path(path)
     if not (folder / "config.json").is_file():
@@ -81,9 +82,10 @@ def load(
             where=str(folder),
             fix="use an architecture that transformers knows",
         )
-    model, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, use_safetensors=True, local_files_only=True, output_loading_info=True
     )
+    model, report = loaded
     wrong = sorted(
         map(str, {*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]})
     )
@@ -97,8 +99,8 @@ def load(
 def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
     """Turn coded layers into layers with weights, in place, without changing the function.
 
-    Ternary layers with int8 activations become BitLinears, whose quantisation is exactly what was stored; all others
-    become plain layers with the decoded weights.
+    Ternary layers with int8 activations become BitLinears, whose quantisation is exactly what was stored; all
+    others become plain layers with the decoded weights.
     """
     for path, old in [(path, module) for path, module in model.named_modules() if isinstance(module, Coded)]:
         new: nn.Module
@@ -106,7 +108,8 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
             new = nn.Embedding.from_pretrained(old.weight.clone(), freeze=False)
         elif old.spec["codec"] == "ternary" and old.spec.get("activations") == "int8":
             scale = old.weight.abs().max()
-            new = BitLinear(old.in_features, old.out_features, norm=old.norm is not None)
+            bias, norm = old.bias is not None, old.norm is not None
+            new = BitLinear(old.in_features, old.out_features, bias=bias, norm=norm)
             new.weight = nn.Parameter(to_latent(old.weight.sign(), scale))
         else:
             if old.norm is not None:
@@ -115,9 +118,9 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
                 )
             new = nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
             new.weight = nn.Parameter(old.weight.clone())
-            new.bias = old.bias
-        if getattr(old, "norm", None) is not None:
-            new.norm = old.norm
+        for name in ("bias", "norm"):
+            if getattr(old, name, None) is not None:
+                setattr(new, name, getattr(old, name))
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, new.to(old.code.device).train(model.training))
     model.config.storage = {}
@@ -125,7 +128,7 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def wrap(model: PreTrainedModel) -> ForgeWrapped:
-    """Any causal LM of transformers in a model that can hold coded and ternary layers; the weights are shared."""
+    """Any causal LM of transformers in a model that can hold coded and ternary layers, sharing its weights."""
     inner = model.config.to_dict()
     config = ForgeWrappedConfig(inner={name: inner[name] for name in inner if name != "transformers_version"})
     wrapped = ForgeWrapped(config, inner=model)
@@ -136,11 +139,12 @@ def wrap(model: PreTrainedModel) -> ForgeWrapped:
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, *, card: str) -> None:
     """Write a directory that `AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)` loads.
 
-    Safetensors (sharded above 5 GB), config with auto_map, the modelling code that this model needs, tokenizer,
-    generation settings and the model card. BitLinears are stored packed. The same model writes the same bytes.
+    Safetensors (sharded above 5 GB), config with auto_map, the modelling code that this model needs,
+    tokenizer, generation settings and the model card. BitLinears are stored packed. The same model writes the
+    same bytes.
 
-    :raises InputError: an expert is set (its weights are not the model's), or a plain model of transformers holds
-        coded or ternary layers.
+    :raises InputError: an expert is set (its weights are not the model's), or a plain model of transformers
+        holds coded or ternary layers.
     """
     if any("_base" in module.__dict__ for module in model.modules()):
         raise InputError("an expert is set", where="save", fix="call set_expert(model, None) first")
@@ -168,8 +172,17 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path,
     if model.generation_config is not None:
         model.generation_config.save_pretrained(path)
     save_weights(tensors, path)
-    tokenizer.save_pretrained(path)
+    save_tokenizer(tokenizer, path)
     (path / "README.md").write_text(card)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Its own files, without what transformers notes in them about where it was loaded from."""
+    tokenizer.save_pretrained(path)
+    config = json.loads((path / "tokenizer_config.json").read_text())
+    for name in ("is_local", "local_files_only", "name_or_path"):
+        config.pop(name, None)
+    (path / "tokenizer_config.json").write_text(json.dumps(config, sort_keys=True, indent=1) + "\n")
 
 
 def stored_tensors(model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
@@ -184,7 +197,9 @@ def stored_tensors(model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str,
             storage[path] = module.spec
         elif isinstance(module, BitLinear):
             weight = tensors.pop(f"{path}.weight")
-            more = {"activations": "int8"} | ({"norm": True} if module.norm is not None else {})
+            more = {"activations": "int8"} | {
+                n: True for n in ("bias", "norm") if getattr(module, n) is not None
+            }
             storage[path], tensors[f"{path}.code"] = stored(
                 "ternary", encode_ternary(weight), weight.shape, **more
             )

@@ -1,7 +1,7 @@
 """Layers that hold the stored code of their weight and decode it once, when it is first used.
 
-`config.storage` says for each such module how its weight is stored, so that an empty layer of the right shape is there
-before the weights are loaded:
+`config.storage` says for each such module how its weight is stored, so that an empty layer of the right shape
+is there before the weights are loaded:
     {"codec": "ternary", "shape": [out, in], "bytes": 1234}     and, where they differ from none:
     "lossless": the stage around the code (decoders.py), "bias": true, "activations": "int8", "norm": true
 """
@@ -15,7 +15,10 @@ from .ternary import quantise_activations
 
 
 class Coded(nn.Module):
-    """`code`: uint8 buffer, the stored bytes. `weight`: what they decode to, float32, decoded lazily; a constant."""
+    """`code`: uint8 buffer, the stored bytes. `weight`: what they decode to, float32, decoded lazily; a
+    constant."""
+
+    code: torch.Tensor
 
     def __init__(self, spec, code=None):
         super().__init__()
@@ -74,17 +77,19 @@ class CodedEmbedding(Coded):
 
 
 def install(model, path, spec, code=None):
-    """Put a coded layer in the place of the linear or embedding layer at `path`. code: uint8 tensor, or None to load
-    it later. → the new layer."""
+    """Put a coded layer in the place of the linear or embedding layer at `path`.
+
+    code: uint8 tensor, or None to load it later. → the new layer.
+    """
     parent, _, name = path.rpartition(".")
     old = model.get_submodule(path)
     if isinstance(old, (nn.Embedding, CodedEmbedding)):
-        new = CodedEmbedding(spec, code)
+        new: Coded = CodedEmbedding(spec, code)
     else:
         bias = getattr(old, "bias", None)
         new = CodedLinear(spec | {"bias": bias is not None}, code, None if bias is None else bias.detach())
-        if new.norm is not None and getattr(old, "norm", None) is not None:
-            new.norm.load_state_dict(old.norm.state_dict())
+        if isinstance(getattr(old, "norm", None), nn.Module):
+            new.norm = old.norm
     setattr(model.get_submodule(parent), name, new)
     return new
 

@@ -10,11 +10,14 @@ class CognateConfig(PreTrainedConfig):
     sublayer_norm: an RMSNorm before `o_proj` and `down_proj` (SubLN, as BitNet wants it).
     memory: Titans neural memory in front of the middle block (memory.py), `memory_heads` matrices of
         (memory_size / memory_heads)² numbers, updated once every `memory_chunk` tokens.
-    refinement: one weight-shared block applied up to `refinement_steps` times with PonderNet halting (refinement.py);
-        `refinement_prior` is the halting probability of the geometric prior, `refinement_beta` the weight of its KL.
+    refinement: one weight-shared block applied up to `refinement_steps` times with PonderNet halting
+    (refinement.py);
+        `refinement_prior` is the halting probability of the geometric prior, `refinement_beta` the weight of
+        its KL.
     thoughts: None, or {"length": tokens per thought, "mixing": True}: adds the Quiet-STaR mixing head.
-    experts: None, or what the agent knows of its SVF experts; set_expert travels with the model then (experts.py).
-    storage: module path → how that module's weight is stored ({"codec": …, "shape": […], "bytes": …}, see coded.py).
+    experts: None, or what the agent knows of its SVF experts; set_expert travels with the model then
+    (experts.py). storage: module path → how that module's weight is stored ({"codec": …, "shape": […],
+    "bytes": …}, see coded.py).
     """
 
     model_type = "cognate"
@@ -53,17 +56,19 @@ class CognateConfig(PreTrainedConfig):
         if self.storage is None:
             self.storage = {}
         super().__post_init__(**kwargs)
+        self.validate_architecture()
 
     def validate_architecture(self):
-        """Part of the `@strict` validation: dimensions that do not divide are refused by name."""
+        """Refuse dimensions that do not divide, by name."""
         for whole, part in (
             ("hidden_size", "num_attention_heads"),
             ("num_attention_heads", "num_key_value_heads"),
             ("memory_size", "memory_heads"),
         ):
             if getattr(self, whole) % getattr(self, part):
-                raise ValueError(
+                values = (
                     f"{whole} ({getattr(self, whole)}) is not a multiple of {part} ({getattr(self, part)})"
                 )
+                raise ValueError(values)
         if self.hidden_size // self.num_attention_heads % 2:
             raise ValueError("hidden_size / num_attention_heads must be even: RoPE rotates pairs")

@@ -1,9 +1,10 @@
 """From stored bytes to weights: one decoder for each codec, behind one lossless stage.
 
-A code is self-contained bytes: a decoder takes them and nothing else. `meta["lossless"]` names the stage around it:
-"none", "zlib" or "lzma" (raw LZMA2, preset 9). Layouts, little-endian:
+A code is self-contained bytes: a decoder takes them and nothing else. `meta["lossless"]` names the stage
+around it: "none", "zlib" or "lzma" (raw LZMA2, preset 9). Layouts, little-endian:
     ternary     float32 scale, then base-3 trits, five a byte (ternary.py)
-    int8, int4  uint8 bits, uint16 group, uint32 count; float16 scale for each group; values, two's complement,
+    int8, int4  uint8 bits, uint16 group, uint32 count; float16 scale for each group; values, two's
+    complement,
                 two a byte (low half first) for int4. weight = value · scale of its group
 """
 

@@ -1,7 +1,7 @@
 """Singular value fine-tuning: expert vectors (Transformer², Sun et al., arXiv 2501.06252).
 
-A matrix W = U diag(σ) Vᵀ becomes W' = U diag(σ · z) Vᵀ; an expert is one z for each matrix that it changes. z = 1 is the
-base up to rounding, `None` the base exactly. Gradients reach z where it asks for them.
+A matrix W = U diag(σ) Vᵀ becomes W' = U diag(σ · z) Vᵀ; an expert is one z for each matrix that it changes. z
+= 1 is the base up to rounding, `None` the base exactly. Gradients reach z where it asks for them.
 """
 
 import hashlib
@@ -9,11 +9,11 @@ import hashlib
 import torch
 from torch import nn
 
-SVDS = {}  # sha256 of a weight → its U, σ, Vᵀ; the latest 512
+SVDS: dict = {}  # sha256 of a weight → its U, σ, Vᵀ; the latest 512
 
 
 def svd_of(weight):
-    """Thin SVD of a matrix (out, in) in float32: U (out, r), σ (r), Vᵀ (r, in), remembered by the weight's content."""
+    """Thin SVD of a matrix (out, in) in float32: U (out, r), σ (r), Vᵀ (r, in), kept by its content."""
     w = weight.detach().float()
     key = hashlib.sha256(
         f"{tuple(w.shape)}{w.device}".encode() + w.cpu().contiguous().numpy().tobytes()

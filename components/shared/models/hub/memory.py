@@ -1,20 +1,22 @@
-"""Titans' neural memory (Behrouz et al. 2025, arXiv 2501.00663) in its linear form: a matrix that learns while it reads.
+"""Titans' neural memory (Behrouz et al. 2025, arXiv 2501.00663) in its linear form: a matrix that learns
+while it reads.
 
 The memory M maps keys to values. Each real token x_t writes by one step of gradient descent with momentum on
-ℓ(M; x_t) = ½‖k_t M − v_t‖², its surprise, and forgets by weight decay, all three at rates that it chooses itself:
+ℓ(M; x_t) = ½‖k_t M − v_t‖², its surprise, and forgets by weight decay, all three at rates that it chooses
+itself:
 
     S_t = η_t S_{t−1} − θ_t ∇ℓ(M_c; x_t)        M_t = (1 − α_t) M_{t−1} + S_t        y_t = q_t M_t
 
-M_c is the memory at the start of the token's chunk (the paper's chunk-parallel form, section 3.2). Within a chunk both
-recurrences are then linear in the gradients, so a chunk is two triangular matrices of decay products and three matrix
-products. Padding neither writes nor counts. Queries and keys have length 1.
+M_c is the memory at the start of the token's chunk (the paper's chunk-parallel form, section 3.2). Within a
+chunk both recurrences are then linear in the gradients, so a chunk is two triangular matrices of decay
+products and three matrix products. Padding neither writes nor counts. Queries and keys have length 1.
 
-Ours: θ_t = σ(·)(1 − η_t)/chunk, so that a chunk of equal tokens makes one step of at most 1 and cannot overshoot; the
-result is scaled back by the chunk and bounded by y/√(1 + mean y²). The paper's convolutions on q, k, v are left out:
-attention blocks come before this memory and mix neighbours already.
+Ours: θ_t = σ(·)(1 − η_t)/chunk, so that a chunk of equal tokens makes one step of at most 1 and cannot
+overshoot; the result is scaled back by the chunk and bounded by y/√(1 + mean y²). The paper's convolutions on
+q, k, v are left out: attention blocks come before this memory and mix neighbours already.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +31,8 @@ def rows_at(t, index):
 
 
 class Tokens(NamedTuple):
-    """What tokens write, packed to the left of each row. k, v: (B, heads, L, d); logarithms of η and 1−α, and θ:
-    (B, heads, L); real: (B, L) bool."""
+    """What tokens write, packed to the left of each row. k, v: (B, heads, L, d); logarithms of η and 1−α, and
+    θ: (B, heads, L); real: (B, L) bool."""
 
     k: torch.Tensor
     v: torch.Tensor
@@ -41,7 +43,7 @@ class Tokens(NamedTuple):
 
     def take(self, index):
         """The tokens at `index` (B, L'), row by row."""
-        return Tokens(*(rows_at(t, index) for t in self[:5]), self.real.gather(1, index))
+        return Tokens._make([*(rows_at(t, index) for t in self[:5]), self.real.gather(1, index)])
 
     def widen(self, width):
         """The same tokens with padding at the right, `width` wide."""
@@ -51,7 +53,8 @@ class Tokens(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A run of N chunks with what reading it needs. A row r of a chunk stands for "after its first r tokens"."""
+    """A run of N chunks with what reading it needs. A row r of a chunk stands for "after its first r
+    tokens"."""
 
     k: torch.Tensor  # (B, heads, N, C, d)
     errors: torch.Tensor  # (B, heads, N, C, d): −∇ℓ without its key, v − k M_c
@@ -66,7 +69,7 @@ class Written(NamedTuple):
 
 
 def decay(log_rate):
-    """log_rate (…, C) → (…, 1 + C, C): Π of the rates after token i up to row r, 0 where token i comes later."""
+    """log_rate (…, C) → (…, 1 + C, C): Π of the rates after token i up to row r, 0 where it comes later."""
     total = F.pad(log_rate.cumsum(-1), (1, 0))
     later = torch.ones(total.shape[-1], log_rate.shape[-1], dtype=torch.bool, device=log_rate.device).triu()
     return (total[..., :, None] - total[..., None, 1:]).masked_fill(later, -torch.inf).exp()
@@ -116,7 +119,7 @@ def read_in_order(w, q):
 
 
 def read_at(w, q, after):
-    """Read without writing. q: (B, heads, Q, d); after: (B, Q), how many tokens of the run have been written."""
+    """Read without writing. q: (B, heads, Q, d); after: (B, Q), how many of its tokens are written."""
     chunk = w.k.shape[3]
     which = (after - 1).clamp_min(0) // chunk
     row = (after - which * chunk)[:, None].expand(-1, q.shape[1], -1)
@@ -134,11 +137,15 @@ def read_at(w, q, after):
 class MemoryState(CacheLayerMixin):
     """The memory's place in a cache: M and S at the start of the unfinished chunk, and that chunk's tokens.
 
-    Beside it the latest run, so that tokens with a 4-D mask can read at any of its positions. Tensors are replaced,
-    never changed: a shallow copy is a fork.
+    Beside it the latest run, so that tokens with a 4-D mask can read at any of its positions. Tensors are
+    replaced, never changed: a shallow copy is a fork.
     """
 
     supports_early_init = False
+    memory: Any
+    momentum: Any
+    tokens: Any
+    written: Any
 
     def __init__(self):
         super().__init__()
@@ -163,7 +170,7 @@ class MemoryState(CacheLayerMixin):
         return -1
 
     def reset(self):
-        self.__init__()
+        vars(self).update(vars(MemoryState()))
 
     def crop(self, tokens_to_remove):
         """Forget the last tokens: only those that did not write can be forgotten."""
@@ -204,7 +211,7 @@ class MemoryState(CacheLayerMixin):
         self.columns = self.last
 
     def anchors(self, mask):
-        """mask (B, 1 or H, Q, S), 4-D → (B, Q): how many tokens of the latest run each query has before it."""
+        """mask (B, 1 or H, Q, S), 4-D → (B, Q): how many tokens of the latest run come before a query."""
         seen = mask[:, 0, :, self.first : self.last]
         seen = seen if seen.dtype == torch.bool else seen > torch.finfo(seen.dtype).min / 2
         column = (seen * torch.arange(1, seen.shape[-1] + 1, device=seen.device)).amax(-1)
@@ -249,8 +256,8 @@ class NeuralMemory(nn.Module):
         return Tokens(k, self.split(self.v_proj(h)), F.logsigmoid(eta), F.logsigmoid(keep), theta, real)
 
     def forward(self, x, mask=None, state=None):
-        """x: (B, T, hidden). mask: the model's attention mask, None, 2-D (its last T columns say which tokens are real)
-        or 4-D (together with a state that has written: read only). state: MemoryState or None."""
+        """x: (B, T, hidden). mask: the model's attention mask, None, 2-D (its last T columns say which tokens
+        are real) or 4-D (together with a state that has written: read only). state: MemoryState or None."""
         if state is None and not torch.is_grad_enabled() and not self.gate.any():
             return x  # a closed gate adds nothing
         h = self.norm(x)

@@ -1,9 +1,9 @@
 """Cognate: a small decoder-only transformer, plain or with a neural memory and a refinement loop.
 
-RMSNorm, RoPE, SwiGLU, grouped-query attention, tied embeddings: the Llama block. Masks may be 2-D (B, S: which
-tokens are real, padding left or right) or 4-D (B, 1 or H, T, S: boolean "may attend", or additive), so that parallel
-thoughts can give every position its own diagonal. Tokens with a 4-D mask over a cache read the neural memory as it was
-at the last text token that their mask shows, and do not write it.
+RMSNorm, RoPE, SwiGLU, grouped-query attention, tied embeddings: the Llama block. Masks may be 2-D (B, S:
+which tokens are real, padding left or right) or 4-D (B, 1 or H, T, S: boolean "may attend", or additive), so
+that parallel thoughts can give every position its own diagonal. Tokens with a 4-D mask over a cache read the
+neural memory as it was at the last text token that their mask shows, and do not write it.
 """
 
 from dataclasses import dataclass
@@ -41,8 +41,8 @@ def rotate(x, cos, sin):
 def attention_mask_4d(mask, query_length, past_length, device):
     """The mask that scaled_dot_product_attention takes, and whether plain causality is all that is needed.
 
-    mask: None, 2-D (B, past + T) with 1 for real tokens, or 4-D (returned as given). A padded query sees itself
-    alone, so that its softmax stays finite.
+    mask: None, 2-D (B, past + T) with 1 for real tokens, or 4-D (returned as given). A padded query sees
+    itself alone, so that its softmax stays finite.
     """
     if mask is not None and mask.ndim == 4:
         return mask, False
@@ -123,12 +123,12 @@ class CognatePreTrainedModel(PreTrainedModel):
     config_class = CognateConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ("Block",)
+    _no_split_modules = ["Block"]  # noqa: RUF012
     _supports_sdpa = True
 
     def _init_weights(self, module):
-        """Linear layers N(0, 1/fan_in), those that write to the residual stream √(2·layers) narrower; embeddings .02;
-        added modules closed."""
+        """Linear layers N(0, 1/fan_in), into the residual stream √(2·layers) narrower; embeddings .02; added
+        modules closed."""
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
             if module.bias is not None:
@@ -146,7 +146,8 @@ class CognatePreTrainedModel(PreTrainedModel):
 
 @dataclass
 class CognateOutput(BaseModelOutputWithPast):
-    """`ponder`: the refinement's steps, their states after the final norm; None without an open refinement."""
+    """`ponder`: the refinement's steps, their states after the final norm; None without an open
+    refinement."""
 
     ponder: tuple | None = None
 
@@ -229,8 +230,8 @@ class CognateModel(CognatePreTrainedModel):
 class CognateForCausalLM(CognatePreTrainedModel, GenerationMixin):
     """The language model. `labels` are aligned with `input_ids` (shifted inside), −100 is ignored.
 
-    The loss is the mean cross-entropy in nats a token; while training with an open or opening refinement it is
-    PonderNet's, with its KL term. A cache is made only when `use_cache` asks for one (`generate` does).
+    The loss is the mean cross-entropy in nats a token; while training with an open or opening refinement it
+    is PonderNet's, with its KL term. A cache is made only when `use_cache` asks for one (`generate` does).
     """
 
     set_expert = set_expert  # if experts

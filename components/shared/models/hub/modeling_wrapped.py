@@ -8,8 +8,8 @@ from .thoughts import TalkHead  # if thoughts
 
 
 class ForgeWrappedConfig(PreTrainedConfig):
-    """inner: the wrapped model's config as a dict, `model_type` included. storage, thoughts, experts: as in a Cognate;
-    module paths begin with "inner."."""
+    """inner: the wrapped model's config as a dict, `model_type` included. storage, thoughts, experts: as in a
+    Cognate; module paths begin with "inner."."""
 
     model_type = "forge_wrapped"
 

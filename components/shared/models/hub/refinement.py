@@ -1,11 +1,14 @@
-"""Refinement: one weight-shared block applied again and again, with PonderNet halting (Banino et al., arXiv 2107.05407).
+"""Refinement: one weight-shared block applied again and again, with PonderNet halting (Banino et al., arXiv
+2107.05407).
 
-h_0 is the last block's output, h_n = block(h_{n−1}). After step n a token halts with probability λ_n = σ(w·h_n + b),
-so p_n = λ_n Π_{i<n}(1 − λ_i), the last step taking what is left. Training minimises Σ_n p_n L_n + β·KL(p ‖ geometric);
-at inference a token takes its median step, the first where Σ p ≥ ½. The output is h_0 + gate · (h_n − h_0). Each step
-has its own slot in the key-value cache, so every step is computed while a cache grows.
+h_0 is the last block's output, h_n = block(h_{n−1}). After step n a token halts with probability λ_n =
+σ(w·h_n + b), so p_n = λ_n Π_{i<n}(1 − λ_i), the last step taking what is left. Training minimises Σ_n p_n L_n
++ β·KL(p ‖ geometric); at inference a token takes its median step, the first where Σ p ≥ ½. The output is h_0
++ gate · (h_n − h_0). Each step has its own slot in the key-value cache, so every step is computed while a
+cache grows.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +17,8 @@ from torch import nn
 
 
 class Ponder(NamedTuple):
-    """All steps of a refinement: states (N, B, T, hidden), log p (N, B, T), the chosen step (B, T), from 0."""
+    """All steps of a refinement: states (N, B, T, hidden), log p (N, B, T), the chosen step (B, T), from
+    0."""
 
     states: torch.Tensor
     log_p: torch.Tensor
@@ -51,24 +55,26 @@ class Refinement(nn.Module):
         """x: (B, T, hidden) → Ponder, or None where a closed gate makes it idle."""
         if cache is None and not torch.is_grad_enabled() and not self.gate.any():
             return None
-        h, states, log_p = x, [], []
+        h, states, chosen = x, [], []
         left = x.new_zeros(x.shape[:2], dtype=torch.float32)  # log Π(1 − λ)
         for n in range(self.steps):
             h = self.block(h, angles, mask, causal, cache, self.slot + n)
             states.append(x + self.gate * (h - x))
             score = self.halt(h)[..., 0].float()
-            log_p.append(left if n == self.steps - 1 else left + F.logsigmoid(score))
+            chosen.append(left if n == self.steps - 1 else left + F.logsigmoid(score))
             left = left + F.logsigmoid(-score)
-        log_p = torch.stack(log_p)
+        log_p = torch.stack(chosen)
         step = (log_p.detach().exp().cumsum(0) < 0.5).sum(0).clamp_max(self.steps - 1)
         return Ponder(torch.stack(states), log_p, step)
 
 
 def ponder_loss(log_p, losses, prior, beta):
-    """PonderNet's loss, a mean over tokens. log_p, losses: (N, tokens); prior: λ of the geometric distribution, cut off
-    after N steps and normalised; beta: the weight of KL(p ‖ prior)."""
+    """PonderNet's loss, a mean over tokens.
+
+    log_p, losses: (N, tokens). prior: λ of the geometric distribution, cut off after N steps and normalised. beta:
+    the weight of KL(p ‖ prior).
+    """
     steps = torch.arange(log_p.shape[0], device=log_p.device, dtype=torch.float32)
-    log_prior = F.log_softmax(steps * torch.log1p(torch.tensor(-prior, device=log_p.device)), dim=0)
-    p = log_p.exp()
-    per_token = (p * (losses + beta * (log_p - log_prior[:, None]))).sum(0)
+    log_prior = F.log_softmax(steps * math.log1p(-prior), dim=0)
+    per_token = (log_p.exp() * (losses + beta * (log_p - log_prior[:, None]))).sum(0)
     return per_token.sum() / max(per_token.numel(), 1)

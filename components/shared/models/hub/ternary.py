@@ -2,8 +2,8 @@
 
     s = mean|W|      W_q = clip(round(W / s), ±1) · s        x_q = round(127 x / max|x|) · max|x| / 127 per token
 
-s is a mean in float64 rounded to float32, so that `to_latent` can give weights whose quantisation is exactly a stored
-one, whatever the tensor's size.
+s is a mean in float64 rounded to float32, so that `to_latent` can give weights whose quantisation is exactly
+a stored one, whatever the tensor's size.
 """
 
 import numpy as np
@@ -60,25 +60,25 @@ def straight_through(x, quantise, strength=1.0):
 
 
 class BitLinear(nn.Linear):
-    """A linear layer trained through its own quantisation. No bias.
+    """A linear layer trained through its own quantisation; a bias stays as it is.
 
     strength: λ of the warm-up, 0 = the plain layer, 1 = ternary weights and int8 activations.
     norm: an RMSNorm of the input, for layers that have no norm in front of them.
     """
 
-    def __init__(self, in_features, out_features, *, norm=False, strength=1.0, device=None):
-        super().__init__(in_features, out_features, bias=False, device=device)
+    def __init__(self, in_features, out_features, *, bias=False, norm=False, strength=1.0, device=None):
+        super().__init__(in_features, out_features, bias=bias, device=device)
         self.norm = nn.RMSNorm(in_features, 1e-6, device=device) if norm else None
         self.strength = strength
 
     def forward(self, x):
         x = x if self.norm is None else self.norm(x)
         w = straight_through(self.weight, ternarise, self.strength)
-        return F.linear(straight_through(x, quantise_activations, self.strength), w)
+        return F.linear(straight_through(x, quantise_activations, self.strength), w, self.bias)
 
 
 def pack_ternary(trits):
-    """Trits (any shape, values −1, 0, 1) → uint8, base 3, five a byte, little end first, padded with zeros."""
+    """Trits (any shape, values −1, 0, 1) → uint8, base 3, five a byte, little end first, zeros as padding."""
     flat = np.asarray(trits, dtype=np.int8).reshape(-1)
     if flat.size and (flat.min() < -1 or flat.max() > 1):
         raise ValueError(f"trits are −1, 0 and 1; found {flat.min()} to {flat.max()}")
@@ -97,9 +97,9 @@ def unpack_ternary(code, count):
 def to_latent(trits, scale):
     """Weights whose quantisation is exactly (trits, scale): ±s/f and 0, where f is the share of non-zeros.
 
-    trits: (…) −1, 0, 1; scale: 0-d float32, as `scale_of` gives it. Float32 cannot hold s/f exactly: what rounding
-    leaves of the sum n·s goes in steps of one ulp to some of the non-zeros and, below one ulp, to a zero, far from
-    changing a trit. → latents, float32, same shape.
+    trits: (…) −1, 0, 1; scale: 0-d float32, as `scale_of` gives it. Float32 cannot hold s/f exactly: what
+    rounding leaves of the sum n·s goes in steps of one ulp to some of the non-zeros and, below one ulp, to a
+    zero, far from changing a trit. → latents, float32, same shape.
     """
     trits = trits.float()
     sign, n, k = trits.flatten().double(), trits.numel(), int(trits.count_nonzero())
