@@ -229,7 +229,10 @@ def _publish_to_folder(staging: Path, manifest: Manifest, target: Path) -> None:
         except OSError as error:
             if error.errno not in IN_THE_WAY:
                 raise ArtifactError(
-                    "the artifact cannot be published", where=str(target), why=error.strerror or str(error)
+                    "the artifact cannot be published",
+                    where=str(target),
+                    why=error.strerror or str(error),
+                    fix="give a folder that is empty or does not exist, on a disk with free space",
                 ) from error
     # What cannot be renamed onto (a mount point, a parent that is not ours) is written into, manifest last.
     claim.publish(staging, manifest, FolderStore(target))

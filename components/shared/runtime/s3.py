@@ -1,8 +1,8 @@
 """A store in a bucket of any S3 server, by boto3 and AWS_ENDPOINT_URL.
 
 Retries (exponential backoff with jitter, on 5xx, throttling and timeouts), checksums in transit and parallel
-parts are botocore's and s3transfer's own. Added here: errors that say what to do; put-if-absent that survives a
-retried request; and a SHA-256 in each object's metadata, compared when it comes back.
+parts are botocore's and s3transfer's own. Added here: errors that say what to do; put-if-absent that survives
+a retried request; and a SHA-256 in each object's metadata, compared when it comes back.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from .store import MULTIPART_BYTES, PARTIAL, TRANSFERS, Entry, Store, is_safe_na
 
 ATTEMPTS = 6
 """Tries of one request, about 15 s in all; the environment's AWS_MAX_ATTEMPTS takes precedence."""
+
+BROKEN = (aws.HTTPClientError, aws.FlexibleChecksumError)
+"""What a connection that breaks, or garbles, in the middle of an answer raises."""
 
 SHA256 = "sha256"
 WRITER = "writer"
@@ -86,8 +89,8 @@ class S3Store(Store):
                 answer = self.client.get_object(**self._place(key))
                 try:
                     data: bytes = answer["Body"].read()
-                except aws.HTTPClientError:
-                    continue  # the connection broke; botocore retries only until the answer begins
+                except BROKEN:
+                    continue  # botocore retries only until the answer begins
             if _is_whole(answer, data):
                 return data
         raise self._damaged(key)
@@ -99,7 +102,12 @@ class S3Store(Store):
             for _ in range(ATTEMPTS):
                 with self._explained(key):
                     head = self.client.head_object(**self._place(key))
-                    self.client.download_file(self.bucket, self._key(key), str(partial), Config=self.transfer)
+                    try:
+                        self.client.download_file(
+                            self.bucket, self._key(key), str(partial), Config=self.transfer
+                        )
+                    except BROKEN:
+                        continue
                 if _is_whole(head, partial):
                     partial.replace(path)
                     return
@@ -108,8 +116,8 @@ class S3Store(Store):
         raise self._damaged(key)
 
     def put(self, key: str, data: bytes | Path) -> None:
-        metadata = {SHA256: _digest(data)}
         with self._explained(key):
+            metadata = {SHA256: _digest(data)}
             if isinstance(data, Path):
                 extra = {"Metadata": metadata}
                 self.client.upload_file(
@@ -143,7 +151,8 @@ class S3Store(Store):
                 Entry(item["Key"].removeprefix(self.prefix), item["Size"], item.get("ETag", ""))
                 for page in pages
                 for item in page.get("Contents", [])
-                if not item["Key"].endswith("/")  # consoles make such objects to show an empty folder
+                if (name := item["Key"].rpartition("/")[2])  # consoles make "folder/" to show an empty folder
+                and not name.startswith(PARTIAL)
             )
 
     def exists(self, key: str) -> bool:
@@ -191,7 +200,7 @@ class S3Store(Store):
             yield
         except Boto3Error as error:  # s3transfer's envelope around the error of a request
             raise self._explain(error.__context__ or error, key) from error
-        except (aws.ClientError, aws.BotoCoreError, ValueError) as error:
+        except (aws.ClientError, aws.BotoCoreError, OSError, ValueError) as error:
             raise self._explain(error, key) from error
 
     def _explain(self, error: BaseException, key: str) -> StoreError:
@@ -209,6 +218,11 @@ class S3Store(Store):
             what, fix = (
                 "the store does not answer",
                 "check that it runs and that AWS_ENDPOINT_URL is its address",
+            )
+        elif isinstance(error, OSError):
+            what, fix = (
+                "a file on this machine is in the way",
+                "check its path, its rights and the free space",
             )
         else:
             what, fix = "the store cannot be used", "check its address and the AWS_* settings"

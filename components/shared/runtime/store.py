@@ -24,7 +24,7 @@ from pathlib import Path
 from .errors import MissingKey, StoreError
 
 PARTIAL = ".forge-partial-"
-"""Names that begin so are writes in progress. A killed writer may leave one; no listing shows it."""
+"""Names that begin so are writes in progress, or probes. A killed writer may leave one; no listing shows it."""
 
 TRANSFERS = 8
 """Files moved at the same time by `upload` and `download`."""
@@ -115,7 +115,7 @@ class Store(ABC):
 
         :raises StoreError: the store cannot be written, or lets two writers both be first.
         """
-        key = f"forge-probe-{uuid.uuid4().hex}"
+        key = f"{PARTIAL}{uuid.uuid4().hex}"
         try:
             first, second = self.put_if_absent(key, b"first"), self.put_if_absent(key, b"second")
             kept = self.get(key)
@@ -190,6 +190,9 @@ def localise(uri: str, into: Path) -> Path:
         try:
             store.download("", partial)
             partial.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster
+                raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return target

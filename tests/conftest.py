@@ -1,0 +1,52 @@
+"""An S3 server for every test that wants one: moto, on this machine, with a fresh bucket a test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a moto server, started once."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_uri(s3_server: str, new_bucket: Callable[[str, str, str], str]) -> str:
+    """`s3://<fresh bucket>` on that server, with the AWS_* environment that leads to it."""
+    return new_bucket(s3_server, "testing", "testing")
+
+
+@pytest.fixture
+def new_bucket(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], str]:
+    """(endpoint, access key, secret key) → `s3://<fresh bucket>` there.
+
+    The environment leads boto3 to this server, and away from whatever the machine has configured.
+    """
+
+    def make(endpoint: str, access_key: str, secret_key: str) -> str:
+        from boto3.session import Session  # the default session would remember the first credentials
+
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
+        monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        name = f"forge-{uuid.uuid4().hex[:12]}"
+        Session().client("s3", region_name="us-east-1").create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+    return make
