@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from components.shared.models.hub.decode_hyper import CODEC, VERSION, decode, reach, trajectory
-from components.shared.models.hub.lossless import frame, numbers, pack
 
 from .check import finite
+from .lossless import frame, numbers, pack
 
 __all__ = ["decode", "encode"]
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from components.shared.models.hub.decode_scalar import CODEC, VERSION, decode, spread
-from components.shared.models.hub.lossless import frame, numbers, pack
 
 from .check import finite
 from .hessian import round_columns
+from .lossless import frame, numbers, pack
 
 __all__ = ["decode", "encode", "encode_uniform", "exact"]
 

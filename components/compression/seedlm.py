@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from components.shared.models.hub.decode_seedlm import CODEC, TAPS, VERSION, combine, cycle, decode
-from components.shared.models.hub.lossless import frame, numbers, pack
 
 from .check import finite
+from .lossless import frame, numbers, pack
 
 __all__ = ["bits_per_weight", "decode", "encode", "search"]
 

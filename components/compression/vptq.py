@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from components.shared.models.hub.decode_vptq import CODEC, VERSION, decode
-from components.shared.models.hub.lossless import frame, numbers, pack
 
 from .check import finite
 from .hessian import round_columns
 from .kmeans import kmeans, nearest
+from .lossless import frame, numbers, pack
 
 __all__ = ["decode", "encode"]
 
@@ -44,8 +44,9 @@ def encode(
             f"VPTQ needs v ≥ 1, k ≥ 1 and a share of outliers in [0, 1); got v={length}, k={centroids}, "
             f"residual={residual}, outliers={outliers}"
         )
-    matrix = w.reshape(w.shape[0] if w.ndim else 1, -1).astype(np.float64)
-    rows, columns = matrix.shape
+    rows = w.shape[0] if w.ndim else 1
+    columns = w.size // rows if rows else 0
+    matrix = w.reshape(rows, columns).astype(np.float64)
     rng = np.random.default_rng(seed)
     unit = np.float32(np.sqrt((matrix**2).mean())) if matrix.size else np.float32(0)
     matrix /= np.float64(unit) if unit > 0 else 1.0
@@ -101,7 +102,7 @@ def encode(
 def cut(matrix: np.ndarray, length: int) -> np.ndarray:
     """(out, in) → (in, ⌈out / length⌉, length) float32: the vectors of each column, the last filled up with zeros."""
     padded = np.pad(matrix, ((0, -matrix.shape[0] % length), (0, 0))).astype(np.float32)
-    return padded.T.reshape(matrix.shape[1], -1, length)
+    return padded.T.reshape(matrix.shape[1], len(padded) // length, length)
 
 
 def half(values: np.ndarray) -> np.ndarray:

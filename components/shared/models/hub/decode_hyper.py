@@ -18,7 +18,7 @@ def trajectory(points: int, side: float) -> np.ndarray:
     """(points + 1, 2) float64, relative to the centroid: the centroid, then θ = 0, 1, … along the line."""
     n = max(int(np.ceil(np.sqrt(points))), 1)
     theta = np.arange(points)
-    line = np.stack([theta * (side / n**2) % side, theta % n * (side / n)], axis=1) - side / 2
+    line = np.stack([theta / n % n, theta % n], axis=1) * (side / n) - side / 2
     return np.concatenate([np.zeros((1, 2)), line])
 
 

@@ -34,8 +34,8 @@ def decode(code: bytes) -> np.ndarray:
     w = np.empty((columns, vectors, length), np.float32)
     for codebook, part, chosen in zip(codebooks, indices, (~special, ~special, special), strict=True):
         if len(codebook):
-            picked = codebook[unpack(part, int(chosen.sum()) * vectors, len(codebook))]
-            picked = picked.reshape(-1, vectors, length)
+            own = int(chosen.sum())
+            picked = codebook[unpack(part, own * vectors, len(codebook))].reshape(own, vectors, length)
             w[chosen] = w[chosen] + picked if codebook is codebooks[1] else picked
     w = w.reshape(columns, vectors * length).T[:rows]
     if norms:
