@@ -24,7 +24,9 @@ def distance(a: Genome, b: Genome, space: Space) -> float:
     genes = GENES[a.method]
     rows = range(space.groups)
     parts = [float(np.mean([np.abs(np.subtract(a.shares(row), b.shares(row))).sum() / 2 for row in rows]))]
-    for name, (low, high) in (("density", DENSITY), ("scale", SCALE), ("alpha", ALPHA)):
+    if "scales" in genes:
+        parts.append(float(np.mean([abs(a.scale(g) - b.scale(g)) for g in rows])) / (SCALE[1] - SCALE[0]))
+    for name, (low, high) in (("density", DENSITY), ("alpha", ALPHA)):
         if name in genes:
             parts.append(abs(getattr(a, name) - getattr(b, name)) / (high - low))
     if a.path and b.path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from .genome import UNIT, Genome
+from .genome import SCALE, UNIT, Genome
 from .methods import METHODS
 from .methods.dfs import indicator
 from .methods.frankenmerge import splice
@@ -25,7 +25,7 @@ def static(method: str, space: Space) -> Genome:
     """A method with equal weights and the other settings of its paper."""
     genome = space.default(method)
     if method in ("task_arithmetic", "dare_linear"):
-        genome = replace(genome, scale=min(LAMBDA_OF_EACH * space.parents, 3 * UNIT))
+        genome = replace(genome, scales=(min(LAMBDA_OF_EACH * space.parents, SCALE[1]),) * space.groups)
     if method == "ties":
         genome = replace(genome, density=TIES_DENSITY)
     if method in ("dare_linear", "dare_ties"):

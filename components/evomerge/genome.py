@@ -29,15 +29,16 @@ class Genome:
 
     method: a name of methods.GENES.
     weights: one row per layer group, one whole number per parent, each row with at least one above 0.
-    density, scale, alpha: in units of 1/20 (methods.parts.Dials says what they do).
+    scales: one per layer group, or none for 1 everywhere. scales, density, alpha are in units of 1/20;
+    methods.parts.Dials says what they do.
     path, hops: one entry per slot of the layer row (methods/dfs.py): passed or not; the scale of a jump into
     it, in units.
     """
 
     method: str
     weights: tuple[tuple[int, ...], ...]
+    scales: tuple[int, ...] = ()
     density: int = UNIT
-    scale: int = UNIT
     alpha: int = 18
     path: tuple[int, ...] = ()
     hops: tuple[int, ...] = ()
@@ -46,6 +47,10 @@ class Genome:
         """The parents' weights in a layer group, summing to 1."""
         row = self.weights[group]
         return [weight / sum(row) for weight in row]
+
+    def scale(self, group: int) -> int:
+        """λ of a layer group, in units."""
+        return self.scales[group] if self.scales else UNIT
 
     @property
     def hash(self) -> str:
@@ -61,8 +66,8 @@ class Genome:
         return Genome(
             method=data["method"],
             weights=tuple(tuple(row) for row in data["weights"]),
+            scales=tuple(data["scales"]),
             density=data["density"],
-            scale=data["scale"],
             alpha=data["alpha"],
             path=tuple(data["path"]),
             hops=tuple(data["hops"]),

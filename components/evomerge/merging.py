@@ -1,11 +1,11 @@
 """From a genome to the tensors of the merged model, one at a time, in float32.
 
-The parents may be variants of one network, each with modules of its own, closed by a gate of 0 in those that do
-not have them. So there are three kinds of tensors:
+The parents may be variants of one network, each with modules of its own, closed by a gate of 0 in those that
+do not have them. So there are three kinds of tensors:
 
 - shared ones, which every parent (and the base, where there is one) has: the genome's method;
-- gates (`….gate`): their weighted sum, closed ones counted, times the genome's scale, so that a module does as
-  much as its owners weigh. Masks and sign elections have no meaning for a gate;
+- gates (`….gate`): their weighted sum, closed ones counted, times the group's scale, so that a module does
+  as much as its owners weigh. Masks and sign elections have no meaning for a gate;
 - the other tensors of such a module: the mean over their owners. Who lacks a module has no say in its inside.
 """
 
@@ -114,10 +114,11 @@ class Merger:
 
     def _tensor(self, name: str, genome: Genome) -> Tensor:
         models = self.models
-        weights = genome.shares(self.models.stack.group(name, self.layer_groups))
+        group = self.models.stack.group(name, self.layer_groups)
+        weights, scale = genome.shares(group), genome.scale(group) / UNIT
         tensors = [parent[name].float() for parent in models.parents]
         if not models.is_shared(name):
-            return self._module_tensor(name, tensors, weights, genome)
+            return self._module_tensor(name, tensors, weights, scale)
         method = METHODS[genome.method]
         base = None if models.base is None else models.base[name].float()
         parts = Parts(
@@ -129,21 +130,17 @@ class Merger:
             thresholds=self._thresholds_at(genome.density) if genome.method == "ties" else None,
             grams=self._grams(name) if method.needs_grams else None,
         )
-        return method.merge(parts, self._dials(genome))
+        dials = Dials(genome.density / UNIT, scale, genome.alpha / UNIT, self.seed)
+        return method.merge(parts, dials)
 
-    def _module_tensor(
-        self, name: str, tensors: list[Tensor], weights: list[float], genome: Genome
-    ) -> Tensor:
+    def _module_tensor(self, name: str, tensors: list[Tensor], weights: list[float], scale: float) -> Tensor:
         """A tensor of a module that only some models have; see the top of this file."""
         if name.rsplit(".", 1)[-1] == GATE:
-            return linear(tensors, weights) * (genome.scale / UNIT)
+            return linear(tensors, weights) * scale
         owners = self.models.owners(name)
         total = sum(weights[i] for i in owners)
         shares = [weights[i] / total if total else 1 / len(owners) for i in owners]
         return linear([tensors[i] for i in owners], shares)
-
-    def _dials(self, genome: Genome) -> Dials:
-        return Dials(genome.density / UNIT, genome.scale / UNIT, genome.alpha / UNIT, self.seed)
 
     def _grams(self, name: str) -> list[Tensor] | None:
         grams = self.models.grams

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.models.gram import FILE as GRAMS
 from components.shared.models.gram import load_grams
+from components.shared.models.hub.configuration_cognate import CognateConfig
 from components.shared.models.hub.modeling_cognate import CognateForCausalLM
 from components.shared.models.loading import extend, load, union_config
 from components.shared.runtime.artifact import Artifact
@@ -129,7 +131,7 @@ def _common_architecture(models: Sequence[PreTrainedModel]) -> list[PreTrainedMo
     if not cognates:
         return list(models)
     try:
-        whole = union_config([model.config for model in cognates])
+        whole = union_config([cast(CognateConfig, model.config) for model in cognates])
     except ConfigError as error:
         raise InputError(error.what, where=error.where, why=error.why, fix=error.fix) from error
     return [extend(model, memory=whole.memory, refinement=whole.refinement) for model in cognates]

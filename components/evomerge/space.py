@@ -37,7 +37,7 @@ class Space:
         return self.parents * self.layers * self.repeats
 
     def base(self) -> Genome:
-        return Genome(BASE_METHOD, ((1,) * self.parents,) * self.groups, scale=0)
+        return Genome(BASE_METHOD, ((1,) * self.parents,) * self.groups, (0,) * self.groups)
 
     def parent(self, index: int) -> Genome:
         row = tuple(int(i == index) for i in range(self.parents))
@@ -53,14 +53,14 @@ class Space:
 
     def genes(self, method: str) -> frozenset[str]:
         """The genes that are read: without a base there is nothing to scale away from."""
-        return GENES[method] if self.has_base else GENES[method] - {"scale"}
+        return GENES[method] if self.has_base else GENES[method] - {"scales"}
 
     def canonical(self, genome: Genome) -> Genome:
         """The one genome that stands for all recipes of the same model.
 
-        Rows are in lowest terms; genes that the method does not read, and hops where the path does not jump,
-        are at their defaults. A merge of length 0 is the base; all the weight on one parent at length 1 is
-        that parent.
+        Rows are in lowest terms, and equal where nothing is added to the base; genes that the method does not read, and
+        hops where the path does not jump, are at their defaults. A merge of length 0 is the base; all the weight on one
+        parent at length 1 is that parent.
         """
         genes = self.genes(genome.method)
         plain = Genome(genome.method, tuple(quantise_row(row) for row in genome.weights))
@@ -68,13 +68,18 @@ class Space:
             hops = self._read_hops(genome) if "hops" in genes else ()
             method = genome.method if any(hop != UNIT for hop in hops) else "frankenmerge"
             return replace(plain, method=method, path=genome.path, hops=hops if method == "dfs" else ())
-        read = {name: getattr(genome, name) for name in ("density", "scale", "alpha") if name in genes}
+        read = {name: getattr(genome, name) for name in ("scales", "density", "alpha") if name in genes}
         kept = replace(plain, **read)
-        if kept.scale == 0:
-            return self.base()
+        if kept.scales:
+            if set(kept.scales) == {0}:
+                return self.base()
+            rows = zip(kept.weights, kept.scales, strict=True)
+            kept = replace(kept, weights=tuple(row if scale else (1,) * self.parents for row, scale in rows))
+            if set(kept.scales) == {UNIT}:
+                kept = replace(kept, scales=())
         row = kept.weights[0]
         alone = sum(row) == 1 and all(other == row for other in kept.weights)
-        if alone and kept.scale == UNIT and kept.density == UNIT:
+        if alone and not kept.scales and kept.density == UNIT:
             return self.parent(row.index(1))
         return kept
 
@@ -102,7 +107,7 @@ class Space:
             method,
             weights,
             density=int(rng.integers(DENSITY[0], DENSITY[1] + 1)),
-            scale=int(rng.integers(SCALE[0], SCALE[1] + 1)),
+            scales=tuple(int(scale) for scale in rng.integers(SCALE[0], SCALE[1] + 1, self.groups)),
             alpha=int(rng.integers(ALPHA[0], ALPHA[1] + 1)),
         )
         if "path" in GENES[method]:
@@ -124,6 +129,8 @@ class Space:
         """
         top = [max(row) for row in genome.weights]
         values = [w / t for row, t in zip(genome.weights, top, strict=True) for w in row]
+        if "scales" in self.genes(genome.method):
+            values += [_unit(genome.scale(group), SCALE) for group in range(self.groups)]
         values += [_unit(getattr(genome, name), bounds) for name, bounds in self._scalars(genome.method)]
         return np.array(values)
 
@@ -132,16 +139,23 @@ class Space:
         cut = self.groups * self.parents
         rows = [vector[i : i + self.parents] for i in range(0, cut, self.parents)]
         genome = Genome(method, tuple(quantise_row(row) for row in rows))
-        for (name, (low, high)), value in zip(self._scalars(method), vector[cut:], strict=True):
-            gene: dict[str, Any] = {name: clip(low + float(value) * (high - low), (low, high))}
+        if "scales" in self.genes(method):
+            genome = replace(genome, scales=tuple(_whole(v, SCALE) for v in vector[cut : cut + self.groups]))
+            cut += self.groups
+        for (name, bounds), value in zip(self._scalars(method), vector[cut:], strict=True):
+            gene: dict[str, Any] = {name: _whole(value, bounds)}
             genome = replace(genome, **gene)
         return self.canonical(genome)
 
     def _scalars(self, method: str) -> list[tuple[str, tuple[int, int]]]:
         genes = self.genes(method)
-        bounds = (("density", DENSITY), ("scale", SCALE), ("alpha", ALPHA))
+        bounds = (("density", DENSITY), ("alpha", ALPHA))
         return [(name, bound) for name, bound in bounds if name in genes]
 
 
 def _unit(value: int, bounds: tuple[int, int]) -> float:
     return (value - bounds[0]) / (bounds[1] - bounds[0])
+
+
+def _whole(value: float, bounds: tuple[int, int]) -> int:
+    return clip(bounds[0] + value * (bounds[1] - bounds[0]), bounds)

@@ -13,8 +13,11 @@ from .space import Space
 
 METHOD_RATE = 0.1  # how often a mutation changes the method
 GENE_RATE = 0.4  # how often it changes each gene that the method reads
-WEIGHT_STEP = 0.2  # standard deviation of a change, as a share of the gene's range
-SCALAR_STEP = 0.15
+# Standard deviations of a change, as shares of a gene's range, at the largest reach. A mutation's reach is drawn from
+# two orders of magnitude (log-uniform): far jumps and fine steps are both tried, without a step size to adapt.
+WEIGHT_STEP = 0.5
+SCALAR_STEP = 0.3
+REACH = (-1.5, 0.0)  # log10
 TRIES = 20  # draws until the mutant is another genome; a space of one genome ends here
 
 
@@ -33,26 +36,21 @@ def _mutant(genome: Genome, space: Space, rng: np.random.Generator) -> Genome:
         method = space.methods[rng.integers(len(space.methods))]
     if "path" in GENES[method]:
         return space.canonical(_mutate_path(replace(genome, method=method), space, rng))
+    reach = 10 ** rng.uniform(*REACH)
     weights = tuple(
-        quantise_row([w / max(row) + rng.normal(0, WEIGHT_STEP) for w in row])
+        quantise_row([w / max(row) + rng.normal(0, WEIGHT_STEP * reach) for w in row])
         if rng.random() < GENE_RATE
         else row
         for row in genome.weights
     )
-    return space.canonical(
-        replace(
-            genome,
-            method=method,
-            weights=weights,
-            density=_step(genome.density, DENSITY, rng),
-            scale=_step(genome.scale, SCALE, rng),
-            alpha=_step(genome.alpha, ALPHA, rng),
-        )
-    )
+    scales = tuple(_step(genome.scale(group), SCALE, reach, rng) for group in range(space.groups))
+    density, alpha = _step(genome.density, DENSITY, reach, rng), _step(genome.alpha, ALPHA, reach, rng)
+    changed = replace(genome, method=method, weights=weights, scales=scales, density=density, alpha=alpha)
+    return space.canonical(changed)
 
 
-def _step(value: int, bounds: tuple[int, int], rng: np.random.Generator) -> int:
-    draw, change = rng.random(), rng.normal(0, SCALAR_STEP * (bounds[1] - bounds[0]))
+def _step(value: int, bounds: tuple[int, int], reach: float, rng: np.random.Generator) -> int:
+    draw, change = rng.random(), rng.normal(0, SCALAR_STEP * reach * (bounds[1] - bounds[0]))
     return clip(value + change, bounds) if draw < GENE_RATE else value
 
 
@@ -83,7 +81,9 @@ def recombine(genomes: Sequence[Genome], space: Space, rng: np.random.Generator)
         first,
         weights=tuple(quantise_row(row) for row in np.asarray(weights)),
         density=_mix([genome.density for genome in genomes], mixture, DENSITY),
-        scale=_mix([genome.scale for genome in genomes], mixture, SCALE),
+        scales=tuple(
+            _mix([genome.scale(group) for genome in genomes], mixture, SCALE) for group in range(space.groups)
+        ),
         alpha=_mix([genome.alpha for genome in genomes], mixture, ALPHA),
     )
     others = [genomes[i] for i in order[1:] if genomes[i].path]

@@ -45,5 +45,5 @@ class Workbench:
             with torch.random.fork_rng():
                 model = type(self.template)(config)
             first = next(self.template.parameters())
-            self._deep = model.to(device=first.device, dtype=first.dtype)
+            self._deep = model.to(first)  # type: ignore[arg-type]
         return self._deep

@@ -69,7 +69,7 @@ class Method:
     name: str
     pretty_name: str
     reference: str
-    genes: frozenset[str]  # of: weights, density, scale, alpha, path, hops
+    genes: frozenset[str]  # of: weights, scales, density, alpha, path, hops
     needs_base: bool
     needs_grams: bool
     merge: Callable[[Parts, Dials], Tensor]
