@@ -12,27 +12,35 @@ from .item import Draft, Task
 
 
 def chain(rng: random.Random, level: int) -> Draft:
-    """`47+38=` → `5`: `level` operations from left to right (no precedence), every result modulo ten.
+    """`47+3=` → `0`: operations from left to right without precedence, every result modulo ten.
 
-    Level 1 has two-digit operands (only the last digit counts, which has to be found out), from level 2 on operands
-    are single digits, and from level 5 on multiplication joins. The scratch lists the result after each operation.
+    Of the two digits of the first number only the second counts, which has to be found out. Odd levels have operands
+    from 1 to 4, even levels from 1 to 9; every second level has one operation more, so that level 10 has five; from
+    level 7 on multiplication joins. The scratch counts: `47+3-2=` is `890 98`, one group of steps an operation.
     """
-    operations = "+-*" if level >= 5 else "+-"
-    high = 99 if level == 1 else 9
-    value = rng.randint(0, high)
-    text, steps = str(value), []
-    value %= 10
-    for _ in range(level):
-        operation, operand = rng.choice(operations), rng.randint(0, high)
+    operations = "+-*" if level >= 7 else "+-"
+    first = rng.randint(0, 99)
+    text, value, steps = f"{first:02}", first % 10, []
+    for _ in range((level + 1) // 2):
+        operation, operand = rng.choice(operations), rng.randint(1, 4 if level % 2 else 9)
         text += f"{operation}{operand}"
-        value = {"+": value + operand, "-": value - operand, "*": value * operand}[operation] % 10
-        steps.append(str(value))
-    return Draft(f"{text}=", steps[-1], scratch=",".join(steps))
+        path = counted(value, operation, operand)
+        value = path[-1]
+        steps.append("".join(map(str, path)))
+    return Draft(f"{text}=", str(value), scratch=" ".join(steps))
+
+
+def counted(value: int, operation: str, operand: int) -> list[int]:
+    """The operation as `operand` steps of counting modulo ten: up by one, down by one, or up by the value itself."""
+    if operation == "*":
+        return [value * times % 10 for times in range(1, operand + 1)]
+    sign = 1 if operation == "+" else -1
+    return [(value + sign * step) % 10 for step in range(1, operand + 1)]
 
 
 def maximum(rng: random.Random, level: int) -> Draft:
-    """`max 4 9 2=` → `9`: the largest of `level + 2` different numbers of one digit (levels 1–3) or of two and three."""
-    high = 9 if level <= 3 else 99 if level <= 6 else 999
+    """`max 4 9 2=` → `9`: the largest of `level + 2` different numbers of one digit (to level 6), two, three."""
+    high = 9 if level <= 6 else 99 if level <= 8 else 999
     numbers = rng.sample(range(high + 1), level + 2)
     names = [str(number) for number in numbers]
     best, steps = numbers[0], []
@@ -53,7 +61,7 @@ def count(rng: random.Random, level: int) -> Draft:
     for other in letters:
         seen += other == letter
         steps.append(str(seen))
-    return Draft(f"count {letter} in {''.join(letters)}=", str(times), scratch=",".join(steps))
+    return Draft(f"count {letter} in {''.join(letters)}=", str(times), scratch="".join(steps))
 
 
 def count_limit(level: int) -> int:

@@ -7,6 +7,7 @@ A task is a pure function of a random stream and a level. It knows nothing of sp
 from __future__ import annotations
 
 import random
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ from typing import Literal
 Split = Literal["train", "search", "select", "report"]
 SPLITS: tuple[Split, ...] = ("train", "search", "select", "report")
 LEVELS = range(1, 11)
+LETTERS = string.ascii_lowercase
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import random
 import string
 
-from .item import Draft, Task
-
-LETTERS = string.ascii_lowercase
+from .item import LETTERS, Draft, Task
 
 
 def pairs(level: int) -> int:
@@ -19,25 +17,35 @@ def pairs(level: int) -> int:
 
 
 def recall(rng: random.Random, level: int) -> Draft:
-    """`a=3 k=7 d=1 k?` → `7`: `level + 2` pairs with different keys and different values (values repeat above 10)."""
+    """`a3 k7 d1? k` → `7`: `level + 2` pairs with different keys and, as far as ten go, different values.
+
+    The scratch puts the pairs in the order of their keys: one has to find every key again.
+    """
     count = pairs(level)
     keys = rng.sample(LETTERS, count)
-    values = rng.sample(string.digits, count) if count <= 10 else rng.choices(string.digits, k=count)
+    values = rng.sample(string.digits * (1 + count // 11), count)
     asked = rng.randrange(count)
-    facts = " ".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
-    return Draft(f"{facts} {keys[asked]}?", values[asked], choices=tuple(dict.fromkeys(values)))
+    facts = [f"{key}{value}" for key, value in zip(keys, values, strict=True)]
+    return Draft(
+        f"{' '.join(facts)}? {keys[asked]}",
+        values[asked],
+        scratch=" ".join(sorted(facts)),
+        choices=tuple(dict.fromkeys(values)),
+    )
 
 
 def latest(rng: random.Random, level: int) -> Draft:
-    """`a=3 k=7 a=5 a?` → `5`: the last value counts. Level n has n + 3 pairs over three keys, the asked one written twice."""
-    keys = rng.sample(LETTERS, 3)
-    asked = keys[0]
-    written = [asked, asked, *rng.choices(keys[1:], k=level + 1)]
-    rng.shuffle(written)
-    values = rng.choices(string.digits, k=len(written))
-    final = dict(zip(written, values, strict=True))
-    facts = " ".join(f"{key}={value}" for key, value in zip(written, values, strict=True))
-    return Draft(f"{facts} {asked}?", final[asked], choices=tuple(dict.fromkeys(values)))
+    """`k3 a7 k5 d1? k` → `5`: of two values the last counts. Level n has n + 3 pairs over three keys.
+
+    The scratch lists the values that the key was given.
+    """
+    asked, *others = rng.sample(LETTERS, 3)
+    keys = [asked, asked, *rng.choices(others, k=level + 1)]
+    rng.shuffle(keys)
+    own = iter(rng.sample(string.digits, 2))
+    facts = [f"{key}{next(own) if key == asked else rng.choice(string.digits)}" for key in keys]
+    given = [fact[1] for fact in facts if fact[0] == asked]
+    return Draft(f"{' '.join(facts)}? {asked}", given[-1], scratch="".join(given), choices=tuple(given))
 
 
 def needle(rng: random.Random, level: int) -> Draft:

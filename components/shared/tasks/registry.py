@@ -12,11 +12,13 @@ import random
 
 from components.shared.runtime.errors import ConfigError, InputError
 
-from . import arithmetic, recall, safety, strings
+from . import arc, arithmetic, behaviours, gym, recall, safety, strings, text
 from .item import LEVELS, Item, Split, Task
 
 TASKS: dict[str, Task] = {
-    task.name: task for module in (arithmetic, strings, recall, safety) for task in module.TASKS
+    task.name: task
+    for module in (arithmetic, strings, recall, text, safety, arc, gym, behaviours)
+    for task in module.TASKS
 }
 
 BUCKETS = 20
@@ -31,6 +33,8 @@ ATTEMPTS = 400  # a split of two buckets in twenty misses 400 times in a row wit
 
 def find(name: str) -> Task:
     """The task of this name; ConfigError with the nearest names otherwise."""
+    if name.startswith(text.FILE):
+        return text.from_file(name.removeprefix(text.FILE))
     if name in TASKS:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=3) or sorted(TASKS)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-import string
 
-from .item import Draft, Task
-
-LETTERS = string.ascii_lowercase
+from .item import LETTERS, Draft, Task
 
 
 def length(level: int) -> int:
@@ -46,10 +43,10 @@ def successor(rng: random.Random, level: int) -> Draft:
 
 
 def letter(rng: random.Random, level: int) -> Draft:
-    """`letter 2 of dax=` → `a`, and `letter 0` is the last."""
+    """`letter 2 dax=` → `a`, and `letter 0` is the last."""
     letters = word(rng, level)
     position = rng.randrange(length(level))
-    return Draft(f"letter {position} of {letters}=", letters[position - 1], choices=tuple(letters))
+    return Draft(f"letter {position} {letters}=", letters[position - 1], choices=tuple(letters))
 
 
 def guess_of_letters(level: int) -> float:
