@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: see components/shared/runtime
+
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
