@@ -1,19 +1,21 @@
 """Quiet-STaR's inference: think before each prediction, then mix what was thought into it (arXiv 2403.09629).
 
-A *slot* is one thought: row b of the batch thinks S thoughts, thought s hanging off position `positions[b, s]`. Two slots
-may hang off one position (the passes of REINFORCE). All slots of all rows grow by one token per forward pass: the
-attention mask gets, for each step, one more diagonal block (`eye(S)`), so that a thought token sees the text up to its
-position and its own thought, and nothing of any other thought. With `positions = 0…T−1` this is the tokenwise parallel
-sampling of the paper's figure 3.
+A *slot* is one thought: row b of the batch has S slots, slot s hanging off column `positions[b, s]` of its text. Two slots
+may hang off one position (the passes of REINFORCE). All slots of all rows grow by one token per forward pass: with each
+step the attention mask gets one more diagonal block, so that a thought token sees the text up to its position and
+its own thought, and nothing of any other. With `positions = 0 … T−1` this is the tokenwise parallel sampling of the
+paper's figure 3.
 
-    text  x0 x1 x2 │ step 0: <think> per slot │ step 1: a sampled token per slot │ … │ </think> per slot
+    text  x0 x1 x2 │ <think> of each slot │ a sampled token of each slot │ … │ </think> of each slot
 
 The prediction after a thought is mixed with the prediction without it by the talk head's weight w:
-logits = before + w·(after − before). The reference code mixes the hidden states and applies the output layer once;
-that is the same function wherever the output layer is affine, and mixing logits leaves any other output layer (soft
-capping, scaling) alone. w = 0 gives the logits without a thought bit for bit.
+logits = before + w·(after − before). The reference code (ezelikman/quiet-star) mixes the hidden states and applies
+the output layer once; that is the same function wherever the output layer is affine, and mixing logits leaves any other
+output layer (soft capping, scaling) alone. w = 0 gives the logits without a thought, bit for bit.
 
-This file travels inside the artifact: it imports torch only. What it does not do: training (components/quietstar).
+This file travels inside the artifact and imports torch alone. A model that can think has the submodule `talk_head` and
+`config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>, "mixing": true}`.
+Training is not here (components/quietstar).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from torch import Tensor, nn
 
 
 class TalkHead(nn.Module):
-    """The mixing weight of a thought: MLP 2d → d → d → 1 with ReLU on the hidden states without and with the thought.
+    """The mixing weight of a thought: an MLP 2d → d → d → 1 with ReLU over the hidden states without and with it.
 
     The last layer has no bias and starts at zero, as in the reference: an untrained head gives w = 0 exactly, and so
     leaves every logit as it was. The weight is not squashed: it may pass 1 or fall below 0.
@@ -36,71 +38,70 @@ class TalkHead(nn.Module):
         super().__init__()
         self.inward = nn.Linear(2 * hidden_size, hidden_size)
         self.middle = nn.Linear(hidden_size, hidden_size)
-        self.weight = nn.Linear(hidden_size, 1, bias=False)
+        self.outward = nn.Linear(hidden_size, 1, bias=False)
         self.start_closed()
 
     def start_closed(self) -> None:
-        """Set the last layer to zero, so that thoughts count for nothing until they are trained to."""
-        nn.init.zeros_(self.weight.weight)
+        """Zero the last layer, so that thoughts count for nothing until they are trained to."""
+        nn.init.zeros_(self.outward.weight)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """before, after: (…, d) hidden states without and with the thought → w: (…, 1)."""
         hidden = torch.relu(self.inward(torch.cat([before, after], dim=-1)))
-        return self.weight(torch.relu(self.middle(hidden)))
+        return self.outward(torch.relu(self.middle(hidden)))
 
 
 class Text(NamedTuple):
-    """A forward pass over plain text, and what thoughts need to hang off it."""
+    """A forward pass over plain text, with all that thoughts need to hang off it."""
 
-    logits: Tensor  # (B, T, V)
-    hidden: Tensor  # (B, T, d), the last layer's, after the final norm
-    cache: Any  # the keys and values of the text
-    position_ids: Tensor  # (B, T), int64
+    logits: Tensor  # (B, T′, V), of the last T′ ≤ T columns
+    hidden: Tensor  # (B, T′, d), the last layer's, after the final norm
+    cache: Any  # keys and values of the text
+    position_ids: Tensor  # (B, T) int64
     attention_mask: Tensor  # (B, T), 1 at text and 0 at padding
 
 
 class Thought(NamedTuple):
-    """What `think` found for S slots."""
+    """The predictions of S slots."""
 
     logits: Tensor  # (B, S, V), mixed
     before: Tensor  # (B, S, V), without the thought
     weight: Tensor  # (B, S, 1), the talk head's
-    tokens: Tensor  # (B, S, length), the thoughts themselves, without <think> and </think>
+    tokens: Tensor  # (B, S, L) int64, the thoughts, without <think> and </think>
 
 
 def read(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Text:
-    """One forward pass over the text. input_ids: (B, T), padded on either side where `attention_mask` is 0."""
-    if attention_mask is None:
-        attention_mask = torch.ones_like(input_ids)
-    position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+    """One forward pass over the text. input_ids: (B, T), padded wherever `attention_mask` is 0."""
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    position_ids = (mask.long().cumsum(-1) - 1).clamp(min=0)
     out = model(
         input_ids=input_ids,
-        attention_mask=attention_mask,
+        attention_mask=mask,
         position_ids=position_ids,
         use_cache=True,
         output_hidden_states=True,
     )
-    return Text(out.logits, out.hidden_states[-1], out.past_key_values, position_ids, attention_mask)
+    return Text(out.logits, out.hidden_states[-1], out.past_key_values, position_ids, mask)
 
 
 def fork(cache: Any) -> Any:
-    """A cache that grows apart from `cache`, sharing its tensors: growing replaces tensors and never writes into them."""
+    """A cache that grows apart from `cache`. Growing replaces tensors and never writes into them, so they are shared."""
     twin = copy.copy(cache)
     twin.layers = [copy.copy(layer) for layer in cache.layers]
     return twin
 
 
 def thought_mask(visible: Tensor, first: int, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The additive attention mask of thought steps `first … first+steps−1`.
+    """The additive attention mask of the thought steps `first … first + steps − 1`.
 
     :param visible: (B, S, T) bool, the text that each slot sees.
-    :return: (B, 1, steps·S, T + (first+steps)·S), 0 where a thought token may look, the dtype's minimum elsewhere.
-        Queries and keys run step by step, slot by slot within a step; every key block of a step is a diagonal.
+    :return: (B, 1, steps·S, T + (first + steps)·S), 0 where a thought token may look and the dtype's minimum elsewhere.
+        Queries and keys run step by step, and slot by slot within a step: every step's block of keys is a diagonal.
     """
     batch, slots, text = visible.shape
-    own_step = torch.ones(steps, first + steps, dtype=torch.bool, device=visible.device).tril(first)
-    own_slot = torch.eye(slots, dtype=torch.bool, device=visible.device)
-    own = (own_step[:, None, :, None] & own_slot[None, :, None, :]).reshape(steps * slots, -1)
+    earlier = torch.ones(steps, first + steps, dtype=torch.bool, device=visible.device).tril(first)
+    same_slot = torch.eye(slots, dtype=torch.bool, device=visible.device)
+    own = (earlier[:, None, :, None] & same_slot[None, :, None, :]).reshape(steps * slots, -1)
     seen = visible[:, None].expand(batch, steps, slots, text).reshape(batch, steps * slots, text)
     allowed = torch.cat([seen, own.expand(batch, -1, -1)], dim=-1)
     mask = torch.zeros(allowed.shape, dtype=dtype, device=visible.device)
@@ -116,9 +117,9 @@ def visible_text(text: Text, positions: Tensor) -> Tensor:
 def continue_thoughts(
     model: nn.Module, text: Text, cache: Any, positions: Tensor, tokens: Tensor, first: int
 ) -> tuple[Tensor, Tensor]:
-    """Feed thought tokens of steps `first …` to every slot in one forward pass; `cache` grows by them.
+    """Feed thought tokens of the steps `first …` to every slot in one forward pass; `cache` grows by them.
 
-    :param positions: (B, S), where in the text each slot hangs.
+    :param positions: (B, S), the column of the text that each slot hangs off.
     :param tokens: (B, K, S) int64, K further tokens of each slot.
     :return: logits (B, K, S, V) and hidden states (B, K, S, d) at these tokens.
     """
@@ -137,12 +138,18 @@ def continue_thoughts(
     return out.logits.reshape(shape), out.hidden_states[-1].reshape(shape)
 
 
+def silence(logits: Tensor, tokens: tuple[int, ...]) -> Tensor:
+    """The logits (…, V) with some tokens made impossible."""
+    return logits.index_fill(-1, torch.tensor(tokens, device=logits.device), torch.finfo(logits.dtype).min)
+
+
 def choose(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    """Sample from softmax(logits / temperature) by the Gumbel-max trick; temperature 0 takes the most likely."""
+    """(…, V) → (…) a sample of softmax(logits / temperature), by the Gumbel-max trick; temperature 0 is greedy."""
     if temperature == 0:
         return logits.argmax(-1)
-    noise = torch.empty_like(logits).exponential_(generator=generator).log_()
-    return (logits / temperature - noise).argmax(-1)
+    device = logits.device if generator is None else generator.device
+    noise = torch.empty(logits.shape, device=device).exponential_(generator=generator).log_()
+    return (logits.float() / temperature - noise.to(logits.device)).argmax(-1)
 
 
 @torch.no_grad()
@@ -150,18 +157,19 @@ def sample_thoughts(
     model: nn.Module,
     text: Text,
     positions: Tensor,
-    length: int,
     *,
+    length: int,
     start: int,
-    silent: tuple[int, ...],
+    end: int,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Sample a thought of `length` tokens for every slot, all slots at once, one token of each per forward pass.
+    """Sample a thought of `length` tokens in every slot, one token of every slot in each forward pass.
+
+    As in the reference <think> and </think> are never sampled: every thought opens with `start`, and is closed by
+    `end` when its length is reached.
 
     :param positions: (B, S).
-    :param start: the token <think> which opens every thought.
-    :param silent: tokens that no thought may hold (<think> and </think>, as in the reference).
     :return: (B, S, length) int64.
     """
     cache = fork(text.cache)
@@ -169,73 +177,136 @@ def sample_thoughts(
     thought = []
     for step in range(length):
         logits, _ = continue_thoughts(model, text, cache, positions, token[:, None], first=step)
-        token = choose(hush(logits[:, 0], silent), temperature, generator)
+        token = choose(silence(logits[:, 0], (start, end)), temperature, generator)
         thought.append(token)
     return torch.stack(thought, dim=-1)
 
 
-def hush(logits: Tensor, silent: tuple[int, ...]) -> Tensor:
-    """The logits with the tokens `silent` made impossible."""
-    return logits.index_fill(-1, torch.tensor(silent, device=logits.device), torch.finfo(logits.dtype).min)
+def enclose(thoughts: Tensor, start: int, end: int) -> Tensor:
+    """Thoughts (B, S, L) between <think> and </think>, step by step: (B, L + 2, S)."""
+    opened = nn.functional.pad(thoughts, (1, 0), value=start)
+    return nn.functional.pad(opened, (0, 1), value=end).transpose(1, 2)
 
 
 def mix(
-    head: nn.Module, text: Text, places: Tensor, logits: Tensor, hidden: Tensor
+    talk_head: nn.Module, text: Text, places: Tensor, logits: Tensor, hidden: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix predictions after thoughts with those of the text at `places` (B, …): (mixed, before, weight)."""
+    """Mix predictions that were made after thoughts with those of the text itself.
+
+    :param places: (B, …) columns of the text that predict the same tokens without a thought.
+    :param logits: (B, …, V), and hidden: (B, …, d), after the thoughts.
+    :return: mixed logits (B, …, V), those without the thought (B, …, V), the weight (B, …, 1).
+    """
     rows = torch.arange(places.shape[0], device=places.device).view(-1, *[1] * (places.dim() - 1))
-    before = text.logits[rows, places]
-    weight = head(text.hidden[rows, places], hidden)
+    kept = places - (text.position_ids.shape[1] - text.logits.shape[1])
+    before = text.logits[rows, kept]
+    weight = talk_head(text.hidden[rows, kept], hidden)
     return before + weight * (logits - before), before, weight
+
+
+@torch.no_grad()
+def think_at(
+    model: nn.Module,
+    text: Text,
+    positions: Tensor,
+    *,
+    length: int | None = None,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+    thoughts: Tensor | None = None,
+) -> Thought:
+    """Think at some positions of a text that was read, and predict the token after each of them.
+
+    :param positions: (B, S) columns of the text.
+    :param length: thought tokens between <think> and </think>; left out: as the model was trained.
+    :param temperature: 0 is greedy and deterministic.
+    :param thoughts: (B, S, L) thoughts to use in place of sampled ones.
+    :raises ValueError: the model was not taught to think.
+    """
+    settings = getattr(model.config, "thoughts", None)
+    if not settings:
+        raise ValueError("this model has no talk head: only what passed the phase quietstar can think")
+    start, end = settings["start"], settings["end"]
+    if thoughts is None:
+        thoughts = sample_thoughts(
+            model,
+            text,
+            positions,
+            length=settings["length"] if length is None else length,
+            start=start,
+            end=end,
+            temperature=temperature,
+            generator=generator,
+        )
+    spoken = enclose(thoughts, start, end)
+    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, spoken, first=0)
+    mixed, before, weight = mix(model.talk_head, text, positions, logits[:, -1], hidden[:, -1])
+    return Thought(mixed, before, weight, thoughts)
 
 
 @torch.no_grad()
 def think(
     model: nn.Module,
     input_ids: Tensor,
-    *,
     attention_mask: Tensor | None = None,
     positions: Tensor | None = None,
-    length: int | None = None,
-    temperature: float = 0.0,
-    generator: torch.Generator | None = None,
-    tokens: Tensor | None = None,
+    **options: Any,
 ) -> Thought:
-    """Think at some positions of a text and predict the token after each of them.
-
-    :param model: a causal language model with `talk_head` and `config.thoughts = {length, start, end}`.
-    :param input_ids: (B, T), padded where `attention_mask` is 0.
-    :param positions: (B, S) columns of input_ids to think at; all T columns when left out.
-    :param length: thought tokens between <think> and </think>; the model's own when left out.
-    :param temperature: 0 is greedy and deterministic.
-    :param tokens: (B, S, length) thoughts to use instead of sampling them (pause tokens, shuffled thoughts).
-    :raises ValueError: when the model was not taught to think.
-    """
-    settings = getattr(model.config, "thoughts", None)
-    if not settings or getattr(model, "talk_head", None) is None:
-        raise ValueError("this model has no talk head: only models that passed the quietstar phase can think")
+    """Read a text (B, T) and think at `positions` (B, S), or at all its T columns; `options` are those of `think_at`."""
     text = read(model, input_ids, attention_mask)
     if positions is None:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand(input_ids.shape)
-    if tokens is None:
-        tokens = sample_thoughts(
-            model,
-            text,
-            positions,
-            settings["length"] if length is None else length,
-            start=settings["start"],
-            silent=(settings["start"], settings["end"]),
-            temperature=temperature,
-            generator=generator,
-        )
-    spoken = enclose(tokens, settings["start"], settings["end"])
-    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, spoken, first=0)
-    mixed, before, weight = mix(model.talk_head, text, positions, logits[:, -1], hidden[:, -1])
-    return Thought(mixed, before, weight, tokens)
+    return think_at(model, text, positions, **options)
 
 
-def enclose(tokens: Tensor, start: int, end: int) -> Tensor:
-    """(B, S, length) thoughts → (B, length + 2, S), step by step, between <think> and </think>."""
-    return nn.functional.pad(nn.functional.pad(tokens, (1, 0), value=start), (0, 1), value=end).transpose(
-        1, 2
+@torch.no_grad()
+def speak(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    *,
+    limit: int,
+    stop: int,
+    **options: Any,
+) -> Tensor:
+    """Greedy generation that thinks before every token; the thoughts are forgotten once the token is said.
+
+    <think> and </think> are never said: the model is not taught not to.
+
+    :param input_ids: (B, T) prompts, padded on either side where `attention_mask` is 0.
+    :param limit: tokens to generate at most.
+    :param stop: the token that ends a row; what follows it in a row is `stop` again.
+    :param options: those of `think_at`.
+    :return: (B, ≤ limit) int64.
+    """
+    text = read(model, input_ids, attention_mask)
+    columns = torch.arange(input_ids.shape[1], device=input_ids.device)
+    position = (columns * text.attention_mask).amax(-1, keepdim=True)
+    ended = torch.zeros_like(position, dtype=torch.bool)
+    said: list[Tensor] = []
+    while len(said) < limit and not bool(ended.all()):
+        if said:
+            text = hear(model, text, said[-1], position)
+            position = torch.full_like(position, text.position_ids.shape[1] - 1)
+        thought = think_at(model, text, position, **options)
+        silent = (model.config.thoughts["start"], model.config.thoughts["end"])
+        token = silence(thought.logits[:, 0], silent).argmax(-1, keepdim=True)
+        said.append(token.masked_fill(ended, stop))
+        ended = ended | (token == stop)
+    return torch.cat(said, dim=1) if said else input_ids[:, :0]
+
+
+def hear(model: nn.Module, text: Text, token: Tensor, position: Tensor) -> Text:
+    """The text with one more token (B, 1), which follows the one in column `position` (B, 1), in one cached pass."""
+    mask = torch.cat([text.attention_mask, torch.ones_like(token)], dim=1)
+    position_ids = text.position_ids.gather(1, position) + 1
+    out = model(
+        input_ids=token,
+        attention_mask=mask,
+        position_ids=position_ids,
+        past_key_values=text.cache,
+        use_cache=True,
+        output_hidden_states=True,
     )
+    positions = torch.cat([text.position_ids, position_ids], dim=1)
+    return Text(out.logits, out.hidden_states[-1], out.past_key_values, positions, mask)

@@ -1,0 +1,102 @@
+"""What the exam found, as the report shows it: claims with their controls, curves, and a few thoughts to read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from components.shared.evaluation.statistics import paired_interval, wilson
+from components.shared.models.hub.thoughts import think
+from components.shared.tasks.batches import encode, without_scratch
+from components.shared.tasks.item import Item
+
+from .exam import Marks
+
+ACCURACY, NLL = "accuracy, search split", "nats a token of the answer, search split"
+POINTS = 200
+
+
+def claims(marks: Mapping[str, Marks]) -> list[dict[str, Any]]:
+    """Every claim of the phase against its control, held or not."""
+    return [
+        claim(text, arm, marks[arm], control, marks[control], unit)
+        for text, arm, control in (
+            ("thoughts beat pause tokens at equal compute", "thoughts", "pause"),
+            ("thoughts beat the same model without thinking", "thoughts", "no thought"),
+            ("thoughts are better after REINFORCE than before", "thoughts", "before REINFORCE"),
+            ("what is thought matters: own thoughts beat another question's", "thoughts", "shuffled"),
+            ("without thinking the model answers no worse than the input model", "no thought", "input"),
+        )
+        for unit in (ACCURACY, NLL)
+    ]
+
+
+def claim(text: str, name: str, arm: Marks, control: str, other: Marks, unit: str) -> dict[str, Any]:
+    """One line of the report: an arm against its control on the same items. It holds where the paired interval says so."""
+    accuracy = unit.startswith("accuracy")
+    a, b = (np.asarray(m.right if accuracy else m.nll, dtype=np.float64) for m in (arm, other))
+    difference, low, high = paired_interval(a, b)
+    (arm_low, arm_high), (control_low, control_high) = (_interval(values, accuracy) for values in (a, b))
+    return {
+        "claim": text,
+        "arm": name,
+        "value": float(a.mean()),
+        "low": arm_low,
+        "high": arm_high,
+        "control": control,
+        "control_value": float(b.mean()),
+        "control_low": control_low,
+        "control_high": control_high,
+        "difference": difference,
+        "difference_low": low,
+        "difference_high": high,
+        "unit": unit,
+        "higher_is_better": accuracy,
+        "holds": bool(low > 0 if accuracy else high < 0),
+    }
+
+
+def _interval(values: np.ndarray, accuracy: bool) -> tuple[float, float]:
+    if accuracy:
+        return wilson(float(values.mean()), len(values))
+    return paired_interval(values, np.zeros_like(values))[1:]
+
+
+def curve_of(curve: Mapping[str, Sequence[float]], names: Sequence[str], ylabel: str) -> dict[str, Any]:
+    """Some series of an arm as a curve of at most POINTS points, each the mean of the steps that it stands for."""
+    steps = len(curve[names[0]])
+    edges = np.unique(np.linspace(0, steps, min(steps, POINTS) + 1).astype(int))
+    return {
+        "x": [int(edge) for edge in edges[1:]],
+        "xlabel": "step",
+        "ylabel": ylabel,
+        "series": {
+            name: [round(float(np.mean(curve[name][a:b])), 6) for a, b in itertools.pairwise(edges)]
+            for name in names
+        },
+    }
+
+
+def show(model: nn.Module, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]) -> list[dict[str, str]]:
+    """The greedy thought before the first answer token of some items, and that token, to read."""
+    samples = []
+    for item in items:
+        prompt = encode([without_scratch(item)], tokenizer)
+        last = int((prompt.labels[0] != -100).int().argmax()) - 1
+        ids = prompt.input_ids[:, : last + 1].to(next(model.parameters()).device)
+        found = think(model, ids, positions=torch.tensor([[last]], device=ids.device))
+        samples.append(
+            {
+                "prompt": item.prompt,
+                "answer": tokenizer.decode(found.logits[0, 0].argmax()),
+                "expected": item.answer,
+                "note": f"thought: {tokenizer.decode(found.tokens[0, 0])} · mixing weight {found.weight.item():.2f}",
+            }
+        )
+    return samples

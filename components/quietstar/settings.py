@@ -1,0 +1,60 @@
+"""What phase quietstar can be told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.shared.runtime.config import PhaseSettings
+
+
+class Course(BaseModel):
+    """Items drawn from tasks by weight, each at one of its levels with equal probability."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn, in proportion")
+    levels: list[int] | dict[str, list[int]] = Field(
+        min_length=1, description="of all tasks, or task by task"
+    )
+    batch: int = Field(ge=1, description="items a step")
+
+
+class Settings(PhaseSettings):
+    """Settings of phase quietstar. The names of the reference code are in brackets."""
+
+    questions: Course = Field(description="what is thought about, at the positions that predict the answer")
+    text: Course = Field(
+        description="plain text that goes on being learnt, so that the model works without thinking"
+    )
+    scratch: float = Field(
+        0.5, ge=0, le=1, description="share of the text that shows worked steps in <think> … </think>"
+    )
+
+    length: int = Field(
+        12, ge=1, description="tokens of a thought between <think> and </think> (n_ahead - 2)"
+    )
+    talk: int = Field(4, ge=1, description="true tokens after a thought that reward it (n_ahead_talk)")
+    passes: int = Field(
+        2, ge=2, description="thoughts at each position; their mean is the baseline (n_passes)"
+    )
+    positions: int = Field(
+        4, ge=1, description="positions of a question that are thought at, drawn where it has more"
+    )
+
+    steps: int = Field(ge=1, description="training steps of each arm")
+    warmup: int = Field(0, ge=0, description="first steps without REINFORCE, while the talk head opens")
+    lr: float = Field(gt=0, description="peak learning rate")
+    optimizer: Literal["muon", "adamw"] = "muon"
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    text_weight: float = Field(1.0, ge=0, description="weight of the language-model loss on plain text")
+    policy_weight: float = Field(1.0, ge=0, description="weight of the REINFORCE loss (policy_loss_beta)")
+    temperature: float = Field(1.0, gt=0, description="at which thoughts are sampled (gumbel_temperature)")
+    policy_temperature: float = Field(
+        1.0, gt=0, description="at which their likelihood is taken (reinforce_temperature, there 3)"
+    )
+    clamp: bool = Field(True, description="thoughts below the mean are left alone (remove_negative_rewards)")
+
+    items: int = Field(256, ge=8, description="search items on which the arms are compared")

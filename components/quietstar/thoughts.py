@@ -1,0 +1,99 @@
+"""Thoughts in training: where to think, and what a thought is worth.
+
+Sampling goes token by token and needs no gradient (hub/thoughts.py). Scoring is teacher-forced, because a sampled thought
+is known: <think> z1 … zL </think> x1 … x(K−1) of every slot is one differentiable forward pass over the cache of the
+text, under the same diagonal mask. Its gradients are those of the reference, which keeps the graph of every sampling step.
+
+B rows, T columns, P positions, N passes (thoughts at one position), S = P·N slots with slot s at position s // N,
+L thought tokens, K talk tokens (the reference's n_ahead_talk).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.shared.models.hub.thoughts import Text, continue_thoughts, enclose, fork, mix, silence
+
+IGNORED = -100
+
+
+class Rehearsal(NamedTuple):
+    """What the thoughts of a batch are worth. Cross-entropies are in nats, and 0 where no token follows."""
+
+    before: Tensor  # (B, P, N, K) of the talk tokens, without the thought
+    mixed: Tensor  # (B, P, N, K) with it, mixed by the talk head
+    log_likelihood: Tensor  # (B, P, N, L) log-probability of the thought's tokens
+    weight: Tensor  # (B, P, N, K) the talk head's
+
+
+def choose_positions(labels: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw up to `count` columns a row whose next token is labelled.
+
+    :param labels: (B, T) int64 on the CPU, aligned with the text; IGNORED where nothing is learnt.
+    :return: positions (B, P) in ascending order, and (B, P) bool, False where a row had fewer.
+    """
+    open_ = F.pad(labels[:, 1:] != IGNORED, (0, 1))
+    lot = torch.rand(labels.shape, generator=generator) + open_
+    positions = lot.topk(min(count, labels.shape[1]), dim=1).indices.sort(dim=1).values
+    return positions, open_.gather(1, positions)
+
+
+def talk_targets(labels: Tensor, positions: Tensor, valid: Tensor, talk: int) -> Tensor:
+    """labels (B, T), positions and valid (B, P) → (B, P, K) the labelled tokens that follow, IGNORED where none does."""
+    ahead = positions[..., None] + torch.arange(1, talk + 1, device=labels.device)
+    following = F.pad(labels, (0, talk), value=IGNORED).gather(1, ahead.flatten(1)).view(ahead.shape)
+    return following.masked_fill(~valid[..., None], IGNORED)
+
+
+def rehearse(
+    model: nn.Module,
+    text: Text,
+    positions: Tensor,
+    thoughts: Tensor,
+    targets: Tensor,
+    *,
+    start: int,
+    end: int,
+    temperature: float = 1.0,
+) -> Rehearsal:
+    """Score the thoughts at each position by the talk tokens after them.
+
+    :param text: the forward pass over the text, with its graph where gradients are wanted.
+    :param positions: (B, P).
+    :param thoughts: (B, P·N, L) int64.
+    :param targets: (B, P, K) int64, IGNORED where no token follows (`talk_targets`).
+    :param temperature: of the policy under which the thoughts' likelihood is taken.
+    """
+    _, slots, length = thoughts.shape
+    talk, passes = targets.shape[-1], slots // positions.shape[1]
+    shape = (*positions.shape, passes)
+    positions, targets = positions.repeat_interleave(passes, 1), targets.repeat_interleave(passes, 1)
+
+    heard = targets[..., :-1].clamp(min=0).transpose(1, 2)
+    spoken = torch.cat([enclose(thoughts, start, end), heard], dim=1)
+    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, spoken, first=0)
+
+    policy = F.log_softmax(silence(logits[:, :length], (start, end)) / temperature, dim=-1)
+    log_likelihood = policy.gather(-1, thoughts.transpose(1, 2)[..., None]).squeeze(-1)
+
+    ahead = torch.arange(talk, device=positions.device)[:, None]
+    places = (positions[:, None] + ahead).clamp(max=text.position_ids.shape[1] - 1)
+    mixed, before, weight = mix(
+        model.talk_head, text, places, logits[:, length + 1 :], hidden[:, length + 1 :]
+    )
+
+    def by_position(values: Tensor) -> Tensor:
+        return values.transpose(1, 2).reshape(*shape, -1)
+
+    def nats(predicted: Tensor) -> Tensor:
+        wanted = targets.transpose(1, 2)
+        loss = F.cross_entropy(
+            predicted.flatten(0, 2).float(), wanted.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        return by_position(loss.view(wanted.shape))
+
+    return Rehearsal(nats(before), nats(mixed), by_position(log_likelihood), by_position(weight.squeeze(-1)))

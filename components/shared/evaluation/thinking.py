@@ -1,0 +1,55 @@
+"""Answers of a model that thinks before every token (Quiet-STaR), as an agent that the suites can score.
+
+evaluate(partial(answers_with_thoughts, model, tokenizer), tokenizer, …)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from components.shared.models.hub.thoughts import speak
+from components.shared.tasks.item import Item
+
+from .answers import evaluating
+
+
+def answers_with_thoughts(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Item],
+    *,
+    batch: int = 64,
+    limit: int = 32,
+    length: int | None = None,
+) -> list[str]:
+    """Greedy answers, batched and deterministic; thoughts are greedy too.
+
+    :param model: one with a talk head; ValueError otherwise.
+    :param limit: tokens of an answer at most.
+    :param length: tokens of a thought; left out: as the model was trained.
+    :return: one answer an item, in the order of the items.
+    """
+    device = next(model.parameters()).device
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    order = sorted(range(len(items)), key=lambda place: len(items[place].system) + len(items[place].prompt))
+    answers = [""] * len(items)
+    with evaluating(model):
+        for first in range(0, len(order), batch):
+            places = order[first : first + batch]
+            prompts = [items[place].system + items[place].prompt for place in places]
+            rows = [[*start, *ids] for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"]]
+            width = max(map(len, rows))
+            input_ids = torch.tensor(
+                [row + [tokenizer.eos_token_id] * (width - len(row)) for row in rows], device=device
+            )
+            lengths = torch.tensor([len(row) for row in rows], device=device)
+            mask = (torch.arange(width, device=device) < lengths[:, None]).long()
+            said = speak(model, input_ids, mask, limit=limit, stop=tokenizer.eos_token_id, length=length)
+            for place, ids in zip(places, said.tolist(), strict=True):
+                ids = ids[: ids.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in ids else ids
+                answers[place] = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    return answers

@@ -1,0 +1,201 @@
+"""Parallel thoughts are exactly the thoughts that each position would have alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from components.shared.models.hub.thoughts import (
+    TalkHead,
+    choose,
+    continue_thoughts,
+    fork,
+    read,
+    sample_thoughts,
+    silence,
+    speak,
+    think,
+    thought_mask,
+)
+
+from .thinkers import END, START, VOCABULARY
+
+
+def think_alone(model, after, prefix, length=3):
+    """One thought after one prefix, token by token, each by a plain forward pass: (thought, mixed logits)."""
+    spoken = [*prefix, START]
+    for _ in range(length):
+        spoken.append(int(silence(after(model, spoken)[0], (START, END)).argmax()))
+    thought = spoken[len(prefix) + 1 :]
+    # Memory as in a thought: what is thought is read from the text's memory and never written to it.
+    before, hidden_before = after(model, prefix)
+    return thought, before, hidden_before
+
+
+class TestAgainstSequentialGeneration:
+    def test_each_position_thinks_what_it_would_think_alone(self, models, after, text):
+        for kind in ("llama", "standard", "refinement"):  # these are functions of the plain token sequence
+            model = models[kind]
+            found = think(model, text)
+            for row in range(2):
+                for position in range(7):
+                    prefix = text[row, : position + 1].tolist()
+                    thought, before, hidden_before = think_alone(model, after, prefix)
+                    assert found.tokens[row, position].tolist() == thought, kind
+                    logits, hidden = after(model, [*prefix, START, *thought, END])
+                    weight = model.talk_head(hidden_before, hidden)
+                    mixed = before + weight * (logits - before)
+                    assert (found.logits[row, position] - mixed).abs().max() < 1e-5, kind
+                    assert (found.before[row, position] - before).abs().max() < 1e-5, kind
+
+    @torch.no_grad()
+    def test_all_slots_at_once_are_each_slot_alone(self, model, text):
+        """For every variant: the thought of one slot, thought alone from its prefix through the cache."""
+        found = think(model, text)
+        for row in range(2):
+            for position in range(7):
+                prefix = text[row : row + 1, : position + 1]
+                alone = think(model, prefix, positions=torch.tensor([[position]]))
+                assert torch.equal(found.tokens[row, position], alone.tokens[0, 0])
+                assert (found.logits[row, position] - alone.logits[0, 0]).abs().max() < 1e-5
+
+    @torch.no_grad()
+    def test_feeding_a_thought_at_once_is_feeding_it_token_by_token(self, model, text):
+        context = read(model, text)
+        positions = torch.tensor([[2, 2, 6], [0, 5, 6]])
+        tokens = torch.randint(0, START, (2, 4, 3), generator=torch.Generator().manual_seed(2))
+        at_once, _ = continue_thoughts(model, context, fork(context.cache), positions, tokens, first=0)
+        cache = fork(context.cache)
+        for step in range(4):
+            logits, _ = continue_thoughts(model, context, cache, positions, tokens[:, step : step + 1], first=step)
+            assert (logits[:, 0] - at_once[:, step]).abs().max() < 1e-5
+
+    def test_padding_on_either_side_changes_nothing(self, model, text):
+        alone = think(model, text[:1, :5])
+        for left in (0, 2):
+            ids = torch.full((1, 7), 9)
+            mask = torch.zeros(1, 7, dtype=torch.long)
+            ids[:, left : left + 5], mask[:, left : left + 5] = text[:1, :5], 1
+            padded = think(model, ids, mask, torch.arange(left, left + 5)[None])
+            assert torch.equal(padded.tokens, alone.tokens)
+            assert (padded.logits - alone.logits).abs().max() < 1e-5
+
+
+class TestMask:
+    def test_it_is_the_text_and_a_diagonal_for_each_step(self):
+        visible = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0)) < 0.5
+        mask = thought_mask(visible, first=2, steps=2)[:, 0] == 0
+        for row in range(2):
+            for step in range(2):
+                for slot in range(3):
+                    expected = visible[row, slot].tolist()
+                    for key_step in range(4):
+                        expected += [key_step <= step + 2 and key_slot == slot for key_slot in range(3)]
+                    assert mask[row, step * 3 + slot].tolist() == expected
+
+    def test_a_thought_hears_nothing_of_another_and_nothing_of_later_text(self, model, text):
+        length = 3
+        thoughts = torch.randint(0, START, (2, 7, length), generator=torch.Generator().manual_seed(3))
+        first = think(model, text, thoughts=thoughts).logits
+        thoughts[:, 4] = (thoughts[:, 4] + 1) % START
+        other = think(model, text, thoughts=thoughts).logits
+        assert torch.equal(first[:, :4], other[:, :4]) and torch.equal(first[:, 5:], other[:, 5:])
+        assert not torch.equal(first[:, 4], other[:, 4])
+        text[:, 5:] = (text[:, 5:] + 1) % START
+        later = think(model, text, thoughts=thoughts).logits
+        assert (other[:, :5] - later[:, :5]).abs().max() < 1e-6
+
+    def test_thinking_leaves_the_text_s_own_cache_as_it_was(self, model, text):
+        context = read(model, text)
+        before = context.cache.get_seq_length()
+        sample_thoughts(model, context, torch.tensor([[6], [6]]), length=3, start=START, end=END)
+        assert context.cache.get_seq_length() == before == 7
+
+
+class TestTalkHead:
+    def test_an_untrained_head_leaves_every_logit_bit_for_bit(self, model, text):
+        trained = model.talk_head.outward.weight.detach().clone()
+        model.talk_head.start_closed()
+        try:
+            found = think(model, text)
+            assert torch.equal(found.logits, found.before)
+            assert not found.weight.any()
+        finally:
+            with torch.no_grad():
+                model.talk_head.outward.weight.copy_(trained)
+
+    def test_mixing_logits_is_mixing_hidden_states(self, models, after, text):
+        """The reference mixes hidden states and applies the output layer once."""
+        model = models["llama"]
+        found = think(model, text[:1], positions=torch.tensor([[6]]))
+        with torch.no_grad():
+            _, without = after(model, text[0].tolist())
+            _, with_ = after(model, [*text[0].tolist(), START, *found.tokens[0, 0].tolist(), END])
+            mixed = model.lm_head(without + model.talk_head(without, with_) * (with_ - without))
+        assert (found.logits[0, 0] - mixed).abs().max() < 1e-5
+
+    def test_it_is_the_reference_s_mlp(self):
+        head = TalkHead(6)
+        torch.nn.init.normal_(head.outward.weight)
+        before, after = torch.randn(2, 4, 6).unbind(0)
+        layers = (head.inward, torch.nn.ReLU(), head.middle, torch.nn.ReLU(), head.outward)
+        assert torch.allclose(head(before, after), torch.nn.Sequential(*layers)(torch.cat([before, after], -1)))
+        assert [tuple(p.shape) for p in head.parameters()] == [(6, 12), (6,), (6, 6), (6,), (1, 6)]
+
+
+class TestSampling:
+    def test_tokens_come_as_often_as_softmax_says(self):
+        logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
+        drawn = choose(logits.expand(40_000, -1), 2.0, torch.Generator().manual_seed(0))
+        found = torch.bincount(drawn, minlength=4) / 40_000
+        assert (found - torch.softmax(logits / 2.0, -1)).abs().max() < 0.01
+
+    def test_a_thought_never_holds_the_words_that_open_and_close_it(self, models, text):
+        model = models["llama"]
+        context = read(model, text.repeat(20, 1))
+        positions = torch.arange(7).expand(40, -1)
+        drawn = sample_thoughts(
+            model, context, positions, length=5, start=START, end=END, temperature=50.0
+        )
+        assert drawn.max() < START < VOCABULARY
+        assert len(drawn.unique()) == START
+
+    def test_the_same_seed_thinks_the_same(self, model, text):
+        options = {"positions": torch.tensor([[3, 3], [6, 6]]), "temperature": 1.5}
+        first, same, other = (
+            think(model, text, **options, generator=torch.Generator().manual_seed(seed)).tokens for seed in (5, 5, 6)
+        )
+        assert torch.equal(first, same) and not torch.equal(first, other)
+
+
+class TestSpeaking:
+    def test_every_token_is_what_thinking_over_the_whole_text_says(self, model, text):
+        """Ragged prompts in one batch, one cache for all tokens, against a fresh read of each row's text."""
+        ids = text.clone()
+        mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
+        said = speak(model, ids, mask, limit=4, stop=-1)
+        for row, length in ((0, 7), (1, 4)):
+            spoken = text[row, :length].tolist()
+            for step in range(4):
+                found = think(model, torch.tensor([spoken]), positions=torch.tensor([[len(spoken) - 1]]))
+                expected = int(silence(found.logits[0, 0], (START, END)).argmax())
+                assert int(said[row, step]) == expected
+                spoken.append(expected)
+
+    def test_a_row_that_has_ended_says_nothing_more(self, models, text):
+        model = models["standard"]
+        free = speak(model, text, limit=6, stop=-1)
+        stop = int(free[0, 1])
+        said = speak(model, text, limit=6, stop=stop)
+        first = free[0].tolist().index(stop)
+        assert said[0, : first + 1].tolist() == free[0, : first + 1].tolist()
+        assert (said[0, first:] == stop).all()
+
+    def test_a_model_that_was_not_taught_to_think_says_so(self, models, text):
+        model = models["llama"]
+        settings, model.config.thoughts = model.config.thoughts, None
+        try:
+            with pytest.raises(ValueError, match="no talk head"):
+                think(model, text)
+        finally:
+            model.config.thoughts = settings

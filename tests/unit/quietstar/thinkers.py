@@ -1,0 +1,59 @@
+"""Tiny thinkers: a Llama of transformers and every variant of the Cognate, with talk heads that are open."""
+
+from __future__ import annotations
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from components.shared.models.build import build
+from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.models.hub.thoughts import TalkHead
+
+VOCABULARY, START, END = 24, 22, 23
+THOUGHTS = {"length": 3, "mixing": True, "start": START, "end": END}
+KINDS = ("llama", "standard", "memory", "refinement", "union")
+
+
+def make(kind: str) -> PreTrainedModel:
+    """An untrained model with weights large enough that no two tokens tie."""
+    torch.manual_seed(0)
+    if kind == "llama":
+        config = LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+        )
+        model = LlamaForCausalLM(config)
+        model.config.thoughts = dict(THOUGHTS)
+        model.talk_head = TalkHead(16)
+    else:
+        model = build(
+            CognateConfig(
+                vocab_size=VOCABULARY,
+                hidden_size=16,
+                intermediate_size=24,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                memory=kind in ("memory", "union"),
+                memory_size=8,
+                memory_chunk=3,
+                refinement=kind in ("refinement", "union"),
+                refinement_size=24,
+                thoughts=dict(THOUGHTS),
+                pad_token_id=None,
+                bos_token_id=None,
+                eos_token_id=None,
+            ),
+            seed=0,
+        )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("gate"):
+                parameter.fill_(0.7)
+            elif parameter.dim() == 2:
+                parameter.normal_(std=0.25)
+    return model.eval()
