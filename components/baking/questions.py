@@ -1,0 +1,42 @@
+"""The questions of a behaviour: relevant ones in their three forms, and those that it must leave alone."""
+
+from __future__ import annotations
+
+import random
+
+from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.item import Draft, Item, Split
+from components.shared.tasks.registry import sample_draft
+
+
+def _item(draft: Draft, name: str, level: int, split: Split) -> Item:
+    return Item(name, level, split, draft.prompt, draft.answer, "", draft.system, draft.choices)
+
+
+def relevant(name: str, split: Split, levels: list[int], count: int, seed: int) -> list[dict[str, Item]]:
+    """`count` questions that behaviour `name` is about: {"prompted", "plain", "baked"} → item."""
+    family, found = FAMILIES[name], []
+    for index in range(count):
+        level = random.Random(f"{name}/level/{split}/{index}/{seed}").choice(levels)
+        draft = sample_draft(family.relevant, f"{name}/relevant", split, level, index, seed)
+        found.append({form: _item(d, name, level, split) for form, d in family.forms(draft).items()})
+    return found
+
+
+def irrelevant(name: str, split: Split, levels: list[int], count: int, seed: int) -> list[Item]:
+    """`count` questions without an instruction that behaviour `name` must leave alone."""
+    family, found = FAMILIES[name], []
+    for index in range(count):
+        rng = random.Random(f"{name}/irrelevant/{split}/{index}/{seed}")
+        generate, level = rng.choice(family.irrelevant), rng.choice(levels)
+        draft = sample_draft(generate, f"{name}/irrelevant", split, level, index, seed)
+        found.append(_item(draft, name, level, split))
+    return found
+
+
+def instructed(name: str, split: Split, levels: list[int], count: int, seed: int) -> list[Item]:
+    """`count` questions under the instruction of behaviour `name`: half relevant, half irrelevant."""
+    system = FAMILIES[name].system
+    asked = [forms["prompted"] for forms in relevant(name, split, levels, count - count // 2, seed)]
+    left = irrelevant(name, split, levels, count // 2, seed)
+    return asked + [Item(i.task, i.level, i.split, i.prompt, i.answer, "", system, i.choices) for i in left]

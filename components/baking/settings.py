@@ -1,0 +1,46 @@
+"""What phase baking can be told."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.shared.runtime.config import PhaseSettings
+
+
+class Bake(BaseModel):
+    """One behaviour to bake, and what has to come of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    behaviour: str = Field(description="a family of components/shared/tasks/behaviours.py")
+    steps: int = Field(ge=1)
+    least: float = Field(
+        0.5, ge=0, le=1, description="share of the prompted teacher's rate that must be reached"
+    )
+
+
+class Settings(PhaseSettings):
+    """Settings of phase baking."""
+
+    bakes: list[Bake] = Field(min_length=1, description="one after another; each starts from the one before")
+    questions: int = Field(ge=8, description="training questions a bake")
+    trajectories: int = Field(
+        1, ge=1, description="answers sampled from the prompted teacher for each question"
+    )
+    temperature: float = Field(1.0, gt=0, description="of that sampling")
+    answer_tokens: int = Field(16, ge=1, description="longest sampled answer")
+    levels: list[int] = Field(min_length=1, description="difficulties of the questions")
+    batch: int = Field(32, ge=1, description="trajectories a step; as many anchors beside them")
+    rank: int = Field(8, ge=1, description="of LoRA")
+    lr: float = Field(gt=0)
+    anchor: float = Field(
+        1.0, ge=0, description="weight of the KL to the model before, on what must not change"
+    )
+    anchor_tasks: dict[str, float] = Field(
+        min_length=1, description="unrelated tasks of the anchor, with weights"
+    )
+    anchor_levels: list[int] = Field(min_length=1)
+    held_out: int = Field(64, ge=8, description="search questions each gate is measured on")
+    forgetting: float = Field(
+        0.1, ge=0, le=1, description="largest loss of accuracy on anchored tasks and irrelevant questions"
+    )
