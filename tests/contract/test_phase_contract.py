@@ -1,0 +1,370 @@
+"""What the runtime promises for every phase, shown on a toy: resumed runs equal undisturbed ones, nothing is published
+by halves, and every refusal is readable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
+
+from components.shared.runtime import artifact, tracking
+from components.shared.runtime.artifact import Manifest
+from components.shared.runtime.executor import main
+from tests.contract.toy_phase import CONFIGS, Toy
+
+SCRIPT = Path(__file__).with_name("toy_phase.py")
+COMMON = ("--set", "code_version=test")
+LONG = ("toy.steps=150", "toy.pause=0.01", "toy.checkpoint_seconds=0.05", "toy.threads=1")
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No tracking server, no runner, and torch as it was before."""
+    for name in [name for name in os.environ if name.startswith(("FORGE_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+def toy(*arguments: str | Path) -> int:
+    return main(Toy, [*COMMON, *map(str, arguments)], configs=CONFIGS)
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), *COMMON, *map(str, arguments)]
+    root = {"PYTHONPATH": str(SCRIPT.parents[2])}
+    return subprocess.Popen(command, env=os.environ | root, stderr=subprocess.PIPE, text=True)
+
+
+def manifest(folder: Path) -> Manifest:
+    return artifact.read(folder).manifest
+
+
+def kfp(folder: Path, *models: Path, output: str = "model", file: str = "out.json", **parameters: Any) -> str:
+    """KFP's executor input for a task whose outputs lie in `folder`."""
+    uris = [{"uri": str(model)} for model in models]
+    return json.dumps(
+        {
+            "inputs": {
+                "parameterValues": {"code_version": "test", **parameters},
+                "artifacts": {"model": {"artifacts": uris}} if models else {},
+            },
+            "outputs": {
+                "artifacts": {output: {"artifacts": [{"uri": str(folder / output), "name": output}]}},
+                "outputFile": str(folder / file),
+            },
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """What the long toy run gives when nobody disturbs it."""
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    process = start("--output", output, *LONG)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return manifest(output)
+
+
+def wait_for_a_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not list(output.parent.glob("out.checkpoints/*/*/state.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_phase_killed_at_random_moments_ends_with_the_same_digest(
+    tmp_path: Path, undisturbed: Manifest
+) -> None:
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    moment = random.Random(seed)
+    output = tmp_path / "out"
+    for _ in range(3):
+        process = start("--output", output, *LONG)
+        wait_for_a_checkpoint(output, process)
+        time.sleep(moment.uniform(0, 0.6))
+        process.kill()
+        _, errors = process.communicate()
+        assert process.returncode == -signal.SIGKILL, errors
+        assert not output.exists()
+    process = start("--output", output, *LONG)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "going on from the checkpoint at step" in errors
+    assert manifest(output).digest == undisturbed.digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "out"
+    ]  # checkpoints, staging and scratch are gone
+
+
+def test_sigterm_writes_a_checkpoint_and_the_next_start_goes_on_from_there(
+    tmp_path: Path, undisturbed: Manifest
+) -> None:
+    output = tmp_path / "out"
+    patient = [*LONG, "toy.checkpoint_seconds=3600"]
+    process = start("--output", output, "--progress", tmp_path / "progress", *patient)
+    while '"step": 0' not in (
+        (tmp_path / "progress").read_text() if (tmp_path / "progress").exists() else ""
+    ):
+        assert process.poll() is None
+        time.sleep(0.005)
+    time.sleep(0.2)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75 and "start it again" in errors and "Traceback" not in errors
+    assert not output.exists() and len(list(tmp_path.glob("out.checkpoints/*/*/state.json"))) == 1
+    assert toy("--output", output, *LONG) == 0  # checkpoint_seconds is not part of the identity
+    assert manifest(output).digest == undisturbed.digest
+
+
+def test_equal_runs_have_equal_digests_and_another_seed_has_another(tmp_path: Path) -> None:
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert toy("--output", tmp_path / name, "--seed", seed, "toy.steps=5") == 0
+    first, second, third = (manifest(tmp_path / name) for name in "abc")
+    assert first.digest == second.digest != third.digest
+    assert first.extra == second.extra and first.scores == second.scores and first.metrics == second.metrics
+
+
+def test_muon_resumes_as_exactly_as_adamw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("toy.optimizer=muon", "toy.steps=12")
+    assert toy("--output", tmp_path / "a", *options) == 0
+
+    class Dies(Toy):
+        def validate_input(self) -> None:
+            save = self.run.checkpoints.save
+
+            def save_and_die(*given: Any) -> None:
+                save(*given)
+                raise KeyboardInterrupt
+
+            self.run.checkpoints.save = save_and_die  # type: ignore[method-assign]
+
+    again = [*COMMON, "--output", str(tmp_path / "b"), *options, "toy.checkpoint_seconds=0"]
+    assert main(Dies, again, configs=CONFIGS) == 130
+    assert main(Dies, again, configs=CONFIGS) == 130
+    assert main(Toy, again, configs=CONFIGS) == 0
+    assert "at step 2" in capsys.readouterr().err
+    assert manifest(tmp_path / "a").digest == manifest(tmp_path / "b").digest
+
+
+def test_the_manifest_tells_where_the_artifact_comes_from(tmp_path: Path) -> None:
+    assert toy("--output", tmp_path / "a", "toy.steps=5") == 0
+    assert toy("--input", tmp_path / "a", "--output", tmp_path / "b", "toy.steps=6", "--seed", "4") == 0
+    parent, child = manifest(tmp_path / "a"), manifest(tmp_path / "b")
+    assert child.parents == [parent.digest] and parent.parents == []
+    assert (child.phase, child.kind, child.seed, child.code_version) == ("toy", "model", 4, "test")
+    assert child.config["toy"]["steps"] == 6 and child.config["evaluation"] == {"items": 16, "batch": 8}
+    assert child.metrics["loss"] > 0 and child.scores["reasoning"]["n"] == 16
+    assert child.timing["seconds"] > 0 and child.timing["peak_memory_bytes"] > 10**7
+    assert len(child.extra["curves"]["fit"]["series"]["train"]) == 6
+
+
+def test_a_phase_started_again_after_its_end_does_nothing_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out.checkpoints").mkdir()
+    assert toy("--output", tmp_path / "out", "toy.steps=5") == 0
+    before = (tmp_path / "out" / "forge.json").stat().st_mtime_ns
+    assert toy("--output", tmp_path / "out", "toy.steps=5") == 0
+    assert "already" in capsys.readouterr().err
+    assert (tmp_path / "out" / "forge.json").stat().st_mtime_ns == before
+
+
+def test_a_target_that_holds_something_else_is_not_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert toy("--output", tmp_path / "out", "toy.steps=5") == 0
+    digest = manifest(tmp_path / "out").digest
+    assert toy("--output", tmp_path / "out", "toy.steps=6") == 3
+    assert "holds another artifact" in capsys.readouterr().err
+    assert manifest(tmp_path / "out").digest == digest
+
+
+def test_two_processes_do_not_do_the_same_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        toy("--output", tmp_path / "out", "toy.steps=5", 'toy.gates=[{metric: loss, op: "<", value: 0}]') == 7
+    )
+    [place] = (tmp_path / "out.checkpoints").glob("*.work")
+    with FileLock(place / "lock"):
+        assert toy("--output", tmp_path / "out", "toy.steps=5") == 4
+    assert "another process" in capsys.readouterr().err
+    assert toy("--output", tmp_path / "out", "toy.steps=5") == 0
+
+
+@pytest.mark.parametrize("file", ["executor_output.json", "deep/kfp-metadata-3"])
+def test_the_metadata_goes_to_the_file_that_kfp_names(tmp_path: Path, file: str) -> None:
+    given = kfp(tmp_path, output="results", file=file, overrides=["toy.steps=5"], seed=3.0)
+    assert main(Toy, ["--executor-input", given], configs=CONFIGS) == 0
+    made = manifest(tmp_path / "results")
+    [found] = json.loads((tmp_path / file).read_text())["artifacts"]["results"]["artifacts"]
+    values = {"digest": made.digest, "bytes": made.bytes, "parameters": 256, "loss": made.metrics["loss"]}
+    assert found == {"metadata": values}
+    (tmp_path / file).unlink()
+    assert (
+        main(Toy, ["--executor-input", given], configs=CONFIGS) == 0
+    )  # done already, and the metadata again
+    assert json.loads((tmp_path / file).read_text())["artifacts"]["results"]["artifacts"] == [found]
+
+
+def test_a_list_of_artifacts_arrives_in_order(tmp_path: Path) -> None:
+    for name in "ab":
+        assert toy("--output", tmp_path / name, "toy.steps=5", "--set", f"name={name}") == 0
+
+    class Counts(Toy):
+        def validate_input(self) -> None:
+            self.run.extra["inputs"] = [str(one.path) for one in self.run.inputs["model"]]
+            self.run.inputs = {}
+
+    given = kfp(tmp_path / "task", tmp_path / "b", tmp_path / "a", overrides=["toy.steps=5"])
+    assert main(Counts, ["--executor-input", given], configs=CONFIGS) == 0
+    made = manifest(tmp_path / "task" / "model")
+    assert made.extra["inputs"] == [str(tmp_path / "b"), str(tmp_path / "a")]
+    assert made.parents == [manifest(tmp_path / "b").digest, manifest(tmp_path / "a").digest]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("toy.stepz=3", ["toy.stepz is unknown", "override 'toy.stepz=3'", "did you mean steps"]),
+        ("toy.optimizer=adam", ["toy.optimizer", "one of adamw, muon", "did you mean adamw"]),
+        ("toy.steps=0", ["toy.steps = 0", "integer ≥ 1 and ≤ 100000"]),
+        ("steps=3", ["there is no setting 'steps'", "toy.steps"]),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, words: list[str]
+) -> None:
+    assert toy("--output", tmp_path / "out", override) == 2
+    errors = capsys.readouterr().err
+    assert all(word in errors for word in words), errors
+    assert "Traceback" not in errors and list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_input_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert toy("--output", tmp_path / "a", "toy.steps=5") == 0
+    with (tmp_path / "a" / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    assert toy("--input", tmp_path / "a", "--output", tmp_path / "b") == 3
+    assert "model.safetensors" in capsys.readouterr().err and not (tmp_path / "b").exists()
+
+
+def test_a_step_that_a_phase_does_not_have_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert toy("--output", tmp_path / "out", "--step", "trunk") == 2
+    assert "no step 'trunk'" in capsys.readouterr().err
+
+
+def test_a_programming_error_shows_where_it_is_and_publishes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Toy):
+        def get_metrics(self) -> dict[str, float]:
+            return {"loss": 1 / 0}
+
+    assert main(Broken, [*COMMON, "--output", str(tmp_path / "out"), "toy.steps=5"], configs=CONFIGS) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["out.checkpoints"]
+
+
+def test_a_training_that_diverged_publishes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Diverges(Toy):
+        def get_metrics(self) -> dict[str, float]:
+            return {"loss": float("nan")}
+
+    assert main(Diverges, [*COMMON, "--output", str(tmp_path / "out"), "toy.steps=5"], configs=CONFIGS) == 9
+    assert "'loss' is nan" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+FAILS = '{{metric: loss, op: "<", value: 0, on_fail: {0}}}'
+
+
+def test_a_gate_that_stops_publishes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert toy("--output", tmp_path / "out", "toy.steps=5", f"toy.gates=[{FAILS.format('stop')}]") == 7
+    assert "< 0 failed" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_after_a_failed_gate_the_work_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--output", tmp_path / "out", "toy.steps=10", "toy.checkpoint_seconds=0")
+    assert toy(*options, f"toy.gates=[{FAILS.format('stop')}]") == 7
+    assert toy(*options) == 0
+    assert "going on from the checkpoint at step" in capsys.readouterr().err
+
+
+def test_a_gate_that_warns_publishes_and_leaves_its_result(tmp_path: Path) -> None:
+    gates = f'toy.gates=[{FAILS.format("warn")}, {{metric: score/reasoning, op: "<", value: 2}}]'
+    assert toy("--output", tmp_path / "out", "toy.steps=5", gates) == 0
+    first, second = manifest(tmp_path / "out").gates
+    assert (first["passed"], first["on_fail"], first["bound"]) == (False, "warn", 0.0)
+    assert second["passed"] and second["metric"] == "score/reasoning"
+
+
+def test_a_gate_that_rolls_back_publishes_the_input_again(tmp_path: Path) -> None:
+    assert toy("--output", tmp_path / "a", "toy.steps=30") == 0
+    gate = "{metric: score/reasoning, value: input/score/reasoning + 9, on_fail: rollback}"
+    assert (
+        toy("--input", tmp_path / "a", "--output", tmp_path / "b", "toy.steps=5", f"toy.gates=[{gate}]") == 0
+    )
+    before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b")
+    assert after.digest == before.digest and after.parents == [before.digest]
+    assert after.scores == before.scores and after.extra["rejected"]["scores"] != before.scores
+    assert after.extra["rolled_back"] and not after.gates[0]["passed"]
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
+    assert torch.equal(one["weight"], other["weight"])
+
+
+def test_a_rollback_without_an_input_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert toy("--output", tmp_path / "out", f"toy.gates=[{FAILS.format('rollback')}]") == 2
+    assert "roll back" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:////proc/no/such/place.db", "nonsense://"])
+def test_a_broken_mlflow_neither_fails_nor_stalls_a_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(tracking, "PATIENCE", 2.0)
+    assert toy("--output", tmp_path / "out", "toy.steps=5") == 0
+    assert "metrics.jsonl" in capsys.readouterr().err
+    [kept] = tmp_path.glob("out.checkpoints/*.work/metrics.jsonl")
+    assert sum("loss" in json.loads(line)["metrics"] for line in kept.read_text().splitlines()) == 6
+
+
+def test_a_bucket_is_an_output_and_an_input_as_good_as_a_folder(tmp_path: Path, s3_uri: str) -> None:
+    options = ("toy.steps=3", "toy.checkpoint_seconds=0")
+    assert toy("--output", tmp_path / "a", *options) == 0
+    assert toy("--output", f"{s3_uri}/a", *options) == 0
+    assert toy("--output", f"{s3_uri}/a", *options) == 0  # done already
+    assert toy("--input", f"{s3_uri}/a", "--output", tmp_path / "b", *options) == 0
+    assert toy("--input", tmp_path / "a", "--output", tmp_path / "c", *options) == 0
+    assert manifest(tmp_path / "b").parents == [manifest(tmp_path / "a").digest]
+    assert manifest(tmp_path / "b").digest == manifest(tmp_path / "c").digest
+    from components.shared.runtime.store import open_store
+
+    assert {entry.key.split("/")[0] for entry in open_store(s3_uri).list()} == {
+        "a"
+    }  # no checkpoints are left

@@ -1,0 +1,250 @@
+"""What a phase is asked to do: KFP's JSON, the command line, and the identity that follows from it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from components.shared.runtime import identity
+from components.shared.runtime.artifact import Artifact, adopt
+from components.shared.runtime.config import Config, PhaseSettings, compose
+from components.shared.runtime.errors import ConfigError, ForgeError, InputError, StoreError
+from components.shared.runtime.identity import code_version, identity_of
+from components.shared.runtime.inputs import Request, parse, read
+
+CONFIGS = Path(__file__).parents[2] / "contract" / "toy_configs"
+
+
+class Settings(PhaseSettings):
+    steps: int = 60
+    optimizer: str = "adamw"
+
+
+def composed(*overrides: str, seed: int = 0) -> Config:
+    return compose("toy", Settings, overrides=overrides, seed=seed, configs=CONFIGS)
+
+
+@pytest.fixture
+def plain_model(tmp_path: Path) -> Path:
+    """A Hugging Face directory as its hub has them: no manifest."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    save_file({"weight": np.ones((2, 3), np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORGE_PROGRESS", "FORGE_CHECKPOINTS", "FORGE_PIPELINE_RUN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def kfp(**changes: Any) -> str:
+    given = {
+        "inputs": {
+            "parameterValues": {
+                "profile": "small",
+                "seed": 3.0,
+                "overrides": ["toy.steps=4"],
+                "index": 2.0,
+                "rate": 0.5,
+            },
+            "artifacts": {
+                "models": {"artifacts": [{"uri": "minio://pipe/a/1"}, {"uri": "minio://pipe/a/2"}]},
+                "state": {"artifacts": [{"uri": "s3://bucket/state"}]},
+                "absent": {"artifacts": []},
+            },
+        },
+        "outputs": {
+            "artifacts": {"results": {"artifacts": [{"uri": "gs://bucket/out/results"}]}},
+            "outputFile": "/tmp/some/where/odd-name.json",
+        },
+    }
+    return json.dumps(given | changes)
+
+
+def test_the_input_of_kfp_names_places_and_parameters() -> None:
+    request = parse("toy", "", ["--step", "worker", "--executor-input", kfp()])
+    assert request.inputs == {"models": ["/minio/pipe/a/1", "/minio/pipe/a/2"], "state": ["/s3/bucket/state"]}
+    assert (request.target, request.output_name) == ("/gcs/bucket/out/results", "results")
+    assert request.output_file == Path("/tmp/some/where/odd-name.json") and not request.by_hand
+    assert (request.profile, request.seed, request.overrides) == ("small", 3, ["toy.steps=4"])
+    assert request.parameters == {"index": 2, "rate": 0.5} and isinstance(request.parameters["index"], int)
+    assert request.step == "worker"
+
+
+def test_overrides_may_come_as_the_text_of_a_list() -> None:
+    values = {"parameterValues": {"overrides": '["toy.steps=4", "toy.rate=1"]'}}
+    assert parse("toy", "", ["--executor-input", kfp(inputs=values)]).overrides == [
+        "toy.steps=4",
+        "toy.rate=1",
+    ]
+
+
+@pytest.mark.parametrize("overrides", ["toy.steps=4", "{}", '"x"', "[1]", 3])
+def test_overrides_that_are_no_list_are_refused(overrides: object) -> None:
+    with pytest.raises(ConfigError, match="overrides"):
+        parse("toy", "", ["--executor-input", kfp(inputs={"parameterValues": {"overrides": overrides}})])
+
+
+def output(uri: str) -> dict[str, Any]:
+    return {"artifacts": {"model": {"artifacts": [{"uri": uri}]}}, "outputFile": "/tmp/f"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [("minio://x/y", "/minio/x/y"), ("s3://x", "/s3/x"), ("gs://x/", "/gcs/x/"), ("/a/b", "/a/b")],
+)
+def test_an_address_of_kfp_is_where_its_launcher_mounts_it(uri: str, path: str) -> None:
+    assert parse("toy", "", ["--executor-input", kfp(outputs=output(uri))]).target == path
+
+
+def test_an_address_without_a_mount_is_refused() -> None:
+    with pytest.raises(InputError, match=r"oci://.*minio://"):
+        parse("toy", "", ["--executor-input", kfp(outputs=output("oci://registry/model"))])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"outputs": {"artifacts": {}}}'])
+def test_an_input_that_kfp_did_not_write_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="KFP's input cannot be read"):
+        parse("toy", "", ["--executor-input", text])
+
+
+def test_two_outputs_are_one_too_many() -> None:
+    two = output("/a")
+    two["artifacts"]["other"] = {"artifacts": [{"uri": "/b"}]}
+    with pytest.raises(ConfigError, match="model, other"):
+        parse("toy", "", ["--executor-input", kfp(outputs=two)])
+
+
+def test_by_hand_the_options_say_everything(tmp_path: Path) -> None:
+    (tmp_path / "odd=name").mkdir()
+    options = [
+        "--input", "a", "--input", "state=s3://b/c", "toy.steps=4", "--input", str(tmp_path / "odd=name"),
+        "--output", "out", "--seed", "5", "--profile", "small", "--set", "variant=memory", "--set", "index=3",
+        "--set", "names=[1, 2]", "--set", "code_version=v1", "--checkpoints", "s3://b/k", "toy.rate=1",
+    ]  # fmt: skip
+    request = parse("toy", "", options)
+    assert request.inputs == {"model": ["a", str(tmp_path / "odd=name")], "state": ["s3://b/c"]}
+    assert request.by_hand and request.target == "out" and request.checkpoint_root == "s3://b/k"
+    assert (request.seed, request.profile, request.code_version) == (5, "small", "v1")
+    assert request.parameters == {"variant": "memory", "index": 3, "names": [1, 2]}
+    assert request.overrides == ["toy.steps=4", "toy.rate=1"]
+
+
+def test_the_environment_fills_what_was_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORGE_PROGRESS", "p")
+    monkeypatch.setenv("FORGE_CHECKPOINTS", "c")
+    request = parse("toy", "", ["--output", "out"])
+    assert (request.progress, request.checkpoint_root) == ("p", "c")
+    request = parse("toy", "", ["--output", "out", "--progress", "q", "--checkpoints", "d"])
+    assert (request.progress, request.checkpoint_root) == ("q", "d")
+
+
+def test_without_an_output_nothing_is_done() -> None:
+    with pytest.raises(ConfigError, match="--output"):
+        parse("toy", "", [])
+
+
+def test_help_teaches_by_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("bitnet", "Makes weights ternary.", ["--help"])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0 and "Makes weights ternary." in text
+    assert "python -m components.bitnet --input" in text and "components/bitnet/README.md" in text
+
+
+def test_a_plain_hugging_face_model_is_taken_by_hand_but_not_in_a_pipeline(plain_model: Path) -> None:
+    by_hand = Request({"model": [str(plain_model)]}, "out")
+    [found] = read(by_hand)["model"]
+    assert found.manifest.phase == "adopted" and found.manifest.parameters == 6
+    with pytest.raises(ForgeError, match=r"forge\.json"):
+        read(replace(by_hand, output_file=Path("f")))
+
+
+def test_an_input_that_is_not_there_is_named() -> None:
+    with pytest.raises(StoreError, match="/no/such/place"):
+        read(Request({"model": ["/no/such/place"]}, "out"))
+
+
+def test_the_identity_follows_from_everything_that_determines_the_result(plain_model: Path) -> None:
+    model: Artifact = adopt(plain_model)
+
+    def of(
+        *overrides: str,
+        seed: int = 0,
+        step: str = "",
+        code: str = "1",
+        parameters: dict[str, Any] | None = None,
+        inputs: dict[str, list[Artifact]] | None = None,
+    ) -> str:
+        return identity_of(
+            composed(*overrides, seed=seed),
+            {"model": [model]} if inputs is None else inputs,
+            step=step,
+            parameters=parameters or {},
+            code_version=code,
+        )
+
+    others = [
+        of("toy.steps=61"),
+        of(seed=1),
+        of(step="worker"),
+        of(code="2"),
+        of(parameters={"index": 1}),
+        of(inputs={}),
+        of(inputs={"models": [model]}),
+        of(inputs={"model": [model, model]}),
+    ]
+    assert len({of(), *others}) == len(others) + 1
+    assert of() == of() == of("toy.checkpoint_seconds=1")
+
+
+def test_a_changed_gate_is_other_work_but_not_other_checkpoints() -> None:
+    def of(*overrides: str, with_gates: bool) -> str:
+        config = composed(*overrides)
+        return identity_of(config, {}, step="", parameters={}, code_version="1", with_gates=with_gates)
+
+    gate = "toy.gates=[{metric: loss, value: 1}]"
+    assert of(gate, with_gates=True) != of(with_gates=True)
+    assert of(gate, with_gates=False) == of(with_gates=False)
+
+
+def test_uncommitted_code_of_the_phase_changes_the_code_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        options = ["-c", "user.name=t", "-c", "user.email=t@t"]
+        subprocess.run(["git", *options, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    monkeypatch.setattr(identity, "ROOT", tmp_path)
+    for name in ("shared", "toy", "other"):
+        (tmp_path / "components" / name).mkdir(parents=True)
+        (tmp_path / "components" / name / "a.py").write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    clean = code_version("toy")
+    (tmp_path / "components" / "other" / "a.py").write_text("2")
+    assert code_version("toy") == clean and "+" not in clean
+    (tmp_path / "components" / "toy" / "a.py").write_text("2")
+    changed = code_version("toy")
+    (tmp_path / "components" / "shared" / "new.py").write_text("3")
+    assert len({clean, changed, code_version("toy")}) == 3
+
+
+def test_outside_a_checkout_the_version_is_that_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(identity.metadata, "version", lambda name: f"{name} 9.9")
+    assert code_version("toy") == "agent-forge 9.9"
