@@ -55,7 +55,7 @@ def bake(
 ) -> None:
     """Train `learnt`, the LoRA parameters of `model`, in place.
 
-    :param state: plain JSON of the phase, kept with each checkpoint; its "step" and curves are this function's.
+    :param state: plain JSON of the phase, kept with each checkpoint; "within" (steps done) and "curve" are kept here.
     :param report: called after each step with (step, KL to the prompted teacher, KL to the model before).
     :raises PhaseFailed: the loss is not finite.
     """
@@ -63,9 +63,8 @@ def bake(
     for group in rule.param_groups:
         group["initial_lr"] = lr
     loop = Snapshot({"model": model}, {"rule": rule}, state=state)
-    saved = checkpoints.restore()
-    if saved is not None and saved.state.get("bake") == state["bake"] and saved.state["within"]:
-        loop.load(saved)
+    if state["within"]:
+        loop.restore(checkpoints)
     model.train()
     for step in range(state["within"], steps):
         set_rate(rule, warmup_cosine(step, steps, warmup=min(5, steps)))

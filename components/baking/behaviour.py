@@ -20,7 +20,7 @@ def say(
     answers = sample_answers(
         model, prompt_ids(items, tokenizer), eos=tokenizer.eos_token_id, limit=limit, temperature=0.0
     )
-    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
+    return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
 
 
 def exhibited(

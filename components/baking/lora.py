@@ -26,7 +26,7 @@ class LowRank(nn.Module):
         self.scale = alpha / rank
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.scale * (self.b @ self.a)
+        return weight + self.scale * torch.mm(self.b, self.a)
 
 
 def adapt(model: nn.Module, rank: int, generator: torch.Generator) -> list[nn.Parameter]:

@@ -27,7 +27,7 @@ from .questions import instructed, irrelevant, relevant
 from .settings import Bake, Settings
 from .trajectories import answer_ids, answer_log_probabilities, prompt_ids, rows, sample_answers
 
-ADAPTED = ".parametrizations.weight.original"
+ADAPTED, ADAPTER = ".parametrizations.weight.original", ".parametrizations.weight.0."
 
 
 class Baking(Phase):
@@ -86,12 +86,9 @@ class Baking(Phase):
         if saved is None:
             return
         weights = unpack(saved.state[SNAPSHOT]["modules"]["model"], saved.tensors)
-        plain = {
-            name.replace(ADAPTED, ".weight"): t
-            for name, t in weights.items()
-            if ".parametrizations.weight.0." not in name
-        }
-        self.model.load_state_dict(plain)
+        self.model.load_state_dict(
+            {name.replace(ADAPTED, ".weight"): t for name, t in weights.items() if ADAPTER not in name}
+        )
         self.state = {name: value for name, value in saved.state.items() if name != SNAPSHOT}
 
     def _bake(self, one: Bake) -> None:

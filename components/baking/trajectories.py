@@ -1,6 +1,6 @@
 """What the prompted teacher says, laid beside the same answer without the prompt.
 
-Prompt baking (arXiv 2409.13697, eq. 3) compares two next-token distributions after the same answer prefix y<t: the teacher's,
+Prompt baking (arXiv 2409.13697) compares two next-token distributions after the same answer prefix y<t: the teacher's,
 which sees the instruction u and the question x0, and the student's, which sees x0 alone. Every token of the answer counts,
 its first and its <eos> included: both are predictions that the instruction changes.
 """
