@@ -99,24 +99,30 @@ def load(
 def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
     """Turn coded layers into layers with weights, in place, without changing the function.
 
-    Ternary layers with int8 activations become BitLinears, whose quantisation is exactly what was stored; all
-    others become plain layers with the decoded weights.
+    Layers with int8 activations become BitLinears, whose quantisation is exactly what was stored; all others become
+    plain layers with the decoded weights.
+
+    :raises InputError: a layer with int8 activations is not ternary any more, after a lossy code.
     """
     for path, old in [(path, module) for path, module in model.named_modules() if isinstance(module, Coded)]:
         new: nn.Module
         if isinstance(old, CodedEmbedding):
             new = nn.Embedding.from_pretrained(old.weight.clone(), freeze=False)
-        elif old.spec["codec"] == "ternary" and old.spec.get("activations") == "int8":
+        elif old.spec.get("activations") == "int8":
             scale = old.weight.abs().max()
-            bias, norm = old.bias is not None, old.norm is not None
-            new = BitLinear(old.in_features, old.out_features, bias=bias, norm=norm)
+            if not torch.isin(old.weight.abs(), torch.stack([torch.zeros_like(scale), scale])).all():
+                raise InputError(
+                    "a layer with int8 activations whose weight is not ternary cannot be trained",
+                    where=path,
+                    why=f"its {old.spec['codec']} code has lost them",
+                    fix="train the model as it was before compression",
+                )
+            new = BitLinear(
+                old.in_features, old.out_features, bias=old.bias is not None, norm=old.norm is not None
+            )
             new.weight = nn.Parameter(to_latent(old.weight.sign(), scale))
         else:
-            if old.norm is not None:
-                raise InputError(
-                    "a layer with its own input norm must be ternary with int8 activations", where=path
-                )
-            new = nn.Linear(old.in_features, old.out_features, bias=old.bias is not None)
+            new = nn.Linear(*reversed(old.weight.shape), bias=old.bias is not None)
             new.weight = nn.Parameter(old.weight.clone())
         for name in ("bias", "norm"):
             if getattr(old, name, None) is not None:
@@ -129,8 +135,9 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
 
 def wrap(model: PreTrainedModel) -> ForgeWrapped:
     """Any causal LM of transformers in a model that can hold coded and ternary layers, sharing its weights."""
-    inner = model.config.to_dict()
-    config = ForgeWrappedConfig(inner={name: inner[name] for name in inner if name != "transformers_version"})
+    left_out = ("transformers_version", "_name_or_path")  # where it was loaded from is no property of a model
+    inner = {name: value for name, value in model.config.to_dict().items() if name not in left_out}
+    config = ForgeWrappedConfig(inner=inner)
     wrapped = ForgeWrapped(config, inner=model)
     wrapped.generation_config = model.generation_config
     return wrapped.train(model.training)
@@ -189,6 +196,8 @@ def stored_tensors(model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str,
     """What goes into the safetensors file, and how coded modules are stored (config.storage).
 
     Tied weights are written once.
+
+    :raises InputError: a BitLinear is not at full strength, so that its stored form is another function.
     """
     tensors = dict(model.state_dict())
     storage: dict[str, dict[str, Any]] = {}
@@ -196,6 +205,8 @@ def stored_tensors(model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str,
         if isinstance(module, Coded):
             storage[path] = module.spec
         elif isinstance(module, BitLinear):
+            if module.strength != 1.0:
+                raise InputError("a BitLinear is still warming up", where=path, fix="set its strength to 1")
             weight = tensors.pop(f"{path}.weight")
             more = {"activations": "int8"} | {
                 n: True for n in ("bias", "norm") if getattr(module, n) is not None

@@ -12,11 +12,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, LlamaForCausalLM
 
 from components.shared.models.card import model_card
-from components.shared.models.hub.coded import Coded
+from components.shared.models.hub.coded import Coded, install
 from components.shared.models.hub.experts import set_expert
 from components.shared.models.hub.modeling_wrapped import ForgeWrapped
 from components.shared.models.hub.ternary import BitLinear
-from components.shared.models.loading import load, save, trainable_layers, wrap
+from components.shared.models.loading import load, save, stored_tensors, trainable_layers, wrap
 from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
 
@@ -176,9 +176,31 @@ def test_other_coded_layers_made_trainable_hold_the_decoded_weights(tmp_path):
     assert torch.equal(load(tmp_path / "m")[0](IDS).logits, expected)
 
 
-def test_a_ternary_model_stores_1_6_bits_a_weight():
-    from components.shared.models.loading import stored_tensors
+def test_a_layer_that_is_not_ternary_any_more_cannot_be_trained_through_int8_activations():
+    model = CASES["ternary"]()
+    layer = install(
+        model, "model.layers.0.mlp.up_proj", {"codec": "ternary", "shape": [48, 32], "bytes": 312}
+    )
+    layer.decoded = torch.randn(48, 32)
+    with pytest.raises(InputError, match=r"not ternary cannot be trained.*layers\.0\.mlp\.up_proj"):
+        trainable_layers(model)
 
+
+def test_a_ternary_model_in_its_warm_up_cannot_be_saved(tmp_path):
+    model = CASES["ternary"]()
+    model.model.layers[1].mlp.up_proj.strength = 0.5
+    with pytest.raises(InputError, match=r"still warming up \[model\.layers\.1\.mlp\.up_proj\]"):
+        save(model, byte_tokenizer(), tmp_path, card=CARD)
+
+
+def test_where_a_model_was_loaded_from_leaves_no_trace(tmp_path):
+    save(llama(), byte_tokenizer(), tmp_path / "here", card=CARD)
+    model, tokenizer = load(tmp_path / "here")
+    save(wrap(model), tokenizer, tmp_path / "there", card=CARD)
+    assert not any(str(tmp_path).encode() in file.read_bytes() for file in (tmp_path / "there").iterdir())
+
+
+def test_a_ternary_model_stores_1_6_bits_a_weight():
     tensors, storage = stored_tensors(CASES["ternary"]())
     weights = sum(torch.tensor(spec["shape"]).prod().item() for spec in storage.values())
     assert sum(tensors[f"{path}.code"].numel() for path in storage) <= weights / 5 + 5 * len(storage)

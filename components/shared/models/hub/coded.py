@@ -3,7 +3,7 @@
 `config.storage` says for each such module how its weight is stored, so that an empty layer of the right shape
 is there before the weights are loaded:
     {"codec": "ternary", "shape": [out, in], "bytes": 1234}     and, where they differ from none:
-    "lossless": the stage around the code (decoders.py), "bias": true, "activations": "int8", "norm": true
+    "bias": true, "activations": "int8", "norm": true
 """
 
 import torch
@@ -11,18 +11,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from .decoders import decode
-from .ternary import quantise_activations
+from .ternary import BitLinear, quantise_activations
 
 
 class Coded(nn.Module):
-    """`code`: uint8 buffer, the stored bytes. `weight`: what they decode to, float32, decoded lazily; a
-    constant."""
+    """`code`: uint8 buffer, the stored bytes. `weight`: what they decode to, a float32 constant."""
 
     code: torch.Tensor
 
     def __init__(self, spec, code=None):
         super().__init__()
-        self.spec = {name: value for name, value in spec.items() if value not in (None, False, "none")}
+        self.spec = {name: value for name, value in spec.items() if value not in (None, False)}
         code = torch.empty(spec["bytes"], dtype=torch.uint8) if code is None else code
         self.register_buffer("code", code)
         self.decoded = None
@@ -49,13 +48,10 @@ class Coded(nn.Module):
 class CodedLinear(Coded):
     """y = x Wᵀ + b. With "activations": "int8" the same function as a BitLinear of full strength."""
 
-    def __init__(self, spec, code=None, bias=None):
+    def __init__(self, spec, code=None):
         super().__init__(spec, code)
         self.out_features, self.in_features = spec["shape"]
-        has_bias = bias is not None or spec.get("bias")
-        self.bias = (
-            nn.Parameter(torch.zeros(self.out_features) if bias is None else bias) if has_bias else None
-        )
+        self.bias = nn.Parameter(torch.zeros(self.out_features)) if spec.get("bias") else None
         self.norm = nn.RMSNorm(self.in_features, 1e-6) if spec.get("norm") else None
 
     def forward(self, x):
@@ -77,7 +73,8 @@ class CodedEmbedding(Coded):
 
 
 def install(model, path, spec, code=None):
-    """Put a coded layer in the place of the linear or embedding layer at `path`.
+    """Put a coded layer in the place of the linear or embedding layer at `path`, keeping what stands around the weight:
+    bias, input norm, int8 activations.
 
     code: uint8 tensor, or None to load it later. → the new layer.
     """
@@ -86,10 +83,13 @@ def install(model, path, spec, code=None):
     if isinstance(old, (nn.Embedding, CodedEmbedding)):
         new: Coded = CodedEmbedding(spec, code)
     else:
-        bias = getattr(old, "bias", None)
-        new = CodedLinear(spec | {"bias": bias is not None}, code, None if bias is None else bias.detach())
-        if isinstance(getattr(old, "norm", None), nn.Module):
-            new.norm = old.norm
+        kept: dict = {part: True for part in ("bias", "norm") if getattr(old, part, None) is not None}
+        if isinstance(old, BitLinear) or getattr(old, "spec", spec).get("activations") == "int8":
+            kept["activations"] = "int8"
+        new = CodedLinear(spec | kept, code)
+        for part in ("bias", "norm"):
+            if part in kept:
+                setattr(new, part, getattr(old, part))
     setattr(model.get_submodule(parent), name, new)
     return new
 
