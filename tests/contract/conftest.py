@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.contract import ceph
 import pytest
+
+from tests.contract import ceph
 
 S3_SERVERS = ["moto"] + (["radosgw"] if ceph.installed() else [])
 

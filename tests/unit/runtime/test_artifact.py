@@ -185,6 +185,19 @@ def test_a_damaged_manifest_is_refused(artifact: Path, text: str) -> None:
         read(artifact)
 
 
+@pytest.mark.parametrize(
+    "change", [(b" ", b"  "), (b" ", b"\t"), (b"\n", b""), (b"cognate", b"cogn\\u0061te")]
+)
+def test_a_manifest_that_says_the_same_in_other_bytes_is_refused(
+    artifact: Path, change: tuple[bytes, bytes]
+) -> None:
+    text = (artifact / MANIFEST).read_bytes()
+    (artifact / MANIFEST).write_bytes(text.replace(*change, 1))
+    assert json.loads((artifact / MANIFEST).read_bytes()) == json.loads(text)
+    with pytest.raises(ArtifactError, match="does not match its own seal"):
+        read(artifact)
+
+
 @pytest.mark.parametrize("field", ["seed", "files", "kind"])
 def test_a_sealed_manifest_with_a_missing_or_wrong_field_is_refused(artifact: Path, field: str) -> None:
     for change in ("missing", "wrong"):
