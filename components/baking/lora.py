@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from transformers import PreTrainedModel
 
 SMALLEST = 16
 """Thinner layers are gates; a low-rank change of them is no saving."""
@@ -29,10 +30,10 @@ class LowRank(nn.Module):
         return weight + self.scale * torch.mm(self.b, self.a)
 
 
-def adapt(model: nn.Module, rank: int, generator: torch.Generator) -> list[nn.Parameter]:
+def adapt(model: PreTrainedModel, rank: int, generator: torch.Generator) -> list[nn.Parameter]:
     """Freeze the model and put LowRank on its linear layers (α = r), but not on its output head; the new parameters."""
     model.requires_grad_(False)
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = model.get_output_embeddings()
     learnt = []
     for path, module in model.named_modules():
         wide = isinstance(module, nn.Linear) and min(module.weight.shape) >= SMALLEST
