@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from components.shared.evaluation.sampling import prompt_ids, sample_answers
 from components.shared.tasks.behaviours import FAMILIES
 from components.shared.tasks.item import Item
-
-from .trajectories import prompt_ids, sample_answers
 
 
 def say(

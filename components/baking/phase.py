@@ -9,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct
+from components.shared.evaluation.sampling import prompt_ids, sample_answers
 from components.shared.evaluation.statistics import paired_interval, wilson
 from components.shared.evaluation.suites import evaluate
 from components.shared.models.card import model_card
@@ -25,7 +26,7 @@ from .behaviour import exhibited
 from .lora import adapt, merge
 from .questions import instructed, irrelevant, relevant
 from .settings import Bake, Settings
-from .trajectories import answer_ids, answer_log_probabilities, prompt_ids, rows, sample_answers
+from .trajectories import answer_ids, answer_log_probabilities, rows
 
 ADAPTED, ADAPTER = ".parametrizations.weight.original", ".parametrizations.weight.0."
 

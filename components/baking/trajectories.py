@@ -7,7 +7,7 @@ its first and its <eos> included: both are predictions that the instruction chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,10 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from components.shared.evaluation.sampling import ROWS
 from components.shared.tasks.item import Item
-
-ROWS = 64
-"""Sequences in one forward pass where no gradient is needed."""
 
 
 class Rows(NamedTuple):
@@ -43,60 +41,10 @@ def rows(prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: in
     return Rows(ids, predicts)
 
 
-def prompt_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """`<bos> system prompt` of each item."""
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    texts = [item.system + item.prompt for item in items]
-    return [start + ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-
 def answer_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """`answer <eos>` of each item."""
     texts = [item.answer for item in items]
     return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-
-@torch.no_grad()
-def sample_answers(
-    model: PreTrainedModel,
-    prompts: Sequence[list[int]],
-    *,
-    eos: int,
-    limit: int,
-    temperature: float,
-    generator: torch.Generator | None = None,
-) -> list[list[int]]:
-    """Sample an answer to each prompt up to and with <eos>, or `limit` tokens; temperature 0 is greedy.
-
-    Prompts of one length go together, so that nothing needs padding.
-    """
-    said: list[list[int]] = [[] for _ in prompts]
-    for places in _of_one_length(prompts):
-        ids = torch.tensor([prompts[place] for place in places], device=model.device)
-        open_rows, cache = torch.ones(len(places), dtype=torch.bool), None
-        for _ in range(limit):
-            out = model(input_ids=ids, past_key_values=cache, use_cache=True)
-            logits, cache = out.logits[:, -1].float().cpu(), out.past_key_values
-            if temperature:
-                chosen = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
-            else:
-                chosen = logits.argmax(-1)
-            for row in open_rows.nonzero()[:, 0].tolist():
-                said[places[row]].append(int(chosen[row]))
-            open_rows &= chosen != eos
-            if not open_rows.any():
-                break
-            ids = chosen[:, None].to(model.device)
-    return said
-
-
-def _of_one_length(prompts: Sequence[list[int]]) -> Iterator[list[int]]:
-    lengths: dict[int, list[int]] = {}
-    for place, prompt in enumerate(prompts):
-        lengths.setdefault(len(prompt), []).append(place)
-    for _, places in sorted(lengths.items()):
-        for start in range(0, len(places), ROWS):
-            yield places[start : start + ROWS]
 
 
 @torch.no_grad()
