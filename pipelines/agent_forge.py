@@ -22,6 +22,7 @@ if __name__ == "__main__":  # as a script: import from the project, not from thi
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import inspect
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,15 +39,9 @@ from components.quietstar.component import quietstar
 from components.shared.runtime.errors import ConfigError
 from components.training.component import training
 from pipelines.cluster import Cluster, load, place
-from pipelines.phases import PHASES, between
+from pipelines.phases import GPU_PHASES, PHASES, ROUNDS, between
 
 NAME = "agent-forge"
-
-ROUNDS = 2
-"""Barriers of the evolutionary search in the committed pipeline."""
-
-COMPILED = Path(__file__).with_suffix(".yaml")
-"""The pipeline as it is committed: all phases, ROUNDS rounds, the cluster settings `default`."""
 
 CHAIN = {
     "quietstar": quietstar,
@@ -92,7 +87,8 @@ def pipeline(
     settings = {**COMMON, **{name: (type(value), value) for name, value in defaults.items()}}
 
     def task(component: Any, phase: str, given: Mapping[str, Any], **inputs: Any) -> Any:
-        return place(component(**inputs, **_only(COMMON, given)), phase, cluster, given)
+        gpu = phase in GPU_PHASES and component is not evomerge_select
+        return place(component(**inputs, **_only(COMMON, given)), phase, cluster, given, gpu=gpu)
 
     @_pod(settings)
     def cognate_pod(given: dict[str, Any], variant: str, trunk: Input[Model]) -> Model:
@@ -116,7 +112,7 @@ def pipeline(
 
     def evolution(given: Mapping[str, Any], gathered: Any) -> Any:
         """Rounds of workers in parallel, each closed by a selection; then the merge."""
-        models = place(gathered, "evomerge", cluster, given).output
+        models = place(gathered, "evomerge", cluster, given, gpu=False).output
         state: dict[str, Any] = {}
         for number in range(rounds):
             told = {name: given[name] for name in ("generations", "population")}
@@ -150,9 +146,12 @@ def pipeline(
     return dsl.pipeline(_with({**_own_parameters(phases), **settings}, agent_forge), name=_name(phases))
 
 
-def write(pipeline: Any, path: Path) -> None:
-    """Compile to YAML."""
-    compiler.Compiler().compile(pipeline, str(path))
+def text(pipeline: Any) -> str:
+    """The compiled pipeline: YAML, one document for any platform and one for Kubernetes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text()
 
 
 def _own_parameters(phases: tuple[str, ...]) -> Parameters:

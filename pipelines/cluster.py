@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.shared.runtime.errors import ConfigError
 
-from .phases import GPU_PHASES, PHASES
+from .phases import PHASES
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "cluster"
 CONFIG_MAP_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "AWS_ENDPOINT_URL")
@@ -95,11 +95,12 @@ def load(name: str = "default") -> Cluster:
     return cluster
 
 
-def place(task: Any, phase: str, cluster: Cluster, settings: Mapping[str, Any]) -> Any:
-    """Give a task its resources, retries, timeout and environment. `settings` holds the pipeline's
-    parameter channels.
+def place(task: Any, phase: str, cluster: Cluster, settings: Mapping[str, Any], *, gpu: bool) -> Any:
+    """Give a task its resources, retries, timeout and environment.
+
+    :param settings: the pipeline's parameters by name, as KFP's channels.
     """
-    kind: Literal["gpu", "cpu"] = "gpu" if phase in GPU_PHASES else "cpu"
+    kind: Literal["gpu", "cpu"] = "gpu" if gpu else "cpu"
     request = cluster.requests[kind]
     retries = cluster.retries
     task.set_cpu_request(request.cpu).set_memory_request(request.memory)
@@ -109,7 +110,7 @@ def place(task: Any, phase: str, cluster: Cluster, settings: Mapping[str, Any]) 
         backoff_factor=retries.factor,
         backoff_max_duration=f"{retries.max_seconds}s",
     )
-    if kind == "gpu":
+    if gpu:
         task.set_accelerator_type(settings["accelerator_type"])
         task.set_accelerator_limit(settings["accelerator_limit"])
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=cluster.shm)

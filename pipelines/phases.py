@@ -1,15 +1,22 @@
-"""The eight phases by name, in the order in which they run."""
+"""The eight phases by name, in the order in which they run, and where the compiled pipeline of all eight lies."""
 
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
 from components.shared.runtime.errors import ConfigError
 
 PHASES = ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression")
 
 GPU_PHASES = frozenset({"cognate", "evomerge", "training"})
-"""Those whose pods ask for an accelerator."""
+"""Those whose pods ask for an accelerator, but for the steps that only copy or choose."""
+
+ROUNDS = 2
+"""Barriers of evomerge's search in the committed pipeline."""
+
+COMPILED = Path(__file__).with_name("agent_forge.yaml")
+"""The pipeline as it is committed: all phases, ROUNDS rounds, the cluster settings `default`."""
 
 
 def between(first: str = PHASES[0], last: str = PHASES[-1]) -> tuple[str, ...]:

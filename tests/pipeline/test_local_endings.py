@@ -52,7 +52,8 @@ def test_retries_inside_a_loop_are_done_where_the_backend_forgets_them(bench, tm
     @dsl.container_component
     def attempt(item: str, out: Output[Artifact]):
         return toy(
-            f"p = pathlib.Path({str(tmp_path)!r}) / values['item']; first = not p.exists(); p.touch(); sys.exit(1) if first else say('ok')"
+            f"p = pathlib.Path({str(tmp_path)!r}) / values['item']; first = not p.exists(); p.touch()\n"
+            "sys.exit(1) if first else say('ok')"
         )
 
     @dsl.pipeline
@@ -68,7 +69,10 @@ def test_a_task_that_runs_too_long_is_ended_with_all_that_it_started(bench, tmp_
 
     @dsl.pipeline
     def endless():
-        code = f"import subprocess; c = subprocess.Popen(['sleep', '60']); pathlib.Path({str(child)!r}).write_text(str(c.pid)); time.sleep(60)"
+        code = (
+            "import subprocess; c = subprocess.Popen(['sleep', '60'])\n"
+            f"pathlib.Path({str(child)!r}).write_text(str(c.pid)); time.sleep(60)"
+        )
         kubernetes.set_timeout(run_code(code=code), 1)
 
     assert bench.run(endless) == "failed"
@@ -174,7 +178,8 @@ def test_a_run_that_is_worked_on_cannot_be_gone_on_with_by_another_even_when_its
     code = (
         "import subprocess, sys, pathlib; from pipelines.run_folder import RunFolder\n"
         f"lock = RunFolder(pathlib.Path({str(folder.path)!r})).lock()\n"
-        "subprocess.Popen(['sleep', '30'], pass_fds=[lock.fileno()], start_new_session=True); print('started', flush=True)\n"
+        "subprocess.Popen(['sleep', '30'], pass_fds=[lock.fileno()], start_new_session=True)\n"
+        "print('started', flush=True)\n"
         "import time; time.sleep(30)"
     )
     runner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -139,11 +139,10 @@ def test_placeholders_in_arguments_become_values_and_paths(bench):
     @dsl.container_component
     def show(before: Input[Artifact], text: str, out: Output[Artifact], extra: str = None, other: str = None):  # noqa: RUF013
         code = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text('|'.join(sys.argv[2:]))"
-        return dsl.ContainerSpec(
-            image="toy",
-            command=["python"],
-            args=["-c", code, out.path, text, before.path, dsl.IfPresentPlaceholder("extra", then=["--extra", extra], else_=["none"]), dsl.IfPresentPlaceholder("other", then=["--other", other], else_=["none"])],
-        )  # fmt: skip
+        first = dsl.IfPresentPlaceholder("extra", then=["--extra", extra], else_=["none"])
+        second = dsl.IfPresentPlaceholder("other", then=["--other", other], else_=["none"])
+        arguments = ["-c", code, out.path, text, before.path, first, second]
+        return dsl.ContainerSpec(image="toy", command=["python"], args=arguments)
 
     @dsl.pipeline
     def arguments():

@@ -1,0 +1,48 @@
+"""Asks a finished agent something, the way anybody would: plain transformers, and the code that travels with the agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.shared.runtime.errors import ArtifactError
+
+from .run_folder import DONE, find
+
+
+def agent_of(runs: Path, place: str) -> Path:
+    """The folder of the agent: `place` itself where it holds a model, else the last model that a run has made.
+
+    :raises ArtifactError: the run has made none.
+    """
+    import json
+
+    if (Path(place) / "config.json").is_file():
+        return Path(place)
+    folder = find(runs, place)
+    made = [one for one in folder.tasks() if one.status in DONE]
+    for status in sorted(made, key=lambda one: one.finished or 0.0, reverse=True):
+        for output in status.outputs.values():
+            manifest = folder.path / output / "forge.json"
+            if manifest.is_file() and json.loads(manifest.read_text())["kind"] == "model":
+                return manifest.parent
+    raise ArtifactError(
+        "this run has not made a model yet", where=str(folder.path), fix="wait, or go on: --resume"
+    )
+
+
+def answer(agent: Path, prompt: str, *, tokens: int, sample: bool, seed: int) -> str:
+    """What the agent writes after the prompt.
+
+    :param tokens: at most so many new ones.
+    :param sample: draw from the agent's distribution, in place of the most probable token each time.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(agent, trust_remote_code=True)
+    model = AutoModelForCausalLM.from_pretrained(agent, trust_remote_code=True).eval()
+    inputs = tokenizer(prompt, return_tensors="pt")
+    with torch.inference_mode():
+        written = model.generate(**inputs, max_new_tokens=tokens, do_sample=sample)
+    return str(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

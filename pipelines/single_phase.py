@@ -1,0 +1,30 @@
+"""One-phase pipelines: an importer, then the phase, to run a phase again on any artifact.
+
+    python pipelines/single_phase.py compile|submit PHASE …        (or: forge compile|submit --from PHASE --to PHASE)
+
+KFP can clone a run and retry a failed one, but not run one component of it again; these pipelines are that. Evomerge takes
+several addresses; cognate takes none, as it starts from base models.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # as a script: import from the project, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from typing import Any
+
+from pipelines import agent_forge
+from pipelines.cluster import Cluster
+from pipelines.phases import ROUNDS
+
+
+def pipeline(phase: str, *, rounds: int = ROUNDS, cluster: Cluster | None = None) -> Any:
+    """The pipeline `agent-forge-<phase>`. `artifact_uri` (evomerge: `artifact_uris`) says what it works on."""
+    return agent_forge.pipeline(start=phase, end=phase, rounds=rounds, cluster=cluster)
+
+
+if __name__ == "__main__":
+    from pipelines.cli import script
+
+    script(one_phase=True)
