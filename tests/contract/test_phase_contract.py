@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 from components.shared.runtime import artifact, tracking
 from components.shared.runtime.artifact import Manifest
+from components.shared.runtime.errors import InputError
 from components.shared.runtime.executor import main
 from tests.contract.toy_phase import CONFIGS, Toy
 
@@ -283,7 +284,26 @@ def test_a_programming_error_shows_where_it_is_and_publishes_nothing(
 
     assert main(Broken, [*COMMON, "--output", str(tmp_path / "out"), "toy.steps=5"], configs=CONFIGS) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["out.checkpoints"]
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
+
+
+def test_running_out_of_memory_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Greedy(Toy):
+        def execute(self) -> None:
+            raise torch.OutOfMemoryError("tried to allocate 2 TiB")
+
+    assert main(Greedy, [*COMMON, "--output", str(tmp_path / "out")], configs=CONFIGS) == 9
+    errors = capsys.readouterr().err
+    assert "2 TiB" in errors and "lower the batch size" in errors
+
+
+def test_a_refused_input_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Picky(Toy):
+        def validate_input(self) -> None:
+            raise InputError("not this one", where="input")
+
+    assert main(Picky, [*COMMON, "--output", str(tmp_path / "out")], configs=CONFIGS) == 6
+    assert "not this one" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
 def test_a_training_that_diverged_publishes_nothing(

@@ -276,7 +276,7 @@ def _validate(
                 names = explain.keys(schema, location[:-1])
                 problems.append(f"{key} is unknown [{source}], {_choose(str(location[-1]), names)}")
             elif found["type"] == "missing":
-                problems.append(f"{key} is not set [{source}], allowed: {explain.allowed(schema, location)}")
+                problems.append(f"{key} is not set, allowed: {explain.allowed(schema, location)}")
             else:
                 words = explain.allowed(schema, location)
                 detail = f"allowed: {words}" if words else ""

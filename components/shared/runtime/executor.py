@@ -18,9 +18,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+
 from . import checkpoint, inputs
 from .config import CONFIGS
-from .errors import ForgeError
+from .errors import ForgeError, PhaseFailed
 from .lifecycle import perform
 from .phase import Phase
 
@@ -46,6 +48,13 @@ def main(phase: type[Phase], argv: Sequence[str] | None = None, *, configs: Path
             flush=True,
         )
         return 130
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        traceback.print_exc()
+        failure = PhaseFailed(
+            "out of memory", why=str(error), fix="lower the batch size, or take a smaller profile"
+        )
+        print(f"{phase.name}: {failure}", file=sys.stderr, flush=True)
+        return failure.exit_code
     except Exception:
         traceback.print_exc()
         return 1

@@ -230,13 +230,16 @@ def _place_for(work: Work) -> Iterator[Path]:
         raise LostRace(
             "another process is doing this very work", where=str(place), fix="wait for it, or stop it"
         ) from None
+    done = False
     try:
         yield place
-        if not (place / tracking.FILE).exists():  # kept where MLflow has not got the metrics
+        done = True
+    finally:
+        left = {path.name for path in place.iterdir()} - {"lock"}
+        if not left or (done and tracking.FILE not in left):  # metrics that MLflow has not got are kept
             shutil.rmtree(place, ignore_errors=True)
             with contextlib.suppress(OSError):  # other work may be there
                 base.rmdir()
-    finally:
         lock.release()
 
 

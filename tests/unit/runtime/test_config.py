@@ -189,7 +189,7 @@ def test_gates_do_not_change_the_digest_of_the_work(configs: Path) -> None:
     assert press(configs, "press.steps=21").work_digest != press(configs).work_digest
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.floats(min_value=1e-300, max_value=1.0, exclude_min=True))
 def test_floats_arrive_exactly(tmp_path_factory: pytest.TempPathFactory, value: float) -> None:
     class One(PhaseSettings):
