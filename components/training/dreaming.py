@@ -1,0 +1,57 @@
+"""Stages 7–8: the model replays what it would say itself, beside real data, so that learning does not erase what it knew.
+
+Pseudo-rehearsal (Robins 1995); for language models self-synthesised rehearsal (Huang et al., arXiv 2403.01244). Dreams are
+sampled once, by the model as it was when the stage began: they keep its behaviour of then, right or wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from components.shared.evaluation.sampling import prompt_ids, sample_answers
+from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.tasks.item import Item
+
+LONGEST = 24
+"""Tokens of a dreamt answer at most."""
+
+
+def dream(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Item],
+    *,
+    temperature: float,
+    generator: torch.Generator,
+) -> list[list[list[int]]]:
+    """[prompt, answer] in token ids for each item's prompt, the answer being the model's own."""
+    prompts = prompt_ids(items, tokenizer)
+    answers = sample_answers(
+        model,
+        prompts,
+        eos=tokenizer.eos_token_id,
+        limit=LONGEST,
+        temperature=temperature,
+        generator=generator,
+    )
+    return [[prompt, answer] for prompt, answer in zip(prompts, answers, strict=True)]
+
+
+def with_dreams(batch: Batch, dreams: Sequence[Sequence[list[int]]], padding: int) -> Batch:
+    """The batch with dreamt rows below the real ones; only their answers are learnt."""
+    width = max(batch.input_ids.shape[1], *(len(prompt) + len(answer) for prompt, answer in dreams))
+    wider = width - batch.input_ids.shape[1]
+    ids, labels, mask = (
+        torch.nn.functional.pad(tensor, (0, wider), value=value)
+        for tensor, value in zip(batch, (padding, IGNORED, 0), strict=True)
+    )
+    rows, learnt, real = [], [], []
+    for prompt, answer in dreams:
+        empty = width - len(prompt) - len(answer)
+        rows.append(prompt + answer + [padding] * empty)
+        learnt.append([IGNORED] * len(prompt) + answer + [IGNORED] * empty)
+        real.append([1] * (width - empty) + [0] * empty)
+    return Batch(*(torch.cat([a, torch.tensor(b)]) for a, b in ((ids, rows), (labels, learnt), (mask, real))))

@@ -1,0 +1,81 @@
+"""What phase training can be told: ten stages, and what they share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from components.shared.runtime.config import PhaseSettings
+
+Kind = Literal["adaptation", "edge_of_chaos", "dreaming", "self_modelling", "stabilisation"]
+
+
+class Stage(BaseModel):
+    """One of the ten stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: Kind
+    steps: int = Field(ge=1)
+    lr: float = Field(1.0, gt=0, description="factor on the phase's learning rate")
+    levels: list[int] = Field(
+        min_length=1, description="difficulties; at the edge of chaos, those to choose from"
+    )
+    scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
+
+
+class Band(BaseModel):
+    """The edge of chaos: where the success rate is held by choosing the difficulty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: float = Field(0.55, ge=0, le=1)
+    high: float = Field(0.75, ge=0, le=1)
+    memory: float = Field(0.9, ge=0, lt=1, description="how slowly a cell's success rate forgets (EMA)")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Band:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        return self
+
+
+class GrokfastSettings(BaseModel):
+    """Grokfast-EMA (arXiv 2405.20233)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float = Field(0.98, ge=0, lt=1)
+    strength: float = Field(2.0, ge=0)
+
+
+class Settings(PhaseSettings):
+    """Settings of phase training."""
+
+    stages: list[Stage] = Field(
+        min_length=10, max_length=10, description="ten, in the order in which they run"
+    )
+    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn")
+    batch: int = Field(64, ge=2, description="items a step")
+    optimizer: Literal["muon", "adamw"] = "muon"
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    grokfast: GrokfastSettings | None = Field(None, description="amplify slow gradients; null: do not")
+    clip: float = Field(1.0, gt=0)
+    band: Band = Band()
+    dreams: int = Field(
+        256, ge=1, description="answers of its own that the model replays in a dreaming stage"
+    )
+    dream_share: float = Field(0.5, ge=0, le=1, description="share of a dreaming batch that is dreamt")
+    dream_temperature: float = Field(1.0, gt=0)
+    self_weight: float = Field(
+        0.1, ge=0, description="w_s: weight of the prediction of one's own activations"
+    )
+    average: float = Field(0.95, ge=0, lt=1, description="weight average of the stabilisation stage (EMA)")
+    tolerance: float = Field(
+        0.02, ge=0, description="rise of the held-out loss, nats a token, that undoes a stage"
+    )
+    held_out: int = Field(192, ge=16, description="search items that stages are judged on")
+    probe_items: int = Field(256, ge=32, description="search items of the geometry probe")
