@@ -26,7 +26,7 @@ class Rehearsal(NamedTuple):
 
     before: Tensor  # (B, P, N, K) of the talk tokens, without the thought
     mixed: Tensor  # (B, P, N, K) with it, mixed by the talk head
-    log_likelihood: Tensor  # (B, P, N, L) log-probability of the thought's tokens
+    log_likelihood: Tensor  # (B, P, N, L) log-probability of each choice: the thought's tokens and its own </think>
     weight: Tensor  # (B, P, N, K) the talk head's
 
 
@@ -74,11 +74,14 @@ def rehearse(
     positions, targets = positions.repeat_interleave(passes, 1), targets.repeat_interleave(passes, 1)
 
     heard = targets[..., :-1].clamp(min=0).transpose(1, 2)
-    spoken = torch.cat([enclose(thoughts, start, end), heard], dim=1)
-    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, spoken, first=0)
+    thought, hollow = enclose(thoughts, start, end)
+    spoken, hollow = torch.cat([thought, heard], dim=1), F.pad(hollow, (0, 0, 0, talk - 1))
+    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, spoken, hollow)
 
-    policy = F.log_softmax(silence(logits[:, :length], (start, end)) / temperature, dim=-1)
+    # The token at step k is predicted at step k − 1. A hollow one was no choice: the </think> before it was.
+    policy = F.log_softmax(silence(logits[:, :length], (start,)) / temperature, dim=-1)
     log_likelihood = policy.gather(-1, thoughts.transpose(1, 2)[..., None]).squeeze(-1)
+    log_likelihood = log_likelihood.masked_fill(hollow[:, :length], 0.0)
 
     ahead = torch.arange(talk, device=positions.device)[:, None]
     places = (positions[:, None] + ahead).clamp(max=text.position_ids.shape[1] - 1)

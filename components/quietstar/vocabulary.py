@@ -39,10 +39,9 @@ def teach_words(
     """
     missing = [word for word in (START, END, PAUSE) if word not in tokenizer.get_vocab()]
     if missing:
-        dash = next(
-            (ids[0] for text in DASHES if len(ids := tokenizer.encode(text, add_special_tokens=False)) == 1),
-            None,
-        )
+        encoded = {text: tokenizer.encode(text, add_special_tokens=False) for text in DASHES}
+        whole = {text: ids for text, ids in encoded.items() if len(ids) == 1}
+        dash = next((ids[0] for text, ids in whole.items() if tokenizer.decode(ids).strip() == text), None)
         if dash is None:
             raise InputError(
                 "the tokenizer has no single token for a dash to start the thought tokens from",
@@ -59,7 +58,7 @@ def teach_words(
         with torch.no_grad():
             for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
                 if layer is not None:
-                    layer.weight[rows] = layer.weight[dash]
+                    layer.weight[rows] = layer.weight[dash].clone()
     words = Words(*tokenizer.convert_tokens_to_ids([START, END, PAUSE]))
 
     if not isinstance(model, CognateForCausalLM | ForgeWrapped):

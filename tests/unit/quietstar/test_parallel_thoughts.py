@@ -22,31 +22,32 @@ from .thinkers import END, START, VOCABULARY
 
 
 def think_alone(model, after, prefix, length=3):
-    """One thought after one prefix, token by token, each by a plain forward pass: (thought, mixed logits)."""
+    """One thought after one prefix, token by token, each by a plain forward pass; without its </think>."""
     spoken = [*prefix, START]
-    for _ in range(length):
-        spoken.append(int(silence(after(model, spoken)[0], (START, END)).argmax()))
-    thought = spoken[len(prefix) + 1 :]
-    # Memory as in a thought: what is thought is read from the text's memory and never written to it.
-    before, hidden_before = after(model, prefix)
-    return thought, before, hidden_before
+    while len(spoken) < len(prefix) + 1 + length and spoken[-1] != END:
+        spoken.append(int(silence(after(model, spoken)[0], (START,)).argmax()))
+    return [token for token in spoken[len(prefix) + 1 :] if token != END]
 
 
 class TestAgainstSequentialGeneration:
     def test_each_position_thinks_what_it_would_think_alone(self, models, after, text):
-        for kind in ("llama", "standard", "refinement"):  # these are functions of the plain token sequence
+        lengths = set()
+        for kind in ("llama", "standard", "refinement"):  # a memory is not written while thinking: see below
             model = models[kind]
-            found = think(model, text)
+            found = think(model, text, length=6)
             for row in range(2):
                 for position in range(7):
                     prefix = text[row, : position + 1].tolist()
-                    thought, before, hidden_before = think_alone(model, after, prefix)
-                    assert found.tokens[row, position].tolist() == thought, kind
+                    thought = think_alone(model, after, prefix, length=6)
+                    lengths.add(len(thought))
+                    assert found.tokens[row, position].tolist() == thought + [END] * (6 - len(thought)), kind
+                    before, hidden_before = after(model, prefix)
                     logits, hidden = after(model, [*prefix, START, *thought, END])
                     weight = model.talk_head(hidden_before, hidden)
                     mixed = before + weight * (logits - before)
                     assert (found.logits[row, position] - mixed).abs().max() < 1e-5, kind
                     assert (found.before[row, position] - before).abs().max() < 1e-5, kind
+        assert 6 in lengths and len(lengths) > 1, "thoughts of full length and shorter ones must have been compared"
 
     @torch.no_grad()
     def test_all_slots_at_once_are_each_slot_alone(self, model, text):
@@ -64,10 +65,12 @@ class TestAgainstSequentialGeneration:
         context = read(model, text)
         positions = torch.tensor([[2, 2, 6], [0, 5, 6]])
         tokens = torch.randint(0, START, (2, 4, 3), generator=torch.Generator().manual_seed(2))
-        at_once, _ = continue_thoughts(model, context, fork(context.cache), positions, tokens, first=0)
+        hollow = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(3)) < 0.3
+        at_once, _ = continue_thoughts(model, context, fork(context.cache), positions, tokens, hollow)
         cache = fork(context.cache)
         for step in range(4):
-            logits, _ = continue_thoughts(model, context, cache, positions, tokens[:, step : step + 1], first=step)
+            one, so_far = tokens[:, step : step + 1], hollow[:, : step + 1]
+            logits, _ = continue_thoughts(model, context, cache, positions, one, so_far)
             assert (logits[:, 0] - at_once[:, step]).abs().max() < 1e-5
 
     def test_padding_on_either_side_changes_nothing(self, model, text):
@@ -84,13 +87,17 @@ class TestAgainstSequentialGeneration:
 class TestMask:
     def test_it_is_the_text_and_a_diagonal_for_each_step(self):
         visible = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0)) < 0.5
-        mask = thought_mask(visible, first=2, steps=2)[:, 0] == 0
+        hollow = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(1)) < 0.3
+        mask = thought_mask(visible, hollow, steps=2)[:, 0] == 0
         for row in range(2):
             for step in range(2):
                 for slot in range(3):
                     expected = visible[row, slot].tolist()
                     for key_step in range(4):
-                        expected += [key_step <= step + 2 and key_slot == slot for key_slot in range(3)]
+                        expected += [
+                            key_step <= step + 2 and key_slot == slot and not hollow[row, key_step, key_slot]
+                            for key_slot in range(3)
+                        ]
                     assert mask[row, step * 3 + slot].tolist() == expected
 
     def test_a_thought_hears_nothing_of_another_and_nothing_of_later_text(self, model, text):
@@ -150,15 +157,16 @@ class TestSampling:
         found = torch.bincount(drawn, minlength=4) / 40_000
         assert (found - torch.softmax(logits / 2.0, -1)).abs().max() < 0.01
 
-    def test_a_thought_never_holds_the_words_that_open_and_close_it(self, models, text):
+    def test_a_thought_never_holds_the_word_that_opens_it_and_nothing_follows_its_end(self, models, text):
         model = models["llama"]
         context = read(model, text.repeat(20, 1))
         positions = torch.arange(7).expand(40, -1)
         drawn = sample_thoughts(
             model, context, positions, length=5, start=START, end=END, temperature=50.0
         )
-        assert drawn.max() < START < VOCABULARY
-        assert len(drawn.unique()) == START
+        assert set(drawn.unique().tolist()) == set(range(VOCABULARY)) - {START}
+        ended = (drawn == END).int().cummax(-1).values.bool()
+        assert torch.equal(ended, drawn == END) and ended.any()
 
     def test_the_same_seed_thinks_the_same(self, model, text):
         options = {"positions": torch.tensor([[3, 3], [6, 6]]), "temperature": 1.5}

@@ -56,4 +56,6 @@ def make(kind: str) -> PreTrainedModel:
                 parameter.fill_(0.7)
             elif parameter.dim() == 2:
                 parameter.normal_(std=0.25)
+        head = model.lm_head if kind == "llama" else model.get_input_embeddings()
+        head.weight[END] *= 3  # so that some thoughts end before their length
     return model.eval()

@@ -8,6 +8,10 @@ paper's figure 3.
 
     text  x0 x1 x2 │ <think> of each slot │ a sampled token of each slot │ … │ </think> of each slot
 
+A thought may end itself: where it says </think> before its full length, what is left of its steps is *hollow*. Hollow tokens
+take part in the forward passes (every slot costs the same), but nothing sees them and they have no position, so that
+<think> 8 9 </think> is read exactly as the same words are read in a text. The reference always thinks at full length.
+
 The prediction after a thought is mixed with the prediction without it by the talk head's weight w:
 logits = before + w·(after − before). The reference code (ezelikman/quiet-star) mixes the hidden states and applies
 the output layer once; that is the same function wherever the output layer is affine, and mixing logits leaves any other
@@ -67,7 +71,7 @@ class Thought(NamedTuple):
     logits: Tensor  # (B, S, V), mixed
     before: Tensor  # (B, S, V), without the thought
     weight: Tensor  # (B, S, 1), the talk head's
-    tokens: Tensor  # (B, S, L) int64, the thoughts, without <think> and </think>
+    tokens: Tensor  # (B, S, L) int64, the thoughts without <think>; from the end of a shorter one on, </think>
 
 
 def read(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Text:
@@ -91,19 +95,21 @@ def fork(cache: Any) -> Any:
     return twin
 
 
-def thought_mask(visible: Tensor, first: int, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The additive attention mask of the thought steps `first … first + steps − 1`.
+def thought_mask(visible: Tensor, hollow: Tensor, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The additive attention mask of the last `steps` thought steps.
 
     :param visible: (B, S, T) bool, the text that each slot sees.
-    :return: (B, 1, steps·S, T + (first + steps)·S), 0 where a thought token may look and the dtype's minimum elsewhere.
-        Queries and keys run step by step, and slot by slot within a step: every step's block of keys is a diagonal.
+    :param hollow: (B, K, S) bool, which tokens of all K steps so far nothing may see.
+    :return: (B, 1, steps·S, T + K·S), 0 where a thought token may look and the dtype's minimum elsewhere. Queries
+        and keys run step by step, and slot by slot within a step: every step's block of keys is a diagonal.
     """
     batch, slots, text = visible.shape
-    earlier = torch.ones(steps, first + steps, dtype=torch.bool, device=visible.device).tril(first)
+    total = hollow.shape[1]
+    earlier = torch.ones(steps, total, dtype=torch.bool, device=visible.device).tril(total - steps)
     same_slot = torch.eye(slots, dtype=torch.bool, device=visible.device)
     own = (earlier[:, None, :, None] & same_slot[None, :, None, :]).reshape(steps * slots, -1)
     seen = visible[:, None].expand(batch, steps, slots, text).reshape(batch, steps * slots, text)
-    allowed = torch.cat([seen, own.expand(batch, -1, -1)], dim=-1)
+    allowed = torch.cat([seen, own & ~hollow.reshape(batch, 1, -1)], dim=-1)
     mask = torch.zeros(allowed.shape, dtype=dtype, device=visible.device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
@@ -115,21 +121,22 @@ def visible_text(text: Text, positions: Tensor) -> Tensor:
 
 
 def continue_thoughts(
-    model: nn.Module, text: Text, cache: Any, positions: Tensor, tokens: Tensor, first: int
+    model: nn.Module, text: Text, cache: Any, positions: Tensor, tokens: Tensor, hollow: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Feed thought tokens of the steps `first …` to every slot in one forward pass; `cache` grows by them.
+    """Feed further thought tokens to every slot in one forward pass; `cache` grows by them.
 
     :param positions: (B, S), the column of the text that each slot hangs off.
     :param tokens: (B, K, S) int64, K further tokens of each slot.
+    :param hollow: (B, K₀ + K, S) bool, hollow tokens among the K₀ that the cache holds and these.
     :return: logits (B, K, S, V) and hidden states (B, K, S, d) at these tokens.
     """
     batch, steps, slots = tokens.shape
     origin = text.position_ids.gather(1, positions)
-    step = torch.arange(first + 1, first + steps + 1, device=positions.device)
+    step = (~hollow).long().cumsum(1)[:, -steps:]
     out = model(
         input_ids=tokens.reshape(batch, steps * slots),
-        attention_mask=thought_mask(visible_text(text, positions), first, steps, text.hidden.dtype),
-        position_ids=(origin[:, None] + step[:, None]).reshape(batch, steps * slots),
+        attention_mask=thought_mask(visible_text(text, positions), hollow, steps, text.hidden.dtype),
+        position_ids=(origin[:, None] + step).reshape(batch, steps * slots),
         past_key_values=cache,
         use_cache=True,
         output_hidden_states=True,
@@ -166,26 +173,27 @@ def sample_thoughts(
 ) -> Tensor:
     """Sample a thought of `length` tokens in every slot, one token of every slot in each forward pass.
 
-    As in the reference <think> and </think> are never sampled: every thought opens with `start`, and is closed by
-    `end` when its length is reached.
+    Every thought opens with `start`, which is never sampled, and is closed by `end`, by its own choice or at its length.
 
     :param positions: (B, S).
-    :return: (B, S, length) int64.
+    :return: (B, S, length) int64; from the end of a shorter thought on, `end`.
     """
     cache = fork(text.cache)
     token = torch.full_like(positions, start)
-    thought = []
-    for step in range(length):
-        logits, _ = continue_thoughts(model, text, cache, positions, token[:, None], first=step)
-        token = choose(silence(logits[:, 0], (start, end)), temperature, generator)
+    thought: list[Tensor] = []
+    hollow = [torch.zeros_like(positions, dtype=torch.bool)]
+    for _ in range(length):
+        logits, _ = continue_thoughts(model, text, cache, positions, token[:, None], torch.stack(hollow, dim=1))
+        token = choose(silence(logits[:, 0], (start,)), temperature, generator).masked_fill(hollow[-1], end)
         thought.append(token)
+        hollow.append(token == end)
     return torch.stack(thought, dim=-1)
 
 
-def enclose(thoughts: Tensor, start: int, end: int) -> Tensor:
-    """Thoughts (B, S, L) between <think> and </think>, step by step: (B, L + 2, S)."""
-    opened = nn.functional.pad(thoughts, (1, 0), value=start)
-    return nn.functional.pad(opened, (0, 1), value=end).transpose(1, 2)
+def enclose(thoughts: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
+    """Thoughts (B, S, L) between <think> and </think>, step by step: tokens (B, L + 2, S) and which of them are hollow."""
+    tokens = nn.functional.pad(nn.functional.pad(thoughts, (1, 0), value=start), (0, 1), value=end)
+    return tokens.transpose(1, 2), nn.functional.pad(thoughts == end, (1, 1)).transpose(1, 2)
 
 
 def mix(
@@ -220,7 +228,7 @@ def think_at(
     :param positions: (B, S) columns of the text.
     :param length: thought tokens between <think> and </think>; left out: as the model was trained.
     :param temperature: 0 is greedy and deterministic.
-    :param thoughts: (B, S, L) thoughts to use in place of sampled ones.
+    :param thoughts: (B, S, L) thoughts to use in place of sampled ones; `end` from the end of a shorter one on.
     :raises ValueError: the model was not taught to think.
     """
     settings = getattr(model.config, "thoughts", None)
@@ -238,8 +246,8 @@ def think_at(
             temperature=temperature,
             generator=generator,
         )
-    spoken = enclose(thoughts, start, end)
-    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, spoken, first=0)
+    spoken, hollow = enclose(thoughts, start, end)
+    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, spoken, hollow)
     mixed, before, weight = mix(model.talk_head, text, positions, logits[:, -1], hidden[:, -1])
     return Thought(mixed, before, weight, thoughts)
 
