@@ -75,12 +75,13 @@ class Judge:
             for places, rows in self.batches:
                 logits, targets = next_logits(model, rows)
                 learnt = targets != IGNORED
-                right[places] = ((logits.argmax(-1) == targets) | ~learnt).all(-1).cpu().numpy()
-                each = F.cross_entropy(
-                    logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
-                )
-                nll[places] = each.double().sum(-1).cpu().numpy()
-                tokens[places] = learnt.sum(-1).cpu().numpy()
+                said, asked = logits[learnt].float(), targets[learnt]  # answers are a small part of the text
+                each = F.cross_entropy(said, asked, reduction="none").double().cpu().numpy()
+                wrong = (said.argmax(-1) != asked).cpu().numpy()
+                row = learnt.nonzero()[:, 0].cpu().numpy()
+                right[places] = np.bincount(row, wrong, len(places)) == 0
+                nll[places] = np.bincount(row, each, len(places))
+                tokens[places] = np.bincount(row, minlength=len(places))
         return Answers(right, nll, tokens)
 
     def measure(self, model: nn.Module) -> Measurement:

@@ -29,6 +29,7 @@ SMALL = [
     *("--set", "code_version=test", "evaluation.items=16", "evomerge.threads=1", "evomerge.items=8"),
     *("evomerge.select_items=8", "evomerge.fitness=likelihood", "evomerge.population=4"),
     *("evomerge.generations=4", "evomerge.rounds=2", "evomerge.islands=2", "evomerge.layer_groups=2"),
+    "evomerge.suites=[efficiency, reasoning]",
 ]
 GEOMETRY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 COURSES: dict[str, tuple[dict[str, float], dict[str, bool]]] = {
@@ -68,11 +69,17 @@ def cognates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [root / name for name in COURSES]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One MLflow database for all tests here: making one takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in killing.quiet(tmp_path_factory.mktemp("mlflow")).items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """An MLflow of the test's own, and torch as it was before."""
-    for name, value in killing.quiet(tmp_path).items():
-        monkeypatch.setenv(name, value)
+def torch_as_before() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.use_deterministic_algorithms(False)
@@ -92,9 +99,7 @@ def models(folders: list[Path], name: str = "model") -> list[str]:
 def alone(cognates: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All of the phase in one process."""
     folder = tmp_path_factory.mktemp("alone") / "champion"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", killing.quiet(folder.parent)["MLFLOW_TRACKING_URI"])
-        run(folder, *models(cognates))
+    run(folder, *models(cognates))
     return folder
 
 
@@ -156,7 +161,7 @@ def test_killed_at_a_random_moment_it_ends_with_the_identical_champion(
     alone: Path, cognates: list[Path], tmp_path: Path
 ) -> None:
     slow = [*models(cognates), *SMALL, "evomerge.checkpoint_seconds=0"]
-    killing.kill("evomerge", tmp_path / "killed", slow, within=0.5, moment=random.Random())
+    killing.kill("evomerge", tmp_path / "killed", slow, within=0.3, moment=random.Random())
     assert killing.run("evomerge", tmp_path / "killed", slow) == artifact.read(alone).digest
 
 
