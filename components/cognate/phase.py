@@ -120,7 +120,7 @@ class Cognate(Phase):
         """The plain network, fresh; the variants' modules are added to it later."""
         config = CognateConfig(vocab_size=VOCAB_SIZE, **self.run.settings.model.model_dump())
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return build(config, seed=self.run.seed).to(device)
+        return build(config, seed=self.run.seed).to(device)  # type: ignore[arg-type] # transformers wraps it
 
     def _grown(self, trunk: dict[str, torch.Tensor]) -> CognateForCausalLM:
         """The plain network with the trunk's weights."""

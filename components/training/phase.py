@@ -40,7 +40,8 @@ class Training(Phase):
         """The tasks exist at every stage's levels, and the model loads."""
         for stage in self.run.settings.stages:
             check_mixture(self.run.settings.tasks, stage.levels)
-        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device)
         self.original = copy.deepcopy(self.model).eval()
 
     def execute(self) -> None:
@@ -56,8 +57,6 @@ class Training(Phase):
             **_fresh(),
         }
         self._resume()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model.to(device)
         for number in range(self.state["stage"], len(stages)):
             self._stage(stages[number])
             self.state |= {

@@ -55,7 +55,9 @@ def train(
     )
     average = copy.deepcopy(model) if stage.kind == "stabilisation" else None
     learner = nn.ModuleList([m for m in (model, read_out) if m is not None])
-    slow = settings.grokfast and Grokfast(alpha=settings.grokfast.alpha, strength=settings.grokfast.strength)
+    slow = None
+    if settings.grokfast is not None:
+        slow = Grokfast(alpha=settings.grokfast.alpha, strength=settings.grokfast.strength)
     rule = optimizer(
         _flat(model, learner), settings.optimizer, settings.lr * stage.lr, settings.weight_decay, slow
     )
