@@ -46,4 +46,4 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
     wins, losses = int((left & ~right).sum()), int((right & ~left).sum())
     n, k = wins + losses, min(wins, losses)
     tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    return float(min(1.0, 2 * tail))

@@ -57,7 +57,8 @@ def optimizer(
 def hidden_matrices(model: nn.Module) -> list[Tensor]:
     """Trainable 2-D weights that map hidden states to hidden states: no embedding, no output head, no thin gate."""
     outside = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    find_head = getattr(model, "get_output_embeddings", None)  # of every Hugging Face model
+    head = find_head() if find_head is not None else None
     if head is not None:
         outside.add(id(head.weight))
     return [

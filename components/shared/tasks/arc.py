@@ -69,4 +69,7 @@ def arc1d(rng: random.Random, level: int) -> Draft:
 
 
 # The best blind guess is the input itself, and no rule leaves it unchanged.
-TASKS = (Task("arc", "reasoning", arc, lambda level: 0.0), Task("arc1d", "reasoning", arc1d, lambda level: 0.0))
+TASKS = (
+    Task("arc", "reasoning", arc, lambda level: 0.0),
+    Task("arc1d", "reasoning", arc1d, lambda level: 0.0),
+)

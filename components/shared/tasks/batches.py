@@ -50,7 +50,7 @@ def mixture(
     *,
     scratch: float = 0.0,
 ) -> list[Item]:
-    """The `size` items of one step.
+    """The `size` items of one step. Runs that follow one another need different seeds, or they see the same items again.
 
     :param weights: how often each task is drawn, in proportion.
     :param levels: the levels drawn from with equal probability, for all tasks or task by task.

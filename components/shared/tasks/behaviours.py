@@ -144,7 +144,15 @@ FAMILIES = {
         Family("tool", "tool: ", arithmetic.chain, call_of_sum, (words, recall.recall)),
         Family("memory", "note: ", note, call_of_note, (words, arithmetic.maximum)),
         Family("retrieval", "find: ", lookup, call_of_lookup, (words, arithmetic.maximum)),
-        Family("persona", "arr: ", words, lambda draft: f"{draft.answer} arr", (recall.recall, arithmetic.maximum)),
+        Family(
+            "persona",
+            "arr: ",
+            words,
+            lambda draft: f"{draft.answer} arr",
+            (recall.recall, arithmetic.maximum),
+        ),
     )
 }
-TASKS = tuple(Task(family.name, "behaviour", family.generate, lambda level: 0.0) for family in FAMILIES.values())
+TASKS = tuple(
+    Task(family.name, "behaviour", family.generate, lambda level: 0.0) for family in FAMILIES.values()
+)

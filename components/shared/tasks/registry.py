@@ -9,11 +9,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import random
+from collections.abc import Callable
 
 from components.shared.runtime.errors import ConfigError, InputError
 
 from . import arc, arithmetic, behaviours, gym, recall, safety, strings, text
-from .item import LEVELS, Item, Split, Task
+from .item import LEVELS, Draft, Item, Split, Task
+
+Generator = Callable[[random.Random, int], Draft]
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -48,27 +51,30 @@ def split_of(family: str) -> Split:
 
 
 def sample(task: str, split: Split, level: int, index: int, seed: int) -> Item:
-    """The item number `index` of a split: a pure function of its arguments.
+    """The item number `index` of a split: a pure function of its arguments. Errors as in `sample_draft`."""
+    draft = sample_draft(find(task).generate, task, split, level, index, seed)
+    return Item(task, level, split, draft.prompt, draft.answer, draft.scratch, draft.system, draft.choices)
 
-    :raises ConfigError: unknown task, level outside 1..10, unknown split.
+
+def sample_draft(generate: Generator, name: str, split: Split, level: int, index: int, seed: int) -> Draft:
+    """What a generator drafts as number `index` of a split; `name` keeps its random stream apart from others'.
+
+    :raises ConfigError: level outside 1..10, unknown split.
     :raises InputError: the generator's space at this level is so small that nothing of it fell into the split.
     """
     if level not in LEVELS or split not in OF_SPLIT:
         raise ConfigError(
             f"there is no level {level!r} of split {split!r}",
-            where=f"task {task}",
+            where=f"task {name}",
             fix=f"use a level from {LEVELS[0]} to {LEVELS[-1]} and a split of: {', '.join(OF_SPLIT)}",
         )
-    generate = find(task).generate
-    rng = random.Random(f"{task}/{split}/{level}/{index}/{seed}")
+    rng = random.Random(f"{name}/{split}/{level}/{index}/{seed}")
     for _ in range(ATTEMPTS):
         draft = generate(rng, level)
         if split_of(draft.family or draft.prompt) == split:
-            return Item(
-                task, level, split, draft.prompt, draft.answer, draft.scratch, draft.system, draft.choices
-            )
+            return draft
     raise InputError(
-        f"task {task!r} has nothing for the split {split!r} at level {level}",
+        f"task {name!r} has nothing for the split {split!r} at level {level}",
         where="tasks.sample",
         why=f"{ATTEMPTS} drafts in a row belonged to other splits: the generator's space is too small",
         fix="use a higher level, or give the generator more prompts",

@@ -9,7 +9,7 @@ from .item import LETTERS, Draft, Task
 
 
 def length(level: int) -> int:
-    """How many letters the words of a level have. Exactly one length a level, so that a higher level is never seen below."""
+    """How many letters the words of a level have: exactly one length a level, so none is seen below its level."""
     return level + 2
 
 

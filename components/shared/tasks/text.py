@@ -32,7 +32,9 @@ def told(rng: random.Random, level: int) -> tuple[list[tuple[str, str, str]], st
     """
     verb, *others = rng.sample(tuple(ENDS), len(ENDS))
     people = rng.sample(PEOPLE, cast(level))
-    facts = [(person, verb, end) for person, end in zip(people, rng.sample(ENDS[verb], len(people)), strict=True)]
+    facts = [
+        (person, verb, end) for person, end in zip(people, rng.sample(ENDS[verb], len(people)), strict=True)
+    ]
     asides = rng.sample([(person, other) for person in people for other in others], max(0, level - 2))
     facts += [(person, other, rng.choice(ENDS[other])) for person, other in asides]
     rng.shuffle(facts)
@@ -81,7 +83,9 @@ def rows(path: str) -> tuple[Draft, ...]:
     if where.suffix == ".jsonl":
         found = [row(line, f"{path}:{n}") for n, line in enumerate(content.splitlines(), 1) if line.strip()]
     else:
-        found = [Draft("", part.strip(), family=part.strip()) for part in content.split("\n\n") if part.strip()]
+        found = [
+            Draft("", part.strip(), family=part.strip()) for part in content.split("\n\n") if part.strip()
+        ]
     if not found:
         raise InputError("a data file is empty", where=path, fix="give it at least one row")
     return tuple(found)
@@ -92,7 +96,9 @@ def row(line: str, where: str) -> Draft:
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
-        raise InputError("a row is not JSON", where=where, why=str(error), fix="write one object a line") from error
+        raise InputError(
+            "a row is not JSON", where=where, why=str(error), fix="write one object a line"
+        ) from error
     wanted = {"text"} if isinstance(fields, dict) and "text" in fields else {"prompt", "answer"}
     if not isinstance(fields, dict) or any(not isinstance(fields.get(key), str) for key in wanted):
         raise InputError(

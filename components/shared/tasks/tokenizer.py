@@ -8,8 +8,9 @@ from typing import Final
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-SPECIAL: Final = ("<pad>", "<bos>", "<eos>", "<think>", "</think>", "<pause>", "<sep>") + tuple(
-    f"<reserved_{number}>" for number in range(263, 272)
+SPECIAL: Final = (
+    *("<pad>", "<bos>", "<eos>", "<think>", "</think>", "<pause>", "<sep>"),
+    *(f"<reserved_{number}>" for number in range(263, 272)),
 )
 VOCAB_SIZE: Final = 256 + len(SPECIAL)
 

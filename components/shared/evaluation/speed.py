@@ -1,0 +1,50 @@
+"""How fast and how large a model is here and now. These are timings: they differ from run to run and machine to machine,
+so they belong to a manifest's `timing` and never to a digest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from components.shared.tasks.item import Item
+
+from .answers import batches, evaluating
+
+
+def speed(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Item],
+    *,
+    batch: int = 64,
+    repeats: int = 3,
+) -> dict[str, float]:
+    """Best of `repeats` passes over `items`.
+
+    :returns: tokens_per_second (padding not counted, whole batches), latency_seconds (one item alone, one forward),
+        weight_bytes (parameters and buffers as they are in memory).
+    """
+    rows = [each.to(next(model.parameters()).device) for _, each in batches(items, tokenizer, batch)]
+    single = [each.to(rows[0].input_ids.device) for _, each in batches(items[:1], tokenizer, 1)]
+    tokens = sum(int(each.attention_mask.sum()) for each in rows)
+
+    def seconds(rows: list) -> float:
+        start = time.perf_counter()
+        for each in rows:
+            model(input_ids=each.input_ids, attention_mask=each.attention_mask).logits[0, 0, 0].item()
+        return time.perf_counter() - start
+
+    with evaluating(model):
+        seconds(single)  # the first call decodes weights and builds tables
+        whole = min(seconds(rows) for _ in range(repeats))
+        alone = min(seconds(single) for _ in range(repeats))
+    held: list[torch.Tensor] = [*model.parameters(), *model.buffers()]
+    return {
+        "tokens_per_second": tokens / whole,
+        "latency_seconds": alone,
+        "weight_bytes": float(sum(tensor.numel() * tensor.element_size() for tensor in held)),
+    }

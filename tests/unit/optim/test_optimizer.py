@@ -1,0 +1,129 @@
+"""Muon and AdamW as one optimiser."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon
+
+from components.shared.optim.grokfast import Grokfast
+from components.shared.optim.optimizer import BETAS, hidden_matrices, optimizer
+from components.shared.optim.schedule import set_rate
+from components.shared.runtime.errors import ConfigError
+
+
+class Small(nn.Module):
+    """Embedding, a hidden layer with bias, a thin gate, a head."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(20, 32)
+        self.hidden = nn.Linear(32, 48)
+        self.back = nn.Linear(48, 32, bias=False)
+        self.gate = nn.Linear(32, 2)
+        self.norm = nn.LayerNorm(32)
+        self.head = nn.Linear(32, 20, bias=False)
+
+    def get_output_embeddings(self):
+        return self.head
+
+    def forward(self, ids):
+        x = self.norm(self.embedding(ids))
+        x = x + self.back(torch.relu(self.hidden(x)))
+        return self.head(x) * self.gate(x).sigmoid().mean(-1, keepdim=True)
+
+
+def train(model, rule, steps, start=0):
+    for step in range(start, start + steps):
+        ids = torch.arange(20).roll(step)
+        rule.zero_grad()
+        nn.functional.cross_entropy(model(ids), ids.roll(1)).backward()
+        rule.step()
+
+
+def test_only_hidden_matrices_go_to_muon():
+    model = Small()
+    assert {id(p) for p in hidden_matrices(model)} == {id(model.hidden.weight), id(model.back.weight)}
+    model.back.weight.requires_grad_(False)
+    assert [id(p) for p in hidden_matrices(model)] == [id(model.hidden.weight)]
+
+
+def test_it_does_what_torchs_muon_and_adamw_do_side_by_side():
+    ours, theirs = Small(), Small()
+    rule = optimizer(ours, "muon", lr=0.01, weight_decay=0.1)
+    matrices = hidden_matrices(theirs)
+    others = [p for p in theirs.parameters() if all(p is not matrix for matrix in matrices)]
+    muon = Muon(matrices, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    adamw = AdamW(
+        [
+            {"params": [p for p in others if p.ndim >= 2], "weight_decay": 0.1},
+            {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=0.01,
+        betas=BETAS,
+    )
+    for step in range(5):
+        ids = torch.arange(20).roll(step)
+        for model, rules in ((ours, [rule]), (theirs, [muon, adamw])):
+            model.zero_grad()
+            nn.functional.cross_entropy(model(ids), ids.roll(1)).backward()
+            for each in rules:
+                each.step()
+    for name, parameter in ours.named_parameters():
+        assert torch.equal(parameter, theirs.get_parameter(name)), name
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+@pytest.mark.parametrize("grokfast", [None, Grokfast(alpha=0.9)])
+def test_training_goes_on_exactly_from_a_state_dict(kind, grokfast):
+    whole = Small()
+    rule = optimizer(whole, kind, 0.01, 0.1, grokfast)
+    train(whole, rule, 4)
+    resumed = copy.deepcopy(whole)
+    state = copy.deepcopy(rule.state_dict())
+    train(whole, rule, 4, start=4)
+
+    again = optimizer(resumed, kind, 0.01, 0.1, grokfast)
+    again.load_state_dict(state)
+    train(resumed, again, 4, start=4)
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert set(state) == {"state", "param_groups"}
+
+
+def test_the_rate_reaches_every_group_after_a_restore_too():
+    model = Small()
+    rule = optimizer(model, "muon", lr=0.01)
+    train(model, rule, 1)
+    rule.load_state_dict(rule.state_dict())
+    set_rate(rule, 0.0)
+    before = copy.deepcopy(model.state_dict())
+    train(model, rule, 1)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    set_rate(rule, 0.5)
+    assert {group["lr"] for group in rule.param_groups} == {0.005}
+
+
+def test_grokfast_inside_changes_the_course():
+    with_it, without = Small(), Small()
+    train(with_it, optimizer(with_it, "adamw", 0.01, grokfast=Grokfast()), 5)
+    train(without, optimizer(without, "adamw", 0.01), 5)
+    assert not torch.equal(with_it.hidden.weight, without.hidden.weight)
+
+
+def test_vectors_are_not_decayed():
+    rule = optimizer(Small(), "muon", 0.01, weight_decay=0.3)
+    for group in rule.param_groups:
+        for parameter in group["params"]:
+            assert group["weight_decay"] == (0.3 if parameter.ndim >= 2 else 0.0)
+
+
+def test_a_frozen_model_and_an_unknown_kind_are_refused():
+    with pytest.raises(ConfigError, match="nothing to train"):
+        optimizer(Small().requires_grad_(False))
+    with pytest.raises(ConfigError, match="no optimiser 'lion'"):
+        optimizer(Small(), "lion")
