@@ -122,7 +122,8 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
             )
             new.weight = nn.Parameter(to_latent(old.weight.sign(), scale))
         else:
-            new = nn.Linear(*reversed(old.weight.shape), bias=old.bias is not None)
+            rows, columns = old.weight.shape
+            new = nn.Linear(columns, rows, bias=old.bias is not None)
             new.weight = nn.Parameter(old.weight.clone())
         for name in ("bias", "norm"):
             if getattr(old, name, None) is not None:
@@ -175,7 +176,8 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path,
         entry = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
         for name, source in travelling_code(entry, needs).items():
             (path / f"{name}.py").write_text(source)
-    (path / "config.json").write_text(json.dumps(config, sort_keys=True, indent=1) + "\n")
+    lines = [f" {json.dumps(name)}: {json.dumps(config[name], sort_keys=True)}" for name in sorted(config)]
+    (path / "config.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
     if model.generation_config is not None:
         model.generation_config.save_pretrained(path)
     save_weights(tensors, path)

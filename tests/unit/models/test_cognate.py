@@ -60,6 +60,18 @@ def test_padding_changes_nothing(variant, side):
 
 
 @every_variant
+def test_a_gap_of_padding_between_text_and_its_continuation_changes_nothing(variant):
+    model, ids, gap = cognate(variant), some_ids(1, 20), torch.full((1, 4), 256)
+    mask = torch.ones(1, 24, dtype=torch.long)
+    mask[:, 13:17] = 0
+    cache = model(
+        torch.cat([ids[:, :13], gap], 1), attention_mask=mask[:, :17], use_cache=True
+    ).past_key_values
+    after = model(ids[:, 13:], attention_mask=mask, past_key_values=cache).logits
+    assert_close(after, model(ids).logits[:, 13:])
+
+
+@every_variant
 def test_generation_with_a_cache_and_left_padding_equals_generation_without(variant):
     model = cognate(variant)
     ids, mask = some_ids(2, 13), torch.ones(2, 13, dtype=torch.long)
@@ -152,6 +164,14 @@ def test_hidden_states_end_with_the_normed_state_that_the_head_reads():
 def test_only_the_wanted_logits_are_computed():
     model, ids = cognate(), some_ids(2, 9)
     torch.testing.assert_close(model(ids, logits_to_keep=2).logits, model(ids).logits[:, -2:])
+
+
+@every_variant
+def test_in_half_precision_the_function_stays_near(variant):
+    model, ids = cognate(variant), some_ids(2, 21)
+    exact, half = model(ids).logits, copy.deepcopy(model).to(torch.bfloat16)(ids).logits
+    assert half.dtype == torch.bfloat16
+    assert torch.nn.functional.cosine_similarity(half.float().flatten(), exact.flatten(), dim=0) > 0.98
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():

@@ -15,6 +15,7 @@ def refined(steps=4, **settings):
     model = cognate("reasoning", refinement_steps=steps, **settings)
     with torch.no_grad():
         model.model.refinement.halt.bias.fill_(-0.5)
+        model.model.refinement.halt.weight.mul_(0.1)
     return model
 
 

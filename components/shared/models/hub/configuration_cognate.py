@@ -45,7 +45,6 @@ class CognateConfig(PreTrainedConfig):
     thoughts: dict | None = None
     experts: dict | None = None
     storage: dict | None = None
-    use_cache: bool = True
     pad_token_id: int | None = 256
     bos_token_id: int | None = 257
     eos_token_id: int | list[int] | None = 258
