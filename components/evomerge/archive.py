@@ -79,6 +79,19 @@ class Record:
             "genes": self.genome.to_json(),
         }
 
+    def summary(self) -> dict[str, Any]:
+        """What the report shows of a member of a population."""
+        return {
+            "genome": self.hash,
+            "method": self.genome.method,
+            "origin": self.birth.origin,
+            "parents": list(self.birth.parents),
+            "worker": self.birth.worker,
+            "fitness": self.fitness,
+            "loss": self.measurement.loss,
+            "scores": self.measurement.scores,
+        }
+
     @staticmethod
     def from_json(line: dict[str, Any]) -> Record:
         return Record(

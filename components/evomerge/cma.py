@@ -9,13 +9,16 @@ last.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from cmaes import CMA
 
 from .archive import Record, ranked
 from .evolution import Child
 from .space import Space
+
+if TYPE_CHECKING:  # `cmaes` imports scipy.stats, half a second that only its users should wait for
+    from cmaes import CMA
 
 SIGMA = 0.2  # of the unit range of every gene
 
@@ -49,6 +52,8 @@ class CmaBreeder:
         return [Child(genome, "cma-es", (self.start,)) for genome in genomes]
 
     def _begin(self, population: Sequence[Record]) -> None:
+        from cmaes import CMA
+
         vectors = [record for record in population if not record.genome.path]
         genome = vectors[0].genome if vectors else self.space.default("linear")
         self.start = vectors[0].hash if vectors else population[0].hash

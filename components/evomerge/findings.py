@@ -9,7 +9,6 @@ import numpy as np
 
 from components.shared.evaluation.statistics import paired_interval, wilson
 
-from .archive import Record
 from .judge import Answers
 from .population import Population
 
@@ -35,23 +34,10 @@ def generations(population: Population) -> list[dict[str, Any]]:
                 "mean": float(np.mean(values)) if values else None,
                 "diversity": float(np.mean([entry["diversity"] for entry in entries])),
                 "restarted": any(entry["restarted"] for entry in entries),
-                "members": [member(record) for record in members],
+                "members": [record.summary() for record in members],
             }
         )
     return found
-
-
-def member(record: Record) -> dict[str, Any]:
-    return {
-        "genome": record.hash,
-        "method": record.genome.method,
-        "origin": record.birth.origin,
-        "parents": list(record.birth.parents),
-        "worker": record.birth.worker,
-        "fitness": record.fitness,
-        "loss": record.measurement.loss,
-        "scores": record.measurement.scores,
-    }
 
 
 def curves(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

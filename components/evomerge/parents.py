@@ -8,7 +8,6 @@ written by whoever trained it.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from components.shared.models.loading import extend, load, union_config
 from components.shared.runtime.artifact import Artifact
 from components.shared.runtime.errors import ConfigError, InputError
 
+from .admission import names_of
 from .merging import Models
 
 TRUNK = "trunk.safetensors"
@@ -45,52 +45,8 @@ class Parents:
     notes: list[str]
 
 
-def names_of(artifacts: Sequence[Artifact]) -> list[str]:
-    """The variant of each parent where it says so, else its number."""
-    return [str(one.manifest.extra.get("variant", f"parent {i}")) for i, one in enumerate(artifacts)]
-
-
-def check(artifacts: Sequence[Artifact]) -> None:
-    """Refuse, from configurations and manifests alone, what cannot be merged.
-
-    Raises InputError: fewer than two models, different architectures or vocabularies, unreadable
-    configurations.
-    """
-    if len(artifacts) < 2:
-        raise InputError(
-            f"merging takes two or more models, and {len(artifacts)} is given",
-            where="input models",
-            fix="give each with --input: --input A --input B",
-        )
-    first = _config(artifacts[0])
-    for artifact in artifacts[1:]:
-        other = _config(artifact)
-        for key, meaning in (
-            ("model_type", "architectures"),
-            ("vocab_size", "vocabularies"),
-            ("hidden_size", "widths"),
-            ("num_hidden_layers", "depths"),
-        ):
-            if first.get(key) != other.get(key):
-                raise InputError(
-                    f"the models have different {meaning}",
-                    where=str(artifact.path / "config.json"),
-                    why=f"{key} is {other.get(key)!r}, and {first.get(key)!r} in model 0",
-                    fix="merge variants of one model",
-                )
-
-
-def _config(artifact: Artifact) -> dict[str, object]:
-    try:
-        return dict(json.loads((artifact.path / "config.json").read_text()))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "this is no model", where=str(artifact.path), why=str(error), fix="give model artifacts"
-        ) from error
-
-
 def load_parents(artifacts: Sequence[Artifact], *, base: Path | None, device: torch.device | str) -> Parents:
-    """Load what `check` has let pass.
+    """Load what `admission.check` has let pass.
 
     Raises InputError: different tokenizers, tensors or shapes; a base that does not fit.
     """

@@ -1,0 +1,91 @@
+"""A trial: the parents loaded once, merged by any genome, judged on the items of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from components.shared.runtime.artifact import Artifact
+from components.shared.runtime.errors import InputError
+from components.shared.tasks.item import Split
+
+from .archive import Measurement
+from .genome import Genome
+from .judge import Judge
+from .merging import Merger
+from .methods import METHODS
+from .parents import load_parents
+from .settings import Settings
+from .space import Space
+from .workbench import Workbench
+
+
+class Trial:
+    """Holds every parent and one merged model in memory, on the GPU where there is one."""
+
+    def __init__(
+        self, artifacts: Sequence[Artifact], settings: Settings, *, base: Path | None, seed: int, batch: int
+    ) -> None:
+        """base: the folder of the base model, or None for the trunk that the parents carry.
+
+        Raises InputError where the models do not fit together, or leave no method that may be used.
+        """
+        self.settings, self.seed, self.batch = settings, seed, batch
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.parents = load_parents(artifacts, base=base, device=self.device)
+        stack = self.parents.models.stack
+        layer_groups = min(settings.layer_groups, stack.count)
+        self.space = Space(
+            parents=len(artifacts),
+            groups=layer_groups + bool(self.parents.models.outer()),
+            methods=self._allowed(),
+            has_base=self.parents.models.base is not None,
+            layers=stack.count,
+            repeats=settings.repeats,
+            deepest=stack.count + settings.extra_layers,
+        )
+        merger = Merger(self.parents.models, self.space, layer_groups=layer_groups, seed=seed)
+        self.bench = Workbench(self.parents.template, merger)
+
+    def _allowed(self) -> tuple[str, ...]:
+        """The methods of the settings that these parents allow."""
+        models = self.parents.models
+        lacking = {name for name, method in METHODS.items() if method.needs_base and models.base is None}
+        lacking |= {name for name, method in METHODS.items() if method.needs_grams and models.grams is None}
+        allowed = tuple(
+            name
+            for name in self.settings.methods
+            if name not in lacking and (name in METHODS or models.stack.count)
+        )
+        if not allowed:
+            raise InputError(
+                "no merge method is left",
+                where="evomerge.methods",
+                why="; ".join(self.parents.notes),
+                fix="allow linear, which needs nothing",
+            )
+        return allowed
+
+    def model(self, genome: Genome) -> PreTrainedModel:
+        """The merged model, valid until the next call."""
+        return self.bench.model(genome)
+
+    def judge(self, split: Split, items: int) -> Judge:
+        """Of the suites that fitness is made of."""
+        return Judge(
+            self.parents.tokenizer,
+            self.settings.suites,
+            split=split,
+            items=items,
+            seed=self.seed,
+            batch=self.batch,
+            fitness=self.settings.fitness,
+            device=self.device,
+        )
+
+    def measure(self, genome: Genome, judge: Judge) -> Measurement:
+        """Raises what merging and judging raise; the search makes a failure of it."""
+        return judge.measure(self.model(genome))
