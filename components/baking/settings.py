@@ -39,7 +39,7 @@ class Settings(PhaseSettings):
     anchor_tasks: dict[str, float] = Field(
         min_length=1, description="unrelated tasks of the anchor, with weights"
     )
-    anchor_levels: list[int] = Field(min_length=1)
+    anchor_levels: list[int] | dict[str, list[int]] = Field(min_length=1)
     held_out: int = Field(64, ge=8, description="search questions each gate is measured on")
     forgetting: float = Field(
         0.1, ge=0, le=1, description="largest loss of accuracy on anchored tasks and irrelevant questions"

@@ -32,5 +32,7 @@ class Settings(PhaseSettings):
     calibration_items: int = Field(128, ge=8, description="training items that the norms are calibrated on")
     held_out_items: int = Field(256, ge=8, description="search items that retention is measured on")
     tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn")
-    levels: list[int] = Field(min_length=1, description="difficulties, drawn with equal probability")
+    levels: list[int] | dict[str, list[int]] = Field(
+        min_length=1, description="difficulties, for all tasks or task by task"
+    )
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")

@@ -55,9 +55,8 @@ def train(
     step = loop.step
     while step < loop.state["end"]:
         set_rate(rule, warmup_stable_decay(step, loop.state["end"], settings.warmup, decay))
-        items = mixture(
-            course.tasks, course.levels, "train", seed, step, settings.batch, scratch=course.scratch
-        )
+        tasks = course.opening.tasks if step < course.opening.steps else course.tasks
+        items = mixture(tasks, course.levels, "train", seed, step, settings.batch, scratch=course.scratch)
         batch = encode(items, tokenizer).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.

@@ -54,7 +54,7 @@ class Cognate(Phase):
         """Tasks and levels exist; the trunk is one; a variant is known or is a place where a model may be."""
         for course in VARIANTS if self.run.step == "" else ("trunk",):
             chosen = getattr(self.run.settings, course)
-            check_mixture(chosen.tasks, chosen.levels)
+            check_mixture(chosen.tasks | chosen.opening.tasks, chosen.levels)
         if self.run.step == "trunk":
             return
         if self.variant not in VARIANTS and "/" not in self.variant:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.runtime.config import PhaseSettings
 
+Levels = list[int] | dict[str, list[int]]
 VARIANTS = ("standard", "memory", "reasoning")
 
 
@@ -29,6 +30,15 @@ class Geometry(BaseModel):
     refinement_steps: int = Field(2, ge=1)
 
 
+class Opening(BaseModel):
+    """What a course begins with: a mixture of its own, for the circuits that all else is built on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(0, ge=0)
+    tasks: dict[str, float] = Field(default_factory=dict)
+
+
 class Course(BaseModel):
     """What a network is trained on, and for how long."""
 
@@ -38,7 +48,8 @@ class Course(BaseModel):
     threads: int = Field(2, ge=1, description="CPU threads; variants run side by side, the trunk alone")
     lr: float = Field(gt=0, description="peak learning rate")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
-    levels: list[int] = Field(min_length=1, description="difficulties, drawn with equal probability")
+    levels: Levels = Field(min_length=1, description="difficulties drawn from, for all tasks or task by task")
+    opening: Opening = Opening()
     tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn, in proportion")
 
 
