@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.answers import batches, evaluating
 from components.shared.models.hub.thoughts import read, silence, think_at
@@ -42,7 +42,7 @@ def answer_positions(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sit(
-    model: nn.Module,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     items: Sequence[Item],
     way: Way,

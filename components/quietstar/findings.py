@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.statistics import paired_interval, wilson
-from components.shared.models.hub.thoughts import think
-from components.shared.tasks.batches import encode, without_scratch
+from components.shared.models.hub.thoughts import silence, think
+from components.shared.tasks.batches import IGNORED, encode, without_scratch
 from components.shared.tasks.item import Item
 
 from .exam import Marks
@@ -83,20 +82,26 @@ def curve_of(curve: Mapping[str, Sequence[float]], names: Sequence[str], ylabel:
     }
 
 
-def show(model: nn.Module, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]) -> list[dict[str, str]]:
+def show(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]
+) -> list[dict[str, str]]:
     """The greedy thought before the first answer token of some items, and that token, to read."""
-    samples = []
+    samples, settings = [], model.config.thoughts
     for item in items:
         prompt = encode([without_scratch(item)], tokenizer)
-        last = int((prompt.labels[0] != -100).int().argmax()) - 1
+        last = int((prompt.labels[0] != IGNORED).int().argmax()) - 1
         ids = prompt.input_ids[:, : last + 1].to(next(model.parameters()).device)
         found = think(model, ids, positions=torch.tensor([[last]], device=ids.device))
+        answer = silence(found.logits[0, 0], (settings["start"], settings["end"])).argmax()
+        thought = tokenizer.decode(
+            [token for token in found.tokens[0, 0].tolist() if token != settings["end"]]
+        )
         samples.append(
             {
                 "prompt": item.prompt,
-                "answer": tokenizer.decode(found.logits[0, 0].argmax()),
+                "answer": str(tokenizer.decode(answer)),
                 "expected": item.answer,
-                "note": f"thought: {tokenizer.decode(found.tokens[0, 0])} · mixing weight {found.weight.item():.2f}",
+                "note": f"thought: {thought} · mixing weight {found.weight.item():.2f}",
             }
         )
     return samples

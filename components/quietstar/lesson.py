@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from components.shared.models.hub.thoughts import read, sample_thoughts
 from components.shared.tasks.batches import Batch
@@ -31,7 +32,7 @@ class Lesson(NamedTuple):
 
 
 def lesson(
-    model: nn.Module,
+    model: PreTrainedModel,
     text: Batch,
     questions: Batch,
     arm: Arm,

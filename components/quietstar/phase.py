@@ -50,6 +50,11 @@ class Pupil(NamedTuple):
     rule: Optimizer
 
 
+def levels_of(course: Course, task: str) -> list[int]:
+    """The levels of one task."""
+    return course.levels[task] if isinstance(course.levels, dict) else course.levels
+
+
 class QuietStar(Phase):
     """Quiet-STaR (arXiv 2403.09629): thought tokens, a mixing head and REINFORCE."""
 
@@ -162,7 +167,7 @@ class QuietStar(Phase):
             pupil.rule.step()
             for name, value in made.metrics.items():
                 curve.setdefault(name, []).append(round(value, 6))
-            run.progress.step(**made.metrics)
+            run.progress.step(1, **made.metrics)
             run.tracker.metrics({f"{arm}/{name}": value for name, value in made.metrics.items()}, step=step)
             if run.checkpoints.due():
                 loop.state |= {"marks": {k: v._asdict() for k, v in marks.items()}, "curves": curves}
@@ -180,10 +185,7 @@ class QuietStar(Phase):
     def questions_of_the_exam(self) -> list[Item]:
         """Search items of the questions' tasks, as evenly as they divide."""
         course, seed = self.run.settings.questions, self.run.seed
-        levels = (
-            course.levels if isinstance(course.levels, dict) else dict.fromkeys(course.tasks, course.levels)
-        )
-        cells = [(task, level) for task in course.tasks for level in levels[task]]
+        cells = [(task, level) for task in course.tasks for level in levels_of(course, task)]
         share = -(-self.run.settings.items // len(cells))
         return [item for task, level in cells for item in draw(task, "search", level, share, seed)]
 

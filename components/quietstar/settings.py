@@ -8,16 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.runtime.config import PhaseSettings
 
+Levels = list[int] | dict[str, list[int]]
+
 
 class Course(BaseModel):
-    """Items drawn from tasks by weight, each at one of its levels with equal probability."""
+    """Items drawn from tasks by weight, each at a level of equal probability."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn, in proportion")
-    levels: list[int] | dict[str, list[int]] = Field(
-        min_length=1, description="of all tasks, or task by task"
-    )
+    levels: Levels = Field(min_length=1, description="difficulties drawn from, for all tasks or task by task")
     batch: int = Field(ge=1, description="items a step")
 
 

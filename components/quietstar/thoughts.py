@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
 from components.shared.models.hub.thoughts import Text, continue_thoughts, enclose, fork, mix, silence
 
@@ -26,7 +27,9 @@ class Rehearsal(NamedTuple):
 
     before: Tensor  # (B, P, N, K) of the talk tokens, without the thought
     mixed: Tensor  # (B, P, N, K) with it, mixed by the talk head
-    log_likelihood: Tensor  # (B, P, N, L) log-probability of each choice: the thought's tokens and its own </think>
+    log_likelihood: (
+        Tensor  # (B, P, N, L) log-probability of each choice: the thought's tokens and its own </think>
+    )
     weight: Tensor  # (B, P, N, K) the talk head's
 
 
@@ -50,7 +53,7 @@ def talk_targets(labels: Tensor, positions: Tensor, valid: Tensor, talk: int) ->
 
 
 def rehearse(
-    model: nn.Module,
+    model: PreTrainedModel,
     text: Text,
     positions: Tensor,
     thoughts: Tensor,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,7 +26,7 @@ class Words(NamedTuple):
 
 
 def teach_words(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, length: int, *, seed: int
+    model: Any, tokenizer: PreTrainedTokenizerBase, length: int, *, seed: int
 ) -> tuple[PreTrainedModel, Words]:
     """The model with a talk head and with the words of thinking in its vocabulary.
 
@@ -41,7 +41,9 @@ def teach_words(
     if missing:
         encoded = {text: tokenizer.encode(text, add_special_tokens=False) for text in DASHES}
         whole = {text: ids for text, ids in encoded.items() if len(ids) == 1}
-        dash = next((ids[0] for text, ids in whole.items() if tokenizer.decode(ids).strip() == text), None)
+        dash = next(
+            (ids[0] for text, ids in whole.items() if str(tokenizer.decode(ids)).strip() == text), None
+        )
         if dash is None:
             raise InputError(
                 "the tokenizer has no single token for a dash to start the thought tokens from",
@@ -59,7 +61,8 @@ def teach_words(
             for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
                 if layer is not None:
                     layer.weight[rows] = layer.weight[dash].clone()
-    words = Words(*tokenizer.convert_tokens_to_ids([START, END, PAUSE]))
+    start, end, pause = (int(tokenizer.get_vocab()[word]) for word in (START, END, PAUSE))
+    words = Words(start, end, pause)
 
     if not isinstance(model, CognateForCausalLM | ForgeWrapped):
         model = wrap(model)
