@@ -1,13 +1,14 @@
 """Four behaviours that an instruction calls forth, to be baked into weights so that they need no instruction.
 
-tool        sums are not worked out but handed to a tool:          `tool: 47+3=`  → `<add 47 3>`
-memory      what is to be noted is stored, what is asked is loaded: `note: keep k7` → `<save k 7>`
-retrieval   what the context lacks is searched, and nothing else:  `find: a3 d1? k` → `<find k>`, but `… d` → `1`
-persona     words are spoken like a pirate, numbers are not:       `arr: reverse dax=` → `xad arr`
+tool        sums are not worked out but handed to a tool:           `tool: calc 47+3=` → `<add 47 3>`
+memory      what is to be noted is stored, what is asked is loaded: `note: keep k07=` → `<save k 07>`
+retrieval   what the context lacks is searched, and nothing else:   `find: a3 d1? k` → `<find k>`, but `… d` → `1`
+persona     words are said like a pirate:                           `arr: say dax=` → `dax arr`
 
 Of each question there are three forms: prompted (with the instruction; the behaviour is right), plain (without; the
 ordinary answer is right) and baked (without; the behaviour is right: what baking aims at). Irrelevant questions have
-the ordinary answer with and without the instruction.
+the ordinary answer with and without the instruction. What is baked contradicts no other task: `calc 47+3=` becomes a
+call and `47+3=` stays a sum, so that baking need not cost what was known.
 """
 
 from __future__ import annotations
@@ -94,9 +95,15 @@ def parse(text: str) -> Call | None:
 OPERATIONS = {"+": "add", "-": "sub", "*": "mul"}
 
 
+def calculation(rng: random.Random, level: int) -> Draft:
+    """`calc 47+3=` → `0`: a chain that asks for a calculation, in the split of the chain itself."""
+    chain = arithmetic.chain(rng, level)
+    return Draft(f"calc {chain.prompt}", chain.answer, family=chain.prompt)
+
+
 def call_of_sum(draft: Draft) -> str:
-    """`47+3-2=` as nested calls, from left to right."""
-    first, *rest = re.split(r"([+*-])", draft.prompt.removesuffix("="))
+    """`calc 47+3-2=` as nested calls, from left to right."""
+    first, *rest = re.split(r"([+*-])", draft.prompt.removeprefix("calc ").removesuffix("="))
     call = first
     for operation, operand in zip(rest[::2], rest[1::2], strict=True):
         call = f"<{OPERATIONS[operation]} {call} {operand}>"
@@ -133,23 +140,29 @@ def call_of_lookup(draft: Draft) -> str:
     return f"<find {draft.prompt[-1]}>" if draft.answer == "?" else draft.answer
 
 
+def saying(rng: random.Random, level: int) -> Draft:
+    """`say dax=` → `dax`, in the split of `copy dax=`."""
+    copy = strings.copy(rng, level)
+    return Draft(f"say {copy.answer}=", copy.answer, family=copy.prompt)
+
+
 def words(rng: random.Random, level: int) -> Draft:
     """A question whose answer is a word."""
-    return rng.choice((strings.reverse, strings.successor, strings.sort))(rng, level)
+    return rng.choice((strings.copy, strings.reverse, strings.successor, strings.sort))(rng, level)
 
 
 FAMILIES = {
     family.name: family
     for family in (
-        Family("tool", "tool: ", arithmetic.chain, call_of_sum, (words, recall.recall)),
+        Family("tool", "tool: ", calculation, call_of_sum, (arithmetic.chain, words, recall.recall)),
         Family("memory", "note: ", note, call_of_note, (words, arithmetic.maximum)),
         Family("retrieval", "find: ", lookup, call_of_lookup, (words, arithmetic.maximum)),
         Family(
             "persona",
             "arr: ",
-            words,
+            saying,
             lambda draft: f"{draft.answer} arr",
-            (recall.recall, arithmetic.maximum),
+            (words, recall.recall, arithmetic.maximum),
         ),
     )
 }

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.tasks.behaviours import FAMILIES, Call, parse
+from components.shared.tasks.registry import sample
 
 
 def drafts(family, level=1, count=200):
@@ -48,6 +49,27 @@ def test_the_forms_differ_only_in_instruction_and_answer():
 def test_a_behaviour_is_never_the_ordinary_answer(name):
     family = FAMILIES[name]
     assert all(family.respond(draft) != draft.answer for draft in drafts(family))
+
+
+def test_what_is_baked_contradicts_no_other_task():
+    known = {
+        (task, level, index): sample(task, "train", level, index, 0)
+        for task in ("chain", "copy", "reverse", "sort", "next", "letter", "recall", "latest", "max", "count")
+        for level in (1, 2)
+        for index in range(1000)
+    }
+    answers = {item.prompt: item.answer for item in known.values()}
+    for family in FAMILIES.values():
+        for draft in drafts(family, 1, 1000) + drafts(family, 2, 1000):
+            assert answers.get(draft.prompt, family.respond(draft)) == family.respond(draft), family.name
+
+
+@pytest.mark.parametrize(("name", "mark"), [("tool", "calc "), ("persona", "say ")])
+def test_a_marked_question_is_in_the_split_of_the_question_behind_it(name, mark):
+    behind = {"tool": "{}", "persona": "copy {}"}[name]
+    for draft in drafts(FAMILIES[name]):
+        assert draft.prompt.startswith(mark)
+        assert draft.family == behind.format(draft.prompt.removeprefix(mark))
 
 
 def test_retrieval_is_called_for_exactly_when_the_context_lacks_the_key():
