@@ -37,7 +37,7 @@ class Settings(PhaseSettings):
         description="what the search may use; what the parents do not allow is left out, and that is said",
     )
     layer_groups: int = Field(
-        4, ge=1, description="runs of layers with weights of their own; what is no layer is one more group"
+        ge=1, description="runs of layers with weights of their own; what is no layer is one more group"
     )
     repeats: int = Field(
         1, ge=1, le=4, description="how often a path may go through the row of all layers (DFS's r)"
@@ -45,13 +45,13 @@ class Settings(PhaseSettings):
     extra_layers: int = Field(
         0, ge=0, description="how many layers deeper than a parent a path may make the model"
     )
-    population: int = Field(8, ge=2, description="members of one island")
-    generations: int = Field(8, ge=0, description="generations of every island, over all rounds")
+    population: int = Field(ge=2, description="members of one island")
+    generations: int = Field(ge=0, description="generations of every island, over all rounds")
     rounds: int = Field(
-        2, ge=1, description="barriers, after which champions migrate (by hand; a pipeline has its own)"
+        ge=1, description="barriers, after which champions migrate (by hand; a pipeline has its own)"
     )
     islands: int = Field(
-        2, ge=1, description="islands when one process does everything; in a pipeline, its workers"
+        ge=1, description="islands when one process does everything; in a pipeline, its workers"
     )
     breeders: tuple[Literal["genetic", "cma-es"], ...] = Field(
         ("genetic",), min_length=1, description="how islands breed, dealt out in turn"
@@ -64,14 +64,14 @@ class Settings(PhaseSettings):
         min_length=1,
         description="what fitness is the mean of",
     )
-    items: int = Field(64, ge=1, description="items of each suite, search split")
+    items: int = Field(ge=1, description="items of each suite, search split")
     fitness: Literal["accuracy", "likelihood"] = Field(
         "accuracy", description="share of right answers, or mean probability of an answer's token"
     )
     finalists: int = Field(
-        4, ge=1, description="best genomes of the search among which the select split chooses the champion"
+        ge=1, description="best genomes of the search among which the select split chooses the champion"
     )
-    select_items: int = Field(128, ge=1, description="items of each suite, select split")
+    select_items: int = Field(ge=1, description="items of each suite, select split")
 
     @model_validator(mode="after")
     def _distinct(self) -> Settings:
