@@ -73,6 +73,8 @@ def train(
             )
         rule.step()
         step += 1
+        if step == course.opening.steps:
+            loop.state["recent"] = []  # the next mixture has another loss: convergence is judged anew
         _remember(loop.state, step, value, settings.window, course.steps)
         if step < loop.state["end"] - decay and converged(
             loop.state["recent"], settings.window, settings.tolerance
