@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .decoders import decode
-from .ternary import BitLinear, quantise_activations
+from .ternary import BitLinear, quantise_activations, straight_through
 
 
 class Coded(nn.Module):
@@ -57,7 +57,7 @@ class CodedLinear(Coded):
     def forward(self, x):
         x = x if self.norm is None else self.norm(x)
         if self.spec.get("activations") == "int8":
-            x = quantise_activations(x)
+            x = straight_through(x, quantise_activations)  # experts are trained through it
         return F.linear(x, self.weight.to(x.dtype), self.bias)
 
 

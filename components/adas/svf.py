@@ -1,0 +1,181 @@
+"""Singular value fine-tuning by REINFORCE (Transformer², Sun et al., arXiv 2501.06252).
+
+    J(z) = E[ r · log π_z(y | x) ] − λ · KL(π_z ‖ π_base)          r = +1 where the answer is right, else −1
+
+Of every question several answers are sampled. The baseline of each is the mean reward of the others (leave-one-out, Kool
+et al. 2019), which leaves the gradient unbiased; without any the paper's recipe needs far more steps. The KL is taken in
+full over the vocabulary at every sampled place. The vectors start at z = 1, which is the base itself (the paper draws them
+from N(.1, 1e-3), so that its experts start elsewhere).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from components.shared.evaluation.sampling import prompt_ids, sample_answers
+from components.shared.models.agent import text_of
+from components.shared.models.hub.experts import set_expert
+from components.shared.optim.schedule import set_rate, warmup_cosine
+from components.shared.runtime.errors import PhaseFailed
+from components.shared.tasks.item import Item
+
+SMALLEST = 16
+"""Thinner matrices are gates; there is little to weigh in them."""
+
+
+def matrices(model: PreTrainedModel) -> dict[str, int]:
+    """Module path → length of z, for every linear layer but the output head and the thoughts' mixing head."""
+    head = model.get_output_embeddings()
+    found = {}
+    for path, module in model.named_modules():
+        linear = isinstance(module, nn.Linear) or hasattr(module, "in_features")
+        if linear and module is not head and "talk_head" not in path.split("."):
+            size = min(module.in_features, module.out_features)
+            if size >= SMALLEST:
+                found[path] = size
+    return found
+
+
+class Vectors(nn.Module):
+    """The z of one expert, as parameters. Parameter names cannot hold dots: they are numbered."""
+
+    def __init__(self, sizes: dict[str, int]) -> None:
+        super().__init__()
+        self.paths = list(sizes)
+        self.z = nn.ParameterList(torch.ones(size) for size in sizes.values())
+
+    def as_expert(self) -> dict[str, Tensor]:
+        """Module path → z."""
+        return dict(zip(self.paths, self.z, strict=True))
+
+
+class Step(NamedTuple):
+    """What a step of training saw: the mean reward turned into a success rate, and KL to the base in nats a token."""
+
+    success: float
+    kl: float
+
+
+def leave_one_out(rewards: Tensor) -> Tensor:
+    """Advantages: each reward minus the mean of the others to the same question. rewards: (questions, samples)."""
+    others = (rewards.sum(-1, keepdim=True) - rewards) / (rewards.shape[-1] - 1)
+    return rewards - others
+
+
+def surrogate(log_p: Tensor, advantages: Tensor) -> Tensor:
+    """The loss whose gradient is the negative policy gradient: both (n,); log_p is that of whole answers."""
+    return -(advantages.detach() * log_p).mean()
+
+
+class Rows(NamedTuple):
+    """Right-padded prompts and answers.
+
+    input_ids, attention_mask  (B, T) int64
+    predicts                   (B, T) bool: the logits here predict a token of the answer, its <eos> included
+    targets                    (B, T) int64: that token
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    predicts: Tensor
+    targets: Tensor
+
+
+def rows(prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: int) -> Rows:
+    """Prompts with their answers, as token ids."""
+    width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+    ids = torch.full((len(prompts), width + 1), padding)
+    mask = torch.zeros(len(prompts), width, dtype=torch.long)
+    predicts = torch.zeros(len(prompts), width, dtype=torch.bool)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        end = len(prompt) + len(answer)
+        ids[row, :end] = torch.tensor(prompt + answer)
+        mask[row, :end] = 1
+        predicts[row, len(prompt) - 1 : end - 1] = True
+    return Rows(ids[:, :-1], mask, predicts, ids[:, 1:])
+
+
+def log_probabilities(model: nn.Module, batch: Rows) -> Tensor:
+    """(n, V) float32 log-probabilities at the n places that predict an answer, row by row."""
+    device = next(model.parameters()).device
+    logits = model(
+        input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device)
+    ).logits
+    return F.log_softmax(logits[batch.predicts.to(device)].float(), dim=-1)
+
+
+def of_answers(log_p: Tensor, batch: Rows) -> Tensor:
+    """(n, V) at the places of answers → (B,) log-probability of each whole answer."""
+    each = log_p.gather(-1, batch.targets[batch.predicts].to(log_p.device)[:, None])[:, 0]
+    row = batch.predicts.nonzero()[:, 0].to(log_p.device)
+    return log_p.new_zeros(len(batch.predicts)).index_add(0, row, each)
+
+
+def reinforce(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    vectors: Vectors,
+    items: Sequence[Item],
+    right: Callable[[Sequence[Item], Sequence[str]], Tensor],
+    *,
+    samples: int,
+    limit: int,
+    kl_weight: float,
+    generator: torch.Generator,
+) -> tuple[Tensor, Step]:
+    """The loss of one step, with the graph of z.
+
+    :param right: (items, texts) → (n,) bool.
+    """
+    prompts = [prompt for prompt in prompt_ids(items, tokenizer) for _ in range(samples)]
+    set_expert(model, vectors.as_expert())
+    answers = sample_answers(
+        model, prompts, eos=tokenizer.eos_token_id, limit=limit, temperature=1.0, generator=generator
+    )
+    texts = [text_of(ids, tokenizer) for ids in answers]
+    won = right([item for item in items for _ in range(samples)], texts).float()
+    advantages = leave_one_out((2 * won - 1).view(len(items), samples)).flatten()
+    batch = rows(prompts, answers, tokenizer.eos_token_id)
+    set_expert(model, None)
+    with torch.no_grad():
+        base = log_probabilities(model, batch)
+    set_expert(model, vectors.as_expert())
+    log_p = log_probabilities(model, batch)
+    divergence = F.kl_div(base, log_p, reduction="batchmean", log_target=True)
+    loss = surrogate(of_answers(log_p, batch), advantages.to(log_p.device)) + kl_weight * divergence
+    set_expert(model, None)
+    return loss, Step(float(won.mean()), float(divergence.detach()))
+
+
+def rule_of(vectors: Vectors, lr: float) -> torch.optim.AdamW:
+    """AdamW, as in the paper. No weight decay: it would pull z to 0, which is no base."""
+    rule = torch.optim.AdamW(vectors.parameters(), lr=lr, weight_decay=0.0)
+    for group in rule.param_groups:
+        group["initial_lr"] = lr
+    return rule
+
+
+def update(
+    rule: torch.optim.Optimizer, vectors: Vectors, loss: Tensor, step: int, steps: int, clip: float
+) -> None:
+    """One step of the optimiser. PhaseFailed where the loss is not finite."""
+    if not torch.isfinite(loss):
+        raise PhaseFailed(
+            f"the loss is {float(loss.detach())} at step {step}", where="adas.svf", fix="lower adas.svf.lr"
+        )
+    set_rate(rule, warmup_cosine(step, steps, warmup=1))
+    rule.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(vectors.parameters(), clip)
+    rule.step()
+
+
+def finished(vectors: Vectors) -> dict[str, Any]:
+    """Module path → z in float16, as it is stored and used from here on."""
+    return {path: z.detach().half() for path, z in vectors.as_expert().items()}

@@ -1,0 +1,35 @@
+"""A model without some of its layers, for as long as a block lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import nn
+from transformers import PreTrainedModel
+
+
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The list of the model's blocks. ValueError where there is none of config.num_hidden_layers blocks."""
+    count = model.config.num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise ValueError(f"{type(model).__name__} has no list of {count} layers")
+
+
+@contextmanager
+def skipping(model: PreTrainedModel, skip: Sequence[int]) -> Iterator[None]:
+    """Inside the block the layers `skip` pass on what they are given; they are not computed and cache nothing."""
+    layers: Sequence[nn.Module] = list(decoder_layers(model)) if skip else []
+    missing = [number for number in skip if not 0 < number < len(layers)]
+    if missing:
+        raise ValueError(f"layers 1 to {len(layers) - 1} can be left out, not {', '.join(map(str, missing))}")
+    left_out = [layers[number] for number in skip]
+    try:
+        for layer in left_out:
+            layer.forward = lambda hidden, *_, **__: hidden
+        yield
+    finally:
+        for layer in left_out:
+            layer.__dict__.pop("forward", None)
