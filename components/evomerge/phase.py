@@ -124,7 +124,7 @@ class EvoMerge(Phase):
         """An island's share of the generations in one round. 0 as a parameter means: what the settings say."""
         settings, parameters = self.run.settings, self.run.parameters
         generations = int(parameters.get("generations") or settings.generations)
-        return search.live(
+        after = search.live(
             before,
             worker=worker,
             round=number,
@@ -133,6 +133,11 @@ class EvoMerge(Phase):
             breeder=settings.breeders[worker % len(settings.breeders)],
             collapse=settings.collapse,
         )
+        for entry in after.history:
+            if (entry["worker"], entry["round"]) == (worker, number) and entry["best"] is not None:
+                figures = {f"island {worker}/{name}": entry[name] for name in ("best", "mean", "diversity")}
+                self.run.tracker.metrics(figures, step=entry["generation"])
+        return after
 
     def _explain(self, population: Population, best: Record, candidates: list[Record], trial: Trial) -> None:
         """What the report shows of the search."""

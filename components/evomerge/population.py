@@ -112,14 +112,16 @@ def join(results: Sequence[Population]) -> Population:
             )
     archive = Archive(record for result in results for record in result.archive)
     islands = {worker: members for result in results for worker, members in result.islands.items()}
-    history: list[dict[str, Any]] = []
-    for result in results:
-        history += [entry for entry in result.history if entry not in history]
+    history = {
+        (entry["round"], entry["worker"], entry["generation"]): entry
+        for result in results
+        for entry in result.history
+    }
     return Population(
         first.setting,
         archive,
         migrate(islands, archive),
-        history,
+        list(history.values()),
         max(result.generation for result in results),
     )
 

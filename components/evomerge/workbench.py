@@ -45,5 +45,6 @@ class Workbench:
             with torch.random.fork_rng():
                 model = type(self.template)(config)
             first = next(self.template.parameters())
+            model.generation_config = self.template.generation_config
             self._deep = model.to(first)  # type: ignore[arg-type]
         return self._deep
