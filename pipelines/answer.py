@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from components.shared.runtime.errors import ArtifactError
@@ -14,8 +15,6 @@ def agent_of(runs: Path, place: str) -> Path:
 
     :raises ArtifactError: the run has made none.
     """
-    import json
-
     if (Path(place) / "config.json").is_file():
         return Path(place)
     folder = find(runs, place)
@@ -38,11 +37,16 @@ def answer(agent: Path, prompt: str, *, tokens: int, sample: bool, seed: int) ->
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(agent, trust_remote_code=True)
     model = AutoModelForCausalLM.from_pretrained(agent, trust_remote_code=True).eval()
-    inputs = tokenizer(prompt, return_tensors="pt")
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]  # as in training
+    ids = torch.tensor([[*start, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]])
     with torch.inference_mode():
-        written = model.generate(**inputs, max_new_tokens=tokens, do_sample=sample)
-    return str(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+        written = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=sample
+        )
+    return str(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))

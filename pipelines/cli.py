@@ -16,7 +16,7 @@ from components.shared.runtime.errors import ForgeError, Interrupted, PhaseFaile
 
 from .phases import COMPILED, PHASES, ROUNDS, between
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 class Commands(TyperGroup):

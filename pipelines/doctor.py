@@ -127,13 +127,17 @@ def kubeflow(host: str) -> Finding:
 
 def kubernetes() -> Finding:
     """GPUs that the cluster can give to pods."""
-    named = os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST")
-    if not named and not Path("~/.kube/config").expanduser().exists():
+    kubeconfig = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    inside = "KUBERNETES_SERVICE_HOST" in os.environ
+    if not inside and not any(os.path.exists(path) for path in kubeconfig.split(os.pathsep)):
         return Finding("ok", "Kubernetes", "no kubeconfig: only needed for a cluster")
     from kubernetes import client, config
 
     try:
-        config.load_config()
+        if inside:
+            config.load_incluster_config()
+        else:
+            config.load_kube_config(config_file=kubeconfig)
         nodes = client.CoreV1Api().list_node(_request_timeout=SECONDS).items
     except Exception as error:  # whatever a cluster, its proxy or its certificates answer
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

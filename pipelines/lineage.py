@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from components.shared.runtime.mlflow_log import ENVIRONMENT, EXPERIMENT
 
@@ -45,6 +46,8 @@ def wait(closing: subprocess.Popen[str], say: Callable[[str], None]) -> None:
 
 def close(uri: str, name: str, status: str, metrics: Mapping[str, float]) -> None:
     """Find the run, make it where no phase did (all were cached), log its figures and end it."""
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return  # no phase has ever logged anything here
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ class Server:
 
         self.host = host.rstrip("/")
         self.namespace = namespace
+        warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")
         try:
             self.client = kfp.Client(host=self.host, namespace=namespace, existing_token=token or None)
         except Exception as error:  # urllib3, kubernetes configuration and TLS all raise their own
@@ -34,15 +38,16 @@ class Server:
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder) / "pipeline.yaml"
             package.write_text(text)
-            try:
-                run = self.client.create_run_from_pipeline_package(
-                    str(package),
-                    arguments=dict(parameters),
-                    run_name=name,
-                    experiment_name=experiment,
-                    namespace=self.namespace,
-                    enable_caching=caching,
-                )
+            try:  # it prints links of its own
+                with contextlib.redirect_stdout(io.StringIO()):
+                    run = self.client.create_run_from_pipeline_package(
+                        str(package),
+                        arguments=dict(parameters),
+                        run_name=name,
+                        experiment_name=experiment,
+                        namespace=self.namespace,
+                        enable_caching=caching,
+                    )
             except Exception as error:
                 raise self._unreachable(error) from error
         return str(run.run_id)

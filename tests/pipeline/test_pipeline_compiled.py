@@ -76,15 +76,18 @@ def test_the_version_of_the_images_is_that_of_the_project():
 
 
 @pytest.mark.parametrize("cluster", sorted(path.stem for path in FOLDER.glob("*.yaml")))
-def test_the_pipeline_stays_inside_the_supported_part_for_every_cluster_and_far_from_the_size_limit(cluster):
-    text = agent_forge.text(agent_forge.pipeline(cluster=load(cluster), rounds=4))
-    assert len(text.encode()) < 200_000
+def test_the_pipeline_stays_inside_the_supported_part_for_every_cluster(cluster):
+    text = agent_forge.text(agent_forge.pipeline(cluster=load(cluster), rounds=1))
     pipeline = ir_yaml.parse(text)
     phases = {
         component.name.removeprefix("comp-").split("-")[0]
         for _, component in pipeline.containers(pipeline.root.body)
     }
     assert phases == set(PHASES)
+
+
+def test_the_committed_pipeline_is_far_from_the_size_that_a_workflow_may_have():
+    assert len(COMPILED.read_bytes()) < 128 * 1024
 
 
 def documents(text):
