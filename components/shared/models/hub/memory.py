@@ -1,5 +1,4 @@
-"""Titans' neural memory (Behrouz et al. 2025, arXiv 2501.00663) in its linear form: a matrix that learns
-while it reads.
+"""Titans' neural memory (Behrouz et al., arXiv 2501.00663) in its linear form: a matrix that learns while reading.
 
 The memory M maps keys to values. Each real token x_t writes by one step of gradient descent with momentum on
 ℓ(M; x_t) = ½‖k_t M − v_t‖², its surprise, and forgets by weight decay, all three at rates that it chooses
@@ -53,14 +52,11 @@ class Tokens(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A run of N chunks with what reading it needs. A row r of a chunk stands for "after its first r
-    tokens"."""
+    """A run of N chunks and what reading it needs. Row r of a chunk stands for "after its first r tokens"."""
 
     k: torch.Tensor  # (B, heads, N, C, d)
     errors: torch.Tensor  # (B, heads, N, C, d): −∇ℓ without its key, v − k M_c
-    weights: (
-        torch.Tensor
-    )  # (B, heads, N, 1 + C, C): what token i's gradient has become in M by row r, times θ_i
+    weights: torch.Tensor  # (B, heads, N, 1 + C, C): θ_i and what has become of token i's gradient by row r
     carry_m: torch.Tensor  # (B, heads, N, 1 + C): what is left of M_c
     carry_s: torch.Tensor  # (B, heads, N, 1 + C): what S_c has added
     memory: torch.Tensor  # (B, heads, N + 1, d, d): M at chunk starts and at the end
@@ -279,12 +275,8 @@ class NeuralMemory(nn.Module):
         if state is not None and state.memory is not None:  # the unfinished chunk goes first
             memory, momentum, kept = state.memory, state.momentum, state.tokens.real.shape[1]
             place = place + state.tokens.real.sum(1, keepdim=True)
-            run = Tokens(
-                *(
-                    torch.cat(pair, 2 if pair[0].ndim > 2 else 1)
-                    for pair in zip(state.tokens, run, strict=True)
-                )
-            )
+            pairs = zip(state.tokens, run, strict=True)
+            run = Tokens(*(torch.cat(pair, 2 if pair[0].ndim > 2 else 1) for pair in pairs))
             q = F.pad(q, (0, 0, kept, 0))
         gaps = kept > 0 or bool((run.real[:, 1:] > run.real[:, :-1]).any())
         if gaps:  # real tokens to the left of each row, in order
