@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,8 +30,6 @@ from .lesson import Arm, lesson
 from .settings import Course, Settings
 from .vocabulary import Words, teach_words
 
-Curves = dict[str, dict[str, list[float]]]
-
 ARMS: tuple[Arm, ...] = ("pause", "thoughts")
 SAMPLES = 6
 WARMUP, DECAY = 0.05, 0.3  # shares of the steps in which the learning rate rises and falls
@@ -41,18 +40,14 @@ CARD = (
 )
 
 
-class Pupil(NamedTuple):
+@dataclass
+class Pupil:
     """One arm's model and what trains it."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     words: Words
     rule: Optimizer
-
-
-def levels_of(course: Course, task: str) -> list[int]:
-    """The levels of one task."""
-    return course.levels[task] if isinstance(course.levels, dict) else course.levels
 
 
 class QuietStar(Phase):
@@ -62,7 +57,7 @@ class QuietStar(Phase):
     Settings = Settings
 
     def validate_input(self) -> None:
-        """Refuse populations, tasks that do not exist and more warm-up than there are steps."""
+        """Refuse populations, tasks that do not exist, and a warm-up that leaves no steps for REINFORCE."""
         settings: Settings = self.run.settings
         artifact = self.run.artifact
         if artifact.kind == "population":
@@ -73,87 +68,71 @@ class QuietStar(Phase):
             )
         for course in (settings.questions, settings.text):
             check_mixture(course.tasks, course.levels)
-        if settings.warmup > settings.steps:
+        if settings.warmup >= settings.steps:
             raise InputError(
-                f"{settings.warmup} warm-up steps do not fit into {settings.steps}",
+                f"{settings.warmup} warm-up steps of {settings.steps} leave none for REINFORCE",
                 where="quietstar.warmup",
                 fix="raise quietstar.steps or lower quietstar.warmup",
             )
 
     def execute(self) -> None:
         """Train the pause arm and the thoughts arm from the same input, compare them, publish the second."""
-        run = self.run
-        self.items = self.questions_of_the_exam()
-        saved = run.checkpoints.restore()
-        marks: dict[str, Marks] = {}
-        curves: Curves = {}
-        first: Arm = "pause"
+        self.marks: dict[str, Marks] = {}
+        self.curves: dict[str, dict[str, list[float]]] = {arm: {} for arm in ARMS}
+        self.items = self.draw_exam()
+        saved = self.run.checkpoints.restore()
         if saved is not None:
-            first = saved.state["arm"]
-            marks = {name: Marks(**each) for name, each in saved.state["marks"].items()}
-            curves = saved.state["curves"]
-        for arm in ARMS[ARMS.index(first) :]:
-            pupil = self.enrol()
-            if arm == "pause" and "input" not in marks:
-                marks["input"] = self.sit(pupil, "no thought")
-            self.train(
-                pupil, arm, marks, curves, saved if saved is not None and saved.state["arm"] == arm else None
-            )
-            if arm == "pause":
-                marks["pause"] = self.sit(pupil, "pause")
-        for way in ("no thought", "thoughts", "shuffled"):
-            marks[way] = self.sit(pupil, way)  # type: ignore[arg-type]
-        self.publish(pupil, marks, curves)
+            self.marks = {name: Marks(**each) for name, each in saved.state["marks"].items()}
+            self.curves = saved.state["curves"]
+        if saved is None or saved.state["arm"] == "pause":
+            self.control(saved)
+            saved = None
+        pupil = self.enrol()
+        self.train(pupil, "thoughts", saved)
+        ways: tuple[Way, ...] = ("no thought", "thoughts", "shuffled")
+        for way in ways:
+            self.marks[way] = self.sit(pupil, way)
+        self.publish(pupil)
+
+    def control(self, saved: Checkpoint | None) -> None:
+        """The control arm: pauses in place of thoughts, at equal compute. Its model is examined and forgotten."""
+        pupil = self.enrol()
+        if "input" not in self.marks:
+            self.marks["input"] = self.sit(pupil, "no thought")
+        self.train(pupil, "pause", saved)
+        self.marks["pause"] = self.sit(pupil, "pause")
 
     def enrol(self) -> Pupil:
         """The input model, with a talk head and the words of thinking."""
+        settings: Settings = self.run.settings
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model, tokenizer = load(self.run.artifact.path, trainable=True, device=device)
-        settings: Settings = self.run.settings
         model, words = teach_words(model, tokenizer, settings.length, seed=self.run.seed)
         rule = optimizer(model, settings.optimizer, settings.lr, settings.weight_decay)
         return Pupil(model, tokenizer, words, rule)
 
-    def train(
-        self,
-        pupil: Pupil,
-        arm: Arm,
-        marks: dict[str, Marks],
-        curves: Curves,
-        saved: Checkpoint | None,
-    ) -> None:
+    def train(self, pupil: Pupil, arm: Arm, saved: Checkpoint | None) -> None:
         """Train one arm in place; the thoughts arm is examined once before REINFORCE begins."""
         run, settings = self.run, self.run.settings
         generator = run.generator(f"thoughts of {arm}")
-        loop = Snapshot({"model": pupil.model}, {"rule": pupil.rule}, {"thoughts": generator}, {"arm": arm})
-        done = ARMS.index(arm) * settings.steps  # checkpoints are numbered through both arms
+        loop = Snapshot({"model": pupil.model}, {"rule": pupil.rule}, {"thoughts": generator})
+        before = ARMS.index(arm) * settings.steps  # checkpoints are numbered through both arms
         if saved is not None:
             loop.load(saved)
-        curve = curves.setdefault(arm, {})
+        first = max(0, loop.step - before)
+        warmup, decay = round(WARMUP * settings.steps), round(DECAY * settings.steps)
         pupil.model.train()
-        begin = max(0, loop.step - done)
-        run.progress.start(f"train {arm}", settings.steps, at=begin)
-        for step in range(begin, settings.steps):
+        run.progress.start(f"train {arm}", settings.steps, at=first)
+        for step in range(first, settings.steps):
             if arm == "thoughts" and step == settings.warmup:
-                marks["before REINFORCE"] = self.sit(pupil, "thoughts")
-            set_rate(
-                pupil.rule,
-                warmup_stable_decay(
-                    step, settings.steps, round(WARMUP * settings.steps), round(DECAY * settings.steps)
-                ),
-            )
+                self.marks["before REINFORCE"] = self.sit(pupil, "thoughts")
+            set_rate(pupil.rule, warmup_stable_decay(step, settings.steps, warmup, decay))
             text = self.batch(settings.text, pupil, "text", step, settings.text.batch, settings.scratch)
             rows = settings.questions.batch * (settings.passes if arm == "pause" else 1)
             questions = self.batch(settings.questions, pupil, "questions", step, rows, 0.0)
+            reinforce = step >= settings.warmup
             made = lesson(
-                pupil.model,
-                text,
-                questions,
-                arm,
-                pupil.words,
-                settings,
-                generator,
-                reinforce=step >= settings.warmup,
+                pupil.model, text, questions, arm, pupil.words, settings, generator, reinforce=reinforce
             )
             pupil.rule.zero_grad()
             made.loss.backward()
@@ -166,12 +145,13 @@ class QuietStar(Phase):
                 )
             pupil.rule.step()
             for name, value in made.metrics.items():
-                curve.setdefault(name, []).append(round(value, 6))
+                self.curves[arm].setdefault(name, []).append(round(value, 6))
             run.progress.step(1, **made.metrics)
             run.tracker.metrics({f"{arm}/{name}": value for name, value in made.metrics.items()}, step=step)
             if run.checkpoints.due():
-                loop.state |= {"marks": {k: v._asdict() for k, v in marks.items()}, "curves": curves}
-                loop.save(run.checkpoints, done + step + 1)
+                marks = {name: each._asdict() for name, each in self.marks.items()}
+                loop.state = {"arm": arm, "marks": marks, "curves": self.curves}
+                loop.save(run.checkpoints, before + step + 1)
                 run.checkpoints.stop_if_asked()
         pupil.model.eval()
         run.progress.done()
@@ -182,10 +162,13 @@ class QuietStar(Phase):
         items = mixture(course.tasks, course.levels, "train", seed, step, size, scratch=scratch)
         return encode(items, pupil.tokenizer)
 
-    def questions_of_the_exam(self) -> list[Item]:
-        """Search items of the questions' tasks, as evenly as they divide."""
+    def draw_exam(self) -> list[Item]:
+        """Search items of the questions' tasks and levels, equally many of each."""
         course, seed = self.run.settings.questions, self.run.seed
-        cells = [(task, level) for task in course.tasks for level in levels_of(course, task)]
+        every = course.levels
+        cells = [
+            (t, level) for t in course.tasks for level in (every[t] if isinstance(every, dict) else every)
+        ]
         share = -(-self.run.settings.items // len(cells))
         return [item for task, level in cells for item in draw(task, "search", level, share, seed)]
 
@@ -196,10 +179,9 @@ class QuietStar(Phase):
             pupil.model, pupil.tokenizer, self.items, way, pupil.words, batch=self.run.config.evaluation.batch
         )
 
-    def publish(self, pupil: Pupil, marks: dict[str, Marks], curves: Curves) -> None:
+    def publish(self, pupil: Pupil) -> None:
         """Score the model on the report split, without and with thinking, and write it."""
-        run = self.run
-        model, tokenizer, _, _ = pupil
+        run, model, tokenizer = self.run, pupil.model, pupil.tokenizer
         run.progress.note("scoring the report split, without thinking and with it")
         common: dict[str, Any] = {
             "split": "report",
@@ -215,23 +197,25 @@ class QuietStar(Phase):
             "thinking/reasoning": thinking.score,
             "plain/reasoning": run.scores["reasoning"]["score"],
         }
-        for name, each in marks.items():
+        for name, each in self.marks.items():
             key = name.replace(" ", "_")
             self.metrics |= {
                 f"accuracy/{key}": float(np.mean(each.right)),
                 f"nll/{key}": float(np.mean(each.nll)),
             }
         run.extra["thinking"] = {"reasoning": thinking.as_dict()}
-        run.extra["controls"] = claims(marks)
+        run.extra["controls"] = claims(self.marks)
         run.extra["curves"] = {
             **{
                 f"cross-entropy of the answers, {arm} arm": curve_of(
-                    curves[arm], ("before", "mixed"), "nats a token"
+                    self.curves[arm], ("before", "mixed"), "nats a token"
                 )
                 for arm in ARMS
             },
-            "mixing weight": curve_of(curves["thoughts"], ("weight",), "w"),
-            "reward of a thought": curve_of(curves["thoughts"], ("reward",), "nats over the talk tokens"),
+            "mixing weight": curve_of(self.curves["thoughts"], ("weight",), "w"),
+            "reward of a thought": curve_of(
+                self.curves["thoughts"], ("reward",), "nats over the talk tokens"
+            ),
         }
         run.extra["samples"] = show(model, tokenizer, self.items[:SAMPLES])
         save(model, tokenizer, run.output, card=model_card("A model that thinks before it predicts", CARD))

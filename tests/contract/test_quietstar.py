@@ -133,9 +133,9 @@ def test_a_single_pass_has_no_baseline_and_is_refused(base: Path, tmp_path: Path
     assert "quietstar.passes = 1" in said
 
 
-def test_more_warm_up_than_steps_is_refused(base: Path, tmp_path: Path, capsys) -> None:
-    said = refused(capsys, tmp_path / "out", "--input", base, "quietstar.warmup=13")
-    assert "13 warm-up steps" in said and "quietstar.steps" in said
+def test_a_warm_up_that_leaves_no_steps_for_reinforce_is_refused(base: Path, tmp_path: Path, capsys) -> None:
+    said = refused(capsys, tmp_path / "out", "--input", base, "quietstar.warmup=12")
+    assert "12 warm-up steps of 12 leave none" in said and "quietstar.steps" in said
 
 
 def test_a_population_is_refused(base: Path, tmp_path: Path, capsys) -> None:
