@@ -51,5 +51,5 @@ def answers_with_thoughts(
             said = speak(model, input_ids, mask, limit=limit, stop=tokenizer.eos_token_id, length=length)
             for place, ids in zip(places, said.tolist(), strict=True):
                 ids = ids[: ids.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in ids else ids
-                answers[place] = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+                answers[place] = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
     return answers

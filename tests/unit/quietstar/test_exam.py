@@ -25,7 +25,7 @@ def items():
 
 @pytest.fixture(scope="module")
 def pupil(items):
-    """A network that has learnt some of these very answers, with an open head: right and wrong answers, moved by thoughts."""
+    """A network that has learnt some of these very answers, with an open head: now right, now wrong, moved by thoughts."""
     tokenizer = byte_tokenizer()
     config = CognateConfig(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
     model, words = teach_words(build(config, seed=0), tokenizer, 3, seed=0)
@@ -44,7 +44,10 @@ def test_an_answer_is_marked_right_exactly_when_greedy_generation_with_thoughts_
     marks = sit(model, tokenizer, items, "thoughts", words, batch=7)
     said = answers_with_thoughts(model, tokenizer, items, batch=5, limit=4)
     assert marks.right == [text == item.answer for text, item in zip(said, items, strict=True)]
-    assert marks.right == correct(lambda asked: answers_with_thoughts(model, tokenizer, asked), tokenizer, items).tolist()
+    assert (
+        marks.right
+        == correct(lambda asked: answers_with_thoughts(model, tokenizer, asked), tokenizer, items).tolist()
+    )
 
 
 def test_the_ways_of_answering_differ_and_a_closed_head_makes_them_one(pupil, items):
@@ -63,7 +66,10 @@ def test_the_ways_of_answering_differ_and_a_closed_head_makes_them_one(pupil, it
 
 def test_without_a_thought_it_is_the_plain_evaluation(pupil, items):
     model, tokenizer, words = pupil
-    assert sit(model, tokenizer, items, "no thought", words, batch=9).right == correct(model, tokenizer, items).tolist()
+    assert (
+        sit(model, tokenizer, items, "no thought", words, batch=9).right
+        == correct(model, tokenizer, items).tolist()
+    )
 
 
 def test_answer_positions_are_the_columns_before_labelled_tokens():

@@ -47,7 +47,9 @@ class TestAgainstSequentialGeneration:
                     mixed = before + weight * (logits - before)
                     assert (found.logits[row, position] - mixed).abs().max() < 1e-5, kind
                     assert (found.before[row, position] - before).abs().max() < 1e-5, kind
-        assert 6 in lengths and len(lengths) > 1, "thoughts of full length and shorter ones must have been compared"
+        assert 6 in lengths and len(lengths) > 1, (
+            "thoughts of full length and shorter ones must have been compared"
+        )
 
     @torch.no_grad()
     def test_all_slots_at_once_are_each_slot_alone(self, model, text):
@@ -146,7 +148,9 @@ class TestTalkHead:
         torch.nn.init.normal_(head.outward.weight)
         before, after = torch.randn(2, 4, 6).unbind(0)
         layers = (head.inward, torch.nn.ReLU(), head.middle, torch.nn.ReLU(), head.outward)
-        assert torch.allclose(head(before, after), torch.nn.Sequential(*layers)(torch.cat([before, after], -1)))
+        assert torch.allclose(
+            head(before, after), torch.nn.Sequential(*layers)(torch.cat([before, after], -1))
+        )
         assert [tuple(p.shape) for p in head.parameters()] == [(6, 12), (6,), (6, 6), (6,), (1, 6)]
 
 
@@ -161,9 +165,7 @@ class TestSampling:
         model = models["llama"]
         context = read(model, text.repeat(20, 1))
         positions = torch.arange(7).expand(40, -1)
-        drawn = sample_thoughts(
-            model, context, positions, length=5, start=START, end=END, temperature=50.0
-        )
+        drawn = sample_thoughts(model, context, positions, length=5, start=START, end=END, temperature=50.0)
         assert set(drawn.unique().tolist()) == set(range(VOCABULARY)) - {START}
         ended = (drawn == END).int().cummax(-1).values.bool()
         assert torch.equal(ended, drawn == END) and ended.any()
@@ -171,7 +173,8 @@ class TestSampling:
     def test_the_same_seed_thinks_the_same(self, model, text):
         options = {"positions": torch.tensor([[3, 3], [6, 6]]), "temperature": 1.5}
         first, same, other = (
-            think(model, text, **options, generator=torch.Generator().manual_seed(seed)).tokens for seed in (5, 5, 6)
+            think(model, text, **options, generator=torch.Generator().manual_seed(seed)).tokens
+            for seed in (5, 5, 6)
         )
         assert torch.equal(first, same) and not torch.equal(first, other)
 

@@ -43,7 +43,9 @@ def test_every_slot_is_the_plain_text_with_its_thought_written_into_it(models, t
                 spoken = [*prefix, START]
                 for step, token in enumerate([*thought, *([END] if len(thought) < 3 else [])]):
                     log_p = F.log_softmax(silence(after(model, spoken)[0], (START,)) / 2.0, -1)[token]
-                    assert float(found.log_likelihood[row, slot // 2, slot % 2, step]) == pytest.approx(float(log_p), abs=1e-4)
+                    assert float(found.log_likelihood[row, slot // 2, slot % 2, step]) == pytest.approx(
+                        float(log_p), abs=1e-4
+                    )
                     spoken.append(token)
                 spoken = [*prefix, START, *thought, END]
                 for ahead in range(3):
@@ -58,7 +60,9 @@ def test_every_slot_is_the_plain_text_with_its_thought_written_into_it(models, t
                     expected = F.cross_entropy(logits, text[row, target])
                     assert float(mixed) == pytest.approx(float(expected), abs=1e-4)
                     before = F.cross_entropy(base, text[row, target])
-                    assert float(found.before[row, slot // 2, slot % 2, ahead]) == pytest.approx(float(before), abs=1e-4)
+                    assert float(found.before[row, slot // 2, slot % 2, ahead]) == pytest.approx(
+                        float(before), abs=1e-4
+                    )
                     spoken.append(int(text[row, target]))
         assert not found.log_likelihood[0, 0, 1, 2:].any(), "what follows a thought's end was no choice"
 
@@ -100,7 +104,9 @@ def test_the_loss_of_a_thought_reaches_the_head_and_the_network(model, text, tho
 
 
 class TestPositions:
-    LABELS = torch.tensor([[IGNORED, IGNORED, 5, 6, 7, IGNORED], [IGNORED, 4, IGNORED, IGNORED, IGNORED, IGNORED]])
+    LABELS = torch.tensor(
+        [[IGNORED, IGNORED, 5, 6, 7, IGNORED], [IGNORED, 4, IGNORED, IGNORED, IGNORED, IGNORED]]
+    )
 
     def test_only_columns_before_a_labelled_token_are_drawn(self):
         positions, valid = choose_positions(self.LABELS, 2, torch.Generator().manual_seed(0))

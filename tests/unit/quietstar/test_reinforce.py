@@ -18,7 +18,7 @@ LENGTH = 2
 
 
 class Toy:
-    """Three words (0, 1 and </think>), thoughts of at most two: a, b in {0, 1}, `ab`, or `a</think>`, or `</think>` at once."""
+    """Three words, 0, 1 and </think>, and all seven thoughts of at most two tokens: ab, a</think>, </think>."""
 
     def __init__(self, temperature: float) -> None:
         self.model = make("llama")
@@ -52,7 +52,12 @@ class Toy:
 
     def gradient(self, scalar):
         grads = torch.autograd.grad(scalar, self.parameters, allow_unused=True)
-        return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(grads, self.parameters, strict=True)])
+        return torch.cat(
+            [
+                torch.zeros_like(p).flatten() if g is None else g.flatten()
+                for g, p in zip(grads, self.parameters, strict=True)
+            ]
+        )
 
     def expected_estimate(self, *, passes, clamp):
         """Σ over all tuples of thoughts of p(tuple) · ∇policy_loss(tuple)."""
@@ -100,7 +105,9 @@ def test_with_the_clamp_it_is_the_exact_policy_gradient_of_the_expected_lead_ove
     found = toy.expected_estimate(passes=2, clamp=True)
     assert torch.allclose(found, -toy.exact(lead) / 2, rtol=1e-3, atol=1e-6)
     plain = toy.expected_estimate(passes=2, clamp=False)
-    assert not torch.allclose(found, plain, rtol=1e-2), "the clamp changes the estimate, and the README says so"
+    assert not torch.allclose(found, plain, rtol=1e-2), (
+        "the clamp changes the estimate, and the README says so"
+    )
     assert F.cosine_similarity(found, plain, dim=0) > 0
 
 

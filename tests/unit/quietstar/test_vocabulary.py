@@ -27,7 +27,11 @@ def stranger(words=("a", "b", "-", "<eos>")):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
     )
     return LlamaForCausalLM(config).eval(), tokenizer
 
@@ -45,7 +49,10 @@ def test_words_that_are_missing_begin_as_copies_of_a_dash():
 
 
 def test_words_that_are_known_keep_what_they_have_learnt():
-    model = build(CognateConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2), seed=0)
+    model = build(
+        CognateConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2),
+        seed=0,
+    )
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     taught, words = teach_words(model, byte_tokenizer(), 3, seed=0)
     assert words == (259, 260, 261)
@@ -54,7 +61,10 @@ def test_words_that_are_known_keep_what_they_have_learnt():
 
 
 def test_a_model_that_can_think_already_keeps_its_head():
-    model = build(CognateConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2), seed=0)
+    model = build(
+        CognateConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2),
+        seed=0,
+    )
     taught, _ = teach_words(model, byte_tokenizer(), 3, seed=0)
     torch.nn.init.ones_(taught.talk_head.outward.weight)
     again, _ = teach_words(taught, byte_tokenizer(), 5, seed=1)
@@ -73,7 +83,10 @@ def test_artifacts_think_with_their_own_code_in_plain_transformers(tmp_path):
         hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, memory=True
     )
     ids, expected = torch.tensor([[0, 1, 2, 1]]), []
-    for name, (model, tokenizer) in {"ours": (build(config, seed=0), byte_tokenizer()), "theirs": stranger()}.items():
+    for name, (model, tokenizer) in {
+        "ours": (build(config, seed=0), byte_tokenizer()),
+        "theirs": stranger(),
+    }.items():
         model, _ = teach_words(model, tokenizer, 3, seed=0)
         torch.nn.init.normal_(model.talk_head.outward.weight)
         save(model.eval(), tokenizer, tmp_path / name, card="")

@@ -8,9 +8,9 @@ paper's figure 3.
 
     text  x0 x1 x2 │ <think> of each slot │ a sampled token of each slot │ … │ </think> of each slot
 
-A thought may end itself: where it says </think> before its full length, what is left of its steps is *hollow*. Hollow tokens
-take part in the forward passes (every slot costs the same), but nothing sees them and they have no position, so that
-<think> 8 9 </think> is read exactly as the same words are read in a text. The reference always thinks at full length.
+A thought may end itself: where it says </think> before its full length, what is left of its steps is *hollow*. Hollow
+tokens take part in the forward passes (every slot costs the same), but nothing sees them and they have no position, so
+that <think> 8 9 </think> is read as the same words in a text are. The reference always thinks at full length.
 
 The prediction after a thought is mixed with the prediction without it by the talk head's weight w:
 logits = before + w·(after − before). The reference code (ezelikman/quiet-star) mixes the hidden states and applies
@@ -71,10 +71,12 @@ class Thought(NamedTuple):
     logits: Tensor  # (B, S, V), mixed
     before: Tensor  # (B, S, V), without the thought
     weight: Tensor  # (B, S, 1), the talk head's
-    tokens: Tensor  # (B, S, L) int64, the thoughts without <think>; from the end of a shorter one on, </think>
+    tokens: (
+        Tensor  # (B, S, L) int64, the thoughts without <think>; from the end of a shorter one on, </think>
+    )
 
 
-def read(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Text:
+def read(model: Any, input_ids: Tensor, attention_mask: Tensor | None = None) -> Text:
     """One forward pass over the text. input_ids: (B, T), padded wherever `attention_mask` is 0."""
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     position_ids = (mask.long().cumsum(-1) - 1).clamp(min=0)
@@ -121,7 +123,7 @@ def visible_text(text: Text, positions: Tensor) -> Tensor:
 
 
 def continue_thoughts(
-    model: nn.Module, text: Text, cache: Any, positions: Tensor, tokens: Tensor, hollow: Tensor
+    model: Any, text: Text, cache: Any, positions: Tensor, tokens: Tensor, hollow: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Feed further thought tokens to every slot in one forward pass; `cache` grows by them.
 
@@ -161,7 +163,7 @@ def choose(logits: Tensor, temperature: float, generator: torch.Generator | None
 
 @torch.no_grad()
 def sample_thoughts(
-    model: nn.Module,
+    model: Any,
     text: Text,
     positions: Tensor,
     *,
@@ -183,7 +185,9 @@ def sample_thoughts(
     thought: list[Tensor] = []
     hollow = [torch.zeros_like(positions, dtype=torch.bool)]
     for _ in range(length):
-        logits, _ = continue_thoughts(model, text, cache, positions, token[:, None], torch.stack(hollow, dim=1))
+        logits, _ = continue_thoughts(
+            model, text, cache, positions, token[:, None], torch.stack(hollow, dim=1)
+        )
         token = choose(silence(logits[:, 0], (start,)), temperature, generator).masked_fill(hollow[-1], end)
         thought.append(token)
         hollow.append(token == end)
@@ -197,7 +201,7 @@ def enclose(thoughts: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
 
 
 def mix(
-    talk_head: nn.Module, text: Text, places: Tensor, logits: Tensor, hidden: Tensor
+    talk_head: Any, text: Text, places: Tensor, logits: Tensor, hidden: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mix predictions that were made after thoughts with those of the text itself.
 
@@ -214,7 +218,7 @@ def mix(
 
 @torch.no_grad()
 def think_at(
-    model: nn.Module,
+    model: Any,
     text: Text,
     positions: Tensor,
     *,
@@ -254,7 +258,7 @@ def think_at(
 
 @torch.no_grad()
 def think(
-    model: nn.Module,
+    model: Any,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
     positions: Tensor | None = None,
@@ -269,7 +273,7 @@ def think(
 
 @torch.no_grad()
 def speak(
-    model: nn.Module,
+    model: Any,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
     *,
@@ -304,7 +308,7 @@ def speak(
     return torch.cat(said, dim=1) if said else input_ids[:, :0]
 
 
-def hear(model: nn.Module, text: Text, token: Tensor, position: Tensor) -> Text:
+def hear(model: Any, text: Text, token: Tensor, position: Tensor) -> Text:
     """The text with one more token (B, 1), which follows the one in column `position` (B, 1), in one cached pass."""
     mask = torch.cat([text.attention_mask, torch.ones_like(token)], dim=1)
     position_ids = text.position_ids.gather(1, position) + 1
