@@ -171,16 +171,18 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = (self.path / "run.lock").open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for _ in range(5):  # whoever only looks (`active`) is gone at once
+            if taken := _flock(file, fcntl.LOCK_EX):
+                break
+            time.sleep(0.1)
+        if not taken:
             file.seek(0)
             raise LostRace(
                 "this run is being worked on",
                 where=str(self.path),
                 why=f"by process {file.read().strip() or 'unknown'}, or a phase that it started",
                 fix="wait for it, or stop it with Ctrl-C",
-            ) from None
+            )
         file.seek(0)
         file.truncate()
         file.write(f"{os.getpid()}\n")
@@ -189,11 +191,20 @@ class RunFolder:
 
     def active(self) -> bool:
         """Whether a process is at it."""
-        try:
-            self.lock().close()
-        except LostRace:
-            return True
+        path = self.path / "run.lock"
+        if not path.exists():
+            return False
+        with path.open() as file:
+            return not _flock(file, fcntl.LOCK_SH)
+
+
+def _flock(file: IO[str], kind: int) -> bool:
+    """Lock the file, for as long as it is open here or in a child. False when that cannot be done now."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    return True
 
 
 def find(runs: Path, name: str = "latest") -> RunFolder:

@@ -1,0 +1,48 @@
+"""Cluster settings are read strictly: what is misspelt is refused, and not left to Kubernetes."""
+
+import pytest
+import yaml
+
+from components.shared.runtime.errors import ConfigError
+from pipelines import cluster
+from pipelines.phases import PHASES, between
+
+
+def changed(tmp_path, monkeypatch, **changes):
+    content = yaml.safe_load((cluster.FOLDER / "default.yaml").read_text()) | changes
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(cluster, "FOLDER", tmp_path)
+    return cluster.load("mine")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in cluster.FOLDER.glob("*.yaml")))
+def test_every_file_of_the_project_is_right(name):
+    assert set(cluster.load(name).timeout_seconds) == set(PHASES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"shmm": "1Gi"}, "shmm"),
+        ({"image_pull_policy": "Sometimes"}, "image_pull_policy"),
+        (
+            {"requests": {"gpu": {"cpu": "four", "memory": "1Gi"}, "cpu": {"cpu": "1", "memory": "1Gi"}}},
+            "requests.gpu.cpu",
+        ),
+        ({"retries": {"count": -1, "backoff_seconds": 1, "factor": 2, "max_seconds": 9}}, "retries.count"),
+        ({"timeout_seconds": {"cognate": 60}}, "evomerge"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, monkeypatch, changes, named):
+    with pytest.raises(ConfigError, match=named):
+        changed(tmp_path, monkeypatch, **changes)
+
+
+def test_an_unknown_cluster_names_those_that_there_are():
+    with pytest.raises(ConfigError, match="default, gpu, kind"):
+        cluster.load("mine")
+
+
+def test_a_range_of_phases_holds_both_ends():
+    assert between("bitnet", "baking") == ("bitnet", "training", "baking")
+    assert between() == PHASES
