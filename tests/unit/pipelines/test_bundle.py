@@ -26,7 +26,10 @@ def models(tmp_path):
 
 
 def request(target, uris=(), models=()):
-    given = {"artifacts": {"models": {"artifacts": [{"uri": str(model)} for model in models]}}, "parameterValues": {"uris": [str(uri) for uri in uris]}}  # fmt: skip
+    given = {
+        "artifacts": {"models": {"artifacts": [{"uri": str(model)} for model in models]}},
+        "parameterValues": {"uris": [str(uri) for uri in uris]},
+    }
     outputs = {
         "artifacts": {"parents": {"artifacts": [{"uri": str(target)}]}},
         "outputFile": str(target) + ".json",

@@ -53,8 +53,16 @@ def test_a_string_takes_any_value_as_json(value):
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [(1.5, "NUMBER_INTEGER"), (True, "NUMBER_INTEGER"), (True, "NUMBER_DOUBLE"), ("1", "NUMBER_DOUBLE"), (1, "BOOLEAN"), ({}, "LIST"), ([], "STRUCT")],
-)  # fmt: skip
+    [
+        (1.5, "NUMBER_INTEGER"),
+        (True, "NUMBER_INTEGER"),
+        (True, "NUMBER_DOUBLE"),
+        ("1", "NUMBER_DOUBLE"),
+        (1, "BOOLEAN"),
+        ({}, "LIST"),
+        ([], "STRUCT"),
+    ],
+)
 def test_a_value_of_another_type_is_refused_with_its_place(value, kind):
     with pytest.raises(ConfigError, match=f"here.*{kind}"):
         typed(value, kind, "here")
@@ -88,7 +96,8 @@ def component(*arguments, **outputs):
 
 def test_the_executor_input_is_kfps_and_survives_the_command_line(tmp_path):
     folder = RunFolder(tmp_path).task("loop/0/x")
-    made = component("{{$}}", "--n={{$.inputs.parameters['n']}}", "{{$.outputs.artifacts['out'].path}}", "{{$.outputs.parameters['score'].output_file}}", score=Parameter("STRING"))  # fmt: skip
+    places = ["{{$.outputs.artifacts['out'].path}}", "{{$.outputs.parameters['score'].output_file}}"]
+    made = component("{{$}}", "--n={{$.inputs.parameters['n']}}", *places, score=Parameter("STRING"))
     models = tuple(Stored(Path(f"/m/{i}"), "system.Model", "d", metadata={"bytes": i}) for i in range(2))
     request = executor_input(made, Values({"n": [1, "a'b"]}, {"models": models}), folder)
     line = command_line(made.body, request)
