@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from components.shared.runtime.config import validate_all
 from components.shared.runtime.errors import ConfigError, InputError
@@ -140,6 +141,12 @@ def _new(wish: Wish) -> tuple[RunFolder, Pipeline, dict[str, Any]]:
 def _chosen_pipeline(wish: Wish) -> Pipeline:
     """The pipeline that was named; else ours as it is committed; else ours compiled for the phase to start with."""
     if wish.pipeline is not None:
+        if wish.first != PHASES[0] or wish.artifacts:
+            raise ConfigError(
+                "a pipeline given by --pipeline starts where it was compiled to start",
+                where="--from, --artifact",
+                fix="compile it for that range: forge compile --from PHASE -o FILE; its parameters are set by --set",
+            )
         return ir_yaml.load(wish.pipeline)
     if wish.first != PHASES[0] and not wish.artifacts:
         raise InputError(
@@ -179,8 +186,7 @@ async def _watched(
     """Run with the table on a terminal, or line by line without one; Ctrl-C stops it in good order."""
 
     def say(text: str) -> None:
-        console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] ", end="")
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{time.strftime('%H:%M:%S')} ", "dim"), text), soft_wrap=True)
 
     runner = Runner(pipeline, folder, depot, Launcher(options.slots), parameters, options, say)
     loop = asyncio.get_running_loop()

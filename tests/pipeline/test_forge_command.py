@@ -1,5 +1,6 @@
 """The `forge` command, as a person at a terminal has it."""
 
+import io
 import json
 import os
 import resource
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 from kfp.dsl import Artifact, Output
+from rich.console import Console
 from typer.testing import CliRunner
 
-from pipelines import cli, view
+from pipelines import cli, launch, view
 from pipelines.run_folder import RunFolder, Status
 from tests.pipeline.toy_pipelines import append, fail, toy, write
 
@@ -80,6 +82,15 @@ def test_a_pipeline_is_run_reported_and_shown(forge, bench):
     assert code == 0 and "report.html" in text
 
 
+def test_on_a_terminal_the_phases_are_drawn_while_they_run(bench, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    screen = Console(force_terminal=True, width=100, file=io.StringIO())
+    wish = launch.Wish(runs=bench.runs, name="drawn", pipeline=bench.compile(greeting))
+    assert launch.run(wish, screen).ending == "succeeded"
+    text = screen.file.getvalue()
+    assert "drawn · running" in text and "append: succeeded" in text
+
+
 def test_a_run_that_failed_names_the_task_its_log_and_how_to_go_on(forge, bench):
     @dsl.pipeline
     def broken():
@@ -95,7 +106,7 @@ def test_a_run_that_failed_names_the_task_its_log_and_how_to_go_on(forge, bench)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--profile", "tyni"], "allowed: full, small, tiny"),
+        (["--profile", "tyni"], "there is no profile 'tyni'"),
         (["-O", "cognate.tunk.steps=3"], "cognate.tunk"),
         (["-s", "generation=3"], "did you mean generations"),
         (["-s", "generations=many"], "NUMBER_INTEGER"),
