@@ -20,7 +20,7 @@ from components.shared.models.layers import decoder_layers
 from components.shared.models.loading import load, save
 from components.shared.models.tools import Toolbox
 from components.shared.runtime.checkpoint import Snapshot
-from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture
 from components.shared.tasks.item import Item, Split
@@ -55,11 +55,6 @@ class Adas(Phase):
         for family in settings.families:
             check_mixture(dict.fromkeys(family.tasks, 1.0), family.levels)
         check_mixture(dict.fromkeys(settings.other_tasks, 1.0), [1])
-        shared = {task for family in settings.families for task in family.tasks} & set(settings.other_tasks)
-        if shared:
-            raise ConfigError(
-                f"{', '.join(sorted(shared))} belongs to a family and to none", where="adas.other_tasks"
-            )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model, self.tokenizer = load(self.run.artifact.path, device=device)
         self.model.requires_grad_(False)

@@ -7,6 +7,7 @@ score. Here designs are typed, a parent is chosen by tournament, and the test sp
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ class Entry:
         return Design(self.thought, self.name, Architecture.model_validate(self.code))
 
     @property
+    def key(self) -> str:
+        """The same as `Architecture.code`."""
+        return json.dumps(self.code, sort_keys=True, separators=(",", ":"))
+
+    @property
     def rank(self) -> float:
         """For comparisons: a failed design is worse than any."""
         return -1.0 if self.fitness is None else self.fitness
@@ -78,7 +84,7 @@ def propose(
     archive: Sequence[Entry], space: Space, rng: random.Random, *, tournament: int, crossover: float
 ) -> Design | None:
     """A child that the archive does not hold yet; None where none was found."""
-    known = {entry.design.architecture.code for entry in archive}
+    known = {entry.key for entry in archive}
     alive = [entry for entry in archive if entry.fitness is not None]
 
     def parent() -> Design:

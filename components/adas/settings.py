@@ -77,8 +77,14 @@ class Settings(PhaseSettings):
     search: Search
 
     @model_validator(mode="after")
-    def _different_names(self) -> Settings:
+    def _classes_differ(self) -> Settings:
         names = [family.name for family in self.families]
         if len(set(names)) != len(names) or "other" in names:
             raise ValueError("families need different names, and none may be called `other`")
+        tasks = [task for family in self.families for task in family.tasks] + self.other_tasks
+        twice = sorted({task for task in tasks if tasks.count(task) > 1})
+        if twice:
+            raise ValueError(
+                f"{', '.join(twice)} stands in two classes: the dispatcher could not tell them apart"
+            )
         return self
