@@ -1,9 +1,10 @@
-"""Which regime is training in? Told from train and held-out loss, without flickering.
+"""Which regime is training in? Told from train loss, held-out loss and the geometry of what is represented.
 
 memorising    train loss falls, held-out loss does not
-grokking      held-out loss falls fast while train loss is already low and flat
-generalising  both fall
-converged     neither moves
+grokking      held-out loss falls while train loss is already flat; or neither moves yet and the representation's
+              dimension falls, which goes with the passage from memory to rule (feature rank: Fan et al., arXiv 2405.19454)
+generalising  both losses fall
+converged     nothing moves
 diverging     train loss rises
 """
 
@@ -13,27 +14,33 @@ from collections.abc import Sequence
 from typing import Literal
 
 Regime = Literal["memorising", "grokking", "generalising", "converged", "diverging"]
+Change = tuple[float, float]
+"""A measurement before and after."""
 
 
-def regime(train: Sequence[float], held_out: Sequence[float], *, move: float = 0.02) -> Regime:
-    """The regime between the first and the last of the given measurements.
+def regime(
+    train: Change, held_out: Change, dimension: Change, *, move: float = 0.02, shrink: float = 0.15
+) -> Regime:
+    """The regime between two moments.
 
-    :param train: losses on training items, nats a token, oldest first; at least two.
-    :param held_out: losses on held-out items at the same moments.
-    :param move: relative change that counts as movement.
+    :param train: loss on training items, nats a token.
+    :param held_out: loss on held-out items.
+    :param dimension: intrinsic dimension of a hidden layer.
+    :param move: relative change of a loss that counts as movement.
+    :param shrink: relative fall of the dimension that counts; it is a noisier measurement.
     """
-    if len(train) < 2 or len(train) != len(held_out):
-        raise ValueError(f"two or more measurements of each are needed, got {len(train)} and {len(held_out)}")
 
-    def change(values: Sequence[float]) -> float:
-        return (values[-1] - values[0]) / max(abs(values[0]), 1e-9)
+    def relative(change: Change) -> float:
+        return (change[1] - change[0]) / max(abs(change[0]), 1e-9)
 
-    fit, held = change(train), change(held_out)
+    fit, held = relative(train), relative(held_out)
     if fit > move:
         return "diverging"
     if held < -move:
         return "generalising" if fit < -move else "grokking"
-    return "memorising" if fit < -move else "converged"
+    if fit < -move:
+        return "memorising"
+    return "grokking" if relative(dimension) < -shrink else "converged"
 
 
 def settled(regimes: Sequence[Regime], patience: int = 2) -> Regime | None:

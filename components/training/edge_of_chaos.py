@@ -47,23 +47,40 @@ class Edge:
     def __init__(
         self,
         tasks: Mapping[str, float],
-        levels: Sequence[int],
+        levels: Sequence[int] | Mapping[str, Sequence[int]],
         rates: dict[str, float],
         *,
         target: float,
         memory: float,
     ) -> None:
-        self.cells = [(task, level) for task in tasks for level in levels]
+        self.cells = [
+            (task, level)
+            for task in tasks
+            for level in sorted({*(levels[task] if isinstance(levels, Mapping) else levels)})
+        ]
         self.weights = [tasks[task] for task, _ in self.cells]
         self.rates, self.target, self.memory = rates, target, memory
 
+    def rate(self, task: str, level: int) -> float:
+        """The running success rate of a cell; before the first observation that of the next easier level known."""
+        for easier in range(level, 0, -1):
+            if f"{task} {easier}" in self.rates:
+                return self.rates[f"{task} {easier}"]
+        return UNKNOWN
+
     def choose(self, count: int, rng: random.Random) -> list[tuple[str, int]]:
         """`count` cells for the next batch."""
-        rates = [self.rates.get(f"{task} {level}", UNKNOWN) for task, level in self.cells]
+        rates = [self.rate(*cell) for cell in self.cells]
         return rng.choices(self.cells, tilted(rates, self.weights, self.target), k=count)
+
+    def unsteered(self) -> float:
+        """The success rate to be expected were cells drawn by their weights alone: uniform difficulty."""
+        return sum(w * self.rate(*cell) for w, cell in zip(self.weights, self.cells, strict=True)) / sum(
+            self.weights
+        )
 
     def observe(self, cells: Sequence[tuple[str, int]], right: Sequence[bool]) -> None:
         """Take in how fresh items of these cells went, before anything was learnt from them."""
         for (task, level), success in zip(cells, right, strict=True):
             name = f"{task} {level}"
-            self.rates[name] = self.memory * self.rates.get(name, UNKNOWN) + (1 - self.memory) * success
+            self.rates[name] = self.memory * self.rate(task, level) + (1 - self.memory) * success

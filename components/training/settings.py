@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.runtime.config import PhaseSettings
 
+Levels = list[int] | dict[str, list[int]]
 Kind = Literal["adaptation", "edge_of_chaos", "dreaming", "self_modelling", "stabilisation"]
 
 
@@ -20,8 +21,12 @@ class Stage(BaseModel):
     kind: Kind
     steps: int = Field(ge=1)
     lr: float = Field(1.0, gt=0, description="factor on the phase's learning rate")
-    levels: list[int] = Field(
-        min_length=1, description="difficulties; at the edge of chaos, those to choose from"
+    levels: Levels = Field(
+        min_length=1,
+        description="difficulties, for all tasks or task by task; at the edge of chaos, those to choose from",
+    )
+    tasks: dict[str, float] | None = Field(
+        None, description="task → how often it is drawn; null: as in the phase"
     )
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
 
@@ -57,7 +62,7 @@ class Settings(PhaseSettings):
     stages: list[Stage] = Field(
         min_length=10, max_length=10, description="ten, in the order in which they run"
     )
-    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn")
+    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn, in proportion")
     batch: int = Field(64, ge=2, description="items a step")
     optimizer: Literal["muon", "adamw"] = "muon"
     lr: float = Field(gt=0)
@@ -79,3 +84,13 @@ class Settings(PhaseSettings):
     )
     held_out: int = Field(192, ge=16, description="search items that stages are judged on")
     probe_items: int = Field(256, ge=32, description="search items of the geometry probe")
+
+
+def all_levels(settings: Settings) -> dict[str, list[int]]:
+    """Task → every level at which some stage trains it."""
+    found: dict[str, set[int]] = {}
+    for stage in settings.stages:
+        for task in stage.tasks or settings.tasks:
+            levels = stage.levels[task] if isinstance(stage.levels, dict) else stage.levels
+            found.setdefault(task, set()).update(levels)
+    return {task: sorted(levels) for task, levels in found.items()}

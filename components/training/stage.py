@@ -30,6 +30,14 @@ WARMUP = 5
 """Steps of warm-up at the start of each stage: its optimiser is new."""
 
 
+class Learner(nn.ModuleList):
+    """What a stage trains: the model, and in self-modelling its read-out."""
+
+    def __init__(self, model: PreTrainedModel, read_out: nn.Module | None) -> None:
+        super().__init__([model] if read_out is None else [model, read_out])
+        self.get_output_embeddings = model.get_output_embeddings  # the optimiser asks which layer is the head
+
+
 def train(
     model: PreTrainedModel,
     before: PreTrainedModel,
@@ -45,8 +53,8 @@ def train(
     """Train `model` through one stage; the model that comes of it (in stabilisation its weight average).
 
     :param before: the model as the stage began, kept with each checkpoint so that the stage can be undone.
-    :param state: the phase's plain state. Kept here: "within" (steps done), "curve", "success", "rates" of the edge;
-        "dreams" are read.
+    :param state: the phase's plain state. Kept here: "within" (steps done), "curve", "success", "unsteered" (the success
+        to be expected without choosing the difficulty, at the edge of chaos), "rates" of the edge. "dreams" are read.
     :param report: called after each step with (cross-entropy in nats a token, share of right answers).
     :raises PhaseFailed: the loss is not finite.
     """
@@ -54,28 +62,37 @@ def train(
         SelfModel(model.config.hidden_size).to(model.device) if stage.kind == "self_modelling" else None
     )
     average = copy.deepcopy(model) if stage.kind == "stabilisation" else None
-    learner = nn.ModuleList([m for m in (model, read_out) if m is not None])
+    learner = Learner(model, read_out)
     slow = None
     if settings.grokfast is not None:
         slow = Grokfast(alpha=settings.grokfast.alpha, strength=settings.grokfast.strength)
-    rule = optimizer(
-        _flat(model, learner), settings.optimizer, settings.lr * stage.lr, settings.weight_decay, slow
-    )
+    rule = optimizer(learner, settings.optimizer, settings.lr * stage.lr, settings.weight_decay, slow)
     modules = {"model": model, "before": before, "read_out": read_out, "average": average}
     loop = Snapshot({n: m for n, m in modules.items() if m is not None}, {"rule": rule}, state=state)
     if state["within"]:
         loop.restore(checkpoints)
-    edge = _edge(stage, settings, state["rates"])
+    edge = Edge(
+        stage.tasks or settings.tasks,
+        stage.levels,
+        state["rates"],
+        target=(settings.band.low + settings.band.high) / 2,
+        memory=settings.band.memory,
+    )
+    floor = 0.0 if stage.kind == "stabilisation" else 0.1
     model.train()
     for step in range(state["within"], stage.steps):
-        set_rate(rule, warmup_cosine(step, stage.steps, min(WARMUP, stage.steps), floor=0.1))
+        set_rate(rule, warmup_cosine(step, stage.steps, min(WARMUP, stage.steps), floor))
+        if stage.kind == "edge_of_chaos":
+            state["unsteered"].append(round(edge.unsteered(), 4))
         batch, items, cells = _batch(stage, settings, edge, state["dreams"], tokenizer, seed, step)
         batch = batch.to(model.device)
         real = batch.attention_mask.bool()
         with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
-            out = model(input_ids=batch.input_ids, output_hidden_states=read_out is not None)
-            entropy, right = _answers(out.logits, batch.labels)
-            loss = entropy
+            out = model(
+                input_ids=batch.input_ids, labels=batch.labels, output_hidden_states=read_out is not None
+            )
+            loss = out.loss
+            entropy, right = _answers(out.logits.detach(), batch.labels)
             if read_out is not None:
                 loss = loss + settings.self_weight * self_modelling_loss(read_out, out.hidden_states, real)
         if not torch.isfinite(loss):
@@ -94,19 +111,13 @@ def train(
         edge.observe(cells, fresh)
         success = sum(fresh) / len(fresh)
         state["within"] = step + 1
-        state["curve"].append(round(float(entropy.detach()), 5))
+        state["curve"].append(round(float(entropy), 5))
         state["success"].append(round(success, 4))
         report(state["curve"][-1], success)
         if checkpoints.due():
             loop.save(checkpoints, state["done"] + step + 1)
             checkpoints.stop_if_asked()
     return (average if average is not None else model).eval()
-
-
-def _edge(stage: Stage, settings: Settings, rates: dict[str, float]) -> Edge:
-    band = settings.band
-    middle = (band.low + band.high) / 2
-    return Edge(settings.tasks, stage.levels, rates, target=middle, memory=band.memory)
 
 
 def _batch(
@@ -127,7 +138,8 @@ def _batch(
         items = [sample(t, "train", l, step * settings.batch + row, seed) for row, (t, l) in enumerate(cells)]
         items = [item if draw.random() < stage.scratch else without_scratch(item) for item in items]
     else:
-        items = mixture(settings.tasks, stage.levels, "train", seed, step, count, scratch=stage.scratch)
+        tasks = stage.tasks or settings.tasks
+        items = mixture(tasks, stage.levels, "train", seed, step, count, scratch=stage.scratch)
         cells = [(item.task, item.level) for item in items]
     batch = encode(items, tokenizer)
     if dreamt:
@@ -141,13 +153,8 @@ def _answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     logits, targets = logits[:, :-1], labels[:, 1:]
     learnt = targets != IGNORED
     entropy = F.cross_entropy(logits[learnt].float(), targets[learnt])
-    right = ((logits.detach().argmax(-1) == targets) | ~learnt).all(-1)
+    right = ((logits.argmax(-1) == targets) | ~learnt).all(-1)
     return entropy, right
-
-
-def _flat(model: PreTrainedModel, learner: nn.ModuleList) -> nn.Module:
-    """What the optimiser is made for: the model alone keeps its own idea of its output head."""
-    return model if len(learner) == 1 else learner
 
 
 @torch.no_grad()

@@ -1,0 +1,97 @@
+"""What came of the ten stages, as the report shows it: claims with their controls, and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from components.shared.evaluation.statistics import paired_interval, wilson
+
+POINTS = 150
+
+
+def improvement(after: np.ndarray, before: np.ndarray) -> dict[str, Any]:
+    """Training against no training. after, before: (n,) bool, right answers to the same report items."""
+    difference, low, high = paired_interval(after, before)
+    rates = [float(right.mean()) for right in (after, before)]
+    (own_low, own_high), (input_low, input_high) = (wilson(rate, len(after)) for rate in rates)
+    return {
+        "claim": "ten stages of training improve on the input model",
+        "arm": "trained",
+        "value": rates[0],
+        "low": own_low,
+        "high": own_high,
+        "control": "input",
+        "control_value": rates[1],
+        "control_low": input_low,
+        "control_high": input_high,
+        "difference": difference,
+        "difference_low": low,
+        "difference_high": high,
+        "unit": "accuracy on the trained tasks, report split",
+        "higher_is_better": True,
+        "holds": low > 0,
+    }
+
+
+def band_is_held(results: Sequence[dict[str, Any]], low: float, high: float) -> list[dict[str, Any]]:
+    """Choosing the difficulty against uniform difficulty: how far from the middle of the band was each step's success?
+
+    The control is not a run of its own: it is the success that the cells' running rates predict for a batch drawn by the
+    weights alone, at the same moment. Empty without a stage at the edge of chaos.
+    """
+    edge = [result for result in results if result["kind"] == "edge_of_chaos"]
+    if not edge:
+        return []
+    chosen, uniform = (
+        np.abs(np.concatenate([result[name] for result in edge]) - (low + high) / 2)
+        for name in ("success", "unsteered")
+    )
+    difference, difference_low, difference_high = paired_interval(chosen, uniform)
+    return [
+        {
+            "claim": f"choosing the difficulty holds the success rate in {low:.0%}–{high:.0%}",
+            "arm": "chosen difficulty",
+            "value": float(chosen.mean()),
+            "control": "uniform difficulty, predicted from the same running rates",
+            "control_value": float(uniform.mean()),
+            "difference": difference,
+            "difference_low": difference_low,
+            "difference_high": difference_high,
+            "unit": "distance of a step's success rate from the middle of the band",
+            "higher_is_better": False,
+            "holds": bool(difference_high < 0 and chosen.mean() < (high - low) / 2),
+        }
+    ]
+
+
+def curves(results: Sequence[dict[str, Any]], low: float, high: float) -> dict[str, Any]:
+    """Loss and success over all stages, thinned; held-out loss and intrinsic dimension after each stage."""
+    entropies = [value for result in results for value in result["curve"]]
+    success = [value for result in results for value in result["success"]]
+    every = max(1, -(-len(entropies) // POINTS))
+    steps = list(range(0, len(entropies), every))
+
+    def means(values: list[float]) -> list[float]:
+        return [round(sum(values[s : s + every]) / len(values[s : s + every]), 5) for s in steps]
+
+    def stages(label: str, **series: list[float]) -> dict[str, Any]:
+        x = list(range(1, len(results) + 1))
+        return {"x": x, "xlabel": "stage", "ylabel": label, "series": series}
+
+    def through(label: str, **series: list[float]) -> dict[str, Any]:
+        return {"x": steps, "xlabel": "step", "ylabel": label, "series": series}
+
+    band = {"band, low": [low] * len(steps), "band, high": [high] * len(steps)}
+    return {
+        "loss through the ten stages": through("nats a token", train=means(entropies)),
+        "success rate": through("share right", **{"fresh items": means(success)}, **band),
+        "held-out loss": stages(
+            "nats a token",
+            before=[r["held_out_before"] for r in results],
+            after=[r["held_out_after"] for r in results],
+        ),
+        "geometry": stages("TwoNN", **{"intrinsic dimension": [r["dimension"] for r in results]}),
+    }
