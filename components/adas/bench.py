@@ -6,47 +6,48 @@ designs were measured before, so that a search that was killed goes on exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.models.agent import Agent, Expert
-from components.shared.models.architecture import Architecture
+from components.shared.models.agent import Agent
+from components.shared.models.architecture import TOOLS, Architecture
 from components.shared.models.dispatcher import Dispatcher
 from components.shared.models.tools import Toolbox
 from components.shared.tasks.item import Item
 
+EQUIPPED = Architecture(tools=TOOLS)
+"""The model alone, with all tools: how the base and its experts are judged."""
+
+
+def judged(items: Sequence[Item], said: Sequence[str]) -> np.ndarray:
+    """(n,) bool: whether what was said is the answer, or a call that yields it."""
+    return np.array(
+        [
+            Toolbox(TOOLS).execute(text, item.prompt) == item.answer
+            for item, text in zip(items, said, strict=True)
+        ],
+        dtype=bool,
+    )
+
 
 class Bench:
-    """Measures architectures around one model on `items`."""
+    """Measures designs on `items`."""
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        agent: Callable[[Architecture], Agent],
         items: Sequence[Item],
-        *,
-        experts: Mapping[str, Expert],
-        dispatcher: Dispatcher | None,
-        answer_tokens: int,
+        dispatcher: Dispatcher | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.items = model, tokenizer, list(items)
-        self.experts, self.dispatcher, self.answer_tokens = experts, dispatcher, answer_tokens
+        """
+        :param agent: the agent of a design; may raise where the design asks for what is not there.
+        :param dispatcher: the one that all these agents have.
+        """
+        self.agent, self.items = agent, list(items)
         found = dispatcher.dispatch([item.system + item.prompt for item in items]) if dispatcher else []
         self.classes = [name for name, _ in found] or [""] * len(self.items)
         self.said: dict[tuple[str, str], dict[int, str]] = {}
-
-    def agent(self, architecture: Architecture) -> Agent:
-        """The agent of a design. InputError where the design asks for what is not there."""
-        return Agent(
-            self.model,
-            self.tokenizer,
-            architecture,
-            experts=self.experts,
-            dispatcher=self.dispatcher,
-            answer_tokens=self.answer_tokens,
-        )
 
     def right(self, architecture: Architecture) -> np.ndarray:
         """(n,) bool: which items the design answers rightly."""

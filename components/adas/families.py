@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -11,56 +10,66 @@ from components.shared.evaluation.suites import draw, shares
 from components.shared.tasks.item import Item, Split
 from components.shared.tasks.registry import sample
 
-from .settings import Family
+from .settings import Family, Settings
 
 OTHER = "other"
 """The dispatcher's class of whatever belongs to no family."""
 
 
-class Gate(NamedTuple):
-    """What the base does in a family.
-
-    levels   level → success on the search split, as far as it was measured
-    level    the one to learn at, or None: skipped
-    """
-
-    levels: dict[int, float]
-    level: int | None
-
-
-def held_out(family: Family, split: Split, level: int, count: int, seed: int) -> list[Item]:
-    """`count` different items of a family, its tasks in equal shares."""
-    counts = shares([1.0] * len(family.tasks), count)
+def held_out(family: Family, split: Split, levels: Sequence[int], count: int, seed: int) -> list[Item]:
+    """`count` different items of a family, its tasks and the levels in equal shares."""
+    cells = [(task, level) for level in levels for task in family.tasks]
+    counts = shares([1.0] * len(cells), count)
     return [
         item
-        for task, each in zip(family.tasks, counts, strict=True)
+        for (task, level), each in zip(cells, counts, strict=True)
         for item in (draw(task, split, level, each, seed) if each else [])
     ]
 
 
-def questions(family: Family, level: int, step: int, count: int, seed: int) -> list[Item]:
-    """The `count` training items of a step."""
-    tasks = family.tasks
-    return [sample(tasks[row % len(tasks)], "train", level, step * count + row, seed) for row in range(count)]
+def questions(family: Family, levels: Sequence[int], step: int, count: int, seed: int) -> list[Item]:
+    """The `count` training items of a step: all tasks in turn, then the next level."""
+    tasks, first = family.tasks, step * count
+    return [
+        sample(tasks[place % len(tasks)], "train", levels[place // len(tasks) % len(levels)], place, seed)
+        for place in range(first, first + count)
+    ]
 
 
-def gate(
-    family: Family,
-    success: Callable[[Sequence[Item]], np.ndarray],
-    *,
-    low: float,
-    high: float,
-    count: int,
-    seed: int,
-) -> Gate:
-    """The level at which the base succeeds nearest to one half, within [low, high]: there rewards differ most.
+def rates(
+    family: Family, success: Callable[[Sequence[Item]], np.ndarray], *, low: float, count: int, seed: int
+) -> dict[int, float]:
+    """Level → how often the base succeeds on the search split, up to the first level where it does below `low`.
 
     :param success: items → (n,) bool, of the base.
     """
     found: dict[int, float] = {}
     for level in sorted(family.levels):
-        found[level] = float(success(held_out(family, "search", level, count, seed)).mean())
+        found[level] = float(success(held_out(family, "search", [level], count, seed)).mean())
         if found[level] < low:
             break  # higher levels are harder
-    fit = [level for level, rate in found.items() if low <= rate <= high]
-    return Gate(found, min(fit, key=lambda level: abs(found[level] - 0.5)) if fit else None)
+    return found
+
+
+def learnable(found: dict[int, float], low: float, high: float) -> list[int]:
+    """The levels at which an expert can learn: where the base is right at times, and not always."""
+    return [level for level, rate in found.items() if low <= rate <= high]
+
+
+def classes(settings: Settings) -> list[str]:
+    """What the dispatcher tells apart."""
+    return [*(family.name for family in settings.families), OTHER]
+
+
+def questions_of_class(settings: Settings, name: str, split: Split, seed: int) -> list[Item]:
+    """`dispatch_items` questions of a class of the dispatcher, over its tasks and levels in turn."""
+    families = {family.name: family for family in settings.families}
+    if name == OTHER:
+        tasks = settings.other_tasks
+        levels = sorted({level for family in settings.families for level in family.levels})
+    else:
+        tasks, levels = families[name].tasks, families[name].levels
+    return [
+        sample(tasks[index % len(tasks)], split, levels[index // len(tasks) % len(levels)], index, seed)
+        for index in range(settings.dispatch_items)
+    ]

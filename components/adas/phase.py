@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from components.shared.evaluation.answers import correct
-from components.shared.evaluation.suites import SUITES, evaluate, suite_items
+from components.shared.evaluation.suites import SUITES, suite_items
 from components.shared.models.agent import Agent, Expert
 from components.shared.models.architecture import TOOLS, Architecture, Route
 from components.shared.models.card import model_card
 from components.shared.models.dispatcher import Dispatcher, fit
 from components.shared.models.layers import decoder_layers
 from components.shared.models.loading import load, save
-from components.shared.models.tools import Toolbox
 from components.shared.runtime.checkpoint import Snapshot
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture
-from components.shared.tasks.item import Item, Split
-from components.shared.tasks.registry import sample
+from components.shared.tasks.item import Split
 
-from . import findings, search
-from .bench import Bench
+from . import search
+from .bench import EQUIPPED, Bench, judged
 from .cem import cross_entropy_method
-from .families import OTHER, gate, held_out, questions
+from .families import classes, learnable, questions, questions_of_class, rates
+from .report import Outcome, report
 from .search import Entry
 from .settings import Family, Settings
 from .space import THRESHOLDS, space_of
 from .svf import Vectors, finished, matrices, reinforce, rule_of, update
-
-EQUIPPED = Architecture(tools=TOOLS)
-"""The model alone, with all tools: how experts are judged."""
 
 
 class Adas(Phase):
@@ -68,6 +63,8 @@ class Adas(Phase):
                 "the model has no linear layer whose singular values could be weighed",
                 where=str(self.run.artifact.path),
             )
+        self.experts: dict[str, Expert] = {}
+        self.dispatcher: Dispatcher | None = None
 
     def execute(self) -> None:
         """The story: gate the families, train their experts, fit the dispatcher, search, choose, publish, measure."""
@@ -77,12 +74,10 @@ class Adas(Phase):
         for number, family in enumerate(self._learnable()):
             if number >= self.state["family"]:
                 self._train(number, family)
-        self.experts: dict[str, Expert] = {
-            family.name: finished(self._vectors(family)) for family in self._learnable()
-        }
+        self.experts = {family.name: finished(self._vectors(family)) for family in self._learnable()}
         self.dispatcher = self._fit_dispatcher()
         archive = self._search()
-        self._publish(self._choose(archive), archive)
+        self._publish(*self._choose(archive), archive)
 
     def get_metrics(self) -> dict[str, float]:
         return self.metrics
@@ -121,53 +116,52 @@ class Adas(Phase):
         Snapshot({"experts": self.vectors}, rules or {}, state=self.state).save(self.run.checkpoints, step)
         self.run.checkpoints.stop_if_asked()
 
-    def _right(self, items: Sequence[Item], said: Sequence[str]) -> Tensor:
-        """(n,) bool: whether what was said is the answer, or a call that yields it."""
-        return torch.tensor(
-            [
-                Toolbox(TOOLS).execute(text, item.prompt) == item.answer
-                for item, text in zip(items, said, strict=True)
-            ]
-        )
-
-    def _success(self, items: Sequence[Item], route: Route | None = None, experts: Any = None) -> np.ndarray:
-        """(n,) bool: what the model gets right greedily, with its tools."""
-        agent = Agent(
+    def _agent(self, architecture: Architecture) -> Agent:
+        return Agent(
             self.model,
             self.tokenizer,
-            EQUIPPED,
-            experts=experts,
+            architecture,
+            experts=self.experts,
+            dispatcher=self.dispatcher,
             answer_tokens=self.run.settings.answer_tokens,
         )
-        return self._right(items, agent.say(items, route or Route())).numpy()
 
     def _gate(self) -> None:
-        """Which families can be learnt, and at which level. A skipped one is said aloud."""
+        """Which families can be learnt, and at which levels. A skipped one is said aloud."""
         run, svf = self.run, self.run.settings.svf
+        base = self._agent(EQUIPPED)
         run.progress.start("gate", len(run.settings.families))
         for family in run.settings.families:
-            found = gate(
-                family, self._success, low=svf.low, high=svf.high, count=svf.gate_items, seed=run.seed
+            found = rates(
+                family,
+                lambda items: judged(items, base.say(items, Route())),
+                low=svf.low,
+                count=svf.gate_items,
+                seed=run.seed,
             )
-            rates = {str(level): rate for level, rate in found.levels.items()}
-            self.state["gates"][family.name] = {"levels": rates, "level": found.level}
+            levels = learnable(found, svf.low, svf.high)
+            said = {str(level): rate for level, rate in found.items()}
+            self.state["gates"][family.name] = {"base": said, "levels": levels}
             run.progress.step()
-            if found.level is None:
-                said = ", ".join(f"{rate:.2f} at level {level}" for level, rate in rates.items())
+            if not levels:
+                seen = ", ".join(f"{rate:.2f} at level {level}" for level, rate in said.items())
                 run.progress.note(
-                    f"no expert for {family.name}: the base succeeds {said}, not {svf.low} to {svf.high}"
+                    f"no expert for {family.name}: the base succeeds {seen}; it learns between {svf.low} and {svf.high}"
                 )
         run.progress.done()
         self._save(0)
 
+    def _levels(self, family: Family) -> list[int]:
+        """At which its expert learns; none: the family is skipped."""
+        return list(self.state["gates"][family.name]["levels"])
+
     def _learnable(self) -> list[Family]:
-        gates = self.state["gates"]
-        return [family for family in self.run.settings.families if gates[family.name]["level"] is not None]
+        return [family for family in self.run.settings.families if self._levels(family)]
 
     def _train(self, number: int, family: Family) -> None:
         """One expert, by REINFORCE on the training split."""
         run, settings, svf = self.run, self.run.settings, self.run.settings.svf
-        vectors, level = self._vectors(family), self.state["gates"][family.name]["level"]
+        vectors, levels = self._vectors(family), self._levels(family)
         rule = self.rules["rule"] if self.state["within"] else self._rule(family)
         curve = self.state["curves"].setdefault(family.name, [])
         run.progress.start(f"expert {family.name}", svf.steps)
@@ -177,8 +171,8 @@ class Adas(Phase):
                 self.model,
                 self.tokenizer,
                 vectors,
-                questions(family, level, step, svf.questions, run.seed),
-                self._right,
+                questions(family, levels, step, svf.questions, run.seed),
+                lambda items, said: torch.from_numpy(judged(items, said)),
                 samples=svf.samples,
                 limit=settings.answer_tokens,
                 kl_weight=svf.kl,
@@ -199,59 +193,30 @@ class Adas(Phase):
 
     def _fit_dispatcher(self) -> Dispatcher:
         """Families told apart by their questions, and from those that belong to none."""
-        items = [self._questions_of_class(name, "train") for name in self._class_names()]
-        texts = [item.system + item.prompt for group in items for item in group]
-        labels = [name for name, group in zip(self._class_names(), items, strict=True) for _ in group]
-        return fit(texts, labels)
-
-    def _class_names(self) -> list[str]:
-        return [*(family.name for family in self.run.settings.families), OTHER]
-
-    def _questions_of_class(self, name: str, split: Split) -> list[Item]:
-        """`dispatch_items` questions of a class, over its tasks and levels in turn."""
-        settings = self.run.settings
-        families = {family.name: family for family in settings.families}
-        tasks = families[name].tasks if name in families else settings.other_tasks
-        levels = (
-            families[name].levels
-            if name in families
-            else sorted({level for family in settings.families for level in family.levels})
-        )
-        return [
-            sample(
-                tasks[index % len(tasks)],
-                split,
-                levels[index // len(tasks) % len(levels)],
-                index,
-                self.run.seed,
-            )
-            for index in range(settings.dispatch_items)
+        items = [
+            (item.system + item.prompt, name)
+            for name in classes(self.run.settings)
+            for item in questions_of_class(self.run.settings, name, "train", self.run.seed)
         ]
+        return fit(*map(list, zip(*items, strict=True)))
 
     def _bench(self, split: Split, items: int) -> Bench:
         """A bench of `items` items of each suite."""
-        drawn = [
-            item
-            for suite in SUITES
-            for item in suite_items(suite, split=split, items=items, seed=self.run.seed)
-        ]
-        return self._bench_on(drawn)
-
-    def _bench_on(self, items: Sequence[Item]) -> Bench:
         return Bench(
-            self.model,
-            self.tokenizer,
-            items,
-            experts=self.experts,
-            dispatcher=self.dispatcher,
-            answer_tokens=self.run.settings.answer_tokens,
+            self._agent,
+            [
+                item
+                for suite in SUITES
+                for item in suite_items(suite, split=split, items=items, seed=self.run.seed)
+            ],
+            self.dispatcher,
         )
 
     def _search(self) -> list[Entry]:
         """Generation 0 by hand, then evolution until the plateau; saved after every generation."""
         run, settings = self.run, self.run.settings.search
         bench = self._bench("search", settings.items)
-        space = space_of(bench.agent(EQUIPPED), len(decoder_layers(self.model)))
+        space = space_of(self._agent(EQUIPPED), len(decoder_layers(self.model)))
         run.progress.start("search", settings.generations + 1)
         if not self.state["archive"]:
             designs = space.by_hand(self._threshold(bench), self._mixture())
@@ -331,149 +296,16 @@ class Adas(Phase):
 
         return best(compared), best(hands)
 
-    def _publish(self, chosen: tuple[int, int], archive: list[Entry]) -> None:
+    def _publish(self, chosen: int, by_hand: int, archive: list[Entry]) -> None:
         """Write the model and the agent around it, load both again, and measure that."""
-        run = self.run
-        champion = archive[chosen[0]]
+        run, design = self.run, archive[chosen].design
         if hasattr(self.model.config, "experts") and self.experts:
-            self.model.config.experts = {"names": sorted(self.experts)}
-        facts = {"architecture": f"`{champion.name}`", "experts": ", ".join(self.experts) or "none"}
+            self.model.config.experts = {"names": sorted(self.experts)}  # set_expert travels with the model
+        facts = {"architecture": f"`{design.name}`", "experts": ", ".join(self.experts) or "none"}
         card = model_card("Agent", (Adas.__doc__ or "").split("\n")[0], facts=facts)
-        save(self.model.cpu(), self.tokenizer, run.output, card=card)
-        agent = Agent(
-            self.model,
-            self.tokenizer,
-            champion.design.architecture,
-            experts=self.experts,
-            dispatcher=self.dispatcher,
-            answer_tokens=run.settings.answer_tokens,
-        )
-        agent.save(run.output)
-        self._report(chosen, archive)
-
-    def _report(self, chosen: tuple[int, int], archive: list[Entry]) -> None:
-        """The report split, once: scores of the agent as it was stored, and every claim with its control."""
-        run, evaluation = self.run, self.run.config.evaluation
+        save(self.model, self.tokenizer, run.output, card=card)
+        self._agent(design.architecture).save(run.output)
         stored = Agent.load(run.output, device=str(self.model.device))
-        items = [
-            item
-            for suite in SUITES
-            for item in suite_items(suite, split="report", items=evaluation.items, seed=run.seed)
-        ]
-        answers = remembered(stored.answers)
-        scores = evaluate(
-            answers,
-            stored.tokenizer,
-            split="report",
-            items=evaluation.items,
-            seed=run.seed,
-            batch=evaluation.batch,
-        )
-        run.scores = {suite: score.as_dict() for suite, score in scores.items()}
-        ours = correct(answers, stored.tokenizer, items)
-        default = correct(stored.model, stored.tokenizer, items, batch=evaluation.batch)
-        bench = self._bench_on(items)
-        hand = archive[chosen[1]]
-        by_hand = ours if chosen[0] == chosen[1] else bench.right(hand.design.architecture)
-        for place, right in ((chosen[0], ours), (chosen[1], by_hand), (0, default)):
-            archive[place].test_fitness = float(right.mean())
-        unit = "accuracy, all suites, report split"
-        name = archive[chosen[0]].name
-        controls = [
-            findings.control(
-                "the searched agent answers better than the model alone",
-                name,
-                ours,
-                "the model alone, greedy, no tools",
-                default,
-                unit=unit,
-                seed=run.seed,
-            ),
-            findings.control(
-                "search finds what no hand design has",
-                name,
-                ours,
-                hand.name,
-                by_hand,
-                unit=unit,
-                seed=run.seed,
-            ),
-        ]
-        controls += [self._control_of_expert(family) for family in self._learnable()]
-        controls.append(self._control_of_dispatcher())
-        run.extra["controls"] = controls
-        run.extra["curves"] = {
-            **{f"expert: {n}": findings.expert_curve(points) for n, points in self.state["curves"].items()},
-            "architecture search": findings.search_curve(search.as_json(archive)),
-        }
-        run.extra["gates"] = self.state["gates"]
-        run.extra["archive"] = search.as_json(archive)
-        run.extra["chosen"] = {"place": chosen[0], "best_by_hand": chosen[1]}
-        run.extra["samples"] = [
-            {"prompt": item.system + item.prompt, "answer": said, "expected": item.answer, "note": item.task}
-            for item, said in zip(
-                items[:: max(1, len(items) // 6)], answers(items[:: max(1, len(items) // 6)]), strict=True
-            )
-        ]
-        self.metrics = {
-            "fitness": float(archive[chosen[0]].fitness or 0.0),
-            "select": float(archive[chosen[0]].select or 0.0),
-            "report": float(ours.mean()),
-            "report_default": float(default.mean()),
-            "report_by_hand": float(by_hand.mean()),
-            "experts": float(len(self.experts)),
-            "designs": float(len(archive)),
-            "generations": float(self.state["generation"]),
-            "dispatcher_accuracy": controls[-1]["value"],
-        }
-        for family, found in zip(self._learnable(), controls[2:-1], strict=True):
-            self.metrics |= {
-                f"{family.name}_expert": found["value"],
-                f"{family.name}_base": found["control_value"],
-            }
-
-    def _control_of_expert(self, family: Family) -> dict[str, Any]:
-        """An expert against the base on its family, both with tools."""
-        level = self.state["gates"][family.name]["level"]
-        items = held_out(family, "report", level, self.run.config.evaluation.items, self.run.seed)
-        expert = self._success(items, Route(experts={family.name: 1.0}), self.experts)
-        return findings.control(
-            f"the expert is better at {family.name} than the base",
-            f"expert {family.name}",
-            expert,
-            "base",
-            self._success(items),
-            unit=f"accuracy, {family.name} at level {level}, report split",
-            seed=self.run.seed,
-        )
-
-    def _control_of_dispatcher(self) -> dict[str, Any]:
-        """Right classes against always the same one, in equal numbers of each."""
-        hits: list[bool] = []
-        for name in self._class_names():
-            items = self._questions_of_class(name, "report")
-            said = self.dispatcher.dispatch([item.system + item.prompt for item in items])
-            hits += [found == name for found, _ in said]
-        count = len(self._class_names())
-        majority = np.arange(len(hits)) < len(hits) // count
-        return findings.control(
-            "the dispatcher tells the families apart",
-            "dispatcher",
-            np.array(hits),
-            "one class for all",
-            majority,
-            unit="accuracy, report split",
-            seed=self.run.seed,
-        )
-
-
-def remembered(answers: Callable[[Sequence[Item]], list[str]]) -> Callable[[Sequence[Item]], list[str]]:
-    """The same agent, which works out every prompt once: suites ask some of them twice."""
-    known: dict[str, str] = {}
-
-    def ask(items: Sequence[Item]) -> list[str]:
-        new = {item.system + item.prompt: item for item in items if item.system + item.prompt not in known}
-        known.update(zip(new, answers(list(new.values())), strict=True))
-        return [known[item.system + item.prompt] for item in items]
-
-    return ask
+        outcome = Outcome([(f, self._levels(f)) for f in self._learnable()], archive, chosen, by_hand)
+        self.metrics = report(run, stored, outcome, self.state["gates"], self.state["curves"])
+        self.metrics["generations"] = float(self.state["generation"])

@@ -169,7 +169,7 @@ class Space:
             tools=rng.choice((a, b)).tools,
         )
         thought = f"What is good in `{one.name}` and in `{other.name}` may add up."
-        return Design(thought, f"{one.name} × {other.name}", child)
+        return Design(thought, f"{_origin(one)} × {_origin(other)}", child)
 
     def at_random(self, rng: random.Random, changes: int = 6) -> Design:
         """A design far from any made by hand: up to `changes` changes to the model alone."""
@@ -193,5 +193,9 @@ def space_of(agent: Agent, layers: int) -> Space:
 
 
 def _child(parent: Design, change: str, architecture: Architecture) -> Design:
-    origin = parent.name.split(" + ")[0].split(" × ")[0]
-    return Design(f"`{parent.name}`, but {change}.", f"{origin} + {change}", architecture)
+    return Design(f"`{parent.name}`, but {change}.", f"{_origin(parent)} + {change}", architecture)
+
+
+def _origin(design: Design) -> str:
+    """The hand design that a name begins with: names would grow without end."""
+    return design.name.split(" + ")[0].split(" × ")[0]

@@ -72,7 +72,7 @@ def _the_base_is_published_unchanged_with_an_agent_around_it(given, made, manife
         sum(entry["test_fitness"] is not None for entry in archive) <= 3
     )  # the report split is not searched
     assert set(manifest["scores"]) == {"reasoning", "memory", "generalization", "efficiency", "safety"}
-    learnt = [name for name, found in manifest["extra"]["gates"].items() if found["level"] is not None]
+    learnt = [name for name, found in manifest["extra"]["experts"].items() if found["levels"]]
     assert "requests" in learnt and set(agent.experts) == set(learnt)
     assert any(name.startswith("expert: ") for name in manifest["extra"]["curves"])
     assert all(not torch.equal(z, torch.ones_like(z)) for z in agent.experts["requests"].values())
