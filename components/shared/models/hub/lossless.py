@@ -7,7 +7,7 @@ that was cut or altered anywhere is refused with a `CodeError`.
 Symbols in [0, size) are kept in the smaller of two forms, named by the first byte of the part:
 0 – fixed width, ⌈log2 size⌉ bits each;
 1 – rANS (Duda, arXiv 1311.2540; the range variant) with static frequencies, interleaved over lanes so that numpy
-    decodes one step of all lanes at a time. Small alphabets are coded in groups (five trits, four 2-bit, two 4-bit
+    decodes one step of all lanes at a time. Small alphabets are coded in groups (up to seven trits or two 4-bit
     symbols at once) under the product of the single frequencies: fewer steps, and a table of `size` numbers only.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 MAGIC = b"AF"
 SCALE = 16  # rANS: frequencies sum to 2^16
 LOW = 24  # rANS: states live in [2^24, 2^40) and are refilled by 16-bit words
-GROUPS = {2: 5, 3: 5, 4: 4, 5: 3, 6: 3}  # symbols coded at once, by alphabet size; two up to 16, else one
+COARSE = 12  # frequencies of single symbols of alphabets up to 256 sum to 2^12
 LARGEST = 4096  # alphabets beyond this have no frequency table
 
 
@@ -96,10 +96,6 @@ def unpack_fixed(data: bytes, count: int, bits: int) -> np.ndarray:
     return out
 
 
-def group_of(size: int) -> int:
-    return GROUPS.get(size, 2 if size <= 16 else 1)
-
-
 def frequencies(counts: np.ndarray, total: int) -> np.ndarray:
     """Counts → integers that sum to `total`; whatever occurs keeps at least 1 (so at most `total` symbols occur)."""
     share = counts * total // max(int(counts.sum()), 1)
@@ -114,27 +110,25 @@ def frequencies(counts: np.ndarray, total: int) -> np.ndarray:
     return out
 
 
-def group_frequencies(single: np.ndarray, group: int) -> np.ndarray:
-    """(size,) summing to 2^12 → (size**group,) summing to 2^16: every group's product of its symbols' frequencies."""
-    product = np.ones(1, np.int64)
-    for _ in range(group):
+def table(single: np.ndarray, group: int) -> np.ndarray:
+    """Frequencies of symbols, (size,), → of groups of symbols, (size**group,), their products, summing to 2^16."""
+    if group == 1 and single.sum() == 1 << SCALE:
+        return single
+    product = single
+    for _ in range(group - 1):
         product = (product[:, None] * single).reshape(-1)
-    shift = max(12 * group - 32, 0)  # products have up to 60 bits: leave `frequencies` room to multiply
-    return frequencies(np.where(product > 0, np.maximum(product >> shift, 1), 0), 1 << SCALE)
-
-
-def table(single: np.ndarray, size: int) -> np.ndarray:
-    """The frequencies that are coded with: of groups, or of single symbols of a large alphabet."""
-    return group_frequencies(single, group_of(size)) if size <= 256 else single
+        if product.max() >= 1 << 2 * COARSE + 1:  # stay in reach of 64 bits
+            product = np.where(product > 0, np.maximum(product >> COARSE, 1), 0)
+    return frequencies(product, 1 << SCALE)
 
 
 def unpack_rans(data: bytes, count: int, size: int) -> np.ndarray:
-    (doublings, *single), at = read_numbers(data, 1 + size)
+    (doublings, group, *single), at = read_numbers(data, 2 + size)
     lanes = 1 << min(doublings, 12)
-    whole = sum(single) == 1 << (12 if size <= 256 else SCALE)
+    whole = sum(single) == 1 << (COARSE if size <= 256 else SCALE) and 1 <= group <= 16
     if not whole or len(data) < at + 5 * lanes or (len(data) - at) % 2 != lanes % 2:
         raise CodeError("an entropy-coded part is cut short or damaged; fetch the artifact again")
-    frequency = table(np.array(single, np.int64), size)
+    frequency = table(np.array(single, np.int64), group)
     symbol_at = np.repeat(np.arange(len(frequency)), frequency)  # (2^16,) by slot
     frequency_at = frequency[symbol_at].astype(np.uint64)
     offset_at = (np.arange(1 << SCALE) - (np.cumsum(frequency) - frequency)[symbol_at]).astype(np.uint64)
@@ -142,7 +136,6 @@ def unpack_rans(data: bytes, count: int, size: int) -> np.ndarray:
     padded[:, :5] = np.frombuffer(data, np.uint8, 5 * lanes, at).reshape(lanes, 5)
     state = padded.view("<u8").reshape(lanes).astype(np.uint64)
     words = np.frombuffer(data, "<u2", offset=at + 5 * lanes).astype(np.uint64)
-    group = group_of(size)
     groups = -(-count // group)
     slots = np.empty(groups, np.uint64)
     used = 0

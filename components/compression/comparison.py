@@ -1,0 +1,115 @@
+"""What the choice is worth: its whole curve of size against retention, and every single codec in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.shared.evaluation.statistics import paired_interval
+from components.shared.runtime.progress import Progress
+from components.shared.tasks.item import Item
+
+from .chooser import Choice
+from .menu import MENU
+from .tensors import Tensors
+from .trial import Trial, retention
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What retention is measured with: items, the model's own loss on them, and the loss of a uniform guess."""
+
+    items: Sequence[Item]
+    before: float
+    uniform: float
+
+    def retained(self, loss: float) -> float | None:
+        """None where the model knew nothing that could be retained."""
+        return retention(self.uniform, self.before, loss) if self.before < self.uniform else None
+
+
+def thin(choices: Sequence[Choice], points: int) -> list[Choice]:
+    """At most `points` of the choices, evenly spread in the logarithm of their bytes, both ends among them."""
+    if points < 2 or len(choices) <= points:
+        return list(choices)[:points] if points < 2 else list(choices)
+    sizes = np.log([choice.bytes for choice in choices])
+    wanted = np.linspace(sizes[0], sizes[-1], points)
+    return [choices[at] for at in sorted({int(np.argmin(np.abs(sizes - size))) for size in wanted})]
+
+
+def curve(
+    choices: Sequence[Choice], tensors: Tensors, trial: Trial, scale: Scale, overhead: int, progress: Progress
+) -> dict[str, Any]:
+    """Retention and loss at the sizes of the choices, measured: a curve for the report."""
+    progress.start("curve", len(choices))
+    losses = []
+    for choice in choices:
+        with trial.wearing(tensors.decoded(choice.names)):
+            losses.append(trial.loss(scale.items))
+        progress.step()
+    series: dict[str, list[float | None]] = {"retention": [scale.retained(loss) for loss in losses]}
+    if None in series["retention"]:
+        series = {"loss, nats a token": list(losses)}
+    sizes = [overhead + tensors.bytes(choice.names) for choice in choices]
+    return {"x": sizes, "xlabel": "bytes of the artifact", "ylabel": "select split", "series": series}
+
+
+def single(family: str, paths: Sequence[str], tensors: Tensors, at_least: int) -> dict[str, str] | None:
+    """The cheapest code of one family that, given to every tensor, takes no fewer bytes; None where none takes as many.
+
+    Codes are tried from the cheapest on, first on the largest tensor: one that is too cheap there by a tenth is not
+    encoded further.
+    """
+    names = sorted((name for name, dish in MENU.items() if dish.codec == family), key=lambda name: MENU[name].bits)
+    sizes = {path: tensors.weight(path).size for path in paths}
+    largest = max(sizes, key=lambda path: sizes[path])
+    for name in names:
+        expected = len(tensors.code(largest, name)) / sizes[largest] * sum(sizes.values())
+        plan = dict.fromkeys(paths, name)
+        if expected > 0.9 * at_least and tensors.bytes(plan) >= at_least:
+            return plan
+    return None
+
+
+def controls(
+    families: Sequence[str],
+    plan: dict[str, str],
+    tensors: Tensors,
+    trial: Trial,
+    scale: Scale,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """The chosen codes against each family alone at no fewer bytes, on the same items, with paired intervals."""
+    progress.start("controls", len(families))
+    size = tensors.bytes(plan)
+    with trial.wearing(tensors.decoded(plan)):
+        total, tokens = trial.nll(scale.items)
+    unit = tokens.mean()
+    results = []
+    for family in families:
+        other = single(family, list(plan), tensors, size)
+        if other is not None:
+            with trial.wearing(tensors.decoded(other)):
+                theirs, _ = trial.nll(scale.items)
+            difference, low, high = paired_interval(total / unit, theirs / unit)
+            name = next(iter(other.values()))
+            results.append(
+                {
+                    "claim": f"a code for each tensor loses less than {name} for all, at no more bytes",
+                    "arm": f"chosen codes, {size:,} bytes",
+                    "value": float(total.sum() / tokens.sum()),
+                    "control": f"{name} for all, {tensors.bytes(other):,} bytes",
+                    "control_value": float(theirs.sum() / tokens.sum()),
+                    "difference": difference,
+                    "difference_low": low,
+                    "difference_high": high,
+                    "unit": "loss on the select split, nats a token",
+                    "higher_is_better": False,
+                    "holds": high < 0,
+                }
+            )
+        progress.step()
+    return results

@@ -1,0 +1,57 @@
+"""The codes that a tensor may be given, by name.
+
+`bits` is what a code costs a weight of a large normal matrix after entropy coding, codebooks aside; it only decides
+what is worth trying. What a code really costs is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, get_args
+
+
+@dataclass(frozen=True)
+class Dish:
+    """One codec with its settings. `codec` names the decoder that travels with the artifact."""
+
+    codec: str
+    bits: float
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+
+EXACT = "exact"  # for tensors that already are ternary: no error, about 1.57 bits
+
+MENU: Mapping[str, Dish] = MappingProxyType(
+    {
+        "int8": Dish("scalar", 8.0, {"levels": 255, "group": 64}),
+        "int4": Dish("scalar", 4.0, {"levels": 15, "group": 64}),
+        "uniform 1/16": Dish("scalar", 6.05, {"step": 1 / 16}),
+        "uniform 1/8": Dish("scalar", 5.05, {"step": 1 / 8}),
+        "uniform 1/4": Dish("scalar", 4.05, {"step": 1 / 4}),
+        "uniform 1/2": Dish("scalar", 3.05, {"step": 1 / 2}),
+        "uniform 3/4": Dish("scalar", 2.5, {"step": 3 / 4}),
+        "uniform 1": Dish("scalar", 2.1, {"step": 1.0}),
+        "uniform 3/2": Dish("scalar", 1.6, {"step": 3 / 2}),
+        "uniform 2": Dish("scalar", 1.2, {"step": 2.0}),
+        "uniform 3": Dish("scalar", 0.7, {"step": 3.0}),
+        "seedlm 4": Dish("seedlm", 3.65, {"block": 8, "latent": 3}),
+        "seedlm 3": Dish("seedlm", 2.75, {"block": 12, "latent": 4}),
+        "seedlm 2": Dish("seedlm", 1.85, {"block": 16, "latent": 3}),
+        "seedlm 1.5": Dish("seedlm", 1.4, {"block": 24, "latent": 4}),
+        "vptq 4": Dish("vptq", 4.0, {"length": 2, "centroids": 256}),
+        "vptq 3": Dish("vptq", 3.0, {"length": 2, "centroids": 64}),
+        "vptq 2": Dish("vptq", 2.0, {"length": 4, "centroids": 256}),
+        "vptq 1.5": Dish("vptq", 1.5, {"length": 4, "centroids": 64}),
+        "vptq 1": Dish("vptq", 1.0, {"length": 4, "centroids": 16}),
+        "hyper 1600": Dish("hyper", 5.3, {"points": 1600, "classes": 1}),
+        "hyper 256": Dish("hyper", 4.0, {"points": 256, "classes": 1}),
+        "hyper 64": Dish("hyper", 3.0, {"points": 64, "classes": 1}),
+        "hyper 16": Dish("hyper", 2.0, {"points": 16, "classes": 1}),
+    }
+)
+
+CHAIN = "seedlm 4+vptq 2+hyper 1600"  # stage after stage, each on what the one before decodes to
+Family = Literal["scalar", "seedlm", "vptq", "hyper"]
+FAMILIES: tuple[Family, ...] = get_args(Family)

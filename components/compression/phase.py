@@ -1,0 +1,266 @@
+"""Phase 8: every tensor gets the code that loses least for its bytes, and the artifact nothing that it does not need."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.shared.evaluation.suites import SUITES, evaluate, suite_items
+from components.shared.models.card import model_card
+from components.shared.models.gram import capture_grams
+from components.shared.models.hub.coded import Coded
+from components.shared.models.loading import load, wrap
+from components.shared.runtime.errors import InputError
+from components.shared.runtime.phase import Phase
+from components.shared.tasks.batches import encode as encode_items
+from components.shared.tasks.batches import without_scratch
+from components.shared.tasks.item import Item, Split
+
+from .artifact import coded, size_of, to_half, write
+from .chooser import Choice, Offer, frontier, within
+from .comparison import Scale, controls, curve, thin
+from .encoding import codec_of
+from .menu import CHAIN
+from .settings import BEST, CHAINED, FIXED, Settings
+from .tensors import Tensors
+from .trial import Trial, codable, weight_of
+
+
+class Compression(Phase):
+    """Chooses a code for each tensor by measured rate and distortion, and writes the final, smallest artifact."""
+
+    name = "compression"
+    Settings = Settings
+
+    def validate_input(self) -> None:
+        """There is something to code, and, where quality is the budget, something to lose."""
+        run, settings = self.run, self.run.settings
+        where = str(run.artifact.path)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        model, tokenizer = load(run.artifact.path, device=self.device)
+        model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)
+        self.trial = Trial(model, tokenizer, run.config.evaluation.batch)
+        self.modules = codable(model, settings.smallest)
+        if not self.modules:
+            why = f"none has {settings.smallest} weights or more"
+            fix = "lower compression.smallest"
+            raise InputError("the model has no matrix to code", where=where, why=why, fix=fix)
+        for path, module in self.modules.items():
+            if not np.isfinite(weight_of(module)).all():
+                raise InputError(
+                    "a weight is NaN or infinite", where=path, fix="look at the phase that made it"
+                )
+        uniform = self.trial.uniform_loss()
+        self.search, self.select = (
+            Scale(items, self.trial.loss(items), uniform)
+            for items in (self._items("search"), self._items("select"))
+        )
+        known = min(uniform - self.search.before, uniform - self.select.before)
+        if settings.recipe == BEST and settings.bytes is None and known <= 0:
+            raise InputError(
+                f"the model does no better than a uniform guess ({uniform:.3f} nats a token)",
+                where=where,
+                why=f"its loss on held-out items is {uniform - known:.3f}: there is no knowledge to retain",
+                fix="give a size instead of a retention: compression.bytes=…",
+            )
+
+    def execute(self) -> None:
+        """The story: calibrate, measure every code on every tensor, choose, publish, compare."""
+        run, settings = self.run, self.run.settings
+        hessians = self._calibrate()
+        to_half(self.trial.model, self.modules)
+        self.tensors = Tensors(
+            self.modules, hessians, run.checkpoints, seed=run.seed, threads=settings.threads
+        )
+        if settings.recipe == BEST:
+            self.tensors.measure(settings.candidates, settings.sample, run.progress)
+            self.tensors.weigh(self.trial, self.search.items, run.progress)
+            choices = self._choices()
+            plan = self._publish_within(choices) if settings.bytes else self._retain(choices)
+            self._compare(choices, plan)
+        else:
+            name = CHAIN if settings.recipe == CHAINED else settings.recipe.removeprefix(FIXED)
+            plan = dict.fromkeys(self.modules, name)
+            self._publish(plan)
+            if settings.recipe == CHAINED:
+                self._account_for_stages(plan)
+        self._measure(plan)
+
+    def get_metrics(self) -> dict[str, float]:
+        return self.metrics
+
+    def _items(self, split: Split) -> list[Item]:
+        settings = self.run.settings
+        items = {
+            "train": settings.calibration_items,
+            "search": settings.search_items,
+            "select": settings.select_items,
+        }[split]
+        return [
+            without_scratch(item)
+            for suite in SUITES
+            for item in suite_items(suite, split=split, items=items, seed=self.run.seed)
+        ]
+
+    def _calibrate(self) -> dict[str, np.ndarray]:
+        """The Hessian of every linear layer: the second moments of its inputs on training items."""
+        items, size = self._items("train"), self.trial.batch
+        self.run.progress.start("calibrate", -(-len(items) // size))
+
+        def batches() -> Iterator[dict[str, Tensor]]:
+            for at in range(0, len(items), size):
+                batch = encode_items(items[at : at + size], self.trial.tokenizer).to(self.device)
+                yield {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+                self.run.progress.step()
+
+        grams = capture_grams(self.trial.model, batches())
+        return {path: gram.cpu().numpy() for path, gram in grams.items() if path in self.modules}
+
+    def _choices(self) -> list[Choice]:
+        """All best choices, from the fewest bytes to the least harm: error times sensitivity."""
+        sensitivity = self.tensors.sensitivity
+        return frontier(
+            {
+                path: [
+                    Offer(point.name, point.bytes, point.error * sensitivity.get(path, 0.0))
+                    for point in points.values()
+                ]
+                for path, points in self.tensors.points.items()
+            }
+        )
+
+    def _retain(self, choices: list[Choice]) -> dict[str, str]:
+        """Publish the fewest bytes that keep the retention asked for, on the search split.
+
+        Bisection along the frontier: retention is taken to rise along it, as harm falls.
+        """
+        wanted, low, high = self.run.settings.retention, 0, len(choices) - 1
+        self.run.progress.start("choose", max(high, 1).bit_length() + 1)
+
+        @functools.cache
+        def kept(at: int) -> float:
+            with self.trial.wearing(self.tensors.decoded(choices[at].names)):
+                found = self.search.retained(self.trial.loss(self.search.items))
+            assert found is not None  # validate_input saw to it
+            self.run.progress.step(retention=found, bytes=choices[at].bytes)
+            return found
+
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if kept(middle) >= wanted else (middle + 1, high)
+        if kept(low) < wanted:
+            self.run.progress.note(
+                f"no choice keeps {wanted:.4f} on the search split; the least harmful keeps {kept(low):.4f}"
+            )
+        plan = dict(choices[low].names)
+        self._publish(plan)
+        return plan
+
+    def _publish_within(self, choices: list[Choice]) -> dict[str, str]:
+        """Publish the least harm in the bytes asked for, the whole artifact counted."""
+        budget, overhead = self.run.settings.bytes, 0
+        while True:
+            choice = within(choices, budget - overhead)
+            if choice is None:
+                raise InputError(
+                    f"the model does not fit into {budget:,} bytes",
+                    where="compression.bytes",
+                    why=f"the smallest choice of codes takes {choices[0].bytes:,}, all else {overhead:,}",
+                    fix="give more bytes, or add cheaper codes to compression.candidates",
+                )
+            plan = dict(choice.names)
+            self._publish(plan)
+            if size_of(self.run.output) <= budget:
+                return plan
+            overhead = size_of(self.run.output) - choice.bytes
+
+    def _publish(self, plan: dict[str, str]) -> None:
+        """Write the artifact that a plan leads to, in the place of any other."""
+        run = self.run
+        codes = {path: (codec_of(name), self.tensors.code(path, name)) for path, name in plan.items()}
+        total = sum(len(code) for _, code in codes.values())
+        facts = {"recipe": run.settings.recipe, "coded tensors": f"{len(plan)} in {total:,} bytes"}
+        with coded(self.trial.model, codes):
+            card = model_card("Compressed agent", __doc__ or "", facts=facts)
+            write(self.trial.model, self.trial.tokenizer, run.artifact, run.output, card=card)
+
+    def _compare(self, choices: list[Choice], plan: dict[str, str]) -> None:
+        """The curve of size against retention, and every codec alone, for the report."""
+        run, settings = self.run, self.run.settings
+        overhead = size_of(run.output) - self.tensors.bytes(plan)
+        points = thin(choices, settings.curve)
+        if points:
+            found = curve(points, self.tensors, self.trial, self.select, overhead, run.progress)
+            run.extra["curves"] = {"size against retention": found}
+        run.extra["controls"] = controls(
+            settings.controls, plan, self.tensors, self.trial, self.select, run.progress
+        )
+
+    def _account_for_stages(self, plan: dict[str, str]) -> None:
+        """What the artifact would be after each stage of the chain: its bytes and its retention."""
+        stages = CHAIN.split("+")
+        choices = []
+        for number in range(1, len(stages) + 1):
+            names = dict.fromkeys(plan, "+".join(stages[:number]))
+            choices.append(Choice(names, self.tensors.bytes(names), 0.0))
+        overhead = size_of(self.run.output) - self.tensors.bytes(plan)
+        found = curve(choices, self.tensors, self.trial, self.select, overhead, self.run.progress)
+        self.run.extra["curves"] = {f"stages: {', '.join(stages)}": found}
+
+    def _measure(self, plan: dict[str, str]) -> None:
+        """Score the artifact as it was written, and account for its bytes."""
+        run, evaluation = self.run, self.run.config.evaluation
+        model, tokenizer = load(run.output, device=self.device)
+        coded_weights = [module for module in self.modules.values() if isinstance(module, Coded)]
+        parameters = self.trial.model.num_parameters() + sum(
+            weight_of(module).size for module in coded_weights
+        )
+        size = size_of(run.output)
+        after = Trial(model, tokenizer, self.trial.batch).loss(self.select.items)
+        self.metrics = {
+            "bytes": size,
+            "bits_per_parameter": 8 * size / parameters,
+            "times_smaller": 4 * parameters / size,
+            "loss_before": self.select.before,
+            "loss_after": after,
+        }
+        retained = self.select.retained(after)
+        if retained is not None:
+            self.metrics["retention"] = retained
+        run.extra["sizes"] = self._sizes(plan, size)
+        run.progress.start("score", len(SUITES))
+        for suite in SUITES:
+            run.scores |= {
+                suite: score.as_dict()
+                for suite, score in evaluate(
+                    model,
+                    tokenizer,
+                    split="report",
+                    items=evaluation.items,
+                    seed=run.seed,
+                    batch=evaluation.batch,
+                    suites=[suite],
+                ).items()
+            }
+            run.progress.step()
+
+    def _sizes(self, plan: dict[str, str], total: int) -> dict[str, Any]:
+        """Bytes by code, of all else, and tensor by tensor."""
+        stored: dict[str, int] = {}
+        rows = []
+        for path, name in plan.items():
+            size = len(self.tensors.code(path, name))
+            stored[name] = stored.get(name, 0) + size
+            shape = list(self.tensors.weight(path).shape)
+            bits = 8 * size / (shape[0] * shape[1])
+            error = self.tensors.error(path, name)
+            rows.append(
+                {"tensor": path, "shape": shape, "code": name, "bytes": size, "bits": bits, "error": error}
+            )
+        stored["all else"] = total - sum(stored.values())
+        return {"stored": stored, "per_tensor": rows}
