@@ -40,18 +40,13 @@ def dream(
     return [[prompt, answer] for prompt, answer in zip(prompts, answers, strict=True)]
 
 
-def with_dreams(batch: Batch, dreams: Sequence[Sequence[list[int]]], padding: int) -> Batch:
-    """The batch with dreamt rows below the real ones; only their answers are learnt."""
-    width = max(batch.input_ids.shape[1], *(len(prompt) + len(answer) for prompt, answer in dreams))
-    wider = width - batch.input_ids.shape[1]
-    ids, labels, mask = (
-        torch.nn.functional.pad(tensor, (0, wider), value=value)
-        for tensor, value in zip(batch, (padding, IGNORED, 0), strict=True)
-    )
+def replay(dreams: Sequence[Sequence[list[int]]], padding: int) -> Batch:
+    """Dreams as rows, right-padded; only their answers are learnt."""
+    width = max(len(prompt) + len(answer) for prompt, answer in dreams)
     rows, learnt, real = [], [], []
     for prompt, answer in dreams:
         empty = width - len(prompt) - len(answer)
         rows.append(prompt + answer + [padding] * empty)
         learnt.append([IGNORED] * len(prompt) + answer + [IGNORED] * empty)
         real.append([1] * (width - empty) + [0] * empty)
-    return Batch(*(torch.cat([a, torch.tensor(b)]) for a, b in ((ids, rows), (labels, learnt), (mask, real))))
+    return Batch(torch.tensor(rows), torch.tensor(learnt), torch.tensor(real))

@@ -64,6 +64,9 @@ class Settings(PhaseSettings):
     )
     tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn, in proportion")
     batch: int = Field(64, ge=2, description="items a step")
+    rows: int = Field(
+        64, ge=1, description="items of like length that pass the network together: less padding, less memory"
+    )
     optimizer: Literal["muon", "adamw"] = "muon"
     lr: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -73,7 +76,7 @@ class Settings(PhaseSettings):
     dreams: int = Field(
         256, ge=1, description="answers of its own that the model replays in a dreaming stage"
     )
-    dream_share: float = Field(0.5, ge=0, le=1, description="share of a dreaming batch that is dreamt")
+    dream_share: float = Field(0.5, gt=0, lt=1, description="share of a dreaming batch that is dreamt")
     dream_temperature: float = Field(1.0, gt=0)
     self_weight: float = Field(
         0.1, ge=0, description="w_s: weight of the prediction of one's own activations"

@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from components.shared.evaluation.answers import batches
 from components.shared.optim.grokfast import Grokfast
 from components.shared.optim.optimizer import optimizer
 from components.shared.optim.schedule import set_rate, warmup_cosine
 from components.shared.runtime.checkpoint import Checkpoints, Snapshot
 from components.shared.runtime.errors import PhaseFailed
-from components.shared.tasks.batches import IGNORED, Batch, encode, mixture, without_scratch
-from components.shared.tasks.item import Item
+from components.shared.tasks.batches import IGNORED, Batch, mixture, without_scratch
 from components.shared.tasks.registry import sample
 
-from .dreaming import with_dreams
+from .dreaming import replay
 from .edge_of_chaos import Edge
 from .self_modelling import SelfModel, self_modelling_loss
 from .settings import Settings, Stage
@@ -84,55 +85,49 @@ def train(
         set_rate(rule, warmup_cosine(step, stage.steps, min(WARMUP, stage.steps), floor))
         if stage.kind == "edge_of_chaos":
             state["unsteered"].append(round(edge.unsteered(), 4))
-        batch, items, cells = _batch(stage, settings, edge, state["dreams"], tokenizer, seed, step)
-        batch = batch.to(model.device)
-        real = batch.attention_mask.bool()
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
-            out = model(
-                input_ids=batch.input_ids, labels=batch.labels, output_hidden_states=read_out is not None
-            )
-            loss = out.loss
-            entropy, right = _answers(out.logits.detach(), batch.labels)
-            if read_out is not None:
-                loss = loss + settings.self_weight * self_modelling_loss(read_out, out.hidden_states, real)
-        if not torch.isfinite(loss):
+        cells, parts = _items(stage, settings, edge, tokenizer, seed, step)
+        if stage.kind == "dreaming":
+            parts.append(_dreams(stage, settings, state["dreams"], tokenizer, seed, step))
+        rule.zero_grad()
+        right = np.zeros(len(cells), dtype=bool)
+        entropy, tokens = 0.0, sum(_learnt(batch) for _, batch in parts)
+        for places, batch in parts:
+            share = _learnt(batch) / tokens
+            loss, answers = _lesson(learner, batch.to(model.device), settings.self_weight)
+            (share * loss).backward()
+            entropy += share * answers.entropy
+            right[places] = answers.right[: len(places)]
+        norm = nn.utils.clip_grad_norm_(learner.parameters(), settings.clip)
+        if not torch.isfinite(norm):
             raise PhaseFailed(
-                f"the loss is {float(loss.detach())} at step {step}",
+                f"the loss is {entropy} at step {step}, its gradient {float(norm)}",
                 where=stage.name,
                 fix="lower training.lr",
             )
-        rule.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), settings.clip)
         rule.step()
         if average is not None:
             _drift(average, model, settings.average)
-        fresh = right[: len(items)].tolist()
-        edge.observe(cells, fresh)
-        success = sum(fresh) / len(fresh)
+        edge.observe(cells, right.tolist())
         state["within"] = step + 1
-        state["curve"].append(round(float(entropy), 5))
-        state["success"].append(round(success, 4))
-        report(state["curve"][-1], success)
+        state["curve"].append(round(entropy, 5))
+        state["success"].append(round(float(right.mean()), 4))
+        report(state["curve"][-1], state["success"][-1])
         if checkpoints.due():
             loop.save(checkpoints, state["done"] + step + 1)
             checkpoints.stop_if_asked()
     return (average if average is not None else model).eval()
 
 
-def _batch(
-    stage: Stage,
-    settings: Settings,
-    edge: Edge,
-    dreams: list[list[list[int]]],
-    tokenizer: PreTrainedTokenizerBase,
-    seed: int,
-    step: int,
-) -> tuple[Batch, list[Item], list[tuple[str, int]]]:
-    """The rows of a step, the items of the real ones, and the cells that they came from: a function of (seed, step)."""
+Part = tuple[list[int], Batch]
+"""Rows of like length, and the places of their items among the step's."""
+
+
+def _items(
+    stage: Stage, settings: Settings, edge: Edge, tokenizer: PreTrainedTokenizerBase, seed: int, step: int
+) -> tuple[list[tuple[str, int]], list[Part]]:
+    """The cells of a step's real items and their rows: a function of (seed, step) and of the edge's rates."""
     draw = random.Random(f"{stage.name}/{seed}/{step}")
-    dreamt = round(settings.dream_share * settings.batch) if stage.kind == "dreaming" else 0
-    count = max(1, settings.batch - dreamt)
+    count = settings.batch - (_dreamt(settings) if stage.kind == "dreaming" else 0)
     if stage.kind == "edge_of_chaos":
         cells = edge.choose(count, draw)
         items = [sample(t, "train", l, step * settings.batch + row, seed) for row, (t, l) in enumerate(cells)]
@@ -141,20 +136,54 @@ def _batch(
         tasks = stage.tasks or settings.tasks
         items = mixture(tasks, stage.levels, "train", seed, step, count, scratch=stage.scratch)
         cells = [(item.task, item.level) for item in items]
-    batch = encode(items, tokenizer)
-    if dreamt:
-        padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        batch = with_dreams(batch, draw.choices(dreams, k=dreamt), int(padding))
-    return batch, items, cells
+    return cells, list(batches(items, tokenizer, settings.rows))
 
 
-def _answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of what is learnt, and (B,) bool: every learnt token of the row is the most likely one."""
-    logits, targets = logits[:, :-1], labels[:, 1:]
+def _dreamt(settings: Settings) -> int:
+    """Dreams a step: at least one, and at least one item stays real."""
+    return max(1, min(settings.batch - 1, round(settings.dream_share * settings.batch)))
+
+
+def _dreams(
+    stage: Stage,
+    settings: Settings,
+    dreams: list[list[list[int]]],
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    step: int,
+) -> Part:
+    draw = random.Random(f"{stage.name}/{seed}/{step}/dreams")
+    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return [], replay(draw.choices(dreams, k=_dreamt(settings)), padding)
+
+
+class Answers(NamedTuple):
+    """How the learnt tokens of some rows went: mean cross-entropy in nats, and (B,) bool whether all were most likely."""
+
+    entropy: float
+    right: np.ndarray
+
+
+def _lesson(learner: Learner, batch: Batch, self_weight: float) -> tuple[Tensor, Answers]:
+    """The network's own loss (a Cognate's with its halting), in self-modelling with its second term."""
+    model, read_out = learner[0], learner[1] if len(learner) == 2 else None
+    with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=batch.input_ids.is_cuda):
+        # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
+        out = model(input_ids=batch.input_ids, labels=batch.labels, output_hidden_states=read_out is not None)
+        loss = out.loss
+        if read_out is not None:
+            real = batch.attention_mask.bool()
+            loss = loss + self_weight * self_modelling_loss(read_out, out.hidden_states, real)
+    logits, targets = out.logits.detach()[:, :-1], batch.labels[:, 1:]
     learnt = targets != IGNORED
     entropy = F.cross_entropy(logits[learnt].float(), targets[learnt])
     right = ((logits.argmax(-1) == targets) | ~learnt).all(-1)
-    return entropy, right
+    return loss, Answers(float(entropy), right.cpu().numpy())
+
+
+def _learnt(batch: Batch) -> int:
+    """How many tokens of the rows are learnt."""
+    return int((batch.labels[:, 1:] != IGNORED).sum())
 
 
 @torch.no_grad()
