@@ -14,20 +14,22 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from components.shared.models.hub.coded import Coded
 from components.shared.models.hub.ternary import BitLinear
 from components.shared.runtime.errors import InputError
 
 SMALLEST = 16
-"""Layers narrower than this are gates and heads: a few bytes that decide much."""
+"""Layers narrower than this are gates, routers and heads: a few bytes that decide much."""
 UNNORMED = ("o_proj", "down_proj", "out_proj", "c_proj", "dense_4h_to_h", "fc2")
 """Names of the layers that no norm precedes, in Llama and its relatives, GPT-2, NeoX and OPT."""
-KEPT = ("talk_head", "lm_head")
+KEPT = ("talk_head", "lm_head", "rates", "halt")
+"""Output layers, and a Cognate's heads of thinking, memory and halting: in high precision at any width."""
 
 
 def linears_to_convert(model: PreTrainedModel) -> dict[str, nn.Linear]:
     """Module path → linear layer that becomes ternary.
 
-    :raises InputError: there is none, one has a bias (BitLinear has none), or the model is ternary already.
+    :raises InputError: there is none, one has a bias (BitNet has none), or the model is ternary already.
     """
     head = model.get_output_embeddings()
     found = {
@@ -38,9 +40,10 @@ def linears_to_convert(model: PreTrainedModel) -> dict[str, nn.Linear]:
         and module is not head
         and not any(part in KEPT for part in path.split("."))
     }
-    if any(isinstance(module, BitLinear) for module in model.modules()):
+    done = next((path for path, m in model.named_modules() if isinstance(m, (BitLinear, Coded))), None)
+    if done is not None:
         raise InputError(
-            "the model is ternary already", where=type(model).__name__, fix="give one that is not"
+            "the model is ternary or coded already", where=done, fix="give the model as it was before"
         )
     if not found:
         raise InputError("the model has no linear layers to convert", where=type(model).__name__)

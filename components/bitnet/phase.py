@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 import math
-import time
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
 
-from components.shared.evaluation.answers import loss
+from components.shared.evaluation.answers import nll
+from components.shared.evaluation.speed import speed
 from components.shared.evaluation.suites import evaluate
+from components.shared.evaluation.thinking import answers_with_thoughts
 from components.shared.models.card import model_card
-from components.shared.models.loading import load, save, stored_tensors, wrap
+from components.shared.models.half import round_to_half
+from components.shared.models.loading import load, save, wrap
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
 
 from .conversion import convert, linears_to_convert, root_mean_squares, unnormed
+from .findings import Losses, against_rounding, mean, sizes
 from .qat import train
 from .settings import Settings
 
@@ -30,21 +34,20 @@ class BitNet(Phase):
     def validate_input(self) -> None:
         """The tasks exist, and the model has linear layers that can become ternary."""
         check_mixture(self.run.settings.tasks, self.run.settings.levels)
-        model, self.tokenizer = load(self.run.artifact.path)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model, self.tokenizer = load(self.run.artifact.path, device=device)
         linears_to_convert(model)
         own = hasattr(model.config, "storage")  # a Cognate, or wrapped before: it can hold coded layers
-        self.teacher = (model if own else wrap(model)).eval().requires_grad_(False)
+        self.teacher = (model if own else wrap(model)).float().requires_grad_(False)
 
     def execute(self) -> None:
         """The story: measure, convert, measure what conversion alone does, train, measure again, publish."""
         run, settings = self.run, self.run.settings
-        held_out = mixture(settings.tasks, settings.levels, "search", run.seed, 0, settings.held_out_items)
-        self.losses = {"full precision": loss(self.teacher, self.tokenizer, held_out)}
-
-        plain = copy.deepcopy(self.teacher)
-        convert(plain, {})
-        self.losses["ternary without training"] = loss(plain, self.tokenizer, held_out)
-        del plain
+        self.held_out = mixture(
+            settings.tasks, settings.levels, "search", run.seed, 0, settings.held_out_items
+        )
+        self.losses = {"full precision": self._losses(self.teacher)}
+        self.losses["ternary without training"] = self._losses(self._rounded())
 
         student = self._converted()
         run.progress.start("quantisation-aware training", settings.steps)
@@ -58,35 +61,41 @@ class BitNet(Phase):
             report=self._report,
         )
         run.progress.done()
-        self.losses["ternary"] = loss(student, self.tokenizer, held_out)
-        self._publish(student, curve)
+        round_to_half(student)
+        self.losses["ternary"] = self._losses(student)
+        self._publish(student.cpu(), curve)
 
     def get_metrics(self) -> dict[str, float]:
+        """Losses on the search split in nats a token, retention, bytes, and timings (`…_per_second`)."""
         return self.metrics
+
+    def _rounded(self) -> PreTrainedModel:
+        """The control: the input's weights made ternary and nothing else. It shares them."""
+        model = copy.deepcopy(self.teacher, {id(weight): weight for weight in self.teacher.parameters()})
+        convert(model, {})
+        return model
 
     def _converted(self) -> PreTrainedModel:
         """The ternary network at the start: the input's weights, and norms calibrated on training items."""
-        settings = self.run.settings
+        settings, gains = self.run.settings, {}
         student = copy.deepcopy(self.teacher).requires_grad_(True)
-        gains: dict[str, float] = {}
         if settings.sublayer_norm:
-            items = mixture(
-                settings.tasks,
-                settings.levels,
-                "train",
-                self.run.seed,
-                settings.steps,
-                settings.calibration_items,
-            )
-            batches = (
-                {"input_ids": encode(items[i : i + 64], self.tokenizer).input_ids}
-                for i in range(0, len(items), 64)
-            )
-            gains = root_mean_squares(student, unnormed(linears_to_convert(student)), batches)
+            wanted = unnormed(linears_to_convert(student))
+            gains = root_mean_squares(student, wanted, self._calibration())
         convert(student, gains)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.teacher.to(device)
-        return student.to(device)
+        return student
+
+    def _calibration(self) -> list[dict[str, torch.Tensor]]:
+        """Batches of training items that no step of training draws."""
+        s = self.run.settings
+        items = mixture(s.tasks, s.levels, "train", self.run.seed, s.steps, s.calibration_items)
+        return [
+            {"input_ids": encode(items[i : i + 64], self.tokenizer).input_ids.to(self.teacher.device)}
+            for i in range(0, len(items), 64)
+        ]
+
+    def _losses(self, model: PreTrainedModel) -> Losses:
+        return Losses(*nll(model, self.tokenizer, self.held_out, batch=self.run.config.evaluation.batch))
 
     def _report(self, step: int, entropy: float, kl: float) -> None:
         self.run.progress.step(step - self.run.progress.at, loss=entropy, kl=kl)
@@ -94,24 +103,21 @@ class BitNet(Phase):
             self.run.tracker.metrics({"loss": entropy, "kl": kl}, step=step)
 
     def _publish(self, student: PreTrainedModel, curve: dict[str, list[float]]) -> None:
+        """Store the model; what is measured from here on is what was stored."""
         run, evaluation = self.run, self.run.config.evaluation
         facts = {"parameters": f"{student.num_parameters():,}", "weights": "ternary, five trits a byte"}
-        save(
-            student.cpu(),
-            self.tokenizer,
-            run.output,
-            card=model_card("Ternary model", __doc__ or "", facts=facts),
-        )
+        card = model_card("Ternary model", __doc__ or "", facts=facts)
+        save(student, self.tokenizer, run.output, card=card, half=True)
         stored, _ = load(run.output)
-        scores = evaluate(
-            stored,
-            self.tokenizer,
+        score = partial(
+            evaluate,
+            tokenizer=self.tokenizer,
             split="report",
             items=evaluation.items,
             seed=run.seed,
             batch=evaluation.batch,
         )
-        run.scores = {suite: score.as_dict() for suite, score in scores.items()}
+        run.scores = {suite: each.as_dict() for suite, each in score(stored).items()}
         run.extra["curves"] = {
             "quantisation-aware training": {
                 "x": curve["step"],
@@ -120,59 +126,40 @@ class BitNet(Phase):
                 "series": {"answer": curve["loss"], "KL to full precision": curve["kl"]},
             }
         }
-        run.extra["sizes"] = {"stored": _bytes_by_kind(student), "before": _bytes_by_kind(self.teacher)}
-        self._measure(stored)
+        run.extra["sizes"] = sizes(run.artifact.path, run.output)
+        self.metrics = self._measure(stored)
+        run.extra["controls"] = [
+            against_rounding(self.losses["ternary"], self.losses["ternary without training"], run.seed)
+        ]
+        if getattr(stored.config, "thoughts", None):
+            thinker = partial(answers_with_thoughts, stored, self.tokenizer)
+            thinking = score(thinker, suites=["reasoning"])["reasoning"]
+            run.extra["thinking"] = {"reasoning": thinking.as_dict()}
+            self.metrics |= {
+                "thinking/reasoning": thinking.score,
+                "plain/reasoning": run.scores["reasoning"]["score"],
+            }
 
-    def _measure(self, stored: PreTrainedModel) -> None:
+    def _measure(self, stored: PreTrainedModel) -> dict[str, float]:
         """Losses, what was retained, sizes and speeds."""
-        uniform = math.log(stored.config.vocab_size)
-        before, without, after = (
-            self.losses[name] for name in ("full precision", "ternary without training", "ternary")
+        loss = {name: mean(each) for name, each in self.losses.items()}
+        before, after = loss["full precision"], loss["ternary"]
+        bytes_before, bytes_after = (
+            sum(self.run.extra["sizes"][when].values()) for when in ("before", "stored")
         )
-        self.metrics = {
+        metrics = {
             "loss_before": before,
-            "loss_without_training": without,
+            "loss_without_training": loss["ternary without training"],
             "loss_after": after,
             "loss_increase": after - before,
-            "bytes_per_parameter": sum(_bytes_by_kind(stored).values()) / self.teacher.num_parameters(),
-            "tokens_per_second_before": _tokens_per_second(self.teacher.cpu()),
-            "tokens_per_second": _tokens_per_second(stored),
+            "bytes_before": bytes_before,
+            "bytes_after": bytes_after,
+            "bits_per_parameter": 8 * bytes_after / self.teacher.num_parameters(),
         }
+        uniform = math.log(stored.config.vocab_size)
         if uniform > before:
-            self.metrics["retention"] = (uniform - after) / (uniform - before)
-        self.run.extra["controls"] = [
-            {
-                "claim": "quantisation-aware training recovers what rounding to ternary destroys",
-                "arm": "ternary, trained",
-                "value": after,
-                "control": "ternary, only rounded",
-                "control_value": without,
-                "unit": "held-out loss, nats a token",
-                "higher_is_better": False,
-                "holds": after < without,
-            }
-        ]
-
-
-def _bytes_by_kind(model: PreTrainedModel) -> dict[str, int]:
-    """How many bytes the weights take in the safetensors file, by how they are stored."""
-    tensors, storage = stored_tensors(model)
-    sizes: dict[str, int] = {}
-    for name, tensor in tensors.items():
-        path, _, leaf = name.rpartition(".")
-        kind = storage[path]["codec"] if leaf == "code" else str(tensor.dtype).removeprefix("torch.")
-        sizes[kind] = sizes.get(kind, 0) + tensor.numel() * tensor.element_size()
-    return sizes
-
-
-@torch.no_grad()
-def _tokens_per_second(model: PreTrainedModel, rows: int = 16, length: int = 64, repeats: int = 4) -> float:
-    """Tokens a second of a whole forward pass, best of a few; a timing, not part of any digest."""
-    ids = torch.arange(rows * length).reshape(rows, length) % model.config.vocab_size
-    model(input_ids=ids)  # decodes lazily stored weights
-    best = math.inf
-    for _ in range(repeats):
-        began = time.perf_counter()
-        model(input_ids=ids)
-        best = min(best, time.perf_counter() - began)
-    return rows * length / best
+            metrics["retention"] = (uniform - after) / (uniform - before)
+        for name, model in (("before", self.teacher.cpu()), ("after", stored)):
+            timing = speed(model, self.tokenizer, self.held_out[:64])
+            metrics[f"tokens_per_second_{name}"] = timing["tokens_per_second"]
+        return metrics

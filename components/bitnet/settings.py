@@ -14,6 +14,9 @@ class Settings(PhaseSettings):
 
     steps: int = Field(ge=1, description="steps of quantisation-aware training")
     batch: int = Field(64, ge=1, description="items a step")
+    rows: int = Field(
+        64, ge=1, description="items of like length that pass the network together: less padding, less memory"
+    )
     optimizer: Literal["muon", "adamw"] = "muon"
     lr: float = Field(gt=0, description="peak learning rate")
     weight_decay: float = Field(0.0, ge=0, description="in the first half only, as in BitNet b1.58's recipe")

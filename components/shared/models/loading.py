@@ -24,6 +24,7 @@ from components.shared.runtime.errors import ArtifactError, InputError
 
 from .build import build, extend, union, union_config
 from .encoders import encode_ternary, stored
+from .half import halved
 from .hub.coded import Coded, CodedEmbedding
 from .hub.configuration_cognate import CognateConfig
 from .hub.modeling_cognate import CognateForCausalLM
@@ -91,7 +92,15 @@ def load(
     )
     if wrong:
         raise ArtifactError("weights and config.json do not fit", where=str(folder), why=", ".join(wrong[:5]))
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            "the model has no tokenizer that can be read",
+            where=str(folder),
+            why=str(error).splitlines()[0],
+            fix="save its tokenizer beside it (tokenizer.save_pretrained)",
+        ) from error
     model = model.to(device).eval()
     return (trainable_layers(model) if trainable else model), tokenizer
 
@@ -144,13 +153,21 @@ def wrap(model: PreTrainedModel) -> ForgeWrapped:
     return wrapped.train(model.training)
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, *, card: str) -> None:
+def save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    path: Path,
+    *,
+    card: str,
+    half: bool = False,
+) -> None:
     """Write a directory that `AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)` loads.
 
     Safetensors (sharded above 5 GB), config with auto_map, the modelling code that this model needs,
     tokenizer, generation settings and the model card. BitLinears are stored packed. The same model writes the
     same bytes.
 
+    :param half: store float32 tensors in 16 bits where these hold them exactly: round the model first (half.py).
     :raises InputError: an expert is set (its weights are not the model's), or a plain model of transformers
         holds coded or ternary layers.
     """
@@ -180,7 +197,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path,
     (path / "config.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
     if model.generation_config is not None:
         model.generation_config.save_pretrained(path)
-    save_weights(tensors, path)
+    save_weights(halved(tensors) if half else tensors, path)
     save_tokenizer(tokenizer, path)
     (path / "README.md").write_text(card)
 

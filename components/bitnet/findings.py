@@ -1,0 +1,58 @@
+"""What conversion cost and saved, as the report shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from components.shared.evaluation.statistics import paired_interval
+from components.shared.runtime.weights import describe
+
+
+class Losses(NamedTuple):
+    """Of every item: nats of its answer, (n,) float64, and how many tokens it has, (n,) int64."""
+
+    nats: np.ndarray
+    tokens: np.ndarray
+
+
+def mean(losses: Losses) -> float:
+    """Nats a token over all items."""
+    return float(losses.nats.sum() / losses.tokens.sum())
+
+
+def against_rounding(trained: Losses, rounded: Losses, seed: int) -> dict[str, Any]:
+    """The claim that training recovers what rounding destroys: over the same items, with a paired interval."""
+    after, without = (each.nats / each.tokens for each in (trained, rounded))
+    difference, low, high = paired_interval(after, without, seed=seed)
+    control = float(without.mean())
+    return {
+        "claim": "quantisation-aware training recovers what rounding to ternary destroys",
+        "arm": "ternary, trained",
+        "value": float(after.mean()),
+        "low": control + low,
+        "high": control + high,
+        "control": "ternary, only rounded",
+        "control_value": control,
+        "difference": difference,
+        "unit": "nats a token of an item's answer, search split",
+        "higher_is_better": False,
+        "holds": high < 0,
+    }
+
+
+def sizes(before: Path, after: Path) -> dict[str, Any]:
+    """Bytes of two models' weights on disk: by how they are stored, and tensor by tensor for the second."""
+    kinds: dict[str, dict[str, int]] = {"before": {}, "stored": {}}
+    tensors = {"before": describe(before)[0], "stored": describe(after)[0]}
+    for when, entries in tensors.items():
+        for entry in entries.values():
+            kind = entry["codec"] if entry["dtype"] == "U8" else entry["dtype"]
+            kinds[when][kind] = kinds[when].get(kind, 0) + entry["bytes"]
+    rows = [
+        {"tensor": name, "dtype": entry["dtype"], "codec": entry["codec"], "bytes": entry["bytes"]}
+        for name, entry in tensors["stored"].items()
+    ]
+    return {**kinds, "per_tensor": rows}

@@ -1,0 +1,38 @@
+"""Sixteen bits on disk, thirty-two in memory: what a compressed model holds beside its coded layers.
+
+config.json keeps naming float32, so that loading (ours, and that of plain transformers) brings the tensors back to it,
+for inference and for training alike. float16 and not bfloat16: at the size of weights it has eight times the resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .hub.ternary import BitLinear
+
+
+@torch.no_grad()
+def round_to_half(model: nn.Module) -> None:
+    """Round the float32 tensors that are stored as they are to float16 values, in place; they stay float32.
+
+    Left alone are weights of BitLinears, which are stored as trits, buffers that are not stored at all (the frequencies
+    of rotary embeddings), and tensors with a value beyond float16's 65504.
+    """
+    as_trits = {f"{path}.weight" for path, module in model.named_modules() if isinstance(module, BitLinear)}
+    for name, tensor in model.state_dict().items():
+        if tensor.dtype == torch.float32 and name not in as_trits:
+            half = tensor.half()
+            if half.isfinite().all():
+                tensor.copy_(half)
+
+
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, in float16 where they are float32 and float16 holds them exactly."""
+    return {name: tensor.half() if _is_half(tensor) else tensor for name, tensor in tensors.items()}
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and torch.equal(tensor.half().float(), tensor)

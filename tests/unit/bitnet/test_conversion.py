@@ -1,0 +1,144 @@
+"""Which layers become ternary, where norms go, and what conversion leaves as it was."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from components.bitnet.conversion import (
+    convert,
+    linears_to_convert,
+    root_mean_squares,
+    set_strength,
+    unnormed,
+)
+from components.shared.models.hub.ternary import BitLinear, quantise_activations, ternarise
+from components.shared.models.loading import load, save
+from components.shared.runtime.errors import InputError
+from components.shared.tasks.tokenizer import byte_tokenizer
+
+from .networks import BLOCK, IDS, cognate, llama, paths_of_blocks
+
+THOUGHTS = {"length": 4, "start": 259, "end": 260, "mixing": True}
+
+
+def bitlinears(model):
+    return {path: module for path, module in model.named_modules() if isinstance(module, BitLinear)}
+
+
+def test_of_a_cognate_the_blocks_and_the_memorys_projections_become_ternary_and_no_gate_or_head():
+    model = cognate(memory=True, refinement=True, thoughts=THOUGHTS, tie_word_embeddings=False)
+    expected = paths_of_blocks("model.layers")
+    expected |= {f"model.memory.{name}_proj" for name in "qkvo"}
+    expected |= {f"model.refinement.block.{name}" for name in BLOCK}
+    assert set(linears_to_convert(model)) == expected
+
+
+def test_a_memorys_rates_stay_precise_however_many_heads_it_has():
+    model = cognate(memory=True, memory_heads=8)  # 24 rates: wider than a gate
+    assert not any("rates" in path for path in linears_to_convert(model))
+
+
+def test_of_a_llama_the_blocks_become_ternary_and_not_its_output_layer():
+    assert set(linears_to_convert(llama())) == paths_of_blocks("inner.model.layers")
+
+
+def test_a_layer_with_a_bias_is_refused_by_name():
+    with pytest.raises(
+        InputError, match=r"bias cannot become a BitLinear.*inner\.model\.layers\.0\.self_attn\.q_proj"
+    ):
+        linears_to_convert(llama(attention_bias=True))
+
+
+def test_a_model_without_linear_layers_is_refused():
+    """GPT-2's are of another class, whose weights lie the other way round."""
+    with pytest.raises(InputError, match="no linear layers to convert"):
+        linears_to_convert(GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=272)))
+
+
+def test_a_ternary_model_is_refused_in_training_and_as_it_is_stored(tmp_path):
+    model = cognate()
+    convert(model, {})
+    with pytest.raises(InputError, match=r"ternary or coded already.*model\.layers\.0\.self_attn\.q_proj"):
+        linears_to_convert(model)
+    save(model, byte_tokenizer(), tmp_path / "stored", card="")
+    with pytest.raises(InputError, match="ternary or coded already"):
+        linears_to_convert(load(tmp_path / "stored")[0])
+
+
+def test_the_layers_that_no_norm_precedes_are_those_that_leave_attention_and_mlp():
+    model = cognate(memory=True, refinement=True)
+    found = unnormed(linears_to_convert(model))
+    blocks = ("model.layers.0", "model.layers.1", "model.refinement.block")
+    expected = {f"{block}.{name}" for block in blocks for name in ("self_attn.o_proj", "mlp.down_proj")}
+    assert set(found) == expected | {"model.memory.o_proj"}
+
+
+def test_the_measured_root_mean_square_is_that_of_the_layers_input():
+    """o_proj's input is read off by an oracle of its own: an identity in its place."""
+    model = cognate()
+    layer = model.model.layers[1].self_attn
+    found = root_mean_squares(model, ["model.layers.1.self_attn.o_proj"], [{"input_ids": IDS}])
+    layer.o_proj, seen = nn.Identity(), []
+    layer.o_proj.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0]))
+    model(IDS)
+    expected = seen[0].square().mean().sqrt().item()
+    assert found == {"model.layers.1.self_attn.o_proj": pytest.approx(expected, rel=1e-6)}
+
+
+def test_the_root_mean_square_is_over_all_batches_by_size():
+    """Of batches of 1 and 3 rows it is that of all four rows."""
+    model, path = cognate(), "model.layers.0.mlp.down_proj"
+    rows = torch.cat([IDS, IDS[:1].flip(1)])
+    apart = root_mean_squares(model, [path], [{"input_ids": rows[:1]}, {"input_ids": rows[1:]}])
+    assert apart[path] == pytest.approx(
+        root_mean_squares(model, [path], [{"input_ids": rows}])[path], rel=1e-6
+    )
+
+
+def test_measuring_leaves_no_hooks_behind():
+    model = cognate()
+    root_mean_squares(model, ["model.layers.0.mlp.down_proj"], [{"input_ids": IDS}])
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("make", [lambda: cognate(memory=True, refinement=True), llama])
+def test_at_strength_zero_and_without_norms_the_function_is_unchanged(make):
+    model = make()
+    before = model(IDS).logits
+    convert(model, {})
+    set_strength(model, 0.0)
+    assert torch.equal(model(IDS).logits, before)
+
+
+def test_at_strength_zero_a_calibrated_norm_keeps_the_size_of_what_goes_into_a_layer():
+    """RMSNorm with gain rms: inputs of one size pass unchanged; of different sizes, their mean size is kept."""
+    model = cognate()
+    paths = unnormed(linears_to_convert(model))
+    gains = root_mean_squares(model, paths, [{"input_ids": IDS}])
+    convert(model, gains)
+    for path, layer in bitlinears(model).items():
+        if path in gains:
+            assert torch.equal(layer.norm.weight, torch.full_like(layer.norm.weight, gains[path]))
+            x = torch.randn(5, layer.in_features)
+            x = x / x.square().mean(-1, keepdim=True).sqrt() * gains[path]
+            layer.strength = 0.0
+            torch.testing.assert_close(layer(x), x @ layer.weight.T, rtol=1e-3, atol=1e-5)
+        else:
+            assert layer.norm is None
+
+
+def test_a_converted_layer_computes_with_trits_and_eight_bits():
+    model = cognate()
+    old = model.model.layers[0].mlp.gate_proj.weight
+    convert(model, {})
+    x = torch.randn(4, 32)
+    expected = quantise_activations(x) @ ternarise(old).T
+    torch.testing.assert_close(model.model.layers[0].mlp.gate_proj(x), expected)
+
+
+def test_conversion_takes_the_weights_and_does_not_copy_them():
+    model = cognate()
+    before = {path: layer.weight for path, layer in linears_to_convert(model).items()}
+    convert(model, {})
+    assert all(layer.weight is before[path] for path, layer in bitlinears(model).items())

@@ -1,0 +1,103 @@
+"""Distillation against hand computation, the warm-up of the quantisation, and that training through it learns."""
+
+import math
+
+import pytest
+import torch
+
+from components.bitnet.conversion import convert, linears_to_convert, root_mean_squares, unnormed
+from components.bitnet.qat import distillation_loss, lesson, strength_at, train
+from components.bitnet.settings import Settings
+from components.shared.evaluation.answers import batches, loss
+from components.shared.models.hub.ternary import BitLinear
+from components.shared.runtime.checkpoint import Checkpoints
+from components.shared.runtime.errors import PhaseFailed
+from components.shared.tasks.batches import encode, mixture
+from components.shared.tasks.tokenizer import byte_tokenizer
+
+from .networks import cognate
+
+SETTINGS = {"tasks": {"copy": 1.0}, "levels": [1], "batch": 16, "rows": 8, "lr": 0.01, "warmup": 2}
+
+
+def test_the_distillation_loss_is_the_kl_computed_by_hand():
+    """teacher (.5, .5), student (.8, .2): ½ ln(.5/.8) + ½ ln(.5/.2)."""
+    student, teacher = torch.tensor([[0.8, 0.2]]).log(), torch.zeros(1, 2)
+    expected = 0.5 * math.log(0.5 / 0.8) + 0.5 * math.log(0.5 / 0.2)
+    assert distillation_loss(student, teacher, 1.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_at_temperature_two_it_is_four_times_the_kl_of_the_softened_distributions():
+    """Logits (ln 9, 0) at T = 2 are probabilities (¾, ¼); against even ones: −½ ln(¾·4·¼) = ½ ln(4/3)."""
+    student, teacher = torch.tensor([[math.log(9.0), 0.0]]), torch.zeros(1, 2)
+    assert distillation_loss(student, teacher, 2.0).item() == pytest.approx(
+        4 * 0.5 * math.log(4 / 3), rel=1e-6
+    )
+
+
+def test_it_is_a_mean_over_rows_and_zero_for_the_same_logits():
+    same, other = torch.randn(1, 5), torch.randn(1, 5)
+    assert distillation_loss(same, same, 1.0).item() == pytest.approx(0.0, abs=1e-7)
+    both = distillation_loss(torch.cat([same, other]), same.expand(2, -1), 1.0)
+    assert both.item() == pytest.approx(distillation_loss(other, same, 1.0).item() / 2, rel=1e-5)
+
+
+def test_the_quantisation_is_faded_in_linearly_and_then_stays():
+    assert [strength_at(step, 4) for step in range(6)] == [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
+    assert strength_at(0, 0) == 1.0
+
+
+def test_lessons_of_rows_of_like_length_add_up_to_that_of_the_whole_batch():
+    """Weighted by their learnt tokens, as training weights them."""
+    student, teacher, tokenizer = cognate(), cognate(tie_word_embeddings=False), byte_tokenizer()
+    items = mixture({"copy": 1, "sort": 1}, [1, 4], "train", 0, 0, 12)
+    parts = [batch for _, batch in batches(items, tokenizer, 4)]
+    shares = [(batch.labels[:, 1:] != -100).sum() for batch in parts]
+    whole = lesson(student, teacher, encode(items, tokenizer), 1.0)
+    each = [lesson(student, teacher, batch, 1.0) for batch in parts]
+    for index, expected in enumerate(whole):
+        found = sum(share * part[index] for share, part in zip(shares, each, strict=True)) / sum(shares)
+        torch.testing.assert_close(found, expected)
+
+
+def ternary():
+    model = cognate(tie_word_embeddings=False)
+    items = mixture({"copy": 1.0}, [1], "train", 0, 10**6, 16)
+    calibration = [{"input_ids": encode(items, byte_tokenizer()).input_ids}]
+    convert(model, root_mean_squares(model, unnormed(linears_to_convert(model)), calibration))
+    return model
+
+
+def trained(tmp_path, **more):
+    model, steps = ternary(), []
+    settings = Settings(**SETTINGS | more)
+    curve = train(
+        model,
+        None,
+        byte_tokenizer(),
+        settings,
+        seed=0,
+        checkpoints=Checkpoints(str(tmp_path), "0" * 16),
+        report=lambda *each: steps.append(each),
+    )
+    assert [step for step, _, _ in steps] == list(range(1, settings.steps + 1))
+    return model, curve
+
+
+def test_a_ternary_network_learns_through_its_quantisation(tmp_path):
+    items = mixture({"copy": 1.0}, [1], "search", 0, 0, 64)
+    before = loss(ternary(), byte_tokenizer(), items)
+    model, curve = trained(tmp_path, steps=60)
+    assert loss(model, byte_tokenizer(), items) < before / 2
+    assert curve["step"] == list(range(1, 61)) and curve["loss"][-1] < curve["loss"][0] / 2
+
+
+def test_after_training_every_layer_is_ternary_at_full_strength_whatever_its_warm_up(tmp_path):
+    model, _ = trained(tmp_path, steps=3, strength_warmup=100)
+    layers = [module for module in model.modules() if isinstance(module, BitLinear)]
+    assert layers and all(layer.strength == 1.0 for layer in layers) and not model.training
+
+
+def test_weights_that_overflow_stop_training_and_say_what_to_lower(tmp_path):
+    with pytest.raises(PhaseFailed, match=r"at step \d+.*bitnet.*lower bitnet\.lr"):
+        trained(tmp_path, steps=30, lr=1e30, clip=1e30)
