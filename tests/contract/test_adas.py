@@ -19,7 +19,7 @@ TINY = [
     "adas.svf={steps: 6, questions: 4, samples: 4, low: 0.02, high: 0.98, gate_items: 16}",
     "adas.dispatch_items=16",
     "adas.cem={iterations: 1, population: 2, elites: 1, items: 2}",
-    "adas.search={generations: 3, children: 2, patience: 3, items: 4, finalists: 2, select_items: 4}",
+    "adas.search={generations: 2, children: 1, patience: 2, items: 4, finalists: 1, select_items: 4}",
     "evaluation.items=8",
     "adas.threads=1",
 ]
