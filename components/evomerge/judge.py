@@ -24,7 +24,7 @@ from components.shared.tasks.item import Split
 from .archive import Measurement
 from .merging import Diverged
 
-Fitness = Literal["accuracy", "likelihood"]
+Fitness = Literal["likelihood", "accuracy"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Judge:
         items: int,
         seed: int,
         batch: int,
-        fitness: Fitness = "accuracy",
+        fitness: Fitness = "likelihood",
         device: torch.device | str = "cpu",
     ) -> None:
         self.fitness = fitness
@@ -87,8 +87,9 @@ class Judge:
     def measure(self, model: nn.Module) -> Measurement:
         """Fitness is the mean over suites, so that a suite of many tasks does not drown the others.
 
-        "accuracy" is the share of right answers, "likelihood" the geometric mean probability of an answer's
-        token, which moves where accuracy does not yet. Raises Diverged where the loss is not finite.
+        "likelihood" is the geometric mean probability of an answer's token: with few items it ranks merges more surely
+        than "accuracy", the share of right answers, and it moves where accuracy does not yet (README.md has figures).
+        Raises Diverged where the loss is not finite.
         """
         answers = self.answers(model)
         if not math.isfinite(answers.loss):

@@ -65,8 +65,8 @@ class Settings(PhaseSettings):
         description="what fitness is the mean of",
     )
     items: int = Field(ge=1, description="items of each suite, search split")
-    fitness: Literal["accuracy", "likelihood"] = Field(
-        "accuracy", description="share of right answers, or mean probability of an answer's token"
+    fitness: Literal["likelihood", "accuracy"] = Field(
+        "likelihood", description="mean probability of an answer's token, or share of right answers"
     )
     finalists: int = Field(
         ge=1, description="best genomes of the search among which the select split chooses the champion"

@@ -27,7 +27,7 @@ from tests.contract import killing
 
 SMALL = [
     *("--set", "code_version=test", "evaluation.items=16", "evomerge.threads=1", "evomerge.items=8"),
-    *("evomerge.select_items=8", "evomerge.fitness=likelihood", "evomerge.population=4"),
+    *("evomerge.select_items=8", "evomerge.population=4"),
     *("evomerge.generations=4", "evomerge.rounds=2", "evomerge.islands=2", "evomerge.layer_groups=2"),
     "evomerge.suites=[efficiency, reasoning]",
 ]

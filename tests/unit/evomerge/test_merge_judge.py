@@ -56,13 +56,13 @@ def test_its_answers_are_those_of_the_shared_evaluation(model) -> None:
 
 def test_accuracy_as_fitness_is_the_mean_of_the_suites_scores(model) -> None:
     scores = evaluate(model, byte_tokenizer(), split="search", items=24, seed=0, suites=SUITES)
-    measured = judge().measure(model)
+    measured = judge(fitness="accuracy").measure(model)
     assert measured.fitness == pytest.approx(np.mean([score.score for score in scores.values()]))
     assert set(measured.scores) == {item.task for item in judge().items}
 
 
 def test_likelihood_as_fitness_is_the_geometric_mean_probability_of_an_answers_token(model) -> None:
-    one = judge(fitness="likelihood")
+    one = judge()
     answers = one.answers(model)
     each = [
         math.exp(-answers.nll[part].sum() / answers.tokens[part].sum()) for part in (slice(24), slice(24, 48))
