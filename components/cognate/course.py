@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from components.shared.evaluation.answers import batches
 from components.shared.optim.optimizer import optimizer
 from components.shared.optim.schedule import set_rate, warmup_stable_decay
 from components.shared.runtime.checkpoint import Checkpoints, Snapshot
 from components.shared.runtime.errors import PhaseFailed
-from components.shared.tasks.batches import encode, mixture
+from components.shared.tasks.batches import IGNORED, Batch, mixture
 
 from .convergence import converged
 from .settings import Course, Settings
@@ -57,35 +59,46 @@ def train(
         set_rate(rule, warmup_stable_decay(step, loop.state["end"], settings.warmup, decay))
         tasks = course.opening.tasks if step < course.opening.steps else course.tasks
         items = mixture(tasks, course.levels, "train", seed, step, settings.batch, scratch=course.scratch)
-        batch = encode(items, tokenizer).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-            loss = model(input_ids=batch.input_ids, labels=batch.labels).loss
         rule.zero_grad()
-        loss.backward()
+        loss = learn(model, [batch.to(device) for _, batch in batches(items, tokenizer, settings.rows)])
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
-        value = float(loss.detach())
-        if not torch.isfinite(loss):
+        if not math.isfinite(norm):
             raise PhaseFailed(
-                f"the loss is {value} at step {step}",
+                f"the loss is {loss} at step {step}, its gradient {norm}",
                 where=f"cognate.{name}",
                 fix="lower the learning rate (lr)",
             )
         rule.step()
         step += 1
+        _remember(loop.state, step, loss, settings.window, course.steps)
         if step == course.opening.steps:
             loop.state["recent"] = []  # the next mixture has another loss: convergence is judged anew
-        _remember(loop.state, step, value, settings.window, course.steps)
         if step < loop.state["end"] - decay and converged(
             loop.state["recent"], settings.window, settings.tolerance
         ):
             loop.state["end"] = step + decay
-        report(step, value, norm)
+        report(step, loss, norm)
         if checkpoints.due():
             loop.save(checkpoints, step)
             checkpoints.stop_if_asked()
     model.eval()
     return {"step": loop.state["step"], "loss": loop.state["loss"]}
+
+
+def learn(model: nn.Module, rows: Sequence[Batch]) -> float:
+    """Add to `.grad` the gradient of the mean loss over all tokens learnt in `rows`, and return that loss, nats a token.
+
+    The rows of one batch may come in parts, each padded to its own width only.
+    """
+    tokens = [int((batch.labels[:, 1:] != IGNORED).sum()) for batch in rows]
+    total = 0.0
+    for batch, count in zip(rows, tokens, strict=True):
+        with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=batch.input_ids.is_cuda):
+            # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
+            loss = model(input_ids=batch.input_ids, labels=batch.labels).loss * (count / sum(tokens))
+        loss.backward()
+        total += float(loss.detach())
+    return total
 
 
 def _remember(state: dict[str, list[float]], step: int, loss: float, window: int, steps: int) -> None:

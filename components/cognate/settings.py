@@ -63,6 +63,9 @@ class Settings(PhaseSettings):
     reasoning: Course
     optimizer: Literal["muon", "adamw"] = "muon"
     batch: int = Field(64, ge=1, description="items a step")
+    rows: int = Field(
+        64, ge=1, description="items of like length that pass the network together: less padding, less memory"
+    )
     weight_decay: float = Field(0.0, ge=0)
     warmup: int = Field(20, ge=0, description="steps of linear warm-up")
     decay: float = Field(
