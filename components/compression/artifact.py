@@ -1,25 +1,24 @@
-"""The artifact on disk: coded layers, the rest in 16 bits, and what the agent brought along."""
+"""The artifact on disk: coded layers, the rest in 16 bits, and what makes the model an agent."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from components.shared.models.agent import AGENT, DISPATCHER, EXPERTS
 from components.shared.models.hub.coded import Coded, install
 from components.shared.models.loading import save
-from components.shared.runtime.artifact import MANIFEST, Artifact
 
 from .repack import repack
 
-LEFT_OUT = ("grams.safetensors", "model*.safetensors", "model.safetensors.index.json", "*.py", MANIFEST)
+CARRIED = (AGENT, EXPERTS, DISPATCHER, "LICENSE*", "NOTICE*")
+"""What an artifact keeps of its input beside the model. Grams, trunks and lineages are of no use to inference."""
 
 
 @contextmanager
@@ -44,41 +43,20 @@ def coded(model: PreTrainedModel, codes: Mapping[str, tuple[str, bytes]]) -> Ite
             setattr(model.get_submodule(parent), name, old)
 
 
-def to_half(model: nn.Module, but: Iterable[str]) -> None:
-    """Round the tensors that are kept as they are to float16, in place; not the weights of the modules at `but`.
-
-    They keep their dtype; what they hold can then be stored in half the bytes without a further loss.
-    """
-    largest = torch.finfo(torch.float16).max
-    coded_weights = {f"{path}.weight" for path in but}
-    with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if name not in coded_weights and tensor.dtype == torch.float32:
-                tensor.copy_(tensor.clamp(-largest, largest).half())
-
-
 def write(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Artifact, output: Path, *, card: str
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, output: Path, *, card: str
 ) -> None:
-    """Save the model in as few bytes as it takes, and with it the files of `source` that are not the model's own.
+    """Save the model in as few bytes as it takes, and with it what makes it an agent, from the folder `source`.
 
-    Floats go to the file as float16 (`to_half` has rounded them); loading gives them config.json's dtype again. The
-    modelling code travels bare.
+    Floats that fit into 16 bits go there (half.py), the modelling code travels bare.
     """
-    save(model, tokenizer, output, card=card)
-    for file in output.glob("*.safetensors"):
-        tensors = {
-            name: tensor.half() if tensor.dtype == torch.float32 else tensor
-            for name, tensor in load_file(file).items()
-        }
-        file.unlink()
-        save_file(tensors, file, metadata={"format": "pt"})
-        file.chmod(0o644)
+    if output.exists():
+        shutil.rmtree(output)
+    save(model, tokenizer, output, card=card, half=True)
     repack(output)
-    for name in source.manifest.files:
-        if not (output / name).exists() and not any(Path(name).match(pattern) for pattern in LEFT_OUT):
-            (output / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.path / name, output / name)
+    for pattern in CARRIED:
+        for file in sorted(source.glob(pattern)):
+            shutil.copyfile(file, output / file.name)
 
 
 def size_of(folder: Path) -> int:

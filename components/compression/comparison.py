@@ -26,9 +26,14 @@ class Scale:
     before: float
     uniform: float
 
+    @property
+    def meaningful(self) -> bool:
+        """Whether the model knows anything that could be retained: a tenth of a nat a token at least."""
+        return self.uniform - self.before >= 0.1
+
     def retained(self, loss: float) -> float | None:
-        """None where the model knew nothing that could be retained."""
-        return retention(self.uniform, self.before, loss) if self.before < self.uniform else None
+        """None where that has no meaning."""
+        return retention(self.uniform, self.before, loss) if self.meaningful else None
 
 
 def thin(choices: Sequence[Choice], points: int) -> list[Choice]:
@@ -63,7 +68,9 @@ def single(family: str, paths: Sequence[str], tensors: Tensors, at_least: int) -
     Codes are tried from the cheapest on, first on the largest tensor: one that is too cheap there by a tenth is not
     encoded further.
     """
-    names = sorted((name for name, dish in MENU.items() if dish.codec == family), key=lambda name: MENU[name].bits)
+    names = sorted(
+        (name for name, dish in MENU.items() if dish.codec == family), key=lambda name: MENU[name].bits
+    )
     sizes = {path: tensors.weight(path).size for path in paths}
     largest = max(sizes, key=lambda path: sizes[path])
     for name in names:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from components.shared.evaluation.suites import SUITES, evaluate, suite_items
+from components.shared.models.agent import AGENT, Agent
 from components.shared.models.card import model_card
 from components.shared.models.gram import capture_grams
+from components.shared.models.half import round_to_half
 from components.shared.models.hub.coded import Coded
 from components.shared.models.loading import load, wrap
 from components.shared.runtime.errors import InputError
@@ -21,7 +23,7 @@ from components.shared.tasks.batches import encode as encode_items
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
 
-from .artifact import coded, size_of, to_half, write
+from .artifact import coded, size_of, write
 from .chooser import Choice, Offer, frontier, within
 from .comparison import Scale, controls, curve, thin
 from .encoding import codec_of
@@ -60,12 +62,11 @@ class Compression(Phase):
             Scale(items, self.trial.loss(items), uniform)
             for items in (self._items("search"), self._items("select"))
         )
-        known = min(uniform - self.search.before, uniform - self.select.before)
-        if settings.recipe == BEST and settings.bytes is None and known <= 0:
+        if settings.recipe == BEST and settings.bytes is None and not self.search.meaningful:
             raise InputError(
-                f"the model does no better than a uniform guess ({uniform:.3f} nats a token)",
+                f"the model does hardly better than a uniform guess ({uniform:.3f} nats a token)",
                 where=where,
-                why=f"its loss on held-out items is {uniform - known:.3f}: there is no knowledge to retain",
+                why=f"its loss on held-out items is {self.search.before:.3f}: there is no knowledge to retain",
                 fix="give a size instead of a retention: compression.bytes=…",
             )
 
@@ -73,7 +74,7 @@ class Compression(Phase):
         """The story: calibrate, measure every code on every tensor, choose, publish, compare."""
         run, settings = self.run, self.run.settings
         hessians = self._calibrate()
-        to_half(self.trial.model, self.modules)
+        round_to_half(self.trial.model)
         self.tensors = Tensors(
             self.modules, hessians, run.checkpoints, seed=run.seed, threads=settings.threads
         )
@@ -187,7 +188,7 @@ class Compression(Phase):
         facts = {"recipe": run.settings.recipe, "coded tensors": f"{len(plan)} in {total:,} bytes"}
         with coded(self.trial.model, codes):
             card = model_card("Compressed agent", __doc__ or "", facts=facts)
-            write(self.trial.model, self.trial.tokenizer, run.artifact, run.output, card=card)
+            write(self.trial.model, self.trial.tokenizer, run.artifact.path, run.output, card=card)
 
     def _compare(self, choices: list[Choice], plan: dict[str, str]) -> None:
         """The curve of size against retention, and every codec alone, for the report."""
@@ -233,12 +234,15 @@ class Compression(Phase):
         if retained is not None:
             self.metrics["retention"] = retained
         run.extra["sizes"] = self._sizes(plan, size)
+        agent = (
+            Agent.load(run.output, device=self.device).answers if (run.output / AGENT).is_file() else model
+        )
         run.progress.start("score", len(SUITES))
         for suite in SUITES:
             run.scores |= {
                 suite: score.as_dict()
                 for suite, score in evaluate(
-                    model,
+                    agent,
                     tokenizer,
                     split="report",
                     items=evaluation.items,

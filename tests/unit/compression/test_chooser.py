@@ -28,7 +28,8 @@ def test_every_choice_is_the_least_harm_for_its_bytes_and_every_price_has_its_ch
 ) -> None:
     table = named(figures)
     everything = [
-        (sum(o.bytes for o in picked), sum(o.harm for o in picked)) for picked in itertools.product(*table.values())
+        (sum(o.bytes for o in picked), sum(o.harm for o in picked))
+        for picked in itertools.product(*table.values())
     ]
     choices = frontier(table)
     for choice in choices:
@@ -59,4 +60,8 @@ def test_each_step_up_a_hull_saves_less_harm_a_byte(figures: list[tuple[int, int
 
 def test_a_budget_takes_the_last_choice_that_fits_and_none_below_the_first() -> None:
     choices = frontier({"a": [Offer("x", 10, 5.0), Offer("y", 20, 1.0)], "b": [Offer("x", 5, 1.0)]})
-    assert [within(choices, size) for size in (14, 15, 24, 25, 1000)] == [None, *choices[:1] * 2, *choices[1:] * 2]
+    assert [within(choices, size) for size in (14, 15, 24, 25, 1000)] == [
+        None,
+        *choices[:1] * 2,
+        *choices[1:] * 2,
+    ]
