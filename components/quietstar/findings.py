@@ -28,7 +28,7 @@ def claims(marks: Mapping[str, Marks]) -> list[dict[str, Any]]:
         for text, arm, control in (
             ("thoughts beat pause tokens at equal compute", "thoughts", "pause"),
             ("thoughts beat the same model without thinking", "thoughts", "no thought"),
-            ("thoughts are better after REINFORCE than before", "thoughts", "before REINFORCE"),
+            ("thoughts end better than they were when REINFORCE began", "thoughts", "before REINFORCE"),
             ("what is thought matters: own thoughts beat another question's", "thoughts", "shuffled"),
             ("without thinking the model answers no worse than the input model", "no thought", "input"),
         )

@@ -47,7 +47,7 @@ class Pupil:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     words: Words
-    rule: Optimizer
+    rules: dict[str, Optimizer]
 
 
 class QuietStar(Phase):
@@ -108,14 +108,17 @@ class QuietStar(Phase):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model, tokenizer = load(self.run.artifact.path, trainable=True, device=device)
         model, words = teach_words(model, tokenizer, settings.length, seed=self.run.seed)
+        model.talk_head.requires_grad_(False)
         rule = optimizer(model, settings.optimizer, settings.lr, settings.weight_decay)
-        return Pupil(model, tokenizer, words, rule)
+        model.talk_head.requires_grad_(True)
+        head = optimizer(model.talk_head, "adamw", settings.talk_lr)
+        return Pupil(model, tokenizer, words, {"model": rule, "talk head": head})
 
     def train(self, pupil: Pupil, arm: Arm, saved: Checkpoint | None) -> None:
         """Train one arm in place; the thoughts arm is examined once before REINFORCE begins."""
         run, settings = self.run, self.run.settings
         generator = run.generator(f"thoughts of {arm}")
-        loop = Snapshot({"model": pupil.model}, {"rule": pupil.rule}, {"thoughts": generator})
+        loop = Snapshot({"model": pupil.model}, pupil.rules, {"thoughts": generator})
         before = ARMS.index(arm) * settings.steps  # checkpoints are numbered through both arms
         if saved is not None:
             loop.load(saved)
@@ -126,7 +129,8 @@ class QuietStar(Phase):
         for step in range(first, settings.steps):
             if arm == "thoughts" and step == settings.warmup:
                 self.marks["before REINFORCE"] = self.sit(pupil, "thoughts")
-            set_rate(pupil.rule, warmup_stable_decay(step, settings.steps, warmup, decay))
+            for rule in pupil.rules.values():
+                set_rate(rule, warmup_stable_decay(step, settings.steps, warmup, decay))
             text = self.batch(settings.text, pupil, "text", step, settings.text.batch, settings.scratch)
             rows = settings.questions.batch * (settings.passes if arm == "pause" else 1)
             questions = self.batch(settings.questions, pupil, "questions", step, rows, 0.0)
@@ -134,7 +138,7 @@ class QuietStar(Phase):
             made = lesson(
                 pupil.model, text, questions, arm, pupil.words, settings, generator, reinforce=reinforce
             )
-            pupil.rule.zero_grad()
+            pupil.model.zero_grad()
             made.loss.backward()
             nn.utils.clip_grad_norm_(pupil.model.parameters(), settings.clip)
             if not torch.isfinite(made.loss):
@@ -143,7 +147,8 @@ class QuietStar(Phase):
                     where="quietstar",
                     fix="lower quietstar.lr or quietstar.policy_weight",
                 )
-            pupil.rule.step()
+            for rule in pupil.rules.values():
+                rule.step()
             for name, value in made.metrics.items():
                 self.curves[arm].setdefault(name, []).append(round(value, 6))
             run.progress.step(1, **made.metrics)
@@ -165,10 +170,10 @@ class QuietStar(Phase):
     def draw_exam(self) -> list[Item]:
         """Search items of the questions' tasks and levels, equally many of each."""
         course, seed = self.run.settings.questions, self.run.seed
-        every = course.levels
-        cells = [
-            (t, level) for t in course.tasks for level in (every[t] if isinstance(every, dict) else every)
-        ]
+        levels = (
+            course.levels if isinstance(course.levels, dict) else dict.fromkeys(course.tasks, course.levels)
+        )
+        cells = [(task, level) for task in course.tasks for level in sorted(set(levels[task]))]
         share = -(-self.run.settings.items // len(cells))
         return [item for task, level in cells for item in draw(task, "search", level, share, seed)]
 

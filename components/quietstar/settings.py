@@ -46,6 +46,9 @@ class Settings(PhaseSettings):
     steps: int = Field(ge=1, description="training steps of each arm")
     warmup: int = Field(0, ge=0, description="first steps without REINFORCE, while the talk head opens")
     lr: float = Field(gt=0, description="peak learning rate")
+    talk_lr: float = Field(
+        0.01, gt=0, description="peak learning rate of the talk head, which starts from zero (AdamW)"
+    )
     optimizer: Literal["muon", "adamw"] = "muon"
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
