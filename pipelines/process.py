@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from .forks import Nursery, module_to_fork
 
 TIMEOUT_GRACE = 20.0
 """Seconds between the SIGTERM of a timeout and its SIGKILL, for a checkpoint."""
@@ -47,11 +49,49 @@ class Launcher:
     def __init__(self, at_once: int) -> None:
         self._living: set[int] = set()
         self._waiters = ThreadPoolExecutor(at_once, thread_name_prefix="wait4")
+        self._nursery = Nursery()
 
     async def run(self, job: Job) -> Outcome:
         """Start `job`, wait for its end, and end what it left running."""
         loop = asyncio.get_running_loop()
         began = time.monotonic()
+        alive: list[int] = []
+        expired: list[bool] = []
+
+        def begun(pid: int) -> None:
+            alive.append(pid)
+            self._living.add(pid)
+
+        def end(number: signal.Signals) -> None:
+            for pid in alive:
+                _signal(pid, number)
+
+        def expire() -> None:
+            expired.append(True)
+            end(signal.SIGTERM)
+            timers.append(loop.call_later(TIMEOUT_GRACE, end, signal.SIGKILL))
+
+        timers = [loop.call_later(job.timeout, expire)] if job.timeout else []
+        try:
+            code, cpu_seconds, peak = await (
+                self._forked if module_to_fork(job.arguments) else self._started
+            )(job, begun)
+        finally:
+            for timer in timers:
+                timer.cancel()
+            self._living.difference_update(alive)
+        end(signal.SIGKILL)  # grandchildren that outlived it
+        exit_code = os.waitstatus_to_exitcode(code)
+        return Outcome(
+            exit_code=exit_code if exit_code >= 0 else 128 - exit_code,
+            seconds=time.monotonic() - began,
+            cpu_seconds=cpu_seconds,
+            peak_memory_bytes=peak * (1 if sys.platform == "darwin" else 1024),
+            timed_out=bool(expired),
+        )
+
+    async def _started(self, job: Job, begun: Callable[[int], None]) -> tuple[int, float, int]:
+        """A process of its own: (wait status, CPU seconds, ru_maxrss)."""
         with job.log.open("ab") as log:
             process = subprocess.Popen(
                 list(job.arguments),
@@ -63,31 +103,16 @@ class Launcher:
                 start_new_session=True,
                 pass_fds=job.inherit,
             )
-        self._living.add(process.pid)
-        expired: list[bool] = []
-
-        def expire() -> None:
-            expired.append(True)
-            _signal(process.pid, signal.SIGTERM)
-            timers.append(loop.call_later(TIMEOUT_GRACE, _signal, process.pid, signal.SIGKILL))
-
-        timers = [loop.call_later(job.timeout, expire)] if job.timeout else []
-        try:
-            _, code, usage = await loop.run_in_executor(self._waiters, os.wait4, process.pid, 0)
-        finally:
-            for timer in timers:
-                timer.cancel()
-            self._living.discard(process.pid)
-        _signal(process.pid, signal.SIGKILL)  # grandchildren that outlived it
+        begun(process.pid)
+        wait = asyncio.get_running_loop().run_in_executor(self._waiters, os.wait4, process.pid, 0)
+        _, code, usage = await wait
         process.returncode = os.waitstatus_to_exitcode(code)
-        unit = 1 if sys.platform == "darwin" else 1024
-        return Outcome(
-            exit_code=process.returncode if process.returncode >= 0 else 128 - process.returncode,
-            seconds=time.monotonic() - began,
-            cpu_seconds=usage.ru_utime + usage.ru_stime,
-            peak_memory_bytes=usage.ru_maxrss * unit,
-            timed_out=bool(expired),
-        )
+        return code, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+
+    async def _forked(self, job: Job, begun: Callable[[int], None]) -> tuple[int, float, int]:
+        """The same from the nursery, which has imported what phases import."""
+        where = (str(job.folder), str(job.log))
+        return await self._nursery.run(job.arguments, job.environment, *where, job.inherit, begun)
 
     def stop(self, grace: float) -> None:
         """Ask every living process to end (SIGTERM), and kill those that still live after `grace` seconds."""
