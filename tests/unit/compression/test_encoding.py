@@ -1,0 +1,64 @@
+"""The menu at work on single tensors: what is tried, what it costs, what a sample says of the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from components.compression.encoding import codec_of, decode, encode, measure, sample_of, worth_trying
+from components.compression.hessian import weighted_error
+from components.compression.menu import CHAIN, EXACT, FAMILIES, MENU
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def ternary(*shape: int) -> np.ndarray:
+    return (np.random.default_rng(0).integers(-1, 2, shape) * np.float32(0.1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", MENU)
+def test_every_entry_costs_about_the_bits_that_it_promises(name: str) -> None:
+    w = normal(256, 128)
+    code = encode(name, w, None, seed=0, threads=1)
+    settings = MENU[name].settings
+    books = 2 * settings["length"] * settings["centroids"] if "centroids" in settings else 0
+    assert (len(code) - books) * 8 / w.size == pytest.approx(MENU[name].bits, rel=0.08, abs=0.12)
+    assert weighted_error(w, decode(name, code, w.shape), None) < w.size
+
+
+def test_more_bits_err_less_within_a_family() -> None:
+    w = normal(128, 128)
+    for family in FAMILIES:
+        names = sorted(
+            (n for n in MENU if MENU[n].codec == family and "uniform" not in n), key=lambda n: MENU[n].bits
+        )
+        errors = [measure(n, w, None, seed=0, threads=1, sample=1 << 20)[0].error for n in names]
+        assert errors == sorted(errors, reverse=True)
+
+
+def test_a_ternary_tensor_is_offered_its_exact_code_and_what_is_cheaper() -> None:
+    names = ["int4", "vptq 2", "vptq 1", "uniform 2"]
+    assert worth_trying(names, ternary(64, 64)) == [EXACT, "vptq 1", "uniform 2"]
+    assert worth_trying(names, normal(64, 64)) == names
+    w = ternary(64, 64)
+    assert np.array_equal(decode(EXACT, encode(EXACT, w, None, seed=0, threads=1), w.shape), w)
+    with pytest.raises(ValueError, match="no exact code"):
+        encode(EXACT, normal(4, 4), None, seed=0, threads=1)
+
+
+@pytest.mark.parametrize("name", ["int4", "uniform 1", "vptq 2", "hyper 64"])
+def test_a_sample_of_rows_tells_bytes_and_error_of_the_whole(name: str) -> None:
+    w, x = normal(1024, 96), normal(500, 96, seed=1)
+    hessian = x.T @ x / 500
+    whole, code = measure(name, w, hessian, seed=0, threads=1, sample=1 << 20)
+    part, none = measure(name, w, hessian, seed=0, threads=1, sample=256 * 96)
+    assert code is not None and len(code) == whole.bytes and none is None
+    assert part.bytes == pytest.approx(whole.bytes, rel=0.05)
+    assert part.error == pytest.approx(whole.error, rel=0.25)
+    assert sample_of(w, 256 * 96).shape == (256, 96) and sample_of(w, 1 << 20) is w
+
+
+def test_a_chain_is_read_by_the_decoder_of_its_last_stage() -> None:
+    assert codec_of(CHAIN) == "hyper" and codec_of(EXACT) == "scalar" and codec_of("seedlm 3") == "seedlm"

@@ -1,0 +1,63 @@
+"""A model on trial: what it wears, what that does to it, and that it takes it off again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from components.compression.trial import Trial, codable, divergence, retention, weight_of
+from components.shared.evaluation.suites import suite_items
+from components.shared.models.encoders import encode_ternary, stored
+from components.shared.models.hub.coded import install
+from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.models.loading import build
+from components.shared.tasks.tokenizer import byte_tokenizer
+
+ITEMS = suite_items("efficiency", split="search", items=12, seed=0)
+PLAIN, CODED = "model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj"
+
+
+@pytest.fixture
+def trial() -> Trial:
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = build(CognateConfig(**shape), seed=0).eval().requires_grad_(False)
+    w = model.get_submodule(CODED).weight
+    install(model, CODED, *stored("ternary", encode_ternary(w), w.shape))
+    return Trial(model, byte_tokenizer(), 64)
+
+
+@pytest.mark.parametrize("path", [PLAIN, CODED])
+def test_weights_are_worn_inside_the_block_and_the_models_own_are_back_after_it(
+    trial: Trial, path: str
+) -> None:
+    own, loss = weight_of(trial.model.get_submodule(path)).copy(), trial.loss(ITEMS)
+    with (
+        pytest.raises(RuntimeError, match="on purpose"),
+        trial.wearing({path: np.zeros((48, 32), np.float32)}),
+    ):
+        assert not weight_of(trial.model.get_submodule(path)).any() and trial.loss(ITEMS) != loss
+        raise RuntimeError("on purpose")
+    assert np.array_equal(weight_of(trial.model.get_submodule(path)), own) and trial.loss(ITEMS) == loss
+
+
+def test_divergence_is_zero_for_the_model_itself_and_quadratic_in_small_errors(trial: Trial) -> None:
+    reference = trial.log_probabilities(ITEMS)
+    own = weight_of(trial.model.get_submodule(PLAIN))
+    error = np.random.default_rng(0).normal(size=own.shape).astype(np.float32) * 0.02
+    found = []
+    for size in (0.0, 1.0, 2.0):
+        with trial.wearing({PLAIN: own + size * error}):
+            found.append(divergence(reference, trial.log_probabilities(ITEMS)))
+    assert found[0] == pytest.approx(0.0, abs=1e-7) and found[2] / found[1] == pytest.approx(4.0, rel=0.1)
+
+
+def test_matrices_of_some_size_and_all_coded_layers_are_codable(trial: Trial) -> None:
+    assert {"model.embed_tokens", PLAIN, CODED} <= set(codable(trial.model, 1024))
+    assert set(codable(trial.model, 1 << 30)) == {CODED}
+
+
+def test_retention_is_one_for_the_same_loss_and_zero_for_a_uniform_guess(trial: Trial) -> None:
+    uniform = trial.uniform_loss()
+    assert uniform == pytest.approx(np.log(272)) and retention(uniform, 1.0, 1.0) == 1.0
+    assert retention(uniform, 1.0, uniform) == 0.0 and torch.is_grad_enabled()
