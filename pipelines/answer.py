@@ -1,4 +1,8 @@
-"""Asks a finished agent something, the way anybody would: plain transformers, and the code that travels with the agent."""
+"""Asks something of what a run has made.
+
+An agent answers as its architecture says: experts, thoughts, tools. A model that is no agent yet, or one whose answers are to be
+sampled, is asked the way anybody would: plain transformers, and the code that travels with it.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,16 @@ def agent_of(runs: Path, place: str) -> Path:
 
 
 def answer(agent: Path, prompt: str, *, tokens: int, sample: bool, seed: int) -> str:
-    """What the agent writes after the prompt.
+    """What the agent answers, or the model writes, after the prompt.
 
-    :param tokens: at most so many new ones.
-    :param sample: draw from the agent's distribution, in place of the most probable token each time.
+    :param tokens: at most so many new ones; an agent's architecture says for itself how long it answers.
+    :param sample: draw from the model's distribution, in place of the most probable token each time.
     """
+    from components.shared.models.agent import AGENT, Agent
+
+    if (agent / AGENT).is_file() and not sample:
+        return Agent.load(agent).answers([prompt])[0]
+
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
