@@ -1,7 +1,7 @@
 """Asks something of what a run has made.
 
-An agent answers as its architecture says: experts, thoughts, tools. A model that is no agent yet, or whose answers are to be
-sampled, is asked the way anybody would: plain transformers, and the code that travels with it.
+An agent answers as its architecture says: experts, thoughts, tools. A model that is no agent yet, or that is to be
+sampled from, is asked the way anybody would: plain transformers, and the code that travels with it.
 """
 
 from __future__ import annotations
