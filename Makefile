@@ -39,7 +39,7 @@ types: $(READY) ## mypy: strict for the runtime and the pipelines
 	$(BIN)/mypy
 
 unit: $(READY) ## pytest, with its slow proofs left out (they are tests/performance)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
