@@ -2,7 +2,7 @@
 
 Started by `Launcher`; reads a line of JSON for each task from its standard input and writes a line when one begins and
 when one ends: {"job", "pid"} and {"job", "pid", "status", "usage": [cpu seconds, peak memory in ru_maxrss units]}.
-It ends when its standard input does. A task is the same as one that was started by itself: a process in a session of its
+It ends when its standard input does. A task is the same as one that was started by itself: a process in a group of its
 own with the environment, folder and log that it was given, which runs its module as `__main__`.
 
 Forking is safe here because the nursery itself computes nothing: torch has started no threads when it forks.
@@ -10,6 +10,7 @@ Forking is safe here because the nursery itself computes nothing: torch has star
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
@@ -59,6 +60,8 @@ def _fork(job: Mapping[str, Any], close: tuple[int, ...]) -> int:
     """Start a task; its process id. The child never returns from here."""
     pid = os.fork()
     if pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the child may be through already
+            os.setpgid(pid, pid)  # here as well as there: whoever hears of it may signal the group at once
         _say({"job": job["job"], "pid": pid})
         return pid
     code = 1
@@ -74,7 +77,7 @@ def _fork(job: Mapping[str, Any], close: tuple[int, ...]) -> int:
 
 def _become(job: Mapping[str, Any], close: tuple[int, ...]) -> int:
     """In the child: put on the task's environment and run its module as a program."""
-    os.setsid()
+    os.setpgid(0, 0)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGINT):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

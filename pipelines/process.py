@@ -48,6 +48,7 @@ class Launcher:
 
     def __init__(self, at_once: int) -> None:
         self._living: set[int] = set()
+        self._ending: signal.Signals | None = None
         self._waiters = ThreadPoolExecutor(at_once, thread_name_prefix="wait4")
         self._nursery = Nursery()
 
@@ -61,6 +62,8 @@ class Launcher:
         def begun(pid: int) -> None:
             alive.append(pid)
             self._living.add(pid)
+            if self._ending is not None:  # asked to stop while this one was about to begin
+                _signal(pid, self._ending)
 
         def end(number: signal.Signals) -> None:
             for pid in alive:
@@ -116,12 +119,14 @@ class Launcher:
 
     def stop(self, grace: float) -> None:
         """Ask every living process to end (SIGTERM), and kill those that still live after `grace` seconds."""
+        self._ending = signal.SIGTERM
         for pid in self._living:
             _signal(pid, signal.SIGTERM)
         asyncio.get_running_loop().call_later(grace, self.kill)
 
     def kill(self) -> None:
         """SIGKILL to every living process."""
+        self._ending = signal.SIGKILL
         for pid in self._living:
             _signal(pid, signal.SIGKILL)
 
