@@ -57,7 +57,7 @@ class QuietStar(Phase):
     Settings = Settings
 
     def validate_input(self) -> None:
-        """Refuse populations, tasks that do not exist, and a warm-up that leaves no steps for REINFORCE."""
+        """Refuse populations, tasks without enough items, and a warm-up that leaves no steps for REINFORCE."""
         settings: Settings = self.run.settings
         artifact = self.run.artifact
         if artifact.kind == "population":
@@ -74,12 +74,12 @@ class QuietStar(Phase):
                 where="quietstar.warmup",
                 fix="raise quietstar.steps or lower quietstar.warmup",
             )
+        self.items = self.draw_exam()
 
     def execute(self) -> None:
         """Train the pause arm and the thoughts arm from the same input, compare them, publish the second."""
         self.marks: dict[str, Marks] = {}
         self.curves: dict[str, dict[str, list[float]]] = {arm: {} for arm in ARMS}
-        self.items = self.draw_exam()
         saved = self.run.checkpoints.restore()
         if saved is not None:
             self.marks = {name: Marks(**each) for name, each in saved.state["marks"].items()}
@@ -108,10 +108,9 @@ class QuietStar(Phase):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model, tokenizer = load(self.run.artifact.path, trainable=True, device=device)
         model, words = teach_words(model, tokenizer, settings.length, seed=self.run.seed)
-        model.talk_head.requires_grad_(False)
+        talk_head = model.get_submodule("talk_head").requires_grad_(False)
         rule = optimizer(model, settings.optimizer, settings.lr, settings.weight_decay)
-        model.talk_head.requires_grad_(True)
-        head = optimizer(model.talk_head, "adamw", settings.talk_lr)
+        head = optimizer(talk_head.requires_grad_(True), "adamw", settings.talk_lr)
         return Pupil(model, tokenizer, words, {"model": rule, "talk head": head})
 
     def train(self, pupil: Pupil, arm: Arm, saved: Checkpoint | None) -> None:

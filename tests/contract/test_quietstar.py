@@ -138,6 +138,11 @@ def test_a_warm_up_that_leaves_no_steps_for_reinforce_is_refused(base: Path, tmp
     assert "12 warm-up steps of 12 leave none" in said and "quietstar.steps" in said
 
 
+def test_an_exam_with_more_items_than_there_are_is_refused(base: Path, tmp_path: Path, capsys) -> None:
+    said = refused(capsys, tmp_path / "out", "--input", base, "quietstar.items=900")
+    assert "chain" in said and "level 1" in said and "not 900" in said
+
+
 def test_a_population_is_refused(base: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "population"
     folder.mkdir()
