@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.runtime.errors import ForgeError, MissingKey
-from components.shared.runtime.store import Store, open_store
+from components.shared.runtime.manifest import MANIFEST
+from components.shared.runtime.store import Store, open_store, walk
 
 from .identity import content_digest
 from .ir import Component
@@ -36,12 +37,14 @@ class Depot:
         self.remote = bool(uri) and ("://" in uri or Path(uri).resolve() != runs.resolve())
 
     def keep(self, path: Path) -> None:
-        """Put an artifact of a run, a file or a folder, into the store."""
+        """Put an artifact of a run, a file or a folder, into the store; its manifest last."""
         if not self.remote:
             return
         key = self._key(path)
         if path.is_dir():
-            self.store.upload(path, key)
+            names = set(walk(path))
+            self.store.upload(path, key, sorted(names - {MANIFEST}))
+            self.store.upload(path, key, names & {MANIFEST})
         else:
             self.store.put(key, path)
 
