@@ -13,6 +13,7 @@ from components.shared.evaluation.suites import evaluate
 from components.shared.models.card import model_card
 from components.shared.models.half import round_to_half
 from components.shared.models.hub.ternary import BitLinear
+from components.shared.models.latents import spread_latents
 from components.shared.models.loading import load, save
 from components.shared.runtime.checkpoint import SNAPSHOT, Snapshot
 from components.shared.runtime.packing import unpack
@@ -45,6 +46,7 @@ class Training(Phase):
             check_mixture(stage.tasks or settings.tasks, stage.levels)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device)
+        spread_latents(self.model, self.run.generator("latents"))
         self.held_out = self._items("search", 0, settings.held_out)
         encode(
             self.held_out,

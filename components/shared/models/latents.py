@@ -1,0 +1,50 @@
+"""Latent weights for a ternary network that was stored, and is to be trained on.
+
+Packing keeps trits and a scale, and not how near each weight was to its next trit. `to_latent` puts all weights of one
+trit in one place, so that nothing flips for a while under training, and then very much at once. Spread over their cells
+they flip one by one, as those of a network do that never was packed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .hub.ternary import BitLinear, scale_of, trits_of
+
+MARGIN = 0.05
+"""Distance of every latent from the borders of its trit's cell, ±½ scale, in scales."""
+
+
+def spread(trits: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+    """Latents of any shape, float32, whose quantisation is exactly (trits, scale): even over each cell.
+
+    Zeros lie in ±(½ − m) scales, the others between ½ + m and as far beyond as makes the mean of all |w| the scale.
+
+    :param trits: (…) −1, 0 and 1, not all 0.
+    :param scale: 0-d float32.
+    """
+    n, k = trits.numel(), int(trits.count_nonzero())
+    uniform = 1 - torch.rand(trits.shape, generator=generator, dtype=torch.float64)  # (0, 1]
+    inside = (0.5 - MARGIN) * (2 * uniform - 1)
+    left = n - inside[trits == 0].abs().sum() - k * (0.5 + MARGIN)
+    outside = 0.5 + MARGIN + uniform * left / uniform[trits != 0].sum()
+    latent = (scale * torch.where(trits == 0, inside, trits * outside)).float()
+    # What float32 leaves of the mean goes to one weight that is no zero: the scale comes out to the last bit.
+    place = trits.flatten().nonzero()[0, 0]
+    rest = n * scale.double() - latent.abs().sum(dtype=torch.float64)
+    flat = latent.flatten()
+    flat[place] += (rest * trits.flatten()[place]).float()
+    return flat.reshape(trits.shape)
+
+
+@torch.no_grad()
+def spread_latents(model: nn.Module, generator: torch.Generator) -> None:
+    """Spread the latents of every BitLinear of the model, in place. Its function stays the same, bit for bit."""
+    for module in model.modules():
+        if isinstance(module, BitLinear):
+            weight = module.weight
+            scale = scale_of(weight)
+            trits = trits_of(weight, scale)
+            if trits.any():
+                weight.copy_(spread(trits.cpu(), scale.cpu(), generator))
