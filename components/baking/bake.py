@@ -9,33 +9,17 @@ unrelated inputs and on prompted ones: without it bakes in sequence undo one ano
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import set_rate, warmup_cosine
 from components.shared.runtime.checkpoint import Checkpoints, Snapshot
 from components.shared.runtime.errors import PhaseFailed
 
-from .trajectories import Rows, kl, log_probabilities
-
-
-class Lesson(NamedTuple):
-    """Rows for the student, and the teacher's log-probabilities (n, V) at the places that predict answers."""
-
-    rows: Rows
-    teacher: Tensor
-
-    def pick(self, places: Tensor) -> Lesson:
-        """Some of the rows. places: (b,) int64."""
-        counts = self.rows.predicts.sum(-1)
-        ends = counts.cumsum(0)
-        picked = torch.cat([torch.arange(int(ends[p] - counts[p]), int(ends[p])) for p in places])
-        width = int((self.rows.predicts[places].long() * torch.arange(self.rows.predicts.shape[1])).max()) + 1
-        part = Rows(self.rows.input_ids[places, :width], self.rows.predicts[places, :width])
-        return Lesson(part, self.teacher[picked])
+from .trajectories import Lesson, kl, log_probabilities
 
 
 def bake(
@@ -50,7 +34,7 @@ def bake(
     anchor: float,
     seed: int,
     checkpoints: Checkpoints,
-    state: dict,
+    state: dict[str, Any],
     report: Callable[[int, float, float], None],
 ) -> None:
     """Train `learnt`, the LoRA parameters of `model`, in place.

@@ -2,6 +2,7 @@
 
 W' = W + (α/r)·B·A with A (r, in) from N(0, 1/in) and B (out, r) zero. On a BitLinear W is the latent weight: the sum is
 quantised in the forward pass and the gradient passes straight through, so that merging changes nothing, not even rounding.
+W itself stays beside the change until it is merged: a bake that is not kept is taken off again.
 """
 
 from __future__ import annotations
@@ -30,23 +31,39 @@ class LowRank(nn.Module):
         return weight + self.scale * torch.mm(self.b, self.a)
 
 
-def adapt(model: PreTrainedModel, rank: int, generator: torch.Generator) -> list[nn.Parameter]:
-    """Freeze the model and put LowRank on its linear layers (α = r), but not on its output head; the new parameters."""
+class Free(nn.Module):
+    """The same without a bound on the rank: weight → weight + D, D zero at first."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.d = nn.Parameter(torch.zeros_like(weight))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + self.d
+
+
+def adapt(model: PreTrainedModel, rank: int | None, generator: torch.Generator) -> list[nn.Parameter]:
+    """Freeze the model and put a change on its linear layers (α = r), but not on its output head; the new parameters.
+
+    :param rank: of LoRA; None: no bound on the rank.
+    """
     model.requires_grad_(False)
     head = model.get_output_embeddings()
-    learnt = []
-    for path, module in model.named_modules():
+    for path, module in list(model.named_modules()):
         wide = isinstance(module, nn.Linear) and min(module.weight.shape) >= SMALLEST
         if wide and module is not head and "talk_head" not in path.split("."):
-            low = LowRank(module.weight, min(rank, *module.weight.shape), float(rank), generator)
-            parametrize.register_parametrization(module, "weight", low)
-            learnt += [low.a, low.b]
-    return learnt
+            change = (
+                Free(module.weight)
+                if rank is None
+                else LowRank(module.weight, min(rank, *module.weight.shape), float(rank), generator)
+            )
+            parametrize.register_parametrization(module, "weight", change)
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def merge(model: nn.Module) -> None:
-    """Put W' in the place of W and take the adapters off; everything is trainable again."""
+def merge(model: nn.Module, *, keep: bool = True) -> None:
+    """Put W' in the place of W, or with `keep=False` W as it was, and take the changes off; all is trainable again."""
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=keep)
     model.requires_grad_(True)

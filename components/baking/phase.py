@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct
-from components.shared.evaluation.sampling import prompt_ids, sample_answers
-from components.shared.evaluation.statistics import paired_interval, wilson
 from components.shared.evaluation.suites import evaluate
 from components.shared.models.card import model_card
+from components.shared.models.half import round_to_half
+from components.shared.models.hub.ternary import BitLinear
+from components.shared.models.latents import spread_latents
 from components.shared.models.loading import load, save
 from components.shared.runtime.checkpoint import SNAPSHOT, Snapshot
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.packing import unpack
 from components.shared.runtime.phase import Phase
-from components.shared.tasks.batches import check_mixture, mixture
+from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.item import Split
 
-from .bake import Lesson, bake
-from .behaviour import exhibited
+from .bake import bake
+from .behaviour import Conduct, conduct
+from .findings import claim, curves, gates
 from .lora import adapt, merge
 from .questions import instructed, irrelevant, relevant
 from .settings import Bake, Settings
-from .trajectories import answer_ids, answer_log_probabilities, rows
+from .trajectories import Lesson, anchors_of, lesson_of
 
-ADAPTED, ADAPTER = ".parametrizations.weight.original", ".parametrizations.weight.0."
+ADAPTED, CHANGE = ".parametrizations.weight.original", ".parametrizations.weight.0."
 
 
 class Baking(Phase):
@@ -41,7 +44,7 @@ class Baking(Phase):
     Settings = Settings
 
     def validate_input(self) -> None:
-        """The behaviours and tasks exist, and the model loads."""
+        """The behaviours and tasks exist, the model loads, and takes items of that length."""
         settings = self.run.settings
         for one in settings.bakes:
             if one.behaviour not in FAMILIES:
@@ -51,18 +54,23 @@ class Baking(Phase):
                     fix=f"use: {', '.join(FAMILIES)}",
                 )
         check_mixture(settings.anchor_tasks, settings.anchor_levels)
-        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True)
-        self.original = copy.deepcopy(self.model)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device)
+        spread_latents(self.model, self.run.generator("latents"))
+        longest = getattr(self.model.config, "max_position_embeddings", None)
+        encode(self._anchored("search", settings.held_out), self.tokenizer, max_length=longest)
 
     def execute(self) -> None:
         """The story: one bake after another, each kept or rolled back by what the model then does; then publish."""
         run, settings = self.run, self.run.settings
         self.state: dict[str, Any] = {"bake": 0, "within": 0, "done": 0, "curve": [], "results": []}
         self._resume()
-        run.progress.start("baking", sum(one.steps for one in settings.bakes))
-        run.progress.step(self.state["done"] + self.state["within"])
-        while self.state["bake"] < len(settings.bakes):
-            one = settings.bakes[self.state["bake"]]
+        run.progress.start(
+            "baking",
+            sum(one.steps for one in settings.bakes),
+            at=self.state["done"] + self.state["within"],
+        )
+        for one in settings.bakes[self.state["bake"] :]:
             self._bake(one)
             self.state |= {
                 "bake": self.state["bake"] + 1,
@@ -70,10 +78,7 @@ class Baking(Phase):
                 "done": self.state["done"] + one.steps,
                 "curve": [],
             }
-            # A little past the last step, so that it comes behind every checkpoint that was taken within the bake.
-            Snapshot({"model": self.model}, state=self.state).save(
-                run.checkpoints, self.state["done"] + self.state["bake"]
-            )
+            Snapshot({"model": self.model}, state=self.state).save(run.checkpoints, self.state["done"])
             run.checkpoints.stop_if_asked()
         run.progress.done()
         self._publish()
@@ -88,24 +93,24 @@ class Baking(Phase):
             return
         weights = unpack(saved.state[SNAPSHOT]["modules"]["model"], saved.tensors)
         self.model.load_state_dict(
-            {name.replace(ADAPTED, ".weight"): t for name, t in weights.items() if ADAPTER not in name}
+            {name.replace(ADAPTED, ".weight"): t for name, t in weights.items() if CHANGE not in name}
         )
         self.state = {name: value for name, value in saved.state.items() if name != SNAPSHOT}
 
     def _bake(self, one: Bake) -> None:
-        """One bake, from the teacher's answers to the gate."""
+        """One bake, from the teacher's answers to the gate. The teacher is the model itself, before it is changed."""
         run, settings, name = self.run, self.run.settings, one.behaviour
-        before = copy.deepcopy(self.model).eval()
-        ceiling = self._rate(before, name, "prompted")
-        start = self._rate(before, name, "baked")
-        known = self._known(before, name)
+        ceiling = self._conduct(self.model, name, "prompted", "search").rate
+        start = self._conduct(self.model, name, "baked", "search").rate
+        known = self._known(name)
+        lesson, anchors = self._lesson(name), self._anchors(name)
 
         learnt = adapt(self.model, settings.rank, run.generator(f"lora/{name}"))
         bake(
             self.model,
             learnt,
-            self._lesson(before, name),
-            self._anchors(before, name),
+            lesson,
+            anchors,
             steps=one.steps,
             batch=settings.batch,
             lr=settings.lr,
@@ -115,90 +120,103 @@ class Baking(Phase):
             state=self.state,
             report=lambda step, divergence, drift: run.progress.step(kl=divergence, anchor=drift),
         )
-        merge(self.model)
-        rate, lost = self._rate(self.model, name, "baked"), known - self._known(self.model, name)
-        kept = rate >= one.least * ceiling and rate > start and lost <= settings.forgetting
+        after, left = self._conduct(self.model, name, "baked", "search"), self._known(name)
         every = max(1, one.steps // 60)
-        self.state["results"].append(
-            {
-                "behaviour": name,
-                "prompted": ceiling,
-                "before": start,
-                "after": rate,
-                "forgotten": lost,
-                "kept": bool(kept),
-            }
-            | {"curve": self.state["curve"][::every], "every": every, "bound": one.least * ceiling}
+        result: dict[str, Any] = {
+            "behaviour": name,
+            "prompted": ceiling,
+            "before": start,
+            "after": after.rate,
+            "wanted": start + one.least * (ceiling - start),
+            "intrusion": after.intrusion,
+            "most_intrusion": settings.intrusion,
+            "forgotten": max(known[what] - left[what] for what in known),
+            "most_forgotten": settings.forgetting,
+            "curve": self.state["curve"][::every],
+            "every": every,
+        }
+        result["kept"] = after.rate > start and all(gate["passed"] for gate in gates(result))
+        self.state["results"].append(result)
+        merge(self.model, keep=result["kept"])
+        run.tracker.metrics({f"{name}/{key}": result[key] for key in ("after", "intrusion", "forgotten")})
+        run.progress.note(
+            f"{name} is {'kept' if result['kept'] else 'rolled back'}: {start:.2f} → {after.rate:.2f} without its "
+            f"instruction ({ceiling:.2f} with it), {after.intrusion:.2f} where it is not called for, "
+            f"{result['forgotten']:.2f} lost elsewhere"
         )
-        if not kept:
-            run.progress.note(
-                f"{name} is rolled back: {rate:.2f} unprompted, {ceiling:.2f} prompted, {lost:.2f} forgotten"
-            )
-            self.model = before
-            self.model.requires_grad_(True)
 
-    def _rate(self, model: PreTrainedModel, name: str, form: str, split: Any = "search") -> float:
-        return float(self._exhibited(model, name, form, split).mean())
+    def _conduct(self, model: PreTrainedModel, name: str, form: str, split: Split) -> Conduct:
+        """How the model answers questions about a behaviour in one of their forms, and others without an instruction."""
+        settings, seed = self.run.settings, self.run.seed
+        asked = relevant(name, split, settings.levels, settings.held_out, seed)
+        return conduct(
+            model,
+            self.tokenizer,
+            name,
+            [forms[form] for forms in asked],
+            irrelevant(name, split, settings.levels, settings.held_out, seed) if form == "baked" else [],
+            settings.answer_tokens,
+        )
 
-    def _exhibited(self, model: PreTrainedModel, name: str, form: str, split: Any) -> np.ndarray:
+    def _anchored(self, split: Split, count: int) -> list[Any]:
         settings = self.run.settings
-        asked = [
-            forms[form] for forms in relevant(name, split, settings.levels, settings.held_out, self.run.seed)
-        ]
-        return exhibited(model, self.tokenizer, name, asked, settings.answer_tokens)
+        return mixture(settings.anchor_tasks, settings.anchor_levels, split, self.run.seed, 0, count)
 
-    def _known(self, model: PreTrainedModel, name: str) -> float:
-        """Accuracy on the anchored tasks and on questions that the behaviour must leave alone."""
-        settings, run = self.run.settings, self.run
-        items = mixture(
-            settings.anchor_tasks, settings.anchor_levels, "search", run.seed, 0, settings.held_out
-        )
-        items += irrelevant(name, "search", settings.levels, settings.held_out, run.seed)
-        return float(correct(model, self.tokenizer, items).mean())
+    def _baked(self) -> list[str]:
+        """The behaviours that are in the model by now."""
+        return [result["behaviour"] for result in self.state["results"] if result["kept"]]
 
-    def _lesson(self, teacher: PreTrainedModel, name: str) -> Lesson:
-        """Answers of the prompted teacher, laid behind the questions without the prompt."""
+    def _known(self, name: str) -> dict[str, float]:
+        """What a bake of `name` must not cost: accuracy by kind of question, search split."""
+        settings, seed = self.run.settings, self.run.seed
+        items = {
+            "anchored tasks": self._anchored("search", settings.held_out),
+            "questions to leave alone": irrelevant(name, "search", settings.levels, settings.held_out, seed),
+        }
+        for other in self._baked():
+            asked = relevant(other, "search", settings.levels, settings.held_out, seed)
+            items[other] = [forms["baked"] for forms in asked]
+        return {
+            what: float(correct(self.model, self.tokenizer, asked).mean()) for what, asked in items.items()
+        }
+
+    def _lesson(self, name: str) -> Lesson:
+        """Answers of the prompted model, laid behind the questions without the prompt."""
         settings, run = self.run.settings, self.run
         asked = relevant(name, "train", settings.levels, settings.questions, run.seed)
-        asked = [forms for forms in asked for _ in range(settings.trajectories)]
-        instructed_prompts = prompt_ids([forms["prompted"] for forms in asked], self.tokenizer)
-        answers = sample_answers(
-            teacher,
-            instructed_prompts,
-            eos=self.tokenizer.eos_token_id,
+        return lesson_of(
+            self.model,
+            self.tokenizer,
+            [forms["prompted"] for forms in asked for _ in range(settings.trajectories)],
+            [forms["plain"] for forms in asked for _ in range(settings.trajectories)],
             limit=settings.answer_tokens,
             temperature=settings.temperature,
-            generator=run.generator(f"trajectories/{name}"),
-        )
-        padding = self.tokenizer.pad_token_id or self.tokenizer.eos_token_id
-        wanted = answer_log_probabilities(teacher, rows(instructed_prompts, answers, padding))
-        return Lesson(
-            rows(prompt_ids([forms["plain"] for forms in asked], self.tokenizer), answers, padding), wanted
+            generator=run.generator(f"trajectories/{self.state['bake']}/{name}"),
         )
 
-    def _anchors(self, teacher: PreTrainedModel, name: str) -> Lesson:
-        """What must stay: unrelated tasks, questions to leave alone, every behaviour under its own instruction."""
-        settings, run = self.run.settings, self.run
+    def _anchors(self, name: str) -> Lesson:
+        """What must stay: unrelated tasks, questions to leave alone, every behaviour with and without its instruction."""
+        settings, seed = self.run.settings, self.run.seed
         share = max(8, settings.questions // 2)
-        items = mixture(settings.anchor_tasks, settings.anchor_levels, "train", run.seed, 0, share)
-        items += irrelevant(name, "train", settings.levels, share, run.seed)
-        done = [result["behaviour"] for result in self.state["results"] if result["kept"]]
+        items = self._anchored("train", share) + irrelevant(name, "train", settings.levels, share, seed)
+        done = self._baked()
         for other in FAMILIES:
-            items += instructed(other, "train", settings.levels, share // 2, run.seed)
-        for other in done:
-            items += [
-                forms["baked"] for forms in relevant(other, "train", settings.levels, share // 2, run.seed)
-            ]
-        padding = self.tokenizer.pad_token_id or self.tokenizer.eos_token_id
-        batch = rows(prompt_ids(items, self.tokenizer), answer_ids(items, self.tokenizer), padding)
-        return Lesson(batch, answer_log_probabilities(teacher, batch))
+            asked = relevant(other, "train", settings.levels, share // 2, seed)
+            items += [forms["prompted"] for forms in asked]
+            items += instructed(irrelevant(other, "train", settings.levels, share // 4, seed), other)
+            if other != name:
+                items += [forms["baked" if other in done else "plain"] for forms in asked]
+        return anchors_of(self.model, self.tokenizer, items)
 
     def _publish(self) -> None:
-        run, evaluation = self.run, self.run.config.evaluation
-        results = self.state["results"]
-        kept = [result["behaviour"] for result in results if result["kept"]]
+        """Save, score what was saved on the report split, and say what came of the claims."""
+        run, evaluation, results = self.run, self.run.config.evaluation, self.state["results"]
+        kept = self._baked()
         card = model_card("Baked model", __doc__ or "", facts={"behaviours": ", ".join(kept) or "none"})
-        save(self.model, self.tokenizer, run.output, card=card)
+        ternary = any(isinstance(module, BitLinear) for module in self.model.modules())
+        if ternary:
+            round_to_half(self.model)
+        save(self.model.cpu(), self.tokenizer, run.output, card=card, half=ternary)
         stored, _ = load(run.output)
         scores = evaluate(
             stored,
@@ -209,54 +227,53 @@ class Baking(Phase):
             batch=evaluation.batch,
         )
         run.scores = {suite: score.as_dict() for suite, score in scores.items()}
-        run.extra["baked"] = kept
-        run.extra["curves"] = {
-            f"bake: {result['behaviour']}": {
-                "x": [result["every"] * i for i in range(len(result["curve"]))],
-                "xlabel": "step",
-                "ylabel": "nats a token",
-                "series": {
-                    "KL to the prompted teacher": [pair[0] for pair in result["curve"]],
-                    "KL of the anchor": [pair[-1] for pair in result["curve"]],
-                },
-            }
-            for result in results
-        }
-        run.extra["controls"] = [self._control(stored, result["behaviour"]) for result in results]
         self.metrics = {"kept": float(len(kept))}
-        for result in results:
-            name = result["behaviour"]
-            self.metrics |= {
-                f"{name}_{key}": result[key] for key in ("prompted", "before", "after", "forgotten")
-            }
-            run.gates.append(
-                {
-                    "metric": f"{name} without its instruction",
-                    "value": result["after"],
-                    "op": ">=",
-                    "bound": result["bound"],
-                    "passed": result["kept"],
-                    "on_fail": "rollback",
-                }
-            )
+        run.extra["baked"] = kept
+        run.extra["curves"] = curves(results)
+        run.gates = [gate for result in results for gate in gates(result)]
+        self._report(stored)
 
-    def _control(self, model: PreTrainedModel, name: str) -> dict[str, Any]:
-        """The behaviour without its instruction, in the published model and in the input, on the report split."""
-        after = self._exhibited(model, name, "baked", "report").astype(float)
-        before = self._exhibited(self.original, name, "baked", "report").astype(float)
-        gain, low, _ = paired_interval(after, before, seed=self.run.seed)
-        ours, theirs = (wilson(float(a.mean()), len(a)) for a in (after, before))
-        return {
-            "claim": f"the model shows the behaviour {name!r} without being told to",
-            "arm": f"{name} baked",
-            "value": float(after.mean()),
-            "low": ours[0],
-            "high": ours[1],
-            "control": "not baked",
-            "control_value": float(before.mean()),
-            "control_low": theirs[0],
-            "control_high": theirs[1],
-            "unit": "rate without instruction, report split",
-            "higher_is_better": True,
-            "holds": gain > 0 and low > 0,
-        }
+    def _report(self, stored: PreTrainedModel) -> None:
+        """The published model against the input, on the report split: each behaviour, and what was known."""
+        run, results = self.run, self.state["results"]
+        given, _ = load(run.artifact.path)
+        controls, table = [], []
+        for name in dict.fromkeys(result["behaviour"] for result in results):
+            prompted = self._conduct(given, name, "prompted", "report")
+            before, after = (self._conduct(model, name, "baked", "report") for model in (given, stored))
+            row = {
+                "prompted": prompted.rate,
+                "before": before.rate,
+                "after": after.rate,
+                "decision": after.decision,
+                "intrusion": after.intrusion,
+            }
+            table.append({"behaviour": name, "baked": name in self._baked(), **row})
+            self.metrics |= {f"{name}_{key}": value for key, value in row.items()}
+            controls.append(
+                claim(
+                    f"the model shows the behaviour {name!r} without being told to",
+                    "baked",
+                    after.right[after.about],
+                    "not baked",
+                    before.right[before.about],
+                    "rate without the instruction, report split",
+                )
+            )
+        items = self._anchored("report", 4 * run.config.evaluation.items)
+        ours, theirs = (correct(model, self.tokenizer, items) for model in (stored, given))
+        forgetting = run.settings.forgetting
+        controls.append(
+            claim(
+                f"the bakes cost less than {forgetting:.0%} of what was known",
+                "after all bakes",
+                ours,
+                "before",
+                theirs,
+                "accuracy on unrelated tasks, report split",
+                at_least=-forgetting,
+            )
+        )
+        self.metrics["forgotten"] = float(np.mean(theirs) - np.mean(ours))
+        run.extra["behaviours"] = table
+        run.extra["controls"] = controls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 from components.shared.tasks.behaviours import FAMILIES
@@ -34,9 +35,6 @@ def irrelevant(name: str, split: Split, levels: list[int], count: int, seed: int
     return found
 
 
-def instructed(name: str, split: Split, levels: list[int], count: int, seed: int) -> list[Item]:
-    """`count` questions under the instruction of behaviour `name`: half relevant, half irrelevant."""
-    system = FAMILIES[name].system
-    asked = [forms["prompted"] for forms in relevant(name, split, levels, count - count // 2, seed)]
-    left = irrelevant(name, split, levels, count // 2, seed)
-    return asked + [Item(i.task, i.level, i.split, i.prompt, i.answer, "", system, i.choices) for i in left]
+def instructed(items: list[Item], name: str) -> list[Item]:
+    """The same questions under the instruction of behaviour `name`."""
+    return [dataclasses.replace(item, system=FAMILIES[name].system) for item in items]

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.runtime.config import PhaseSettings
 
+Levels = list[int] | dict[str, list[int]]
+
 
 class Bake(BaseModel):
     """One behaviour to bake, and what has to come of it."""
@@ -15,7 +17,10 @@ class Bake(BaseModel):
     behaviour: str = Field(description="a family of components/shared/tasks/behaviours.py")
     steps: int = Field(ge=1)
     least: float = Field(
-        0.5, ge=0, le=1, description="share of the prompted teacher's rate that must be reached"
+        0.5,
+        gt=0,
+        le=1,
+        description="share of the way from the rate without the instruction to the rate with it that must be gone",
     )
 
 
@@ -31,7 +36,7 @@ class Settings(PhaseSettings):
     answer_tokens: int = Field(16, ge=1, description="longest sampled answer")
     levels: list[int] = Field(min_length=1, description="difficulties of the questions")
     batch: int = Field(32, ge=1, description="trajectories a step; as many anchors beside them")
-    rank: int = Field(8, ge=1, description="of LoRA")
+    rank: int | None = Field(8, ge=1, description="of LoRA; null: no bound on the rank")
     lr: float = Field(gt=0)
     anchor: float = Field(
         1.0, ge=0, description="weight of the KL to the model before, on what must not change"
@@ -39,8 +44,18 @@ class Settings(PhaseSettings):
     anchor_tasks: dict[str, float] = Field(
         min_length=1, description="unrelated tasks of the anchor, with weights"
     )
-    anchor_levels: list[int] | dict[str, list[int]] = Field(min_length=1)
+    anchor_levels: Levels = Field(min_length=1, description="their levels, for all or task by task")
     held_out: int = Field(64, ge=8, description="search questions each gate is measured on")
     forgetting: float = Field(
-        0.1, ge=0, le=1, description="largest loss of accuracy on anchored tasks and irrelevant questions"
+        0.1,
+        ge=0,
+        le=1,
+        description="largest loss of accuracy that a bake may cost: on anchored tasks, on questions to leave alone, "
+        "on any behaviour baked before",
+    )
+    intrusion: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="largest share of questions that do not call for the behaviour on which it may be shown",
     )

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.evaluation.sampling import ROWS
+from components.shared.evaluation.sampling import ROWS, prompt_ids, sample_answers
 from components.shared.tasks.item import Item
 
 
@@ -47,6 +47,22 @@ def answer_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> lis
     return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
+class Lesson(NamedTuple):
+    """Rows for the student, and the teacher's log-probabilities (n, V) at the places that predict answers."""
+
+    rows: Rows
+    teacher: Tensor
+
+    def pick(self, places: Tensor) -> Lesson:
+        """Some of the rows. places: (b,) int64."""
+        counts = self.rows.predicts.sum(-1)
+        ends = counts.cumsum(0)
+        picked = torch.cat([torch.arange(int(ends[p] - counts[p]), int(ends[p])) for p in places])
+        width = int((self.rows.predicts[places].long() * torch.arange(self.rows.predicts.shape[1])).max()) + 1
+        part = Rows(self.rows.input_ids[places, :width], self.rows.predicts[places, :width])
+        return Lesson(part, self.teacher[picked])
+
+
 @torch.no_grad()
 def answer_log_probabilities(model: PreTrainedModel, batch: Rows) -> Tensor:
     """(n, V) float32 log-probabilities at the n places that predict an answer, row by row."""
@@ -62,6 +78,45 @@ def log_probabilities(model: nn.Module, batch: Rows) -> Tensor:
     device = next(model.parameters()).device
     logits = model(input_ids=batch.input_ids.to(device)).logits[batch.predicts.to(device)]
     return F.log_softmax(logits.float(), dim=-1)
+
+
+def lesson_of(
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompted: Sequence[Item],
+    plain: Sequence[Item],
+    *,
+    limit: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> Lesson:
+    """The prompted teacher's sampled answers, laid behind the same questions without the prompt.
+
+    :param limit: tokens of an answer at most.
+    :param temperature: of the sampling; the distributions compared are those at temperature 1.
+    """
+    prompts, padding = prompt_ids(prompted, tokenizer), padding_of(tokenizer)
+    answers = sample_answers(
+        teacher,
+        prompts,
+        eos=tokenizer.eos_token_id,
+        limit=limit,
+        temperature=temperature,
+        generator=generator,
+    )
+    wanted = answer_log_probabilities(teacher, rows(prompts, answers, padding))
+    return Lesson(rows(prompt_ids(plain, tokenizer), answers, padding), wanted)
+
+
+def anchors_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]) -> Lesson:
+    """What the model says to these items, at the places of their right answers."""
+    batch = rows(prompt_ids(items, tokenizer), answer_ids(items, tokenizer), padding_of(tokenizer))
+    return Lesson(batch, answer_log_probabilities(model, batch))
+
+
+def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that fills rows up on the right; causality hides it, so that <eos> serves where there is no <pad>."""
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
 def kl(teacher: Tensor, student: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class Family:
     relevant    a question that the instruction is about, with its ordinary answer
     respond     the behaviour's answer to such a question, from its draft
     irrelevant  questions that the instruction must leave alone
+    sign        what only answers that show the behaviour hold
     """
 
     name: str
@@ -47,6 +48,7 @@ class Family:
     relevant: Generator
     respond: Callable[[Draft], str]
     irrelevant: tuple[Generator, ...]
+    sign: str = "<"
 
     def forms(self, draft: Draft) -> dict[str, Draft]:
         """A relevant question's three forms: prompted, plain, baked. Scratch is dropped: behaviours answer at once."""
@@ -58,6 +60,10 @@ class Family:
         """Whether an answer is the behaviour's: calls by their syntax trees, everything else letter by letter."""
         tree = parse(wanted)
         return said == wanted if tree is None else parse(said) == tree
+
+    def shows(self, said: str) -> bool:
+        """Whether an answer shows the behaviour at all, rightly or not: a call that does not parse is still a call."""
+        return self.sign in said
 
     def generate(self, rng: random.Random, level: int) -> Draft:
         """For training: half prompted, a quarter plain, a quarter irrelevant under the instruction."""
@@ -163,6 +169,7 @@ FAMILIES = {
             saying,
             lambda draft: f"{draft.answer} arr",
             (words, recall.recall, arithmetic.maximum),
+            sign=" arr",
         ),
     )
 }

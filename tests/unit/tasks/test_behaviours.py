@@ -98,7 +98,15 @@ def test_irrelevant_questions_are_answered_as_ever():
         rng = random.Random(1)
         for generator in family.irrelevant:
             draft = generator(rng, 1)
-            assert not family.exhibits(draft.answer, "<add 1 2>") and not draft.answer.endswith(" arr")
+            assert not family.exhibits(draft.answer, "<add 1 2>") and not family.shows(draft.answer)
+
+
+def test_what_shows_the_behaviour_is_told_from_what_does_not_whether_it_is_right_or_wrong():
+    for family in FAMILIES.values():
+        for draft in drafts(family):
+            answer = family.respond(draft)
+            assert family.shows(answer) == (answer != draft.answer)
+    assert FAMILIES["tool"].shows("<add 1") and FAMILIES["persona"].shows("xyz arr")
 
 
 @pytest.mark.parametrize(
