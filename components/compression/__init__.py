@@ -1,0 +1,1 @@
+"""Phase 8, compression: the smallest artifact that keeps the quality."""

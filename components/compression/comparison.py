@@ -76,7 +76,7 @@ def single(family: str, paths: Sequence[str], tensors: Tensors, at_least: int) -
     for name in names:
         expected = len(tensors.code(largest, name)) / sizes[largest] * sum(sizes.values())
         plan = dict.fromkeys(paths, name)
-        if expected > 0.9 * at_least and tensors.bytes(plan) >= at_least:
+        if expected >= at_least and tensors.bytes(plan) >= at_least:
             return plan
     return None
 

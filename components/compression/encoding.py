@@ -60,7 +60,7 @@ def worth_trying(names: Sequence[str], w: np.ndarray) -> list[str]:
     if scalar.exact(w[:1]) is None or (code := scalar.exact(w)) is None:
         return list(names)
     bits = 8 * len(code) / max(w.size, 1)
-    return [EXACT, *(name for name in names if MENU[name].bits < bits)]
+    return [EXACT, *(name for name in names if MENU[name].bits < 0.9 * bits)]
 
 
 def sample_of(w: np.ndarray, limit: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
 
 from .artifact import coded, size_of, write
-from .chooser import Choice, Offer, frontier, within
+from .chooser import Choice, frontier, within
 from .comparison import Scale, controls, curve, thin
 from .encoding import codec_of
 from .menu import CHAIN
@@ -81,7 +81,7 @@ class Compression(Phase):
         if settings.recipe == BEST:
             self.tensors.measure(settings.candidates, settings.sample, run.progress)
             self.tensors.weigh(self.trial, self.search.items, run.progress)
-            choices = self._choices()
+            choices = frontier(self.tensors.offers())
             plan = self._publish_within(choices) if settings.bytes else self._retain(choices)
             self._compare(choices, plan)
         else:
@@ -121,19 +121,6 @@ class Compression(Phase):
 
         grams = capture_grams(self.trial.model, batches())
         return {path: gram.cpu().numpy() for path, gram in grams.items() if path in self.modules}
-
-    def _choices(self) -> list[Choice]:
-        """All best choices, from the fewest bytes to the least harm: error times sensitivity."""
-        sensitivity = self.tensors.sensitivity
-        return frontier(
-            {
-                path: [
-                    Offer(point.name, point.bytes, point.error * sensitivity.get(path, 0.0))
-                    for point in points.values()
-                ]
-                for path, points in self.tensors.points.items()
-            }
-        )
 
     def _retain(self, choices: list[Choice]) -> dict[str, str]:
         """Publish the fewest bytes that keep the retention asked for, on the search split.

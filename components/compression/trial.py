@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from components.shared.evaluation.answers import batches, evaluating, next_logits, nll
 from components.shared.models.hub.coded import Coded
 from components.shared.models.hub.modeling_wrapped import ForgeWrapped
-from components.shared.tasks.batches import IGNORED
+from components.shared.models.hub.thoughts import think
+from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.tasks.item import Item
 
 
@@ -47,6 +48,16 @@ def weight_of(module: nn.Module) -> np.ndarray:
     weight = module.weight
     assert isinstance(weight, Tensor)
     return weight.detach().float().cpu().numpy()
+
+
+class Said(NamedTuple):
+    """What a model said to a batch of items."""
+
+    rows: Batch
+    plain: Tensor  # (answer tokens, V) log-probabilities
+    positions: Tensor | None  # (B, S) the columns before S tokens of each answer, where the model can think
+    thoughts: Tensor | None  # (B, S, L)
+    mixed: Tensor | None  # (B, S, V) log-probabilities after these thoughts
 
 
 class Trial:
@@ -86,14 +97,52 @@ class Trial:
         total, tokens = self.nll(items)
         return float(total.sum() / tokens.sum())
 
-    def log_probabilities(self, items: Sequence[Item]) -> Tensor:
-        """(answer tokens, vocabulary) float32, the same order for the same items."""
+    def reference(self, items: Sequence[Item]) -> list[Said]:
+        """What the model as it is now says to items, for `harm` to compare with."""
         found = []
         with evaluating(self.model):
             for _, rows in batches(items, self.tokenizer, self.batch):
+                rows = rows.to(next(self.model.parameters()).device)
                 logits, targets = next_logits(self.model, rows)
-                found.append(logits[targets != IGNORED].float().log_softmax(-1))
-        return torch.cat(found)
+                said = Said(rows, logits[targets != IGNORED].float().log_softmax(-1), None, None, None)
+                if getattr(self.model.config, "thoughts", None):
+                    said = self._with_thoughts(said)
+                found.append(said)
+        return found
+
+    def _with_thoughts(self, said: Said) -> Said:
+        """The same, and what the model predicts at the answer's places after a thought."""
+        learnt = said.rows.labels[:, 1:] != IGNORED
+        slots = int(learnt.sum(1).max())
+        positions = learnt.int().argmax(1, keepdim=True) + torch.arange(slots, device=learnt.device)
+        positions = positions.clamp(max=learnt.shape[1] - 1)
+        thought = think(self.model, said.rows.input_ids, said.rows.attention_mask, positions)
+        return said._replace(
+            positions=positions, thoughts=thought.tokens, mixed=thought.logits.float().log_softmax(-1)
+        )
+
+    def harm(self, reference: Sequence[Said]) -> float:
+        """KL from what was said to what is said now, nats a token, of answers at once and, where the model can think,
+        of answers after the thoughts of then: quadratic in small changes of weights."""
+        found, tokens = 0.0, 0
+        with evaluating(self.model):
+            for said in reference:
+                logits, targets = next_logits(self.model, said.rows)
+                plain = logits[targets != IGNORED].float().log_softmax(-1)
+                found += divergence(said.plain, plain)
+                tokens += len(plain)
+                if said.positions is not None and said.mixed is not None:
+                    rows = said.rows
+                    thought = think(
+                        self.model,
+                        rows.input_ids,
+                        rows.attention_mask,
+                        said.positions,
+                        thoughts=said.thoughts,
+                    )
+                    found += divergence(said.mixed, thought.logits.float().log_softmax(-1))
+                    tokens += said.positions.numel()
+        return max(found / max(tokens, 1), 0.0)
 
     def uniform_loss(self) -> float:
         """The loss of a model that knows nothing: ln of the vocabulary's size."""
@@ -101,8 +150,8 @@ class Trial:
 
 
 def divergence(reference: Tensor, other: Tensor) -> float:
-    """Mean KL(reference ‖ other) of log-probabilities (n, V): nats a token, quadratic in small changes of weights."""
-    return max(float((reference.exp() * (reference - other)).sum(-1).double().mean()), 0.0)
+    """Σ KL(reference ‖ other) over rows of log-probabilities (…, V), in nats."""
+    return float((reference.exp() * (reference - other)).sum(dtype=torch.float64))
 
 
 def retention(uniform: float, before: float, after: float) -> float:

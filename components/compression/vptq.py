@@ -55,7 +55,8 @@ def encode(
     importance = np.ones(columns) if hessian is None else np.maximum(np.diag(hessian).astype(np.float64), 0.0)
     special = np.zeros(columns, bool)
     special[np.argsort(-importance, kind="stable")[: int(np.ceil(outliers * columns))]] = True
-    vectors = cut(matrix, length)  # (in, out / v, v)
+    matrix = np.pad(matrix, ((0, -rows % length), (0, 0)))
+    vectors = matrix.T.reshape(columns, len(matrix) // length, length).astype(np.float32)
     weight = np.repeat(importance[:, None], vectors.shape[1], axis=1)
     main = codebook(vectors[~special], weight[~special], centroids, rng)
     rest = np.zeros((0, length), np.float32)
@@ -68,16 +69,16 @@ def encode(
     index = np.zeros((3, columns, vectors.shape[1]), np.int64)  # main, residual, outlier
 
     def quantise(column: np.ndarray, j: int) -> np.ndarray:
-        vector = cut(column[:, None], length)[0]
+        vector = column.reshape(-1, length).astype(np.float32)
         if special[j]:
             index[2, j] = nearest(vector, own)
-            return own[index[2, j]].reshape(-1)[:rows]
+            return own[index[2, j]].reshape(-1)
         index[0, j] = nearest(vector, main)
         value = main[index[0, j]]
         if residual:
             index[1, j] = nearest(vector - value, rest)
             value = value + rest[index[1, j]]
-        return value.reshape(-1)[:rows]
+        return value.reshape(-1)
 
     round_columns(matrix, hessian, quantise)
     books = np.concatenate([main, rest, own]).astype("<f2").tobytes()
@@ -97,12 +98,6 @@ def encode(
             ),
         ],
     )
-
-
-def cut(matrix: np.ndarray, length: int) -> np.ndarray:
-    """(out, in) → (in, ⌈out / length⌉, length) float32: the vectors of each column, the last filled up with zeros."""
-    padded = np.pad(matrix, ((0, -matrix.shape[0] % length), (0, 0))).astype(np.float32)
-    return padded.T.reshape(matrix.shape[1], len(padded) // length, length)
 
 
 def half(values: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.compression.trial import Trial, codable, divergence, retention, weight_of
+from components.compression.trial import Trial, codable, retention, weight_of
 from components.shared.evaluation.suites import suite_items
 from components.shared.models.encoders import encode_ternary, stored
 from components.shared.models.hub.coded import install
@@ -41,15 +41,30 @@ def test_weights_are_worn_inside_the_block_and_the_models_own_are_back_after_it(
     assert np.array_equal(weight_of(trial.model.get_submodule(path)), own) and trial.loss(ITEMS) == loss
 
 
-def test_divergence_is_zero_for_the_model_itself_and_quadratic_in_small_errors(trial: Trial) -> None:
-    reference = trial.log_probabilities(ITEMS)
-    own = weight_of(trial.model.get_submodule(PLAIN))
+def harms(trial: Trial, path: str) -> list[float]:
+    """Of no error, of a small one, and of one twice as large, in the weight at `path`."""
+    reference = trial.reference(ITEMS)
+    own = weight_of(trial.model.get_submodule(path))
     error = np.random.default_rng(0).normal(size=own.shape).astype(np.float32) * 0.02
     found = []
     for size in (0.0, 1.0, 2.0):
-        with trial.wearing({PLAIN: own + size * error}):
-            found.append(divergence(reference, trial.log_probabilities(ITEMS)))
-    assert found[0] == pytest.approx(0.0, abs=1e-7) and found[2] / found[1] == pytest.approx(4.0, rel=0.1)
+        with trial.wearing({path: own + size * error}):
+            found.append(trial.harm(reference))
+    return found
+
+
+def test_harm_is_zero_for_the_model_itself_and_quadratic_in_small_errors(trial: Trial) -> None:
+    nothing, small, large = harms(trial, PLAIN)
+    assert nothing == pytest.approx(0.0, abs=1e-7) and large / small == pytest.approx(4.0, rel=0.1)
+
+
+def test_harm_to_what_only_thoughts_use_is_seen() -> None:
+    thoughts = {"length": 2, "start": 259, "end": 260, "mixing": True}
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = build(CognateConfig(**shape, thoughts=thoughts), seed=0).eval().requires_grad_(False)
+    torch.nn.init.normal_(model.talk_head.outward.weight)
+    nothing, small, large = harms(Trial(model, byte_tokenizer(), 64), "talk_head.inward")
+    assert nothing == pytest.approx(0.0, abs=1e-7) and 0 < small < large
 
 
 def test_matrices_of_some_size_and_all_coded_layers_are_codable(trial: Trial) -> None:
