@@ -1,7 +1,7 @@
-"""The likeliest of several answers: each of the k likeliest first tokens is followed up greedily, whole answers are compared.
+"""The likeliest of several answers: each of the k likeliest first tokens is followed greedily, whole answers are compared.
 
-A greedy first token can lead into an unlikely answer. Deterministic, and k = 1 is greedy decoding; for one-token answers the
-outcome is greedy's at every k.
+A greedy first token can lead into an unlikely answer. Deterministic, and k = 1 is greedy decoding; for one-token answers
+the outcome is greedy's at every k.
 """
 
 from __future__ import annotations
