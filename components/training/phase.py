@@ -48,6 +48,7 @@ class Training(Phase):
         self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device)
         spread_latents(self.model, self.run.generator("latents"))
         self.held_out = self._items("search", 0, settings.held_out)
+        self.practised = self._items("train", 10**6, settings.held_out)
         encode(
             self.held_out,
             self.tokenizer,
@@ -63,8 +64,9 @@ class Training(Phase):
             "done": 0,
             "rates": {},
             "results": [],
-            "dimension": self._dimension(),
             "input": loss(self.model, self.tokenizer, self.held_out),
+            "fit": loss(self.model, self.tokenizer, self.practised),
+            "dimension": self._dimension(),
             **_fresh(),
         }
         self._resume()
@@ -137,23 +139,21 @@ class Training(Phase):
         """Keep the stage, unless the held-out loss rose; note what it did to loss, success and geometry."""
         run, state = self.run, self.state
         start, end = state["start"], loss(self.model, self.tokenizer, self.held_out)
-        half = max(1, len(state["curve"]) // 2)
-        early, late = (sum(p) / max(1, len(p)) for p in (state["curve"][:half], state["curve"][half:]))
-        dimension = self._dimension()
+        fit, dimension = loss(self.model, self.tokenizer, self.practised), self._dimension()
         result = {
             "stage": stage.name,
             "kind": stage.kind,
             "kept": end <= start + run.settings.tolerance,
             "held_out_before": round(start, 5),
             "held_out_after": round(end, 5),
-            "regime": regime((early, late or early), (start, end), (state["dimension"], dimension)),
+            "regime": regime((state["fit"], fit), (start, end), (state["dimension"], dimension)),
             "dimension": round(dimension, 3),
             "spread": round(weight_spread(self.model), 6),
             **{name: state[name] for name in ("curve", "success", "unsteered")},
         }
         state["results"].append(result)
         if result["kept"]:
-            state["dimension"] = dimension
+            state |= {"fit": fit, "dimension": dimension}
         else:
             run.progress.note(f"{stage.name} is undone: held-out loss {start:.3f} → {end:.3f}")
             self.model = before
