@@ -64,6 +64,7 @@ class Baking(Phase):
         """The story: one bake after another, each kept or rolled back by what the model then does; then publish."""
         run, settings = self.run, self.run.settings
         self.state: dict[str, Any] = {"bake": 0, "within": 0, "done": 0, "curve": [], "results": []}
+        self.state["reference"] = self._known()
         self._resume()
         run.progress.start(
             "baking",
@@ -102,7 +103,7 @@ class Baking(Phase):
         run, settings, name = self.run, self.run.settings, one.behaviour
         ceiling = self._conduct(self.model, name, "prompted", "search").rate
         start = self._conduct(self.model, name, "baked", "search").rate
-        known = self._known(name)
+        aside = self._aside(name)
         lesson, anchors = self._lesson(name), self._anchors(name)
 
         learnt = adapt(self.model, settings.rank, run.generator(f"lora/{name}"))
@@ -120,7 +121,9 @@ class Baking(Phase):
             state=self.state,
             report=lambda step, divergence, drift: run.progress.step(kl=divergence, anchor=drift),
         )
-        after, left = self._conduct(self.model, name, "baked", "search"), self._known(name)
+        after, known = self._conduct(self.model, name, "baked", "search"), self._known()
+        lost = {what: reference - known[what] for what, reference in self.state["reference"].items()}
+        lost["questions to leave alone"] = aside - self._aside(name)
         every = max(1, one.steps // 60)
         result: dict[str, Any] = {
             "behaviour": name,
@@ -130,13 +133,15 @@ class Baking(Phase):
             "wanted": start + one.least * (ceiling - start),
             "intrusion": after.intrusion,
             "most_intrusion": settings.intrusion,
-            "forgotten": max(known[what] - left[what] for what in known),
+            "forgotten": max(lost.values()),
             "most_forgotten": settings.forgetting,
             "curve": self.state["curve"][::every],
             "every": every,
         }
         result["kept"] = after.rate > start and all(gate["passed"] for gate in gates(result))
         self.state["results"].append(result)
+        if result["kept"]:
+            self.state["reference"][name] = self._known()[name]
         merge(self.model, keep=result["kept"])
         run.tracker.metrics({f"{name}/{key}": result[key] for key in ("after", "intrusion", "forgotten")})
         run.progress.note(
@@ -166,19 +171,26 @@ class Baking(Phase):
         """The behaviours that are in the model by now."""
         return [result["behaviour"] for result in self.state["results"] if result["kept"]]
 
-    def _known(self, name: str) -> dict[str, float]:
-        """What a bake of `name` must not cost: accuracy by kind of question, search split."""
-        settings, seed = self.run.settings, self.run.seed
-        items = {
-            "anchored tasks": self._anchored("search", settings.held_out),
-            "questions to leave alone": irrelevant(name, "search", settings.levels, settings.held_out, seed),
-        }
+    def _known(self) -> dict[str, float]:
+        """What no bake may cost: accuracy on unrelated tasks and on every behaviour that is in the model, search split.
+
+        It is compared with what it was when the phase began, and each behaviour with what it was when it was baked: many
+        small losses must not add up to a large one.
+        """
+        settings = self.run.settings
+        items = {"anchored tasks": self._anchored("search", 4 * settings.held_out)}
         for other in self._baked():
-            asked = relevant(other, "search", settings.levels, settings.held_out, seed)
+            asked = relevant(other, "search", settings.levels, settings.held_out, self.run.seed)
             items[other] = [forms["baked"] for forms in asked]
         return {
             what: float(correct(self.model, self.tokenizer, asked).mean()) for what, asked in items.items()
         }
+
+    def _aside(self, name: str) -> float:
+        """Accuracy on the questions that behaviour `name` must leave alone, search split."""
+        settings = self.run.settings
+        items = irrelevant(name, "search", settings.levels, settings.held_out, self.run.seed)
+        return float(correct(self.model, self.tokenizer, items).mean())
 
     def _lesson(self, name: str) -> Lesson:
         """Answers of the prompted model, laid behind the questions without the prompt."""
@@ -197,13 +209,15 @@ class Baking(Phase):
     def _anchors(self, name: str) -> Lesson:
         """What must stay: unrelated tasks, questions to leave alone, every behaviour with and without its instruction."""
         settings, seed = self.run.settings, self.run.seed
-        share = max(8, settings.questions // 2)
-        items = self._anchored("train", share) + irrelevant(name, "train", settings.levels, share, seed)
+        share = max(8, settings.questions // 4)
+        items = self._anchored("train", 8 * share) + irrelevant(
+            name, "train", settings.levels, 2 * share, seed
+        )
         done = self._baked()
         for other in FAMILIES:
-            asked = relevant(other, "train", settings.levels, share // 2, seed)
+            asked = relevant(other, "train", settings.levels, share, seed)
             items += [forms["prompted"] for forms in asked]
-            items += instructed(irrelevant(other, "train", settings.levels, share // 4, seed), other)
+            items += instructed(irrelevant(other, "train", settings.levels, share // 2, seed), other)
             if other != name:
                 items += [forms["baked" if other in done else "plain"] for forms in asked]
         return anchors_of(self.model, self.tokenizer, items)

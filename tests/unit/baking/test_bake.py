@@ -1,0 +1,206 @@
+"""Prompt baking: the divergence by hand, which places learn, and that a table is baked completely."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from components.baking.bake import bake
+from components.baking.trajectories import (
+    Lesson,
+    anchors_of,
+    answer_ids,
+    answer_log_probabilities,
+    kl,
+    lesson_of,
+    log_probabilities,
+    padding_of,
+    rows,
+)
+from components.shared.runtime.checkpoint import Checkpoints
+from components.shared.runtime.errors import PhaseFailed
+from components.shared.tasks.item import Item
+from components.shared.tasks.tokenizer import byte_tokenizer
+
+TOKENIZER = byte_tokenizer()
+EOS = TOKENIZER.eos_token_id
+
+
+class Table(nn.Module):
+    """A tabular language model: the next token depends on the last one and on whether `u` (token 0) stands first."""
+
+    def __init__(self, tokens=6, seed=0):
+        super().__init__()
+        draw = torch.randn(2, tokens, tokens, generator=torch.Generator().manual_seed(seed))
+        self.table = nn.Parameter(2 * draw)
+
+    def forward(self, input_ids, **kwargs):
+        prompted = (input_ids[:, :1] == 0).long().expand_as(input_ids)
+        return SimpleNamespace(logits=self.table[prompted, input_ids])
+
+
+def baking(model, lesson, anchors, folder, *, steps=150, anchor=0.0, lr=0.2, state=None):
+    state = {"within": 0, "done": 0, "curve": []} if state is None else state
+    bake(
+        model, list(model.parameters()), lesson, anchors, steps=steps, batch=8, lr=lr, anchor=anchor, seed=1,
+        checkpoints=Checkpoints(str(folder), "test", every=1e9), state=state, report=lambda *numbers: None,
+    )  # fmt: skip
+    return state["curve"]
+
+
+def test_the_divergence_of_two_tokens_by_hand():
+    """KL(.75, .25 ‖ .5, .5) = .75·log 1.5 + .25·log .5, and the mean with a second token on which both agree."""
+    teacher, student = (
+        torch.tensor([[0.75, 0.25], [0.9, 0.1]]).log(),
+        torch.tensor([[0.5, 0.5], [0.9, 0.1]]).log(),
+    )
+    by_hand = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert kl(teacher, student).item() == pytest.approx(by_hand / 2)
+    assert kl(student, teacher).item() != pytest.approx(by_hand / 2), "the teacher stands first"
+
+
+def test_the_first_token_of_the_answer_and_its_end_are_learnt_and_the_prompt_is_not():
+    """By gradients on the logits, place by place: the authors' code shifts its mask and loses these two."""
+    logits = torch.zeros(2, 7, 300, requires_grad=True)
+    batch = rows([[257, 1, 2], [257, 1]], [[3, 4, EOS], [EOS]], 256)
+    model = nn.Module()
+    model.weight = nn.Parameter(torch.zeros(1))
+    model.forward = lambda input_ids: SimpleNamespace(logits=logits[:, : input_ids.shape[1]])
+    student = log_probabilities(model, batch)
+    teacher = torch.randn(student.shape, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    kl(teacher, student).backward()
+    touched = logits.grad.abs().sum(-1) > 0
+    # Row 0 `<bos> 1 2 | 3 4 <eos>`: places 2, 3, 4 predict 3, 4 and <eos>. Row 1 `<bos> 1 | <eos>`: place 1 predicts <eos>.
+    assert touched.nonzero().tolist() == [[0, 2], [0, 3], [0, 4], [1, 1]]
+
+
+def questions():
+    """Prompts without the instruction, answers, and the prompted teacher's rows for them."""
+    prompts = [[first, second] for first in range(1, 5) for second in range(1, 5)]
+    answers = [[1 + (a * 2 + b + n) % 4 for n in range(3)] + [5] for a, b in prompts]
+    return prompts, answers
+
+
+def lesson(teacher):
+    prompts, answers = questions()
+    wanted = answer_log_probabilities(teacher, rows([[0, *p] for p in prompts], answers, 5))
+    return Lesson(rows(prompts, answers, 5), wanted)
+
+
+def test_a_table_is_baked_until_nothing_is_left_of_the_divergence(tmp_path):
+    model = Table()
+    taught = lesson(model)
+    curve = baking(model, taught, taught, tmp_path, steps=300)
+    assert curve[0][0] > 0.5 and curve[-1][0] < 1e-3
+    torch.testing.assert_close(
+        log_probabilities(model, taught.rows).exp(), taught.teacher.exp(), atol=0.02, rtol=0
+    )
+
+
+def test_the_anchor_keeps_what_it_holds_where_a_bake_without_it_does_not(tmp_path):
+    """One logit table for all: what is baked into the shared rows shows on the anchors, unless they are held."""
+    prompts, answers = questions()
+
+    def drift(weight):
+        model = Table()
+        other = rows([[0, *p] for p in prompts], answers, 5)
+        anchors = Lesson(other, answer_log_probabilities(model, other))
+        model.table.requires_grad_(False)
+        shared = nn.Parameter(torch.zeros(6, 6))
+        nn.utils.parametrize.register_parametrization(model, "table", Shared(shared))
+        taught = lesson(model)
+        baking(model, taught, anchors, tmp_path, steps=150, anchor=weight, lr=0.05)
+        return float(kl(anchors.teacher, log_probabilities(model, other)).detach())
+
+    assert drift(3.0) < 0.5 * drift(0.0)
+
+
+class Shared(nn.Module):
+    """The same change for both halves of the table."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def forward(self, table):
+        return table + self.change
+
+
+def test_a_bake_is_a_function_of_its_seed(tmp_path):
+    once, again = Table(), Table()
+    for model in (once, again):
+        taught = lesson(model)
+        baking(model, taught, taught, tmp_path, steps=5)
+    assert torch.equal(once.table, again.table)
+
+
+def test_a_loss_that_is_not_finite_stops(tmp_path):
+    model = Table()
+    taught = lesson(model)
+    with torch.no_grad():
+        model.table.fill_(float("nan"))
+    with pytest.raises(PhaseFailed, match=r"baking\.lr"):
+        baking(model, taught, taught, tmp_path)
+
+
+def test_picking_rows_takes_the_teachers_rows_of_these_questions():
+    prompts, answers = [[1], [1, 2], [3]], [[4, 5], [6], [7, 8, 9]]
+    batch = rows(prompts, answers, 0)
+    teacher = torch.arange(6.0)[:, None]  # one number a predicted place: 0 1 | 2 | 3 4 5
+    part = Lesson(batch, teacher).pick(torch.tensor([2, 0, 2]))
+    assert part.teacher[:, 0].tolist() == [3, 4, 5, 0, 1, 3, 4, 5]
+    assert part.rows.predicts.sum(-1).tolist() == [3, 2, 3]
+    assert torch.equal(part.rows.input_ids[1, :3], torch.tensor([1, 4, 5]))
+
+
+def test_picked_rows_are_no_wider_than_their_answers_need():
+    batch = rows([[1], [1] * 20], [[2, 3], [4]], 0)
+    part = Lesson(batch, torch.zeros(3, 1)).pick(torch.tensor([0]))
+    assert part.rows.input_ids.shape == (1, 2), "the last token of an answer predicts nothing"
+
+
+def test_answers_end_with_the_end_and_rows_are_padded_with_what_the_tokenizer_has():
+    item = Item("chain", 1, "train", "1+1=", "2")
+    assert answer_ids([item], TOKENIZER) == [[ord("2"), EOS]]
+    bare = byte_tokenizer()
+    assert padding_of(bare) == bare.pad_token_id
+    bare.pad_token = None
+    assert padding_of(bare) == EOS
+
+
+class Parrot(nn.Module):
+    """Says `x` and ends under the instruction `u: `, says `y` and ends without."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.device = torch.device("cpu")
+
+    def forward(self, input_ids, past_key_values=None, use_cache=False):
+        seen = input_ids if past_key_values is None else torch.cat([past_key_values, input_ids], 1)
+        wanted = torch.where(seen[:, 1] == ord("u"), ord("x"), ord("y"))[:, None].expand_as(seen)
+        ends = (seen == ord("x")) | (seen == ord("y"))
+        logits = 50.0 * nn.functional.one_hot(torch.where(ends, EOS, wanted), 272).float()
+        return SimpleNamespace(logits=logits[:, -input_ids.shape[1] :], past_key_values=seen)
+
+
+def test_a_lesson_is_the_prompted_answer_behind_the_question_without_the_prompt():
+    plain = [Item("t", 1, "train", text, "y") for text in ("ab=", "c=")]
+    prompted = [Item("t", 1, "train", item.prompt, "x", system="u: ") for item in plain]
+    taught = lesson_of(
+        Parrot(),
+        TOKENIZER,
+        prompted,
+        plain,
+        limit=4,
+        temperature=1.0,
+        generator=torch.Generator().manual_seed(0),
+    )
+    texts = [TOKENIZER.decode([i for i in ids if i != 256]) for ids in taught.rows.input_ids.tolist()]
+    assert texts == ["<bos>ab=x<eos>", "<bos>c=x<eos>"]
+    assert taught.teacher.argmax(-1).tolist() == [ord("x"), EOS] * 2
+    assert anchors_of(Parrot(), TOKENIZER, plain).teacher.argmax(-1).tolist() == [ord("y"), EOS] * 2

@@ -1,0 +1,119 @@
+"""Changes on frozen weights: merging is exact, taking off leaves the model as it was, the head is let alone."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from components.baking.lora import LowRank, adapt, merge
+from components.shared.models.build import build
+from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.models.hub.ternary import BitLinear, ternarise
+from components.shared.models.latents import spread_latents
+from components.shared.models.loading import load, save
+from components.shared.tasks.tokenizer import byte_tokenizer
+
+SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+IDS = torch.arange(12)[None]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def ternary():
+    model = build(CognateConfig(**SHAPE), seed=0).eval()
+    for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+        old = getattr(model.model.layers[0].self_attn, name)
+        new = BitLinear(old.in_features, old.out_features)
+        new.weight = old.weight
+        setattr(model.model.layers[0].self_attn, name, new)
+    spread_latents(model, generator())
+    return model
+
+
+def plain():
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(vocab_size=272, tie_word_embeddings=False, **SHAPE)).eval()
+
+
+def moved(model, rank):
+    learnt = adapt(model, rank, generator(1))
+    with torch.no_grad():
+        for parameter in learnt:
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator(2)))
+    return learnt
+
+
+@pytest.mark.parametrize("rank", [4, None])
+@pytest.mark.parametrize("make", [ternary, plain])
+def test_a_new_change_changes_nothing_and_merging_a_trained_one_changes_nothing_more(make, rank):
+    model = make()
+    before = model(input_ids=IDS).logits
+    fresh = copy.deepcopy(model)
+    adapt(fresh, rank, generator(1))
+    assert torch.equal(fresh(input_ids=IDS).logits, before)
+    moved(model, rank)
+    adapted = model(input_ids=IDS).logits
+    assert not torch.equal(adapted, before)
+    merge(model)
+    assert torch.equal(model(input_ids=IDS).logits, adapted)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("make", [ternary, plain])
+def test_a_change_that_is_not_kept_leaves_the_weights_bit_for_bit(make):
+    model = make()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    moved(model, 4)
+    merge(model, keep=False)
+    after = model.state_dict()
+    assert set(after) == set(before) and all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_what_is_stored_after_merging_is_the_adapted_function(tmp_path):
+    """Through the packing of trits too: the function that was trained is the one that is published."""
+    model = ternary()
+    moved(model, 4)
+    adapted = model(input_ids=IDS).logits
+    merge(model)
+    save(model, byte_tokenizer(), tmp_path, card="")
+    torch.testing.assert_close(load(tmp_path)[0](input_ids=IDS).logits, adapted)
+
+
+def test_on_a_bitlinear_the_sum_is_quantised_and_the_gradient_passes_straight_through():
+    layer = BitLinear(16, 16)
+    low = LowRank(layer.weight, 4, 8.0, generator())
+    with torch.no_grad():
+        low.b.normal_(generator=generator(1))
+    original = layer.weight.detach().clone()
+    nn.utils.parametrize.register_parametrization(layer, "weight", low)
+    torch.testing.assert_close(layer.weight, original + 2.0 * low.b @ low.a)
+    x = torch.eye(16)
+    torch.testing.assert_close(layer(x), ternarise(original + 2.0 * low.b @ low.a).T)
+    layer(x).sum().backward()
+    torch.testing.assert_close(low.b.grad, 2.0 * torch.ones(16, 16) @ low.a.T)
+
+
+def test_the_head_thin_layers_and_the_talk_head_are_let_alone():
+    model = plain()
+    model.talk_head = nn.Linear(32, 32)
+    model.gate = nn.Linear(32, 2)
+    learnt = adapt(model, 4, generator())
+    changed = {name.split(".parametrizations")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert {name.rsplit(".", 1)[1] for name in changed} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+    assert len(learnt) == 14
+
+
+def test_the_rank_is_bounded_as_asked():
+    model = plain()
+    before = model.model.layers[0].mlp.up_proj.weight.detach().clone()
+    moved(model, 3)
+    merge(model)
+    assert torch.linalg.matrix_rank(model.model.layers[0].mlp.up_proj.weight - before, rtol=1e-4) == 3
