@@ -26,7 +26,7 @@ def converged(losses: Sequence[float], window: int, tolerance: float) -> bool:
 
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and squared-root variance of the mean."""
+    """Mean, and its standard error."""
     mean = sum(values) / len(values)
     variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
     return mean, math.sqrt(variance / len(values))

@@ -34,8 +34,9 @@ def train(
     """Train `model` in place and return the loss curve: {"step": […], "loss": […]}.
 
     The schedule is warm-up, stable, decay (WSD, arXiv 2404.06395). When the loss converges in the stable part the decay
-    begins at once, so that a course is never cut off at its full rate. The items of a step are a function of (seed, name,
-    step): a course that was killed goes on from its checkpoint and ends with the same weights.
+    begins at once, so that a course is never cut off at its full rate. An opening ends early once it is learnt. The items
+    of a step are a function of (seed, name, step): a course that was killed goes on from its checkpoint and ends with
+    the same weights.
 
     :param report: called after each step with (step, loss in nats a token, norm of the gradient).
     :raises PhaseFailed: the loss is not finite.
@@ -46,18 +47,17 @@ def train(
     loop = Snapshot(
         modules={"model": model},
         optimizers={"rule": rule},
-        state={"course": name, "end": course.steps, "recent": [], "step": [], "loss": []},
+        state={"course": name, "opening": course.opening.steps, "end": course.steps},
     )
+    loop.state |= {"recent": [], "step": [], "loss": []}
     saved = checkpoints.restore()
-    if (
-        saved is not None and saved.state["course"] == name
-    ):  # not that of the trunk, trained before by the same process
+    if saved is not None and saved.state["course"] == name:  # and not that of the trunk, trained before it
         loop.load(saved)
     model.train()
-    step = loop.step
-    while step < loop.state["end"]:
-        set_rate(rule, warmup_stable_decay(step, loop.state["end"], settings.warmup, decay))
-        tasks = course.opening.tasks if step < course.opening.steps else course.tasks
+    step, state = loop.step, loop.state
+    while step < state["end"]:
+        set_rate(rule, warmup_stable_decay(step, state["end"], settings.warmup, decay))
+        tasks = course.opening.tasks if step < state["opening"] else course.tasks
         items = mixture(tasks, course.levels, "train", seed, step, settings.batch, scratch=course.scratch)
         rule.zero_grad()
         loss = learn(model, [batch.to(device) for _, batch in batches(items, tokenizer, settings.rows)])
@@ -70,19 +70,19 @@ def train(
             )
         rule.step()
         step += 1
-        _remember(loop.state, step, loss, settings.window, course.steps)
-        if step == course.opening.steps:
-            loop.state["recent"] = []  # the next mixture has another loss: convergence is judged anew
-        if step < loop.state["end"] - decay and converged(
-            loop.state["recent"], settings.window, settings.tolerance
-        ):
-            loop.state["end"] = step + decay
+        _remember(state, step, loss, settings.window, course.steps)
+        if step < state["opening"] and _learnt(state["recent"], course.opening.loss):
+            state["opening"] = step
+        if step == state["opening"]:
+            state["recent"] = []  # the next mixture has another loss: convergence is judged anew
+        if step < state["end"] - decay and converged(state["recent"], settings.window, settings.tolerance):
+            state["end"] = step + decay
         report(step, loss, norm)
         if checkpoints.due():
             loop.save(checkpoints, step)
             checkpoints.stop_if_asked()
     model.eval()
-    return {"step": loop.state["step"], "loss": loop.state["loss"]}
+    return {"step": state["step"], "loss": state["loss"]}
 
 
 def learn(model: nn.Module, rows: Sequence[Batch]) -> float:
@@ -99,6 +99,11 @@ def learn(model: nn.Module, rows: Sequence[Batch]) -> float:
         loss.backward()
         total += float(loss.detach())
     return total
+
+
+def _learnt(recent: Sequence[float], loss: float) -> bool:
+    """Whether ten steps in a row had a mean loss below `loss`."""
+    return len(recent) >= 10 and sum(recent[-10:]) / 10 < loss
 
 
 def _remember(state: dict[str, list[float]], step: int, loss: float, window: int, steps: int) -> None:

@@ -156,6 +156,7 @@ class Cognate(Phase):
         self.run.progress.start(name, course.steps)
 
         def report(step: int, loss: float, norm: float) -> None:
+            self.metrics["steps"] = step
             self.run.progress.step(step - self.run.progress.at, loss=loss)
             if step % 10 == 0:
                 self.run.tracker.metrics({"loss": loss, "gradient_norm": norm}, step=step)
@@ -171,7 +172,6 @@ class Cognate(Phase):
             report=report,
         )
         self.run.progress.done()
-        self.metrics["steps"] = curve["step"][-1] if curve["step"] else 0
         self.run.extra.setdefault("curves", {})[f"{name}: loss"] = {
             "x": curve["step"],
             "xlabel": "step",
@@ -205,9 +205,9 @@ class Cognate(Phase):
         settings, course = self.run.settings, getattr(self.run.settings, self.variant)
         tokenizer, start = byte_tokenizer(), self._grown(trunk)
         items = mixture(course.tasks, course.levels, "search", self.run.seed, 0, settings.probe_items)
-        batch = encode(items, tokenizer)
+        batch = encode(items, tokenizer).to(model.device)
         answered = torch.nn.functional.pad(batch.labels[:, 1:] != -100, (0, 1))
-        (x, logits), (y, others) = (probe(m.cpu(), batch.input_ids, answered) for m in (model, start))
+        (x, logits), (y, others) = (probe(m, batch.input_ids, answered) for m in (model, start))
         self.metrics |= {
             "distance_from_trunk": relative_distance(model.state_dict(), trunk),
             "cka_with_trunk": linear_cka(x, y),

@@ -35,7 +35,10 @@ class Opening(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(0, ge=0)
+    steps: int = Field(0, ge=0, description="at most; none without it")
+    loss: float = Field(
+        0.0, ge=0, description="the opening ends when ten steps in a row have this mean loss, nats a token"
+    )
     tasks: dict[str, float] = Field(default_factory=dict)
 
 

@@ -68,6 +68,14 @@ def test_the_opening_has_a_mixture_of_its_own_and_does_not_count_as_convergence(
     assert steps[0][1] != alone[0][1] and steps[8][1] == pytest.approx(alone[8][1], rel=1e-6)
 
 
+def test_an_opening_ends_once_it_is_learnt(tmp_path):
+    """Any loss is below 99: after ten steps the opening is over, and the window of convergence begins."""
+    opening = {"steps": 30, "loss": 99.0, "tasks": {"recall": 1.0}}
+    course = Course(steps=40, opening=opening, **COURSE | {"lr": 1e-12})
+    steps, _ = run(tmp_path, course, window=8, decay=0.3, tolerance=0.5)
+    assert len(steps) == 10 + 8 + 12
+
+
 def test_a_loss_that_is_not_finite_stops_the_course_and_says_what_to_lower(tmp_path):
     with pytest.raises(PhaseFailed, match=r"at step \d+.*cognate\.trunk.*learning rate"):
         run(tmp_path, Course(steps=40, **COURSE | {"lr": 1e30}), clip=1e30)
