@@ -75,7 +75,9 @@ def train(
             state["opening"] = step
         if step == state["opening"]:
             state["recent"] = []  # the next mixture has another loss: convergence is judged anew
-        if step < state["end"] - decay and converged(state["recent"], settings.window, settings.tolerance):
+        if state["opening"] < step < state["end"] - decay and converged(
+            state["recent"], settings.window, settings.tolerance
+        ):
             state["end"] = step + decay
         report(step, loss, norm)
         if checkpoints.due():

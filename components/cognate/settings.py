@@ -75,7 +75,7 @@ class Settings(PhaseSettings):
         0.3, ge=0, le=1, description="share of the steps that the rate falls over at the end"
     )
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    window: int = Field(200, ge=8, description="steps over which convergence is judged")
+    window: int = Field(200, ge=10, description="steps over which convergence is judged")
     tolerance: float = Field(
         0.01, ge=0, description="relative improvement below which training has converged"
     )

@@ -53,27 +53,27 @@ def run(folder, course, **more):
 
 
 def test_a_course_that_has_converged_ends_by_a_whole_decay(tmp_path):
-    """With a rate of zero nothing improves: after a window of 8 the last 30% of 40 steps follow, and that is all."""
+    """With a rate of zero nothing improves: after a window of 10 the last 30% of 40 steps follow, and that is all."""
     course = Course(steps=40, **COURSE | {"lr": 1e-12})
-    steps, curve = run(tmp_path, course, window=8, decay=0.3, tolerance=0.5)
-    assert len(steps) == 8 + 12 == curve["step"][-1]
+    steps, curve = run(tmp_path, course, window=10, decay=0.3, tolerance=0.5)
+    assert len(steps) == 10 + 12 == curve["step"][-1]
 
 
 def test_the_opening_has_a_mixture_of_its_own_and_does_not_count_as_convergence(tmp_path):
-    opening = {"steps": 8, "tasks": {"recall": 1.0}}
+    opening = {"steps": 12, "tasks": {"recall": 1.0}}
     course = Course(steps=40, opening=opening, **COURSE | {"lr": 1e-12})
-    steps, _ = run(tmp_path, course, window=8, decay=0.3, tolerance=0.5)
-    assert len(steps) == 8 + 8 + 12
-    alone, _ = run(tmp_path, Course(steps=40, **COURSE | {"lr": 1e-12}), window=8, decay=0.3, tolerance=0.5)
-    assert steps[0][1] != alone[0][1] and steps[8][1] == pytest.approx(alone[8][1], rel=1e-6)
+    steps, _ = run(tmp_path, course, window=10, decay=0.3, tolerance=0.5)
+    assert len(steps) == 12 + 10 + 12
+    alone, _ = run(tmp_path, Course(steps=40, **COURSE | {"lr": 1e-12}), window=10, decay=0.3, tolerance=0.5)
+    assert steps[0][1] != alone[0][1] and steps[12][1] == pytest.approx(alone[12][1], rel=1e-6)
 
 
 def test_an_opening_ends_once_it_is_learnt(tmp_path):
     """Any loss is below 99: after ten steps the opening is over, and the window of convergence begins."""
     opening = {"steps": 30, "loss": 99.0, "tasks": {"recall": 1.0}}
     course = Course(steps=40, opening=opening, **COURSE | {"lr": 1e-12})
-    steps, _ = run(tmp_path, course, window=8, decay=0.3, tolerance=0.5)
-    assert len(steps) == 10 + 8 + 12
+    steps, _ = run(tmp_path, course, window=10, decay=0.3, tolerance=0.5)
+    assert len(steps) == 10 + 10 + 12
 
 
 def test_a_loss_that_is_not_finite_stops_the_course_and_says_what_to_lower(tmp_path):
