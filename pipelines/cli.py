@@ -119,7 +119,9 @@ def run_pipeline(
     name: Annotated[str, typer.Option(help="The run's name (default: the time).")] = "",
     runs: Runs = Path("runs"),
     store: Store = "",
-    slots: Annotated[int, typer.Option(help="Phases at the same time (default: one for two cores).")] = 0,
+    slots: Annotated[
+        int, typer.Option(help="Phases at the same time (default: one for two cores, at least three).")
+    ] = 0,
     rounds: Rounds = ROUNDS,
     pipeline: Annotated[Path | None, typer.Option(help="A compiled pipeline in place of our own.")] = None,
     cache: Annotated[bool, typer.Option(help="Take what an earlier run has made of the same.")] = True,

@@ -217,8 +217,9 @@ def _report(folder: RunFolder, console: Console) -> None:
 
 
 def default_slots() -> int:
-    """As many phases at once as there are pairs of cores: a phase computes with two threads. At least two."""
-    return max(2, (os.cpu_count() or 2) // 2)
+    """As many phases at once as there are pairs of cores: a phase computes with two threads. At least three, so that
+    cognate's variants train side by side."""
+    return max(3, (os.cpu_count() or 2) // 2)
 
 
 def _host() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: see components/shared/runtime
+import components.shared.runtime  # noqa: F401 # before torch is loaded: it says how OpenMP's threads wait
 
 
 @pytest.fixture(scope="session")

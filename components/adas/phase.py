@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from components.shared.evaluation.suites import SUITES, suite_items
-from components.shared.models.agent import Agent, Expert
+from components.shared.models.agent import Agent
 from components.shared.models.architecture import TOOLS, Architecture, Route
 from components.shared.models.card import model_card
 from components.shared.models.dispatcher import Dispatcher, fit
+from components.shared.models.expert_file import Expert
 from components.shared.models.layers import decoder_layers
 from components.shared.models.loading import load, save
 from components.shared.runtime.checkpoint import Snapshot

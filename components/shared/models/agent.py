@@ -2,7 +2,7 @@
 
 An artifact that the phase adas made holds, beside the base model that plain transformers loads,
     agent.json               the architecture (architecture.py)
-    experts.safetensors      expert vectors z, float16, under `expert/module path`; where there are experts
+    experts.safetensors      expert vectors (expert_file.py); where there are experts
     dispatcher.safetensors   `weight`, `bias`; where there are routes. Its classes stand in agent.json
 
     agent = Agent.load(path)
@@ -34,6 +34,7 @@ from components.shared.tasks.item import Item
 
 from .architecture import INSTRUCTIONS, Architecture, Route, Typed
 from .dispatcher import Dispatcher
+from .expert_file import Expert, packed, unpacked
 from .hub.experts import set_expert
 from .layers import decoder_layers, skipping
 from .loading import load
@@ -42,9 +43,6 @@ from .tools import Toolbox
 AGENT, EXPERTS, DISPATCHER = "agent.json", "experts.safetensors", "dispatcher.safetensors"
 ALOUD = 48
 """Tokens of worked steps, where a route does not say."""
-
-Expert = Mapping[str, Tensor]
-"""Module path → z."""
 
 
 class AgentFile(Typed):
@@ -55,6 +53,7 @@ class AgentFile(Typed):
     format: Literal[1] = 1
     architecture: Architecture
     classes: tuple[str, ...] = ()
+    experts: tuple[str, ...] = ()
     answer_tokens: int = 24
 
 
@@ -112,11 +111,7 @@ class Agent:
             why = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ArtifactError("the agent's file is damaged", where=str(folder / AGENT), why=why) from None
         model, tokenizer = load(folder, device=device)
-        experts: dict[str, dict[str, Tensor]] = {}
-        if (folder / EXPERTS).is_file():
-            for name, z in load_file(folder / EXPERTS).items():
-                expert, _, module = name.partition("/")
-                experts.setdefault(expert, {})[module] = z
+        experts = unpacked(load_file(folder / EXPERTS), file.experts) if file.experts else {}
         dispatcher = None
         if file.classes:
             tensors = load_file(folder / DISPATCHER)
@@ -133,14 +128,14 @@ class Agent:
     def save(self, path: Path) -> None:
         """Write the agent's own files into the folder of its model."""
         classes = self.dispatcher.classes if self.dispatcher else ()
-        file = AgentFile(architecture=self.architecture, classes=classes, answer_tokens=self.answer_tokens)
+        file = AgentFile(
+            architecture=self.architecture,
+            classes=classes,
+            experts=tuple(sorted(self.experts)),
+            answer_tokens=self.answer_tokens,
+        )
         (path / AGENT).write_text(json.dumps(file.model_dump(mode="json"), sort_keys=True, indent=1) + "\n")
-        vectors = {
-            f"{name}/{module}": z.half().contiguous()
-            for name, expert in sorted(self.experts.items())
-            for module, z in sorted(expert.items())
-        }
-        parts = {EXPERTS: vectors}
+        parts = {EXPERTS: packed([self.experts[name] for name in file.experts])}
         if self.dispatcher:
             parts[DISPATCHER] = {"weight": self.dispatcher.weight, "bias": self.dispatcher.bias}
         for name, tensors in parts.items():

@@ -23,19 +23,19 @@ def scale_of(w):
 
 def trits_of(w, scale):
     """W (any shape), float → its trits −1, 0, 1, float32."""
-    return (w.float() / scale).round().clamp(-1, 1)
+    return (w.float() / scale).round_().clamp_(-1, 1)
 
 
 def ternarise(w):
     """W → W_q, float32."""
     scale = scale_of(w)
-    return trits_of(w, scale) * scale
+    return trits_of(w, scale).mul_(scale)
 
 
 def quantise_activations(x):
     """x (…, d) → x_q: 8 bits per token, absmax."""
-    scale = 127 / x.abs().amax(-1, keepdim=True).clamp_min(1e-5)
-    return (x * scale).round().clamp(-128, 127) / scale
+    scale = 127 / x.abs().amax(-1, keepdim=True).clamp_min_(1e-5)
+    return (x * scale).round_().clamp_(-128, 127).div_(scale)
 
 
 class StraightThrough(torch.autograd.Function):
@@ -56,7 +56,7 @@ def straight_through(x, quantise, strength=1.0):
         value = quantise(x).to(x.dtype)
         if strength != 1.0:
             value = torch.lerp(x, value, strength)
-    return StraightThrough.apply(x, value)
+    return StraightThrough.apply(x, value) if torch.is_grad_enabled() and x.requires_grad else value
 
 
 class BitLinear(nn.Linear):
@@ -70,11 +70,30 @@ class BitLinear(nn.Linear):
         super().__init__(in_features, out_features, bias=bias, device=device)
         self.norm = nn.RMSNorm(in_features, 1e-6, device=device) if norm else None
         self.strength = strength
+        self.kept = None
 
     def forward(self, x):
         x = x if self.norm is None else self.norm(x)
-        w = straight_through(self.weight, ternarise, self.strength)
-        return F.linear(straight_through(x, quantise_activations, self.strength), w, self.bias)
+        return F.linear(straight_through(x, quantise_activations, self.strength), self.quantised(), self.bias)
+
+    def quantised(self):
+        """The weight that is used. Without gradients it is kept until the weight changes: generation asks at every
+        token."""
+        weight = self.weight  # once: a parametrised weight is another tensor each time
+        if torch.is_grad_enabled():
+            return straight_through(weight, ternarise, self.strength)
+        made_of = (weight, weight._version, self.strength)
+        if self.kept is None or self.kept[0][0] is not weight or self.kept[0][1:] != made_of[1:]:
+            self.kept = made_of, straight_through(weight, ternarise, self.strength)
+        return self.kept[1]
+
+    def train(self, mode=True):
+        self.kept = None
+        return super().train(mode)
+
+    def _apply(self, fn, recurse=True):
+        self.kept = None
+        return super()._apply(fn, recurse)
 
 
 def pack_ternary(trits):
