@@ -17,13 +17,14 @@ OTHER = "other"
 
 
 def held_out(family: Family, split: Split, levels: Sequence[int], count: int, seed: int) -> list[Item]:
-    """`count` different items of a family, its tasks and the levels in equal shares."""
+    """`count` different items of a family, its tasks and the levels in equal shares; fewer of an easy level that has no
+    more."""
     cells = [(task, level) for level in levels for task in family.tasks]
     counts = shares([1.0] * len(cells), count)
     return [
         item
         for (task, level), each in zip(cells, counts, strict=True)
-        for item in (draw(task, split, level, each, seed) if each else [])
+        for item in (draw(task, split, level, each, seed, enough=1) if each else [])
     ]
 
 

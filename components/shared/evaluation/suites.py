@@ -106,9 +106,19 @@ def shares(weights: Sequence[float], total: int) -> list[int]:
 
 
 def draw(
-    task: str, split: Split, level: int, count: int, seed: int, apart: Collection[str] = ()
+    task: str,
+    split: Split,
+    level: int,
+    count: int,
+    seed: int,
+    apart: Collection[str] = (),
+    enough: int | None = None,
 ) -> list[Item]:
-    """`count` items with different prompts, none of them in `apart`; InputError when the split has fewer at this level."""
+    """`count` items with different prompts, none of them in `apart`.
+
+    :param enough: how many will do where the split has no more at this level; None: `count`.
+    :raises InputError: there are fewer.
+    """
     found: dict[str, Item] = {}
     for index in range(20 * count + 100):
         if len(found) == count:
@@ -116,7 +126,7 @@ def draw(
         item = sample(task, split, level, index, seed)
         if item.prompt not in apart:
             found.setdefault(item.prompt or item.answer, item)
-    if len(found) < count:
+    if len(found) < (count if enough is None else min(enough, count)):
         raise InputError(
             f"task {task!r} has only {len(found)} different items at level {level} in split {split!r}, not {count}",
             where="evaluation",
