@@ -13,8 +13,9 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from . import words
 from .gather import SUITES, Run
 
 INK, GRID = "#6b7280", "#9ca3af40"
@@ -91,16 +92,18 @@ def size_against_quality(run: Run) -> str:
         for phase, task in models:
             manifest = task.manifest
             score = sum(s["score"] for s in manifest["scores"].values()) / len(manifest["scores"])
-            points.append(
-                (manifest["bytes"] / 1000, score, task.label if phase.name == "cognate" else phase.name)
-            )
+            points.append((manifest["bytes"], score, task.label if phase.name == "cognate" else phase.name))
         line = [p for p, (phase, _) in zip(points, models, strict=True) if phase.name != "cognate"]
         ax.plot([x for x, _, _ in line], [y for _, y, _ in line], "-", color=GRID, lw=2)
-        for i, (x, y, name) in enumerate(points):
+        for x, y, name in points:
             ax.plot(x, y, "o", color=PALETTE[0] if (x, y, name) in line else PALETTE[1], ms=7)
-            ax.annotate(name, (x, y), xytext=(6, 7 if i % 2 else -12), textcoords="offset points", fontsize=9)
+            near = [
+                other for size, other, _ in points if 0.8 < size / x < 1.25
+            ]  # labels give way to each other
+            offset = 7 if y == max(near) else -14 if y == min(near) else -3
+            ax.annotate(name, (x, y), xytext=(7, offset), textcoords="offset points", fontsize=9)
         if run.cognate_fp32_bytes:
-            tenth = run.cognate_fp32_bytes / 10_000
+            tenth = run.cognate_fp32_bytes / 10
             ax.axvline(tenth, ls="--", lw=1, color=GOOD)
             ax.annotate(
                 "a tenth of the cognate",
@@ -112,7 +115,11 @@ def size_against_quality(run: Run) -> str:
                 va="bottom",
             )
         ax.set_xscale("log")
-        ax.set_xlabel("size of the artifact, kB (log scale)")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(lambda x, _: words.size(x))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.margins(x=0.12)
+        ax.set_xlabel("size of the artifact (log scale)")
         ax.set_ylabel("mean score of the suites")
 
     return _svg(draw, 9.5, 3.6)
