@@ -18,7 +18,7 @@ Config = TypeVar("Config", bound=PreTrainedConfig)
 MODULES = ("memory", "refinement")
 GEOMETRY = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-    *("num_key_value_heads", "rope_theta", "rms_norm_eps", "tie_word_embeddings", "sublayer_norm"),
+    *("num_key_value_heads", "rope_theta", "rms_norm_eps", "tie_word_embeddings"),
     *("memory_size", "memory_heads", "memory_chunk", "refinement_size", "refinement_steps"),
 )
 

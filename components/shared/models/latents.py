@@ -30,11 +30,14 @@ def spread(trits: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
     left = n - inside[trits == 0].abs().sum() - k * (0.5 + MARGIN)
     outside = 0.5 + MARGIN + uniform * left / uniform[trits != 0].sum()
     latent = (scale * torch.where(trits == 0, inside, trits * outside)).float()
-    # What float32 leaves of the mean goes to one weight that is no zero: the scale comes out to the last bit.
-    place = trits.flatten().nonzero()[0, 0]
-    rest = n * scale.double() - latent.abs().sum(dtype=torch.float64)
+    # What float32 leaves of the mean goes to one weight that is no zero, and what that cannot hold to the smallest of all:
+    # the scale comes out to the last bit.
     flat = latent.flatten()
-    flat[place] += (rest * trits.flatten()[place]).float()
+    for place in (trits.flatten().nonzero()[0, 0], flat.abs().argmin()):
+        rest = n * scale.double() - flat.abs().sum(dtype=torch.float64)
+        flat[place] += torch.copysign(rest, rest * flat[place].double()).float()
+        if torch.equal(scale_of(flat), scale):
+            break
     return flat.reshape(trits.shape)
 
 

@@ -18,6 +18,9 @@ from .errors import ConfigError, InputError
 COMMON = ("profile", "overrides", "seed", "code_version", "config_digest", "checkpoint_root", "pipeline_run")
 """KFP parameters that every phase understands; all others are the phase's own."""
 
+PLACEMENT = "pipelinechannel--"
+"""What the names begin with under which KFP passes a task's accelerators: where a pod runs is no part of what it does."""
+
 MOUNTS = {"minio": "/minio/", "s3": "/s3/", "gs": "/gcs/"}
 """Where KFP's launcher puts an artifact of each scheme in the pod."""
 
@@ -163,6 +166,8 @@ def read(request: Request) -> dict[str, list[Artifact]]:
 def _take(request: Request, values: dict[str, Any]) -> None:
     """Parameters into their places. Whole numbers become integers: KFP's JSON knows only doubles."""
     for name, value in values.items():
+        if name.startswith(PLACEMENT):
+            continue
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if name not in COMMON:

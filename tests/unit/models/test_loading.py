@@ -50,7 +50,7 @@ CASES = {
     **{name: (lambda name=name: cognate(name)) for name in VARIANTS},
     "thinking": lambda: cognate("memory", thoughts=THOUGHTS),
     "untied": lambda: cognate(tie_word_embeddings=False),
-    "ternary": lambda: ternary_twin(cognate("union", sublayer_norm=True)),
+    "ternary": lambda: ternary_twin(cognate("union")),
     "coded": lambda: coded_twin(cognate("union", experts={"file": "experts.safetensors"})),
     "llama": llama,
     "wrapped ternary llama": lambda: ternary_twin(

@@ -81,6 +81,11 @@ def test_the_input_of_kfp_names_places_and_parameters() -> None:
     assert request.step == "worker"
 
 
+def test_where_a_pod_runs_is_no_parameter_of_its_work() -> None:
+    values = {"parameterValues": {"variant": "memory", "pipelinechannel--accelerator_type": "nvidia.com/gpu"}}
+    assert parse("toy", "", ["--executor-input", kfp(inputs=values)]).parameters == {"variant": "memory"}
+
+
 def test_overrides_may_come_as_the_text_of_a_list() -> None:
     values = {"parameterValues": {"overrides": '["toy.steps=4", "toy.rate=1"]'}}
     assert parse("toy", "", ["--executor-input", kfp(inputs=values)]).overrides == [

@@ -7,7 +7,6 @@ class CognateConfig(PreTrainedConfig):
     """Settings of a Cognate network.
 
     vocab_size .. rms_norm_eps: the usual ones of a decoder (RMSNorm, RoPE, SwiGLU, grouped-query attention).
-    sublayer_norm: an RMSNorm before `o_proj` and `down_proj` (SubLN, as BitNet wants it).
     memory: Titans neural memory in front of the middle block (memory.py), `memory_heads` matrices of
         (memory_size / memory_heads)² numbers, updated once every `memory_chunk` tokens.
     refinement: one weight-shared block applied up to `refinement_steps` times with PonderNet halting
@@ -32,7 +31,6 @@ class CognateConfig(PreTrainedConfig):
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-6
     tie_word_embeddings: bool = True
-    sublayer_norm: bool = False
     memory: bool = False
     memory_size: int = 64
     memory_heads: int = 2

@@ -74,9 +74,6 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, width, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, width, bias=False)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.o_norm = (
-            nn.RMSNorm(config.hidden_size, config.rms_norm_eps) if config.sublayer_norm else nn.Identity()
-        )
 
     def forward(self, x, angles, mask, causal, cache, slot=None):
         q, k, v = (
@@ -87,7 +84,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.update(k, v, self.slot if slot is None else slot)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped)
-        return self.o_proj(self.o_norm(y.transpose(1, 2).flatten(2)))
+        return self.o_proj(y.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
@@ -98,10 +95,9 @@ class MLP(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, size, bias=False)
         self.down_proj = nn.Linear(size, config.hidden_size, bias=False)
-        self.down_norm = nn.RMSNorm(size, config.rms_norm_eps) if config.sublayer_norm else nn.Identity()
 
     def forward(self, x):
-        return self.down_proj(self.down_norm(F.silu(self.gate_proj(x)) * self.up_proj(x)))
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class Block(GradientCheckpointingLayer):
