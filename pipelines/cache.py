@@ -16,7 +16,8 @@ from typing import Any
 
 from components.shared.runtime.errors import ForgeError, MissingKey
 from components.shared.runtime.manifest import MANIFEST
-from components.shared.runtime.store import Store, open_store, walk
+from components.shared.runtime.places import open_store
+from components.shared.runtime.store import Store, walk
 
 from .identity import content_digest
 from .ir import Component

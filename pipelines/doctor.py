@@ -89,7 +89,7 @@ def disk(runs: Path) -> Finding:
 
 def artifacts(uri: str) -> Finding:
     """The store: can it be written, and does put-if-absent have one winner?"""
-    from components.shared.runtime.store import open_store
+    from components.shared.runtime.places import open_store
 
     try:
         open_store(uri).probe()

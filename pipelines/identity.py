@@ -21,6 +21,7 @@ from components.shared.runtime import artifact, store
 from components.shared.runtime.artifact import MANIFEST
 from components.shared.runtime.config import compose
 from components.shared.runtime.manifest import FileEntry, decode, digest_of
+from components.shared.runtime.places import open_store
 
 from .ir import Component, Container
 from .phases import PHASES
@@ -125,7 +126,7 @@ def place_digest(text: str) -> str:
     """The digest of what lies at a folder or an s3:// address that a task gets as a parameter."""
     if "://" not in text:
         return content_digest(Path(text))
-    entries = store.open_store(text).list()
+    entries = open_store(text).list()
     return hashlib.sha256(repr([(one.key, one.bytes, one.tag) for one in entries]).encode()).hexdigest()
 
 

@@ -23,7 +23,7 @@ from components.shared.runtime.errors import (
     Interrupted,
     PhaseFailed,
 )
-from components.shared.runtime.store import localise
+from components.shared.runtime.places import localise
 
 from .cache import Depot, remove
 from .identity import ROOT, cache_key, content_digest, module_of, phase_of, step_of

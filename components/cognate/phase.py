@@ -21,7 +21,7 @@ from components.shared.models.loading import load, save
 from components.shared.runtime.artifact import adopt
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
-from components.shared.runtime.store import localise
+from components.shared.runtime.places import localise
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 

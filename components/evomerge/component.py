@@ -28,7 +28,7 @@ def evomerge_gather(
         models: the models to merge, in the order of base_models.
         uris: folders or s3:// addresses of models to merge, where no loop made them.
     """
-    return dsl.ContainerSpec(image=IMAGE, command=["python"], args=arguments("shared.runtime.bundle"))
+    return dsl.ContainerSpec(image=IMAGE, command=["python"], args=arguments("shared.runtime.bind"))
 
 
 @dsl.container_component

@@ -19,7 +19,8 @@ from components.shared.runtime import claim
 from components.shared.runtime.artifact import MANIFEST, publish, read, seal
 from components.shared.runtime.errors import ArtifactError, LostRace
 from components.shared.runtime.manifest import Manifest
-from components.shared.runtime.store import Store, localise, open_store
+from components.shared.runtime.places import localise, open_store
+from components.shared.runtime.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +29,7 @@ import pathlib, sys, time
 from components.shared.runtime import claim
 from components.shared.runtime.artifact import publish, read
 from components.shared.runtime.errors import ForgeError
-from components.shared.runtime.store import open_store
+from components.shared.runtime.places import open_store
 staging, target, start, way = sys.argv[1:]
 print("ready", flush=True)
 while not pathlib.Path(start).exists():

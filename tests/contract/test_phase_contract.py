@@ -383,7 +383,7 @@ def test_a_bucket_is_an_output_and_an_input_as_good_as_a_folder(tmp_path: Path, 
     assert toy("--input", tmp_path / "a", "--output", tmp_path / "c", *options) == 0
     assert manifest(tmp_path / "b").parents == [manifest(tmp_path / "a").digest]
     assert manifest(tmp_path / "b").digest == manifest(tmp_path / "c").digest
-    from components.shared.runtime.store import open_store
+    from components.shared.runtime.places import open_store
 
     assert {entry.key.split("/")[0] for entry in open_store(s3_uri).list()} == {
         "a"

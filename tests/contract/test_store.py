@@ -16,8 +16,9 @@ import pytest
 from boto3.session import Session
 
 from components.shared.runtime.errors import MissingKey, StoreError
+from components.shared.runtime.places import localise, open_store
 from components.shared.runtime.s3 import S3Store
-from components.shared.runtime.store import PARTIAL, Store, localise, open_store
+from components.shared.runtime.store import PARTIAL, Store
 from tests.contract import ceph
 from tests.contract.proxy import Proxy
 

@@ -8,7 +8,7 @@ from kfp import dsl
 from kfp.dsl import Artifact, Collected, Input, Output, ParallelFor
 
 from components.shared.runtime.errors import InputError
-from components.shared.runtime.store import open_store
+from components.shared.runtime.places import open_store
 from pipelines import identity
 from tests.pipeline.toy_pipelines import append, join, toy, write
 

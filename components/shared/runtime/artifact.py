@@ -25,7 +25,8 @@ from . import claim
 from .errors import ArtifactError
 from .folder import FolderStore, fsync
 from .manifest import FORMAT, MANIFEST, FileEntry, Kind, Manifest, decode, digest_of, encode
-from .store import PARTIAL, is_safe_name, open_store
+from .places import open_store
+from .store import PARTIAL, is_safe_name
 from .weights import INDEX, SINGLE, describe, headers
 
 __all__ = ["MANIFEST", "Artifact", "FileEntry", "Manifest", "adopt", "digest_of", "publish", "read", "seal"]

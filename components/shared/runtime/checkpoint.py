@@ -27,7 +27,8 @@ from torch import nn
 from . import packing
 from .errors import Interrupted, MissingKey, PhaseFailed
 from .packing import pack, unpack
-from .store import Store, localise, open_store
+from .places import localise, open_store
+from .store import Store
 
 FORMAT = 1
 SNAPSHOT = "__snapshot__"

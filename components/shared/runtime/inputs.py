@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import artifact, bundle, store
+from . import artifact, bundle
 from .artifact import Artifact
 from .errors import ConfigError, InputError
+from .places import localise
 
 COMMON = ("profile", "overrides", "seed", "code_version", "config_digest", "checkpoint_root", "pipeline_run")
 """KFP parameters that every phase understands; all others are the phase's own."""
@@ -156,7 +157,7 @@ def read(request: Request) -> dict[str, list[Artifact]]:
     found: dict[str, list[Artifact]] = {}
     for name, places in request.inputs.items():
         for place in places:
-            folder = store.localise(place, cache)
+            folder = localise(place, cache)
             plain = request.by_hand and not (folder / artifact.MANIFEST).exists()
             one = artifact.adopt(folder) if plain else artifact.read(folder)
             found.setdefault(name, []).extend(bundle.members(one))

@@ -27,8 +27,8 @@ from .identity import code_version, identity_of, seed_everything
 from .inputs import Request
 from .manifest import decode
 from .phase import Phase, Run
+from .places import open_store
 from .progress import Progress
-from .store import open_store
 from .tracking import Tracker
 from .verdict import check_rollback, judge, scores_of
 

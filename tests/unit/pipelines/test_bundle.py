@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from components.shared.runtime import artifact, bundle, inputs
+from components.shared.runtime import artifact, bind, bundle, inputs
 from components.shared.runtime.errors import ArtifactError, InputError
 
 
@@ -44,8 +44,7 @@ def read(target):
 def test_a_phase_reads_the_members_of_a_bundle_in_the_order_in_which_they_were_bound(tmp_path, models):
     target = tmp_path / "out" / "parents"
     assert (
-        bundle.main(["--executor-input", request(target, uris=[models[2]], models=[models[1], models[0]])])
-        == 0
+        bind.main(["--executor-input", request(target, uris=[models[2]], models=[models[1], models[0]])]) == 0
     )
     digests = [
         artifact.read(models[1]).digest,
@@ -79,5 +78,5 @@ def test_a_member_that_is_changed_inside_a_bundle_is_refused(tmp_path, models):
 def test_nothing_to_bind_is_refused(tmp_path, capsys):
     with pytest.raises(InputError, match="nothing to bind"):
         bundle.bind([], tmp_path / "a")
-    assert bundle.main(["--executor-input", request(tmp_path / "a")]) == InputError.exit_code
+    assert bind.main(["--executor-input", request(tmp_path / "a")]) == InputError.exit_code
     assert "nothing to bind" in capsys.readouterr().err
