@@ -30,26 +30,26 @@ def accelerate(model: nn.Module) -> list[str]:
     done = []
     for path, module in model.named_modules():
         if isinstance(module, CodedLinear) and module.spec.get("activations") == "int8":
-            packed = packed_weight(module)
-            if packed is not None and module.code.device.type == "cpu":
-                module.__dict__["ternary"] = Integers(packed, module)
+            ternary = trits_of(module)
+            if ternary is not None and module.code.device.type == "cpu":
+                module.__dict__["ternary"] = Integers(pack(*ternary), module)
                 module.forward = MethodType(forward, module)  # type: ignore[method-assign]
                 module.decoded = None
                 done.append(path)
     return done
 
 
-def packed_weight(module: CodedLinear) -> Packed | None:
-    """The layer's weight in two bits; None where it is not −s, 0 and s for one s."""
-    rows, columns = module.spec["shape"]
+def trits_of(module: CodedLinear) -> tuple[np.ndarray, float] | None:
+    """The layer's weight as trits (out, in) int8 and their scale; None where it is not −s, 0 and s for one s."""
     code = module.code.cpu().numpy()
     if module.spec["codec"] == "ternary":
+        rows, columns = module.spec["shape"]
         trits = unpack_ternary(code[4:], rows * columns).reshape(rows, columns)
-        return pack(trits, float(np.frombuffer(code[:4].tobytes(), "<f4")[0]))
+        return trits, float(np.frombuffer(code[:4].tobytes(), "<f4")[0])
     weight = decode(module.spec["codec"], code, module.spec)
     scale = np.abs(weight).max(initial=0.0)
     trits = np.sign(weight)
-    return pack(trits, float(scale)) if np.array_equal(trits * scale, weight) else None
+    return (trits.astype(np.int8), float(scale)) if np.array_equal(trits * scale, weight) else None
 
 
 class Integers:
