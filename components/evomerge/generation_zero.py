@@ -8,14 +8,14 @@ import itertools
 from dataclasses import replace
 
 from .genome import SCALE, UNIT, Genome
-from .methods import METHODS
+from .methods import PATHS
 from .methods.dfs import indicator
 from .methods.frankenmerge import splice
 from .space import Space
 
 # Where a paper gives another default than "everything, at length 1". Task arithmetic's λ = 0.3 to 0.4 is for
 # each of the summed task vectors (arXiv 2212.04089, appendix B); TIES keeps 20% at λ = 1 (arXiv 2306.01708,
-# §5); DARE drops half or more (arXiv 2311.03099, §4).
+# §5); DARE drops half or more (arXiv 2311.03099, §4); FeatCal's target is the parent's own output (calibration.py).
 LAMBDA_OF_EACH = 8  # 0.4
 TIES_DENSITY = 4  # 0.2
 DARE_DENSITY = 10  # 0.5
@@ -30,6 +30,8 @@ def static(method: str, space: Space) -> Genome:
         genome = replace(genome, density=TIES_DENSITY)
     if method in ("dare_linear", "dare_ties"):
         genome = replace(genome, density=DARE_DENSITY)
+    if method == "featcal":
+        genome = replace(genome, alpha=UNIT)
     if method in ("frankenmerge", "dfs"):
         wanted = splice(range(space.parents), space.layers)
         path = indicator(wanted, space.parents, space.layers, space.repeats)
@@ -61,6 +63,6 @@ def generation_zero(space: Space) -> list[tuple[str, Genome]]:
             found.setdefault(midpoint(a, b, space), f"midpoint {a} {b}")
     found.setdefault(space.default("linear"), "static linear")
     for method in space.methods:
-        if method in METHODS or space.layers:
+        if method not in PATHS or space.layers:
             found.setdefault(static(method, space), f"static {method}")
     return [(origin, genome) for genome, origin in found.items()]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from components.shared.runtime.artifact import Artifact
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase, Run
-from components.shared.runtime.store import localise
+from components.shared.runtime.places import localise
 
 from .admission import check
 from .archive import Record, lineage
@@ -206,7 +206,14 @@ class EvoMerge(Phase):
     def _setting(self) -> Setting:
         settings = self.run.settings
         digests = tuple(model.digest for model in self.models)
-        return Setting(digests, self.run.seed, settings.suites, settings.items, settings.fitness)
+        return Setting(
+            models=digests,
+            seed=self.run.seed,
+            suites=settings.suites,
+            items=settings.items,
+            fitness=settings.fitness,
+            calibration=settings.calibration_items,
+        )
 
     def _state(self) -> Population | None:
         states = self.run.inputs.get("state", [])

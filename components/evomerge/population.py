@@ -17,7 +17,7 @@ from components.shared.runtime.errors import InputError
 
 from .archive import Archive, from_lineage, lineage, ranked
 
-FORMAT = 1
+FORMAT = 2
 POPULATION = "population.json"
 LINEAGE = "lineage.jsonl"
 
@@ -33,6 +33,7 @@ class Setting:
     suites: tuple[str, ...]
     items: int
     fitness: str
+    calibration: int  # items of each suite
 
     def differences(self, other: Setting) -> list[str]:
         mine, theirs = asdict(self), asdict(other)

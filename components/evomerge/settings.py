@@ -17,6 +17,7 @@ MethodName = Literal[
     "dare_linear",
     "dare_ties",
     "regmean",
+    "featcal",
     "frankenmerge",
     "dfs",
 ]
@@ -35,6 +36,9 @@ class Settings(PhaseSettings):
         get_args(MethodName),
         min_length=1,
         description="what the search may use; what the parents do not allow is left out, and that is said",
+    )
+    calibration_items: int = Field(
+        16, ge=1, description="items of each suite, train split, to which FeatCal fits the layers"
     )
     layer_groups: int = Field(
         ge=1, description="runs of layers with weights of their own; what is no layer is one more group"

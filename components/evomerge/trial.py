@@ -13,10 +13,12 @@ from components.shared.runtime.errors import InputError
 from components.shared.tasks.item import Split
 
 from .archive import Measurement
+from .calibration import Examples
+from .examples import best_parent, examples
 from .genome import Genome
 from .judge import Judge
 from .merging import Merger
-from .methods import METHODS
+from .methods import METHODS, PATHS
 from .parents import load_parents
 from .settings import Settings
 from .space import Space
@@ -48,7 +50,7 @@ class Trial:
             deepest=stack.count + settings.extra_layers,
         )
         merger = Merger(self.parents.models, self.space, layer_groups=layer_groups, seed=seed)
-        self.bench = Workbench(self.parents.template, merger)
+        self.bench = Workbench(self.parents.template, merger, self._examples)
 
     def _allowed(self) -> tuple[str, ...]:
         """The methods of the settings that these parents allow."""
@@ -58,7 +60,7 @@ class Trial:
         allowed = tuple(
             name
             for name in self.settings.methods
-            if name not in lacking and (name in METHODS or models.stack.count)
+            if name not in lacking and (name not in PATHS or models.stack.count)
         )
         if not allowed:
             raise InputError(
@@ -68,6 +70,13 @@ class Trial:
                 fix="allow linear, which needs nothing",
             )
         return allowed
+
+    def _examples(self) -> list[Examples]:
+        """Items of the train split, each for the parent that answers it best."""
+        judge = self.judge("train", self.settings.calibration_items)
+        answers = [judge.answers(self.model(self.space.parent(i))) for i in range(self.space.parents)]
+        chosen = best_parent(answers)
+        return examples(judge.items, chosen, self.space.parents, self.parents.tokenizer, self.device)
 
     def model(self, genome: Genome) -> PreTrainedModel:
         """The merged model, valid until the next call."""

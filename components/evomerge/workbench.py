@@ -7,27 +7,54 @@ after genome.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import torch
 from transformers import PreTrainedModel
 
-from .genome import Genome
+from .calibration import Calibration, Examples
+from .genome import UNIT, Genome
 from .merging import Merger
+from .methods import CALIBRATED
 
 
 class Workbench:
-    """template: a model with every module of the parents; it is overwritten."""
+    """template: a model with every module of the parents; it is overwritten. examples: of each parent, asked for when
+    the first genome needs them.
+    """
 
-    def __init__(self, template: PreTrainedModel, merger: Merger) -> None:
-        self.template, self.merger = template, merger
+    def __init__(
+        self, template: PreTrainedModel, merger: Merger, examples: Callable[[], Sequence[Examples]]
+    ) -> None:
+        self.template, self.merger, self.examples = template, merger, examples
         self.layers = merger.models.stack.count
         self._deep: PreTrainedModel | None = None
 
     def model(self, genome: Genome) -> PreTrainedModel:
         """The merged model, valid until the next call. Raises Diverged on numbers that are not finite."""
+        if genome.method in CALIBRATED:
+            return self._calibrated(genome)
         places = self.merger.space.places(genome) if genome.path else ()
         same = not places or len(places) == self.layers
-        model = self.template if same else self._of_depth([layer for _, layer in places])
+        return self._load(self.template if same else self._of_depth([layer for _, layer in places]), genome)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        models = self.merger.models
+        return Calibration(self.template, models.parents, self.examples(), fitted=models.is_shared)
+
+    def _calibrated(self, genome: Genome) -> PreTrainedModel:
+        calibration, models = self.calibration, self.merger.models
+        model = self._load(self.template, replace(genome, method="linear"))
+        groups = self.merger.layer_groups
+        calibration.calibrate(
+            model, lambda name: genome.shares(models.stack.group(name, groups)), genome.alpha / UNIT
+        )
+        return model
+
+    def _load(self, model: PreTrainedModel, genome: Genome) -> PreTrainedModel:
         targets = dict(model.named_parameters()) | dict(model.named_buffers())
         with torch.no_grad():
             for name, tensor in self.merger.merged(genome):

@@ -33,7 +33,7 @@ def search(trial: Trial, seed: int) -> list[Record]:
     with tempfile.TemporaryDirectory() as folder:
         one = Search(
             trial.space,
-            Setting((), seed, settings.suites, settings.items, settings.fitness),
+            Setting((), seed, settings.suites, settings.items, settings.fitness, settings.calibration_items),
             lambda genome: trial.measure(genome, judge),
             random=lambda name: np.random.default_rng([seed, *name.encode()]),
             checkpoints=Checkpoints(folder, "0" * 64, every=1e9),

@@ -1,202 +1,89 @@
 """What matters in evolutionary merging: the operator or the optimiser? Digits, a small network, minutes of one core.
 
-    python tests/performance/merge_search.py --seeds 3
+    python tests/performance/merge_search.py --seeds 10
+    python tests/performance/merge_search.py --seeds 10 --tasks classes       parents that share no class: a control
 
-scikit-learn's digits turned by 0, 90 and 180 degrees are three tasks. A 64-96-96-96-10 network (25,834 parameters) is
-trained for 60 steps on all of them (the base), then 300 steps on each task alone (three parents). Every arm may look at the
-search split up to 400 times; what it chose is scored on the test split once. Joint training, which needs all data in one
-place, is the bound; parents from initialisations of their own are the negative control.
+digit_parents.py says what is merged. Every arm may look at the search split up to 400 times; what it chose is scored on
+the test split once. RegMean and FeatCal need the unlabelled training images, as Gram matrices of each parent and as
+images. Joint training, which needs all data and all labels in one place, is the bound; parents from initialisations of
+their own are the negative control. Two arms are compared on the same test images, seed by seed.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from cmaes import CMA
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
+from digit_parents import ALL_METHODS, TASKS, WIDTHS, Arena, State
 
-from components.evomerge.archive import Archive, Measurement
+from components.evomerge.archive import Archive
 from components.evomerge.generation_zero import generation_zero, static
-from components.evomerge.genome import Genome
-from components.evomerge.merging import Merger, Models
-from components.evomerge.methods import METHODS
+from components.evomerge.genome import UNIT, Genome
+from components.evomerge.judge import Fitness
 from components.evomerge.methods.linear import linear
 from components.evomerge.methods.task_arithmetic import task_arithmetic
 from components.evomerge.population import Setting, join
 from components.evomerge.search import Search
-from components.evomerge.space import Space
-from components.shared.models.gram import capture_grams
+from components.shared.evaluation.statistics import paired_interval
 from components.shared.runtime.checkpoint import Checkpoints
 from components.shared.runtime.progress import Progress
 
-WIDTHS = (64, 96, 96, 96, 10)
-TASKS = 3
-State = Mapping[str, Tensor]
+EVALUATIONS = 400
+NO_REGRESSION = tuple(name for name in ALL_METHODS if name not in ("regmean", "featcal"))
+NO_CALIBRATION = tuple(name for name in ALL_METHODS if name != "featcal")
+Chosen = tuple[State, int]
+"""What an arm chose, and how often it looked at the search split."""
 
 
-class Network(nn.Module):
-    """x: (B, 64) → logits (B, 10)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(WIDTHS))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        return self.layers[-1](x)
+def best(arena: Arena, genomes: list[Genome]) -> Chosen:
+    """The one that is best on the search split, the first of equals."""
+    chosen = max(genomes, key=lambda genome: arena.measure(genome).fitness or 0.0)
+    return arena.merge(chosen), len(genomes)
 
 
-@dataclass
-class Data:
-    """Per split and task: x (n, 64) float32 and y (n,) int64."""
-
-    train: list[tuple[Tensor, Tensor]]
-    search: list[tuple[Tensor, Tensor]]
-    test: list[tuple[Tensor, Tensor]]
-
-
-def load(seed: int) -> Data:
-    """60 / 20 / 20 percent of the images, turned by 0, 90 and 180 degrees."""
-    digits = load_digits()
-    order = np.random.default_rng(seed).permutation(len(digits.target))
-    images = (digits.images[order] / 16).astype(np.float32)
-    targets = torch.from_numpy(digits.target[order].astype(np.int64))
-    turned = [
-        torch.from_numpy(np.rot90(images, turns, axes=(1, 2)).reshape(-1, 64).copy())
-        for turns in range(TASKS)
-    ]
-    cuts = [0, int(0.6 * len(order)), int(0.8 * len(order)), len(order)]
-    splits = [[(x[a:b], targets[a:b]) for x in turned] for a, b in itertools.pairwise(cuts)]
-    return Data(*splits)
-
-
-def train(network: Network, tasks: list[tuple[Tensor, Tensor]], steps: int, seed: int) -> Network:
-    x, y = (torch.cat(parts) for parts in zip(*tasks, strict=True))
-    generator = torch.Generator().manual_seed(seed)
-    rule = torch.optim.Adam(network.parameters(), lr=2e-3)
-    for _ in range(steps):
-        rows = torch.randint(len(x), (64,), generator=generator)
-        rule.zero_grad()
-        F.cross_entropy(network(x[rows]), y[rows]).backward()
-        rule.step()
-    return network
-
-
-def network(seed: int, state: State | None = None) -> Network:
-    torch.manual_seed(seed)
-    made = Network()
-    if state is not None:
-        made.load_state_dict(dict(state))
-    return made
-
-
-def accuracy(state: State, tasks: list[tuple[Tensor, Tensor]]) -> list[float]:
-    """Of each task."""
-    with torch.no_grad():
-        scores = []
-        for x, y in tasks:
-            for i in range(len(WIDTHS) - 1):
-                x = F.linear(x, state[f"layers.{i}.weight"], state[f"layers.{i}.bias"])
-                x = F.relu(x) if i < len(WIDTHS) - 2 else x
-            scores.append(float((x.argmax(1) == y).float().mean()))
-    return scores
-
-
-class Arena:
-    """One seed: base, parents and everything that an arm needs."""
-
-    def __init__(self, seed: int, budget: int) -> None:
-        self.seed, self.budget = seed, budget
-        self.data = load(seed)
-        base = train(network(seed), self.data.train, 60, seed)
-        start = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-        parents = [train(network(seed, start), [task], 300, seed + 1) for task in self.data.train]
-        grams = [self._grams(parent, task[0]) for parent, task in zip(parents, self.data.train, strict=True)]
-        states = [dict(parent.state_dict()) for parent in parents]
-        self.models = Models(parents=states, base=start, grams=grams)
-        self.joint = train(network(seed, start), self.data.train, 900, seed + 1).state_dict()
-        strangers = [
-            train(network(seed + 100 + i), [task], 360, seed) for i, task in enumerate(self.data.train)
-        ]
-        self.strangers = [dict(stranger.state_dict()) for stranger in strangers]
-        self.space = Space(parents=TASKS, groups=len(WIDTHS) - 1, methods=tuple(METHODS), layers=0)
-        self.merger = Merger(self.models, self.space, layer_groups=len(WIDTHS) - 1, seed=seed)
-
-    def _grams(self, parent: Network, x: Tensor) -> dict[str, Tensor]:
-        found = capture_grams(parent, [{"x": x}])
-        return {f"{path}.weight": gram for path, gram in found.items()}
-
-    def search_score(self, state: State) -> float:
-        return float(np.mean(accuracy(state, self.data.search)))
-
-    def test_score(self, state: State) -> float:
-        return float(np.mean(accuracy(state, self.data.test)))
-
-    def measure(self, genome: Genome) -> Measurement:
-        scores = accuracy(dict(self.merger.merged(genome)), self.data.search)
-        return Measurement(float(np.mean(scores)), {str(i): score for i, score in enumerate(scores)})
-
-    def best(self, genomes: list[Genome]) -> tuple[float, int]:
-        """Test score of the one that is best on the search split, and how many were measured."""
-        chosen = max(genomes, key=lambda genome: self.measure(genome).fitness or 0.0)
-        return self.test_score(dict(self.merger.merged(chosen))), len(genomes)
-
-    def evolve(self, methods: tuple[str, ...], breeders: tuple[str, ...]) -> tuple[float, int]:
-        """The phase's own search, an island for each breeder, until the budget is used up."""
-        space = replace(self.space, methods=methods)
-        setting = Setting(("digits",), self.seed, ("digits",), 0, "accuracy")
-        with tempfile.TemporaryDirectory() as folder:
-            search = Search(
-                space,
-                setting,
-                self.measure,
-                random=lambda name: np.random.default_rng([self.seed, *name.encode()]),
-                checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
-                progress=Progress("digits", stream=open("/dev/null", "w")),  # noqa: SIM115
+def evolve(
+    arena: Arena, methods: tuple[str, ...], breeders: tuple[str, ...], fitness: Fitness = "accuracy"
+) -> Chosen:
+    """The phase's own search, an island for each breeder, until the evaluations are used up."""
+    space = replace(arena.space, methods=methods)
+    setting = Setting(("digits",), arena.seed, ("digits",), 0, fitness, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        search = Search(
+            space,
+            setting,
+            lambda genome: arena.measure(genome, fitness),
+            random=lambda name: np.random.default_rng([arena.seed, *name.encode()]),
+            checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
+            progress=Progress("digits", stream=open("/dev/null", "w")),  # noqa: SIM115
+        )
+        population, number = search.start(), 0
+        while len(search.measured) < EVALUATIONS:
+            options = {"round": number, "generations": 5, "size": 8, "collapse": 0.02}
+            population = join(
+                [
+                    search.live(population, worker=i, breeder=breeder, **options)
+                    for i, breeder in enumerate(breeders)
+                ]
             )
-            population, number = search.start(), 0
-            while len(search.measured) < self.budget:
-                population = join(
-                    [
-                        search.live(
-                            population,
-                            worker=i,
-                            round=number,
-                            generations=5,
-                            size=8,
-                            breeder=breeder,
-                            collapse=0.02,
-                        )
-                        for i, breeder in enumerate(breeders)
-                    ]
-                )
-                number += 1
-        within = Archive(list(population.archive)[: self.budget])
-        champion = within.best().genome
-        return self.test_score(dict(self.merger.merged(champion))), len(within)
+            number += 1
+    within = Archive(list(population.archive)[:EVALUATIONS])
+    return arena.merge(within.best().genome), len(within)
 
 
-def single(state: Callable[[Arena], State]) -> Callable[[Arena], tuple[float, int]]:
-    return lambda arena: (arena.test_score(state(arena)), 0)
-
-
-def random_search(arena: Arena) -> tuple[float, int]:
+def random_search(arena: Arena) -> Chosen:
     rng = np.random.default_rng(arena.seed)
-    space = replace(arena.space, methods=tuple(name for name in METHODS if name != "regmean"))
-    return arena.best([space.random(rng) for _ in range(arena.budget)])
+    space = replace(arena.space, methods=NO_REGRESSION)
+    return best(arena, [space.random(rng) for _ in range(EVALUATIONS)])
 
 
-def cma_es(arena: Arena) -> tuple[float, int]:
+def cma_es(arena: Arena) -> Chosen:
     """λ of every layer and parent, without bounds: 12 numbers, as in Sakana's parameter space."""
     names = [f"layers.{i}.{kind}" for i in range(len(WIDTHS) - 1) for kind in ("weight", "bias")]
     models = arena.models
@@ -213,48 +100,91 @@ def cma_es(arena: Arena) -> tuple[float, int]:
         }
 
     optimiser = CMA(np.full(12, 1 / 3), 0.2, seed=arena.seed)
-    best, chosen, used = -1.0, np.full(12, 1 / 3), 0
-    while used + optimiser.population_size <= arena.budget:
+    top, chosen, used = -1.0, np.full(12, 1 / 3), 0
+    while used + optimiser.population_size <= EVALUATIONS:
         told = []
         for _ in range(optimiser.population_size):
             vector = optimiser.ask()
             score = arena.search_score(build(vector))
             told.append((vector, -score))
             used += 1
-            if score > best:
-                best, chosen = score, vector
+            if score > top:
+                top, chosen = score, vector
         optimiser.tell(told)
-    return arena.test_score(build(chosen)), used
+    return build(chosen), used
 
 
-def static_arm(arena: Arena) -> tuple[float, int]:
-    space = replace(arena.space, methods=tuple(name for name in METHODS if name != "regmean"))
-    return arena.best([genome for origin, genome in generation_zero(space) if origin.startswith("static")])
+def statics(arena: Arena, methods: tuple[str, ...]) -> Chosen:
+    space = replace(arena.space, methods=methods)
+    zero = [genome for origin, genome in generation_zero(space) if origin.startswith(("static", "midpoint"))]
+    if "regmean" in methods:
+        zero += [replace(static("regmean", space), alpha=alpha) for alpha in (10, 14, 16, UNIT)]
+    if "featcal" in methods:
+        zero += [replace(static("featcal", space), alpha=alpha) for alpha in (0, 10)]
+    return best(arena, zero)
 
 
-def regmean_arm(arena: Arena) -> tuple[float, int]:
-    genome = static("regmean", arena.space)
-    return arena.best([replace(genome, alpha=alpha) for alpha in (10, 14, 16, 18, 20)])
+def strangers(arena: Arena) -> Chosen:
+    states = arena.strangers
+    return {name: linear([state[name] for state in states], [1 / TASKS] * TASKS) for name in states[0]}, 0
 
 
-WITHOUT_REGMEAN = tuple(name for name in METHODS if name != "regmean")
-ARMS: dict[str, Callable[[Arena], tuple[float, int]]] = {
-    "joint training (bound)": single(lambda arena: arena.joint),
-    "base": single(lambda arena: arena.models.base or {}),
-    "best parent": lambda arena: arena.best([arena.space.parent(i) for i in range(TASKS)]),
-    "uniform soup": single(lambda arena: dict(arena.merger.merged(arena.space.default("linear")))),
-    "soup of strangers (control)": single(
-        lambda arena: {n: linear([s[n] for s in arena.strangers], [1 / 3] * 3) for n in arena.strangers[0]}
+def of(method: str, alpha: int) -> Callable[[Arena], Chosen]:
+    return lambda arena: (arena.merge(replace(static(method, arena.space), alpha=alpha)), 0)
+
+
+CMA_ARM = "CMA-ES, 12 dimensions"
+STATIC = "best static method without regression"
+STATIC_REGMEAN = "best static method, RegMean too"
+STATIC_ALL = "best static method, FeatCal too"
+OURS = "ours: two islands, all methods"
+ARMS: dict[str, Callable[[Arena], Chosen]] = {
+    "joint training (bound)": lambda arena: (arena.joint, 0),
+    "base": lambda arena: (arena.models.base or {}, 0),
+    "best parent": lambda arena: best(arena, [arena.space.parent(i) for i in range(TASKS)]),
+    "uniform soup": lambda arena: (arena.merge(arena.space.default("linear")), 0),
+    "soup of strangers (control)": strangers,
+    STATIC: partial(statics, methods=NO_REGRESSION),
+    "random search without regression": random_search,
+    "GA, task arithmetic": partial(evolve, methods=("task_arithmetic",), breeders=("genetic",)),
+    "GA without regression": partial(evolve, methods=NO_REGRESSION, breeders=("genetic",)),
+    CMA_ARM: cma_es,
+    "RegMean, α = 0.9": of("regmean", 18),
+    "RegMean, α = 1": of("regmean", UNIT),
+    STATIC_REGMEAN: partial(statics, methods=NO_CALIBRATION),
+    "two islands without calibration": partial(evolve, methods=NO_CALIBRATION, breeders=("genetic",) * 2),
+    "RegMean++ (FeatCal, α = 0)": of("featcal", 0),
+    "FeatCal, α = 1": of("featcal", UNIT),
+    STATIC_ALL: partial(statics, methods=ALL_METHODS),
+    "ours, fitness is accuracy": partial(evolve, methods=ALL_METHODS, breeders=("genetic", "genetic")),
+    OURS: partial(evolve, methods=ALL_METHODS, breeders=("genetic", "genetic"), fitness="likelihood"),
+    "ours: a genetic and a CMA-ES island": partial(
+        evolve, methods=ALL_METHODS, breeders=("genetic", "cma-es"), fitness="likelihood"
     ),
-    "best static without RegMean": static_arm,
-    "random search": random_search,
-    "GA, task arithmetic": lambda arena: arena.evolve(("task_arithmetic",), ("genetic",)),
-    "GA, all but RegMean": lambda arena: arena.evolve(WITHOUT_REGMEAN, ("genetic",)),
-    "CMA-ES, 12 dimensions": cma_es,
-    "RegMean, five α": regmean_arm,
-    "ours: two islands, all methods": lambda arena: arena.evolve(tuple(METHODS), ("genetic", "genetic")),
-    "ours: GA and CMA-ES islands": lambda arena: arena.evolve(tuple(METHODS), ("genetic", "cma-es")),
 }
+
+
+def verdicts(found: Mapping[str, list[np.ndarray]]) -> list[str]:
+    """What "ahead" means here, each with whether it holds."""
+    ours, seeds = found[OURS], len(found[OURS])
+    needed = -(-9 * seeds // 10)
+    mean = float(np.mean([one.mean() for one in ours]))
+    lines = [f"mean test accuracy {mean:.3f}, wanted 0.845: {'holds' if mean >= 0.845 else 'FAILS'}"]
+    lows = [paired_interval(a, b)[1] for a, b in zip(ours, found[CMA_ARM], strict=True)]
+    above = sum(low > 0.05 for low in lows)
+    lines.append(
+        f"paired 95% interval against {CMA_ARM} above +5 points in {above} of {seeds} seeds"
+        f" (lowest bound {min(lows):+.3f}), wanted {needed}: {'holds' if above >= needed else 'FAILS'}"
+    )
+    for name in (STATIC, STATIC_REGMEAN, STATIC_ALL):
+        pairs = [paired_interval(a, b) for a, b in zip(ours, found[name], strict=True)]
+        above, sure = sum(pair[0] > 0 for pair in pairs), sum(pair[1] > 0 for pair in pairs)
+        lines.append(
+            f"above {name} in {above} of {seeds} seeds ({sure} with the whole interval),"
+            f" mean difference {np.mean([pair[0] for pair in pairs]):+.3f},"
+            f" wanted {needed}: {'holds' if above >= needed else 'FAILS'}"
+        )
+    return lines
 
 
 def main() -> None:
@@ -262,21 +192,30 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--evaluations", type=int, default=400)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--tasks", choices=("rotations", "classes"), default="rotations")
+    parser.add_argument("--arm", action="append", choices=list(ARMS), help="only these; repeatable")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    began = time.process_time()
-    found: dict[str, list[float]] = {name: [] for name in ARMS}
+    arms = {name: ARMS[name] for name in given.arm or ARMS}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in arms}
     used: dict[str, int] = {}
-    for seed in range(given.seeds):
-        arena = Arena(seed, given.evaluations)
-        for name, arm in ARMS.items():
-            score, used[name] = arm(arena)
-            found[name].append(score)
-    print(f"test accuracy over {given.seeds} seeds; {time.process_time() - began:.0f} CPU-seconds")
-    print("| arm | evaluations | mean | min – max |\n|---|---|---|---|")
-    for name, scores in found.items():
-        print(f"| {name} | {used[name]} | {np.mean(scores):.3f} | {min(scores):.3f} – {max(scores):.3f} |")
+    seconds = dict.fromkeys(arms, 0.0)
+    for seed in range(given.first, given.first + given.seeds):
+        arena = Arena(seed, given.tasks)
+        for name, arm in arms.items():
+            began = time.process_time()
+            state, used[name] = arm(arena)
+            seconds[name] += (time.process_time() - began) / given.seeds
+            found[name].append(arena.test(state))
+    print(f"test accuracy over {given.seeds} seeds")
+    print("| arm | evaluations | mean | min – max | CPU-seconds a seed |\n|---|---|---|---|---|")
+    for name, answers in found.items():
+        scores = [float(one.mean()) for one in answers]
+        spread = f"{min(scores):.3f} – {max(scores):.3f}"
+        print(f"| {name} | {used[name]} | {np.mean(scores):.3f} | {spread} | {seconds[name]:.1f} |")
+    if not given.arm:
+        print("\n".join(["", *verdicts(found)]))
 
 
 if __name__ == "__main__":

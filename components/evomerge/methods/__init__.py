@@ -30,10 +30,16 @@ PATHS: dict[str, tuple[str, str]] = {
     "dfs": ("Data-flow space", "https://arxiv.org/abs/2403.13187"),
 }
 
+# Fitted in a forward of the merged model (calibration.py); tensors that are not the weight of a linear layer are averaged.
+CALIBRATED: dict[str, tuple[str, str]] = {
+    "featcal": ("FeatCal, down to RegMean++", "https://arxiv.org/abs/2605.13030"),
+}
+
 GENES: dict[str, frozenset[str]] = {
     **{name: method.genes for name, method in METHODS.items()},
+    "featcal": frozenset({"weights", "alpha"}),
     "frankenmerge": frozenset({"weights", "path"}),
     "dfs": frozenset({"weights", "path", "hops"}),
 }
 
-__all__ = ["GENES", "METHODS", "PATHS", "Dials", "Method", "Parts"]
+__all__ = ["CALIBRATED", "GENES", "METHODS", "PATHS", "Dials", "Method", "Parts"]

@@ -70,7 +70,8 @@ def bench(family, layer_groups: int = 3, *, repeats: int = 1, deepest: int = 6, 
         repeats=repeats,
         deepest=deepest,
     )
-    return Workbench(copy.deepcopy(trunk), Merger(whole, space, layer_groups=layer_groups, seed=5))
+    merger = Merger(whole, space, layer_groups=layer_groups, seed=5)
+    return Workbench(copy.deepcopy(trunk), merger, list)
 
 
 def rows(*row: int) -> tuple[tuple[int, ...], ...]:

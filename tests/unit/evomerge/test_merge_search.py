@@ -22,7 +22,7 @@ from components.shared.runtime.errors import InputError
 from components.shared.runtime.progress import Progress
 
 SPACE = Space(parents=3, groups=2, methods=tuple(METHODS))
-SETTING = Setting(("a", "b", "c"), 0, ("reasoning",), 8, "accuracy")
+SETTING = Setting(("a", "b", "c"), 0, ("reasoning",), 8, "accuracy", 4)
 TARGET = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])
 
 
