@@ -27,6 +27,15 @@ def threshold(tensors: Callable[[], Iterable[Tensor]], density: float) -> float:
     """
     if not 0 < density <= 1:
         raise ValueError(f"density must be in (0, 1], got {density}")
+    return _select(tensors, lambda count: math.ceil(density * count))
+
+
+def nth_largest(tensors: Callable[[], Iterable[Tensor]], rank: int) -> float:
+    """The rank-th largest magnitude, 1-based; otherwise as `threshold`."""
+    return _select(tensors, lambda count: rank)
+
+
+def _select(tensors: Callable[[], Iterable[Tensor]], rank_of: Callable[[int], int]) -> float:
     high = torch.zeros(1 << 16, dtype=torch.int64)
     for tensor in tensors():
         high += torch.bincount(_bits(tensor) >> LOW_BITS, minlength=1 << 16)
@@ -35,7 +44,9 @@ def threshold(tensors: Callable[[], Iterable[Tensor]], density: float) -> float:
         raise ValueError("a task vector without numbers has no threshold")
     if int(high[0x7F800000 >> LOW_BITS :].sum()):
         raise ValueError("the task vector holds numbers that are not finite")
-    rank = math.ceil(density * count)
+    rank = rank_of(count)
+    if not 1 <= rank <= count:
+        raise ValueError(f"there is no largest number {rank} of {count}")
     upper, above = _rank_from_top(high, rank)
     low = torch.zeros(1 << LOW_BITS, dtype=torch.int64)
     for tensor in tensors():

@@ -25,6 +25,20 @@ from .ties import ties
 DRAWS_PER_STEP = 8
 
 
+def draws(count: int, *, seed: int, name: str, parent: int, start: int = 0) -> np.ndarray:
+    """Entries start … start+count of the parent's stream for this tensor: uint32 (count,)."""
+    key = int.from_bytes(hashlib.sha256(f"{seed}\0{name}\0{parent}".encode()).digest()[:16], "little")
+    first = start // DRAWS_PER_STEP
+    steps = -(-(start + count) // DRAWS_PER_STEP) - first
+    words = np.random.Philox(key=key, counter=first).random_raw(steps * 4)
+    return words.astype("<u8", copy=False).view("<u4")[start - first * DRAWS_PER_STEP :][:count]
+
+
+def uniform(count: int, *, seed: int, name: str, parent: int, start: int = 0) -> Tensor:
+    """The same draws as numbers in [0, 1): float64 (count,)."""
+    return torch.from_numpy(draws(count, seed=seed, name=name, parent=parent, start=start) * 2.0**-32)
+
+
 def mask(count: int, density: float, *, seed: int, name: str, parent: int, start: int = 0) -> Tensor:
     """Which entries start … start+count of a flat task vector are kept: bool (count,), each True with
     `density`.
@@ -33,18 +47,19 @@ def mask(count: int, density: float, *, seed: int, name: str, parent: int, start
     """
     if not 0 < density <= 1:
         raise ValueError(f"{name}: density must be in (0, 1], got {density}")
-    key = int.from_bytes(hashlib.sha256(f"{seed}\0{name}\0{parent}".encode()).digest()[:16], "little")
-    first = start // DRAWS_PER_STEP
-    steps = -(-(start + count) // DRAWS_PER_STEP) - first
-    words = np.random.Philox(key=key, counter=first).random_raw(steps * 4)
-    draws = words.astype("<u8", copy=False).view("<u4")[start - first * DRAWS_PER_STEP :][:count]
-    return torch.from_numpy(draws < np.uint64(round(density * 2**32)))
+    own = draws(count, seed=seed, name=name, parent=parent, start=start)
+    return torch.from_numpy(own <= np.uint32(max(round(density * 2**32), 1) - 1))
 
 
-def drop_and_rescale(task_vector: Tensor, density: float, *, seed: int, name: str, parent: int) -> Tensor:
-    """δ̂ = mask ⊙ δ / density; its expectation is δ. Any shape; returns float32."""
-    kept = mask(task_vector.numel(), density, seed=seed, name=name, parent=parent).view(task_vector.shape)
-    return torch.where(kept, task_vector.float() / density, torch.zeros((), dtype=torch.float32))
+def drop_and_rescale(
+    task_vector: Tensor, density: float, *, seed: int, name: str, parent: int, start: int = 0
+) -> Tensor:
+    """δ̂ = mask ⊙ δ / density; its expectation is δ. Any shape; returns float32.
+
+    start: where the first entry stands in the whole tensor, when this is a piece of it.
+    """
+    kept = mask(task_vector.numel(), density, seed=seed, name=name, parent=parent, start=start)
+    return (task_vector.float() / density).mul_(kept.view(task_vector.shape))
 
 
 def dropped_task_vectors(parts: Parts, dials: Dials) -> list[Tensor]:

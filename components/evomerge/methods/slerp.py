@@ -10,13 +10,42 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from torch import Tensor
 
+from .gram import gram
+from .linear import linear
 from .parts import Dials, Method, Parts
 
 # Where the angle is below this, sin(Ω) ≈ Ω and the arc is a straight line to within float32.
 SMALL_ANGLE = 1e-4
+
+
+def arc(t: float, aa: float, ab: float, bb: float) -> tuple[float, float]:
+    """sin((1−t)Ω)/sin Ω and sin(tΩ)/sin Ω from ⟨a,a⟩, ⟨a,b⟩ and ⟨b,b⟩; 1 − t and t where no great circle is defined."""
+    if aa <= 0 or bb <= 0:
+        return 1 - t, t
+    angle = math.acos(min(max(ab / math.sqrt(aa * bb), -1.0), 1.0))
+    if angle < SMALL_ANGLE or math.pi - angle < SMALL_ANGLE:
+        return 1 - t, t
+    return math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
+
+
+def coefficients(products: np.ndarray, weights: Sequence[float]) -> list[float]:
+    """The cᵢ with which Σ cᵢ·θᵢ is the SLERP of N tensors, folded from the left; models of weight 0 are passed over.
+
+    products: Gram matrix (N, N), float64; weights: N numbers ≥ 0.
+    """
+    unit = np.eye(len(weights))
+    merged, total = unit[0], weights[0]
+    for index, weight in enumerate(weights[1:], 1):
+        if weight == 0:
+            continue
+        total += weight
+        cross, length = products[index] @ merged, merged @ products @ merged
+        keep, add = arc(weight / total, float(length), float(cross), float(products[index, index]))
+        merged = keep * merged + add * unit[index]
+    return merged.tolist()
 
 
 def slerp(t: float, a: Tensor, b: Tensor) -> Tensor:
@@ -25,28 +54,13 @@ def slerp(t: float, a: Tensor, b: Tensor) -> Tensor:
     t: in [0, 1]; a, b: one shape. Returns float32. Where the vectors are parallel, opposite or one of them is
     zero, no great circle is defined, and the straight line is taken.
     """
-    a, b = a.float(), b.float()
-    norms = torch.linalg.vector_norm(a, dtype=torch.float64) * torch.linalg.vector_norm(
-        b, dtype=torch.float64
-    )
-    if norms == 0:
-        return torch.lerp(a, b, t)
-    cosine = (a.flatten().double() @ b.flatten().double() / norms).clamp(-1.0, 1.0)
-    angle = math.acos(float(cosine))
-    if angle < SMALL_ANGLE or math.pi - angle < SMALL_ANGLE:
-        return torch.lerp(a, b, t)
-    return a * (math.sin((1 - t) * angle) / math.sin(angle)) + b * (math.sin(t * angle) / math.sin(angle))
+    products = gram([a, b])
+    return linear([a, b], arc(t, products[0, 0], products[0, 1], products[1, 1]))
 
 
 def fold(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """SLERP of N tensors from the left; parents of weight 0 are passed over. Returns float32."""
-    merged, total = tensors[0].float(), weights[0]
-    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
-        if weight == 0:
-            continue
-        total += weight
-        merged = slerp(weight / total, merged, tensor)
-    return merged
+    return linear(tensors, coefficients(gram(tensors), weights))
 
 
 def merge(parts: Parts, dials: Dials) -> Tensor:

@@ -1,0 +1,25 @@
+"""Inner products of the models' tensors: all that a merge needs which stays in the plane the models span.
+
+SLERP, the Karcher mean and model stock give Σ cᵢ·θᵢ with coefficients that depend on lengths and angles alone. So one
+pass over the tensors finds the Gram matrix, a few numbers give the coefficients, and a second pass adds up: no copy of a
+tensor is needed, however large it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def gram(tensors: Sequence[Tensor]) -> np.ndarray:
+    """⟨θᵢ, θⱼ⟩ of N tensors of one shape, as flat vectors: (N, N) float64, each product added up in float64."""
+    flat = torch.stack([tensor.flatten().double() for tensor in tensors])
+    return (flat @ flat.T).numpy()
+
+
+def lengths(products: np.ndarray) -> np.ndarray:
+    """‖θᵢ‖ from the Gram matrix (N, N): (N,)."""
+    return np.sqrt(np.clip(products.diagonal(), 0, None))
