@@ -15,7 +15,9 @@ class Settings(PhaseSettings):
     """Settings of phase compression."""
 
     recipe: str = Field(
-        BEST, description=f"{BEST}, {CHAINED}, or {FIXED}NAME with a code of components/compression/menu.py"
+        BEST,
+        description=f"{BEST}, {CHAINED}, or {FIXED}NAME with a code of components/compression/menu.py,"
+        f" or {FIXED}CODEC@BITS for the one of a codec whose bits are nearest",
     )
     retention: float = Field(
         0.99,
@@ -42,6 +44,9 @@ class Settings(PhaseSettings):
     @field_validator("recipe")
     @classmethod
     def _known_recipe(cls, recipe: str) -> str:
+        codec, at, bits = recipe.removeprefix(FIXED).rpartition("@")
+        if recipe.startswith(FIXED) and at:
+            return FIXED + nearest(codec, bits)
         if recipe not in (BEST, CHAINED) and recipe not in (FIXED + name for name in MENU):
             raise ValueError(f"allowed: {BEST}, {CHAINED}, or {FIXED} and one of {', '.join(MENU)}")
         return recipe
@@ -53,3 +58,18 @@ class Settings(PhaseSettings):
         if unknown:
             raise ValueError(f"unknown: {', '.join(unknown)}; allowed: {', '.join(MENU)}")
         return candidates
+
+
+def nearest(codec: str, bits: str) -> str:
+    """The name of the codec's code whose bits are nearest to these; the one of fewer bits of two as near."""
+    codecs = sorted({dish.codec for dish in MENU.values()})
+    names = [name for name, dish in MENU.items() if dish.codec == codec]
+    try:
+        wanted = float(bits)
+    except ValueError:
+        wanted = 0.0
+    if not names or not 0 < wanted <= 32:
+        raise ValueError(
+            f"allowed: {FIXED}CODEC@BITS, CODEC one of {', '.join(codecs)}, BITS a number up to 32"
+        )
+    return min(names, key=lambda name: (abs(MENU[name].bits - wanted), MENU[name].bits))
