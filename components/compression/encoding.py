@@ -10,7 +10,7 @@ import numpy as np
 
 from components.shared.models.hub.decoders import decode as decode_stored
 
-from . import hyper, scalar, seedlm, vptq
+from . import ectcq, hadamard, hyper, scalar, seedlm, trellis, vptq
 from .hessian import weighted_error
 from .menu import EXACT, MENU
 
@@ -34,13 +34,34 @@ def encode(name: str, w: np.ndarray, hessian: np.ndarray | None, *, seed: int, t
         if code is None:
             raise ValueError("this tensor has no exact code: its values are not −s, 0 and s for one s")
         return code
-    dish = MENU[name]
-    settings: dict[str, Any] = dict(dish.settings)
-    if dish.codec == "seedlm":
+    turned, _, codec = MENU[name].codec.rpartition("+")
+    settings = dict(MENU[name].settings)
+
+    def plain(w: np.ndarray, hessian: np.ndarray | None) -> bytes:
+        return encode_by(codec, w, hessian, settings, seed=seed, threads=threads)
+
+    return hadamard.encode(w, hessian, plain, seed=seed % 4096) if turned else plain(w, hessian)
+
+
+def encode_by(
+    codec: str,
+    w: np.ndarray,
+    hessian: np.ndarray | None,
+    settings: dict[str, Any],
+    *,
+    seed: int,
+    threads: int,
+) -> bytes:
+    """The code of w (out, in) by one codec."""
+    if codec == "seedlm":
         return seedlm.encode(w, threads=threads, **settings)
-    if dish.codec == "hyper":
+    if codec == "ectcq":
+        return ectcq.encode(w, hessian, threads=threads, **settings)
+    if codec == "trellis":
+        return trellis.encode(w, hessian, threads=threads, **settings)
+    if codec == "hyper":
         return hyper.encode(w, **settings)
-    if dish.codec == "vptq":
+    if codec == "vptq":
         return vptq.encode(w, hessian, seed=seed, **settings)
     return (scalar.encode_uniform if "step" in settings else scalar.encode)(w, hessian, **settings)
 

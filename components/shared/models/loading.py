@@ -189,7 +189,8 @@ def save(
     if ours:
         config |= {"auto_map": AUTO_MAP[model.config.model_type], "storage": storage}
         needs = {name for name in ("memory", "refinement", "thoughts", "experts") if config.get(name)}
-        needs |= {"coded", *(spec["codec"] for spec in storage.values())} if storage else set()
+        needs |= {"coded"} if storage else set()
+        needs |= {codec for spec in storage.values() for codec in spec["codec"].split("+")}
         entry = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
         for name, source in travelling_code(entry, needs).items():
             (path / f"{name}.py").write_text(source)

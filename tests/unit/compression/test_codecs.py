@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.compression import hyper, scalar, seedlm, vptq
+from components.compression import ectcq, hadamard, hyper, scalar, seedlm, trellis, vptq
 from components.shared.models.hub.decoders import decode
 from components.shared.models.hub.lossless import CodeError
 from components.shared.runtime.errors import InputError
@@ -23,6 +23,18 @@ ENCODERS: dict[str, tuple[str, Callable[[np.ndarray], bytes]]] = {
     "vptq": ("vptq", lambda w: vptq.encode(w, length=3, centroids=16)),
     "vptq, residual": ("vptq", lambda w: vptq.encode(w, centroids=16, residual=8, norms=True)),
     "vptq, outliers": ("vptq", lambda w: vptq.encode(w, centroids=8, outliers=0.2, outlier_centroids=4)),
+    "trellis": ("trellis", lambda w: trellis.encode(w, bits=2, memory=6)),
+    "trellis, 3 and 7, scales": ("trellis", lambda w: trellis.encode(w, bits=3, memory=7, group=11)),
+    "ectcq": ("ectcq", lambda w: ectcq.encode(w, step=1.0)),
+    "ectcq, fine": ("ectcq", lambda w: ectcq.encode(w, step=0.05, memory=4)),
+    "hadamard, trellis": (
+        "hadamard+trellis",
+        lambda w: hadamard.encode(w, None, lambda turned, _: trellis.encode(turned, bits=2, memory=6), seed=3),
+    ),
+    "hadamard, vptq": (
+        "hadamard+vptq",
+        lambda w: hadamard.encode(w, None, lambda turned, _: vptq.encode(turned, centroids=16)),
+    ),
     "hyper": ("hyper", lambda w: hyper.encode(w)),
     "hyper, small": ("hyper", lambda w: hyper.encode(w, points=30, classes=3)),
 }  # fmt: skip

@@ -1,0 +1,118 @@
+"""Entropy-coded trellis-coded quantisation (Fischer and Wang, IEEE Trans. IT 38, 1992). Decoding only.
+
+Two quantisers of step 2 share the multiples of a step: Q0 has 0, ±2, ±4 …, Q1 has 0, ±1, ±3 … (as in VVC's dependent
+quantisation). A weight is an index k into the quantiser of the moment, and the parity of k moves a machine of 2^ν
+states, Ungerboeck's codes, whose state says which quantiser comes next. Every run starts in state 0.
+
+Indices are entropy-coded under one table for each quantiser (rANS, as in lossless.py), lanes of runs side by side, so
+that numpy decodes a step of all lanes at a time. A sign costs a bit; indices from `escape` on keep their parity in the
+table and the rest as numbers of their own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .lossless import LOW, SCALE, CodeError, read_numbers, unframe
+
+CODEC, VERSION = 6, 1
+COARSE = 12  # frequencies of magnitudes sum to 2^12
+CODES = {2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 5: (0o45, 0o10), 6: (0o103, 0o24), 7: (0o235, 0o126),
+         8: (0o515, 0o362)}  # ν → parity checks h0, h1 (Ungerboeck, IEEE Trans. IT 28, 1982, table I)  # fmt: skip
+
+
+def machine(memory: int) -> np.ndarray:
+    """(2^memory, 2) int64: the state after each state and parity; the lowest bit of a state names its quantiser.
+
+    Systematic feedback encoder in observer form: z0 = r1, r_j ← r_{j+1} + h0_j·z0 + h1_j·z1. z1 is the parity of k in
+    Q0 and its opposite in Q1, where ±1 are the first of their class.
+    """
+    h0, h1 = CODES[memory]
+    state = np.arange(1 << memory)[:, None]
+    quantiser = state & 1
+    chosen = np.array([0, 1]) ^ quantiser
+    return state >> 1 ^ quantiser * (h0 >> 1) ^ chosen * (h1 >> 1)
+
+
+def levels(index: np.ndarray, quantiser: np.ndarray) -> np.ndarray:
+    """Indices and their quantisers, 0 or 1 → the level in steps: 2k in Q0, 2k − sign(k) in Q1."""
+    return 2 * index - quantiser * np.sign(index)
+
+
+def slots(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequencies of magnitudes, (2, M), summing to 2^12 each → of signed symbols 0, 1, −1, 2, −2 … (2, 2M − 1).
+
+    → symbol by slot (2, 2^16), and the frequency and start of every symbol.
+    """
+    frequency = np.repeat(tables << (SCALE - COARSE - 1), 2, axis=1)[:, 1:]
+    frequency[:, 0] *= 2
+    start = np.cumsum(frequency, axis=1) - frequency
+    symbol_at = np.stack([np.repeat(np.arange(frequency.shape[1]), row) for row in frequency])
+    return symbol_at, frequency, start
+
+
+def unpack_runs(
+    data: bytes, runs: int, length: int, lanes: int, tables: np.ndarray, after: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signed symbols (runs, length) and the quantisers of each; lane l holds the runs l, l + lanes, …"""
+    if len(data) < 5 * lanes or (len(data) - 5 * lanes) % 2:
+        raise CodeError("an entropy-coded part is cut short or damaged; fetch the artifact again")
+    symbol_at, frequency, start = slots(tables)
+    symbol_at = symbol_at.reshape(-1)
+    quantiser_at = np.repeat([0, 1], 1 << SCALE)
+    frequency_at = frequency[quantiser_at, symbol_at].astype(np.uint64)
+    offset_at = (np.arange(2 << SCALE) - (quantiser_at << SCALE) - start[quantiser_at, symbol_at]).astype(
+        np.uint64
+    )
+    parity_at = (symbol_at + 1) // 2 & 1
+    after = after.reshape(-1)
+    padded = np.zeros((lanes, 8), np.uint8)
+    padded[:, :5] = np.frombuffer(data, np.uint8, 5 * lanes).reshape(lanes, 5)
+    lane = padded.view("<u8").reshape(lanes).astype(np.uint64)
+    words = np.frombuffer(data, "<u2", offset=5 * lanes).astype(np.uint64)
+    used, slot_of = 0, np.empty((runs, length), np.int64)
+    mask, scale, low, refill = np.uint64(0xFFFF), np.uint64(SCALE), np.uint64(1 << LOW), np.uint64(16)
+    for first in range(0, runs, lanes):
+        x = lane[: runs - first]
+        state = np.zeros(len(x), np.int64)
+        own = np.empty((length, len(x)), np.int64)
+        for t in range(length):
+            slot = own[t]
+            slot[:] = x & mask
+            slot += (state & 1) << SCALE
+            x = frequency_at[slot] * (x >> scale) + offset_at[slot]
+            thirsty = np.flatnonzero(x < low)
+            if len(thirsty):
+                if used + len(thirsty) > len(words):
+                    raise CodeError("an entropy-coded part ends early; fetch the artifact again")
+                x[thirsty] = (x[thirsty] << refill) | words[used : used + len(thirsty)]
+                used += len(thirsty)
+            state = after[2 * state + parity_at[slot]]
+        lane[: len(x)] = x
+        slot_of[first : first + lanes] = own.T
+    if used != len(words):
+        raise CodeError("an entropy-coded part is longer than its symbols; fetch the artifact again")
+    return symbol_at[slot_of], slot_of >> SCALE
+
+
+def decode(code: bytes) -> np.ndarray:
+    """An ECTCQ code → the float32 weight in its own shape."""
+    head, step, kept, packed, rest = unframe(code, CODEC, VERSION)
+    (memory, height, length, lanes, escape, *shape), _ = read_numbers(head)
+    count = int(np.prod(shape, dtype=np.int64))
+    if memory not in CODES or not length or not lanes or (count and (not height or count % height)):
+        raise CodeError(f"an ECTCQ code of 2^{memory} states, runs of {length} and columns of {height}")
+    columns = count // height if count else 0
+    runs = columns * -(-height // length)
+    tables = np.array(read_numbers(kept)[0], np.int64).reshape(2, -1)
+    if tables.shape[1] != escape + 2 or (tables.sum(axis=1) != 1 << COARSE).any():
+        raise CodeError("an ECTCQ code whose tables are damaged")
+    symbols, quantiser = unpack_runs(packed, runs, length, lanes, tables, machine(memory))
+    index = (symbols + 1) // 2
+    escaped = index >= escape
+    index[escaped] += 2 * np.array(read_numbers(rest, int(escaped.sum()))[0], np.int64)
+    index = np.where(symbols & 1, index, -index)
+    w = levels(index, quantiser) * np.float64(np.frombuffer(step, "<f4")[0])
+    return np.ascontiguousarray(w.reshape(columns, -1)[:, :height].T if count else w, np.float32).reshape(
+        shape
+    )

@@ -1,0 +1,85 @@
+"""Trellis-coded quantisation on the bitshift trellis (QTIP, arXiv 2406.11235), with a computed code. Decoding only.
+
+A run of weights is a circular string of k bits a weight. The L bits that end with a weight's own are its state y, and
+the weight is that state's value: neighbours share L − k bits, which is what makes 2^L values cost k bits each.
+
+The value of a state is a normal quantile, of a rank found by integer hashing. The highest k bits of the rank are the
+sum of the first k bits of y and of its last k: so the 2^k ways out of a state, and the 2^k ways into one, each lead to
+one value in every one of 2^k equal parts of the distribution (Ungerboeck's rule for trellis codes). The other bits of
+the rank are hashed from the first L − k bits of y. Quantiles are those of a binomial distribution, counted in integers:
+the same on every platform.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from .lossless import CodeError, read_numbers, unframe, unpack, unpack_fixed
+
+CODEC, VERSION = 5, 1
+DEVIATION = 128  # of the values, in which they are whole numbers
+
+
+def quantiles(bits: int) -> np.ndarray:
+    """(2^bits,) int64, rising: the quantiles of n fair coins, n = (2·DEVIATION)², around their mean."""
+    half = 2 * DEVIATION**2
+    term, terms = 1 << 36, []
+    for i in range(8 * DEVIATION):
+        terms.append(term)
+        term = term * (half - i) // (half + 1 + i)
+    terms[0] //= 2
+    below = np.cumsum(terms)
+    upper = np.searchsorted(below, (2 * np.arange(1 << bits >> 1) + 1) * below[-1] >> bits)
+    return np.concatenate([-upper[::-1], upper])
+
+
+@lru_cache(maxsize=4)
+def values(bits: int, memory: int) -> np.ndarray:
+    """(2^memory,) int64: the value of every state for k = bits and L = memory."""
+    state = np.arange(1 << memory)
+    first, last, rest = state >> (memory - bits), state & ((1 << bits) - 1), state >> bits
+    free = memory - bits
+    for odd in (0x2C1B3C6D, 0x297A2D39):
+        rest = rest * odd & ((1 << free) - 1)
+        rest ^= rest >> ((free + 1) // 2)
+    rank = (first + last & ((1 << bits) - 1)) << free | rest
+    return quantiles(memory)[rank]
+
+
+def states(symbols: np.ndarray, bits: int, memory: int) -> np.ndarray:
+    """symbols (runs, length) of k bits → the state at every weight (runs, length) int64; a run's start follows its end."""
+    y = np.zeros(symbols.shape, np.int64)
+    for back in range(-(-memory // bits)):
+        y |= np.roll(symbols.astype(np.int64), back, axis=1) << (back * bits)
+    return y & ((1 << memory) - 1)
+
+
+def scale_steps(index: np.ndarray) -> np.ndarray:
+    """2^(index/8) float64 for integers; by square roots and shifts, which are exact everywhere."""
+    eighth = np.sqrt(np.sqrt(np.sqrt(2.0)))
+    return np.ldexp(np.cumprod([1.0] + [eighth] * 7)[index % 8], index // 8)
+
+
+def decode(code: bytes) -> np.ndarray:
+    """A trellis code → the float32 weight in its own shape."""
+    head, unit, scales, packed = unframe(code, CODEC, VERSION)
+    (bits, memory, height, length, group, lowest, kinds, *shape), _ = read_numbers(head)
+    count = int(np.prod(shape, dtype=np.int64))
+    if not 1 <= bits < memory <= 20 or length * bits < memory or (count and (not height or count % height)):
+        raise CodeError(f"a trellis code with k={bits}, L={memory}, runs of {length} and columns of {height}")
+    columns = count // height if count else 0
+    per_column = -(-height // length)
+    runs = columns * per_column
+    symbols = unpack_fixed(packed, runs * length, bits).reshape(runs, length)
+    w = np.empty((runs, length), np.float64)
+    for at in range(0, runs, 256):
+        w[at : at + 256] = values(bits, memory)[states(symbols[at : at + 256], bits, memory)]
+    if group:
+        parts = -(-length // group)
+        index = unpack(scales, runs * parts, kinds).astype(np.int64) - lowest
+        w *= np.repeat(scale_steps(index).reshape(runs, parts), group, axis=1)[:, :length]
+    w *= np.float64(np.frombuffer(unit, "<f4")[0]) / DEVIATION
+    matrix = w.reshape(columns, per_column * length)[:, :height] if count else w
+    return np.ascontiguousarray(matrix.T, np.float32).reshape(shape)
