@@ -49,6 +49,7 @@ def compress(
     asked for is what is done: the gates of the pipeline are not applied.
     """
     from components.compression.phase import Compression
+    from components.shared.runtime import artifact
     from components.shared.runtime.executor import main
 
     budget = overrides(source, recipe, target_size, bits, max_loss)
@@ -58,6 +59,11 @@ def compress(
         raise typer.Exit(code)
     if Path(output).is_dir():
         inspect(Path(output), tensors=False)
+        retention = artifact.read(Path(output)).manifest.metrics.get("retention")
+        if retention is not None:
+            typer.echo(
+                f"keeps {100 * retention:.2f} % of what the model knew (held-out items, loss of its answers)"
+            )
 
 
 def overrides(source: str, recipe: str, target_size: str, bits: float | None, max_loss: str) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from typer.testing import CliRunner
 
 from components.compression.phase import Compression
 from components.shared.models.agent import Agent
@@ -27,6 +28,7 @@ from components.shared.runtime.artifact import Manifest
 from components.shared.runtime.executor import main
 from components.shared.tasks.batches import encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
+from pipelines.cli import app
 from tests.contract import killing
 
 SMALL = [
@@ -259,3 +261,31 @@ def test_weights_that_are_not_numbers_are_refused_by_name(tmp_path: Path, capsys
 def test_a_model_without_matrices_worth_coding_is_refused(tmp_path: Path, capsys: Any) -> None:
     said = refused(capsys, llama(tmp_path / "llama"), tmp_path / "out", "compression.smallest=1000000")
     assert "no matrix to code" in said and "compression.smallest" in said
+
+
+def test_the_command_keeps_to_the_size_and_says_what_it_kept(
+    agent: Path, compressed: Path, tmp_path: Path
+) -> None:
+    said = CliRunner().invoke(
+        app,
+        [
+            "compression",
+            "compress",
+            "-i",
+            str(agent),
+            "-o",
+            str(tmp_path / "out"),
+            "--bits",
+            "20",
+            "-O",
+            SMALL[2],
+        ]
+        + [part for setting in SMALL[3:] if "gates" not in setting for part in ("-O", setting)],
+    )
+    assert said.exit_code == 0, said.output
+    found = artifact.read(tmp_path / "out").manifest
+    assert found.metrics["bits_per_parameter"] <= 20 and found.gates == []
+    assert (
+        "times smaller than float32" in said.output
+        and f"{100 * found.metrics['retention']:.2f} %" in said.output
+    )
