@@ -1,10 +1,10 @@
-"""ggml as a peer: matrices times activations, and matrices there and back. Runs where ggml-python is installed.
+"""ggml's quantisers on some matrices. Runs where ggml-python is installed, beside rd_gap.py, with numpy alone.
 
-    PYTHON ggml_peer.py matmul ROWS COLUMNS TOKENS[,TOKENS…]     → JSON {"version", "TQ2_0": {tokens: ms}, …}
-    PYTHON ggml_peer.py round-trip TYPE IN.npy OUT.npy           → JSON {"bytes"}; rows of a multiple of 256 weights
+    PEER_PYTHON tests/performance/ggml_peer.py WEIGHTS.npz DECODED.npz
 
-One thread; best of several. Other scripts here start it with `--peer-python PYTHON` (a virtual environment of its own:
-`pip install ggml-python` builds it), so that ggml is no dependency of the project.
+WEIGHTS: by name (rows, columns) float32, columns a multiple of 256. DECODED: under "name type" the decoded weights, and
+"facts", a JSON text {"name type": [bytes, CPU seconds to encode, CPU seconds to decode], "version": …}. Every type is tried
+without an importance matrix, where it allows that, and with one of ones: the better is kept.
 """
 
 from __future__ import annotations
@@ -18,77 +18,52 @@ import time
 import ggml
 import numpy as np
 
+TYPES = (
+    "IQ1_S",
+    "IQ2_XXS",
+    "IQ2_S",
+    "IQ3_XXS",
+    "IQ3_S",
+    "IQ4_XS",
+    "Q2_K",
+    "Q3_K",
+    "Q4_K",
+    "Q5_K",
+    "Q6_K",
+    "Q8_0",
+)
 
-def quantised(kind: int, w: np.ndarray) -> np.ndarray:
-    """The bytes of w (rows, columns) float32 in a type of ggml, with the same weight on every column."""
+
+def floats(array: np.ndarray) -> ctypes._Pointer:
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+
+def through(kind: int, w: np.ndarray, importance: np.ndarray | None) -> tuple[np.ndarray, list[float]]:
+    """Encoded and decoded → the weights, and bytes, seconds to encode, seconds to decode."""
     rows, columns = w.shape
-    out = np.zeros(rows * ggml.ggml_row_size(kind, columns), np.uint8)
-    floats = ctypes.POINTER(ctypes.c_float)
-    even = np.ones(columns, np.float32)
-    ggml.ggml_quantize_chunk(
-        kind,
-        w.ctypes.data_as(floats),
-        ctypes.c_void_p(out.ctypes.data),
-        0,
-        rows,
-        columns,
-        even.ctypes.data_as(floats),
+    code, out = np.zeros(ggml.ggml_row_size(kind, columns) * rows, np.uint8), np.zeros_like(w)
+    stored = code.ctypes.data_as(ctypes.c_void_p)
+    began = time.process_time()
+    used = ggml.ggml_quantize_chunk(
+        kind, floats(w), stored, 0, rows, columns, None if importance is None else floats(importance)
     )
-    return out
-
-
-def round_trip(kind: int, w: np.ndarray) -> tuple[np.ndarray, int]:
-    """What ggml makes of w, and its bytes."""
-    code = quantised(kind, w)
-    out = np.empty_like(w)
-    back = ggml.ggml_get_type_traits(kind).contents.to_float
-    back(ctypes.c_void_p(code.ctypes.data), out.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), w.size)
-    return out, code.nbytes
-
-
-def milliseconds(kind: int, w: np.ndarray, x: np.ndarray) -> float:
-    """Of w (N, K) in that type times x (M, K) float32, which ggml quantises to 8 bits itself: best of many."""
-    size = 64 * w.size // 8 + 16 * x.size + 8 * len(w) * len(x) + (64 << 20)
-    context = ggml.ggml_init(ggml.ggml_init_params(mem_size=size, mem_buffer=None, no_alloc=False))
-    a = ggml.ggml_new_tensor_2d(context, kind, w.shape[1], w.shape[0])
-    b = ggml.ggml_new_tensor_2d(context, ggml.GGML_TYPE_F32, x.shape[1], x.shape[0])
-    code = quantised(kind, w)
-    ctypes.memmove(ggml.ggml_get_data(a), code.ctypes.data, code.nbytes)
-    ctypes.memmove(ggml.ggml_get_data(b), x.ctypes.data, x.nbytes)
-    y = ggml.ggml_mul_mat(context, a, b)
-    graph = ggml.ggml_new_graph(context)
-    ggml.ggml_build_forward_expand(graph, y)
-    best = float("inf")
-    for _ in range(200 if len(x) == 1 else 12):
-        began = time.perf_counter()
-        ggml.ggml_graph_compute_with_ctx(context, graph, 1)
-        best = min(best, time.perf_counter() - began)
-    found = np.empty((len(x), len(w)), np.float32)
-    ctypes.memmove(found.ctypes.data, ggml.ggml_get_data(y), found.nbytes)
-    wanted = x @ w.T
-    assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max(), "not the product that was asked for"
-    ggml.ggml_free(context)
-    return 1000 * best
+    encoded = time.process_time()
+    ggml.ggml_get_type_traits(kind).contents.to_float(stored, floats(out), w.size)
+    return out, [int(used), encoded - began, time.process_time() - encoded]
 
 
 if __name__ == "__main__":
-    task, *arguments = sys.argv[1:]
-    ggml.ggml_cpu_init()
-    if task == "matmul":
-        rows, columns = map(int, arguments[:2])
-        rng = np.random.default_rng(0)
-        w = rng.integers(-1, 2, (rows, columns)).astype(np.float32)
-        answer: dict = {"version": importlib.metadata.version("ggml-python")}
-        for name in ("TQ2_0", "TQ1_0"):
-            answer[name] = {}
-            for tokens in map(int, arguments[2].split(",")):
-                x = rng.normal(size=(tokens, columns)).astype(np.float32)
-                answer[name][tokens] = milliseconds(getattr(ggml, f"GGML_TYPE_{name}"), w, x)
-    else:
-        w = np.load(arguments[1])
-        decoded, size = round_trip(
-            getattr(ggml, f"GGML_TYPE_{arguments[0]}"), np.ascontiguousarray(w, np.float32)
-        )
-        np.save(arguments[2], decoded)
-        answer = {"bytes": size}
-    print(json.dumps(answer))
+    decoded, facts = {}, {"version": importlib.metadata.version("ggml-python")}
+    with np.load(sys.argv[1]) as given:
+        for name in TYPES:
+            kind = getattr(ggml, f"GGML_TYPE_{name}")
+            ggml.ggml_quantize_init(kind)
+            for label in given.files:
+                w = np.ascontiguousarray(given[label])
+                ways = [np.ones(w.shape[1], np.float32)]
+                if not ggml.ggml_quantize_requires_imatrix(kind):
+                    ways.append(None)
+                results = [through(kind, w, way) for way in ways]
+                best = min(results, key=lambda result: float(((result[0] - w) ** 2).sum()))
+                decoded[f"{label} {name}"], facts[f"{label} {name}"] = best
+    np.savez(sys.argv[2], facts=json.dumps(facts), **decoded)
