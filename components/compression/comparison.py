@@ -17,6 +17,9 @@ from .menu import MENU
 from .tensors import Tensors
 from .trial import Trial, retention
 
+GOALS = ((0.23, 0.94), (0.018, 0.90))
+"""Shares of the float32 bytes, and the retention that they ought to keep: what the curve is held against."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -46,9 +49,20 @@ def thin(choices: Sequence[Choice], points: int) -> list[Choice]:
 
 
 def curve(
-    choices: Sequence[Choice], tensors: Tensors, trial: Trial, scale: Scale, overhead: int, progress: Progress
+    choices: Sequence[Choice],
+    tensors: Tensors,
+    trial: Trial,
+    scale: Scale,
+    progress: Progress,
+    *,
+    overhead: int,
+    full: int,
 ) -> dict[str, Any]:
-    """Retention and loss at the sizes of the choices, measured: a curve for the report."""
+    """Retention or loss at the sizes of the choices, measured, and the goals: a curve for the report.
+
+    :param overhead: bytes of the artifact that are no code.
+    :param full: bytes of the model in float32.
+    """
     progress.start("curve", len(choices))
     losses = []
     for choice in choices:
@@ -59,7 +73,10 @@ def curve(
     if None in series["retention"]:
         series = {"loss, nats a token": list(losses)}
     sizes = [overhead + tensors.bytes(choice.names) for choice in choices]
-    return {"x": sizes, "xlabel": "bytes of the artifact", "ylabel": "select split", "series": series}
+    found = {"x": sizes, "xlabel": "bytes of the artifact", "ylabel": "select split", "series": series}
+    if "retention" in series:
+        found["goals"] = [[round(share * full), kept] for share, kept in GOALS]
+    return found
 
 
 def single(family: str, paths: Sequence[str], tensors: Tensors, at_least: int) -> dict[str, str] | None:

@@ -183,11 +183,28 @@ class Compression(Phase):
         overhead = size_of(run.output) - self.tensors.bytes(plan)
         points = thin(choices, settings.curve)
         if points:
-            found = curve(points, self.tensors, self.trial, self.select, overhead, run.progress)
+            found = self._curve(points, overhead)
             run.extra["curves"] = {"size against retention": found}
         run.extra["controls"] = controls(
             settings.controls, plan, self.tensors, self.trial, self.select, run.progress
         )
+
+    def _curve(self, choices: list[Choice], overhead: int) -> dict[str, Any]:
+        """Retention at the sizes of the choices, measured on the select split."""
+        return curve(
+            choices,
+            self.tensors,
+            self.trial,
+            self.select,
+            self.run.progress,
+            overhead=overhead,
+            full=4 * self._parameters(),
+        )
+
+    def _parameters(self) -> int:
+        """What the model computes with, coded weights counted as weights."""
+        coded_weights = (module for module in self.modules.values() if isinstance(module, Coded))
+        return self.trial.model.num_parameters() + sum(weight_of(module).size for module in coded_weights)
 
     def _account_for_stages(self, plan: dict[str, str]) -> None:
         """What the artifact would be after each stage of the chain: its bytes and its retention."""
@@ -197,18 +214,14 @@ class Compression(Phase):
             names = dict.fromkeys(plan, "+".join(stages[:number]))
             choices.append(Choice(names, self.tensors.bytes(names), 0.0))
         overhead = size_of(self.run.output) - self.tensors.bytes(plan)
-        found = curve(choices, self.tensors, self.trial, self.select, overhead, self.run.progress)
+        found = self._curve(choices, overhead)
         self.run.extra["curves"] = {f"stages: {', '.join(stages)}": found}
 
     def _measure(self, plan: dict[str, str]) -> None:
         """Score the artifact as it was written, and account for its bytes."""
         run, evaluation = self.run, self.run.config.evaluation
         model, tokenizer = load(run.output, device=self.device)
-        coded_weights = [module for module in self.modules.values() if isinstance(module, Coded)]
-        parameters = self.trial.model.num_parameters() + sum(
-            weight_of(module).size for module in coded_weights
-        )
-        size = size_of(run.output)
+        parameters, size = self._parameters(), size_of(run.output)
         after = Trial(model, tokenizer, self.trial.batch).loss(self.select.items)
         self.metrics = {
             "bytes": size,

@@ -167,7 +167,7 @@ def population(generations: list[dict[str, Any]]) -> str:
 
 
 def curve(spec: dict[str, Any]) -> str:
-    """One training curve: a line a series."""
+    """One curve: a line a series, and a star at each goal (x, y) where it has some; sizes then go by factors."""
 
     def draw(ax: Axes) -> None:
         for colour, (name, y) in zip(PALETTE, spec["series"].items(), strict=False):
@@ -175,6 +175,9 @@ def curve(spec: dict[str, Any]) -> str:
                 (a, b) for a, b in zip(spec["x"], y, strict=False) if b is not None and math.isfinite(b)
             ]
             ax.plot([a for a, _ in finite], [b for _, b in finite], lw=1.4, color=colour, label=name)
+        for x, y in spec.get("goals", ()):
+            ax.plot(x, y, marker="*", color="grey", ls="")
+            ax.set_xscale("log")
         ax.set_xlabel(spec.get("xlabel", "step"))
         ax.set_ylabel(spec.get("ylabel", ""))
         if len(spec["series"]) > 1:

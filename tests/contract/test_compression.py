@@ -132,6 +132,12 @@ def test_the_curve_rises_in_bytes_and_every_control_says_whether_it_held(compres
     curve = extra["curves"]["size against retention"]
     assert curve["x"] == sorted(curve["x"]) and len(curve["series"]["retention"]) == len(curve["x"]) == 3
     assert curve["series"]["retention"][-1] == pytest.approx(1.0, abs=0.01)
+    metrics = artifact.read(compressed).manifest.metrics
+    full = metrics["times_smaller"] * metrics["bytes"]
+    assert curve["goals"] == [
+        [pytest.approx(0.23 * full, abs=1), 0.94],
+        [pytest.approx(0.018 * full, abs=1), 0.9],
+    ]
     assert [control["control"].split()[0] for control in extra["controls"]] == ["vptq", "hyper"]
     for control in extra["controls"]:
         assert control["holds"] == (control["difference_high"] < 0)
