@@ -18,7 +18,8 @@ from .genome import Genome
 class Measurement:
     """What one merged model scored on the search split; fitness None says that it failed, and error says why.
 
-    fitness: higher is better. scores: per task. loss: mean answer NLL in nats a token; decides between equal
+    fitness: higher is better. seen: the share of the items that it is of (race.py). scores: per task.
+    loss: mean answer NLL in nats a token; decides between equal
     fitness.
     """
 
@@ -26,13 +27,14 @@ class Measurement:
     scores: dict[str, float] = field(default_factory=dict)
     loss: float | None = None
     error: str = ""
+    seen: float = 1.0
 
     @property
-    def rank(self) -> tuple[bool, float, float]:
-        """Sort key: greater is better, a failure below everything."""
+    def rank(self) -> tuple[float, float, float]:
+        """Sort key: greater is better, a failure below everything, who has left a race below who has not."""
         if self.fitness is None:
-            return (False, 0.0, 0.0)
-        return (True, self.fitness, 0.0 if self.loss is None else -self.loss)
+            return (0.0, 0.0, 0.0)
+        return (self.seen, self.fitness, 0.0 if self.loss is None else -self.loss)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Record:
     def fitness(self) -> float | None:
         return self.measurement.fitness
 
+    @property
+    def finished(self) -> bool:
+        """Whether its fitness is of all items, and so comparable with that of others."""
+        return self.measurement.fitness is not None and self.measurement.seen == 1
+
     def to_json(self) -> dict[str, Any]:
         """One line of the lineage log."""
         birth, measured = self.birth, self.measurement
@@ -76,6 +83,7 @@ class Record:
             "loss": measured.loss,
             "scores": measured.scores,
             "error": measured.error,
+            "seen": measured.seen,
             "genes": self.genome.to_json(),
         }
 
@@ -89,6 +97,7 @@ class Record:
             "worker": self.birth.worker,
             "fitness": self.fitness,
             "loss": self.measurement.loss,
+            "seen": self.measurement.seen,
             "scores": self.measurement.scores,
         }
 
@@ -104,7 +113,7 @@ class Record:
                 line["generation"],
                 line["seed"],
             ),
-            Measurement(line["fitness"], line["scores"], line["loss"], line["error"]),
+            Measurement(line["fitness"], line["scores"], line["loss"], line["error"], line["seen"]),
         )
 
 
@@ -148,7 +157,7 @@ class Archive:
         front: list[Record] = []
         for record in self.ranked():
             scores = record.measurement.scores
-            if record.fitness is None:
+            if not record.finished:
                 continue
             if not any(_covers(other.measurement.scores, scores) for other in front):
                 front = [other for other in front if not _covers(scores, other.measurement.scores)]

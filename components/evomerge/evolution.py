@@ -19,8 +19,8 @@ from .genome import Genome
 from .space import Space
 from .variation import mutate, recombine
 
-Measure = Callable[[Genome, Birth], Record]
-"""Gives the record of a genome, from the archive or by merging and evaluating it."""
+Measure = Callable[[Genome, Birth, Genome | None], Record]
+"""Gives the record of a genome, from the archive or by merging and evaluating it in a race with the third (race.py)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def evolve(
 
     population: measured, best first. random: the stream of a generation, by its number. birth: what the
     children share (worker, round, seed); its generation is the number of the last generation before these.
-    collapse: below this diversity all but the champion are replaced by genomes drawn at random.
+    collapse: below this diversity all but the champion are replaced by genomes drawn at random. Children race with the
+    last elite: who is surely worse cannot be one.
     """
     current = ranked(population)
     born: list[Record] = []
@@ -120,12 +121,15 @@ def evolve(
         if restart:
             current = current[:1]
             children = [Child(space.random(rng), "immigrant") for _ in range(size - 1)]
+            rival = None
         else:
             children = breeder(current, born, rng)
+            rival = current[elites_of(size) - 1].genome
         born = [
             measure(
                 child.genome,
                 replace(birth, origin=child.origin, parents=child.parents, generation=number),
+                rival,
             )
             for child in children
         ]

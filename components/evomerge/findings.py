@@ -26,7 +26,7 @@ def generations(population: Population) -> list[dict[str, Any]]:
             key=lambda record: record.measurement.rank,
             reverse=True,
         )
-        values = [record.fitness for record in members if record.fitness is not None]
+        values = [record.fitness for record in members if record.fitness is not None and record.finished]
         found.append(
             {
                 "generation": number,

@@ -18,21 +18,23 @@ from transformers import PreTrainedTokenizerBase
 
 from components.shared.evaluation.answers import batches, evaluating, next_logits
 from components.shared.evaluation.suites import suite_items
-from components.shared.tasks.batches import IGNORED, without_scratch
-from components.shared.tasks.item import Split
+from components.shared.tasks.batches import IGNORED, Batch, without_scratch
+from components.shared.tasks.item import Item, Split
 
 from .archive import Measurement
 from .merging import Diverged
+from .race import is_beaten, stages
 
 Fitness = Literal["likelihood", "accuracy"]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Per item, in the order of the judge's items: right (n,) bool; nll (n,) float64, nats; tokens (n,)
-    int64.
+    """Per item that was asked: places (n,) int64, of the judge's items, ascending; right (n,) bool; nll (n,) float64,
+    nats; tokens (n,) int64.
     """
 
+    places: np.ndarray
     right: np.ndarray
     nll: np.ndarray
     tokens: np.ndarray
@@ -59,20 +61,56 @@ class Judge:
         device: torch.device | str = "cpu",
     ) -> None:
         self.fitness = fitness
-        self.items = []
-        self.suite = []
-        for suite in suites:
-            drawn = suite_items(suite, split=split, items=items, seed=seed)
-            self.items += [without_scratch(item) for item in drawn]
-            self.suite += [suite] * len(drawn)
-        self.batches = [(places, rows.to(device)) for places, rows in batches(self.items, tokenizer, batch)]
+        drawn = [suite_items(suite, split=split, items=items, seed=seed) for suite in suites]
+        self.items: list[Item] = []
+        self.suite: list[str] = []
+        self.stages: list[list[tuple[np.ndarray, Batch]]] = []
+        for first, end in stages(items):
+            stage = [
+                (without_scratch(item), suite)
+                for suite, mine in zip(suites, drawn, strict=True)
+                for item in mine[first:end]
+            ]
+            asked, start = [item for item, _ in stage], len(self.items)
+            self.stages.append(
+                [
+                    (np.add(places, start), rows.to(device))
+                    for places, rows in batches(asked, tokenizer, batch)
+                ]
+            )
+            self.items += asked
+            self.suite += [suite for _, suite in stage]
 
-    def answers(self, model: nn.Module) -> Answers:
-        """One teacher-forced forward of every item: exact match, and the likelihood of the right answer."""
-        count = len(self.items)
+    def answers(self, model: nn.Module, rival: Answers | None = None) -> Answers:
+        """One teacher-forced forward of every item: exact match, and the likelihood of the right answer.
+
+        Stage after stage, each of every suite's items; with the answers of a rival to all items only as long as the
+        model is not beaten (race.py).
+        """
+        count, seen = len(self.items), 0
         right, nll, tokens = np.zeros(count, bool), np.zeros(count), np.zeros(count, np.int64)
+        for stage in self.stages:
+            self._ask(model, stage, right, nll, tokens)
+            seen += sum(len(places) for places, _ in stage)
+            found = Answers(np.arange(seen), right[:seen], nll[:seen], tokens[:seen])
+            if rival is not None and is_beaten(self._points(found), self._points(rival)[:seen]):
+                break
+        return found
+
+    def _points(self, answers: Answers) -> np.ndarray:
+        """Per item, what the fitness is made of."""
+        return answers.right if self.fitness == "accuracy" else -answers.nll / answers.tokens
+
+    def _ask(
+        self,
+        model: nn.Module,
+        stage: list[tuple[np.ndarray, Batch]],
+        right: np.ndarray,
+        nll: np.ndarray,
+        tokens: np.ndarray,
+    ) -> None:
         with evaluating(model):
-            for places, rows in self.batches:
+            for places, rows in stage:
                 logits, targets = next_logits(model, rows)
                 learnt = targets != IGNORED
                 said, asked = logits[learnt].float(), targets[learnt]  # answers are a small part of the text
@@ -82,22 +120,25 @@ class Judge:
                 right[places] = np.bincount(row, wrong, len(places)) == 0
                 nll[places] = np.bincount(row, each, len(places))
                 tokens[places] = np.bincount(row, minlength=len(places))
-        return Answers(right, nll, tokens)
 
     def measure(self, model: nn.Module) -> Measurement:
+        """Of all items; see `measurement`."""
+        return self.measurement(self.answers(model))
+
+    def measurement(self, answers: Answers) -> Measurement:
         """Fitness is the mean over suites, so that a suite of many tasks does not drown the others.
 
         "likelihood" is the geometric mean probability of an answer's token: with few items it ranks merges more surely
         than "accuracy", the share of right answers, and it moves where accuracy does not yet (README.md has figures).
         Raises Diverged where the loss is not finite.
         """
-        answers = self.answers(model)
         if not math.isfinite(answers.loss):
             raise Diverged("the loss is not finite")
-        return Measurement(self._fitness(answers), self._per_task(answers), answers.loss)
+        seen = len(answers.places) / len(self.items)
+        return Measurement(self._fitness(answers), self._per_task(answers), answers.loss, seen=seen)
 
     def _fitness(self, answers: Answers) -> float:
-        suites = np.array(self.suite)
+        suites = np.array(self.suite)[answers.places]
         values = []
         for suite in dict.fromkeys(self.suite):
             mine = suites == suite
@@ -108,8 +149,5 @@ class Judge:
         return float(np.mean(values))
 
     def _per_task(self, answers: Answers) -> dict[str, float]:
-        tasks = np.array([item.task for item in self.items])
-        return {
-            task: float(answers.right[tasks == task].mean())
-            for task in dict.fromkeys(item.task for item in self.items)
-        }
+        tasks = np.array([self.items[place].task for place in answers.places])
+        return {task: float(answers.right[tasks == task].mean()) for task in dict.fromkeys(tasks.tolist())}

@@ -76,7 +76,6 @@ class EvoMerge(Phase):
         search, before = self._search(self._trial()), self._state()
         if before is None:
             before = search.start()
-        search.know(before)
         parameters = self.run.parameters
         rounds = int(parameters.get("rounds", self.run.settings.rounds))
         worker, number = int(parameters.get("index", 0)), int(parameters.get("round", 0))
@@ -132,6 +131,7 @@ class EvoMerge(Phase):
             size=int(parameters.get("population") or settings.population),
             breeder=settings.breeders[worker % len(settings.breeders)],
             collapse=settings.collapse,
+            patience=settings.patience,
         )
         for entry in after.history:
             if (entry["worker"], entry["round"]) == (worker, number) and entry["best"] is not None:
@@ -197,7 +197,7 @@ class EvoMerge(Phase):
         return Search(
             trial.space,
             self._setting(),
-            lambda genome: trial.measure(genome, judge),
+            lambda genome, rival: trial.measure(genome, judge, rival),
             random=self.run.numpy,
             checkpoints=self.run.checkpoints,
             progress=self.run.progress,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,9 @@ ATTEMPTS = (
 
 
 class Search:
-    """evaluate: merges a genome and scores it, or raises. random: a numpy stream by its name, the same in
+    """evaluate: merges a genome and scores it, in a race with another where one is given, or raises.
+
+    random: a numpy stream by its name, the same in
     every process.
     """
 
@@ -34,7 +37,7 @@ class Search:
         self,
         space: Space,
         setting: Setting,
-        evaluate: Callable[[Genome], Measurement],
+        evaluate: Callable[[Genome, Genome | None], Measurement],
         *,
         random: Callable[[str], np.random.Generator],
         checkpoints: Checkpoints,
@@ -42,34 +45,37 @@ class Search:
     ) -> None:
         self.space, self.setting, self.evaluate = space, setting, evaluate
         self.random, self.checkpoints, self.progress = random, checkpoints, progress
-        self.measured = Archive()
+        self.measured: dict[tuple[int, int, str], Record] = {}
         if (found := checkpoints.restore()) is not None:
-            self.measured = Archive(Record.from_json(line) for line in found.state["records"])
+            for line in found.state["records"]:
+                self._keep(Record.from_json(line))
             progress.note(f"going on with {len(self.measured)} genomes that were measured before")
 
-    def know(self, population: Population) -> None:
-        """Take over what others have measured."""
-        for record in population.archive:
-            self.measured.add(record)
+    def measure(self, genome: Genome, birth: Birth, rival: Genome | None, known: Archive) -> Record:
+        """The record of a genome: from `known`, from before a kill, or by merging and scoring it now; it is in `known`
+        then. A failure is a record too.
 
-    def measure(self, genome: Genome, birth: Birth) -> Record:
-        """The record of a genome: from before, or by merging and scoring it now. A failure is a record
-        too.
+        How many items a genome sees depends on its rival. So islands of one process answer each other no more than
+        islands in processes of their own could.
         """
-        record = self.measured.get(genome)
+        record = known.get(genome) or self.measured.get((birth.round, birth.worker, genome.hash))
         if record is None:
-            record = self.measured.add(Record(genome, birth, self._attempt(genome)))
+            record = self._keep(Record(genome, birth, self._attempt(genome, rival)))
             if self.checkpoints.due():
-                records = [known.to_json() for known in self.measured]
+                records = [kept.to_json() for kept in self.measured.values()]
                 self.checkpoints.save(len(records), {}, {"records": records})
                 self.checkpoints.stop_if_asked()
         self.progress.step(fitness=record.fitness or 0.0)
+        return known.add(record)
+
+    def _keep(self, record: Record) -> Record:
+        self.measured[record.birth.round, record.birth.worker, record.hash] = record
         return record
 
-    def _attempt(self, genome: Genome) -> Measurement:
+    def _attempt(self, genome: Genome, rival: Genome | None) -> Measurement:
         for _ in range(ATTEMPTS):
             try:
-                return self.evaluate(genome)
+                return self.evaluate(genome, rival)
             except (RuntimeError, ArithmeticError, MemoryError) as failure:
                 error = f"{type(failure).__name__}: {failure}".splitlines()[0]
                 self.progress.note(f"{genome.method} {genome.hash} failed: {error}")
@@ -79,8 +85,10 @@ class Search:
         """Generation 0, measured."""
         zero = generation_zero(self.space)
         self.progress.start("generation 0", len(zero))
-        records = [self.measure(genome, Birth(origin, seed=self.setting.seed)) for origin, genome in zero]
-        population = Population(self.setting, Archive(records))
+        population = Population(self.setting, Archive())
+        for origin, genome in zero:
+            self.measure(genome, Birth(origin, seed=self.setting.seed), None, population.archive)
+        records = list(population.archive)
         population.history.append(self._history(records, round=0, worker=0, generation=0))
         return population
 
@@ -94,8 +102,10 @@ class Search:
         size: int,
         breeder: str,
         collapse: float,
+        patience: int,
     ) -> Population:
-        """The population after this island has lived `generations` more generations.
+        """The population after this island has lived `generations` more generations, or fewer: it stops where its best has
+        stayed the same for `patience` of them, those of earlier rounds counted too.
 
         What other islands do meanwhile is unknown here; `population.join` brings it together.
         """
@@ -104,17 +114,15 @@ class Search:
             "", round=round, worker=worker, generation=population.generation, seed=self.setting.seed
         )
         self.progress.start(name, size * generations)
-        members = self._members(population, worker, size, birth)
         history, born = list(population.history), Archive(population.archive)
-        for record in members:
-            born.add(record)
+        members = self._members(population, worker, size, birth, born)
         number = population.generation
         for generation in evolve(
             members,
             generations,
             space=self.space,
             breeder=self._breeder(breeder, size, name),
-            measure=lambda genome, birth: born.add(self.measure(genome, birth)),
+            measure=lambda genome, birth, rival: self.measure(genome, birth, rival, born),
             random=lambda step: self.random(f"{name}/generation {step}"),
             birth=birth,
             collapse=collapse,
@@ -123,27 +131,34 @@ class Search:
             members = generation.population
             entry = self._history(members, round=round, worker=worker, generation=number)
             history.append({**entry, "restarted": generation.restarted})
+            if since_best(history, worker) >= patience:
+                self.progress.note(f"{name}: a plateau, nothing better for {patience} generations")
+                break
         self.progress.done()
         islands = {worker: [record.hash for record in members]}
         return Population(self.setting, born, islands, history, number)
 
-    def _members(self, population: Population, worker: int, size: int, birth: Birth) -> list[Record]:
+    def _members(
+        self, population: Population, worker: int, size: int, birth: Birth, born: Archive
+    ) -> list[Record]:
         """The island's own members, or the best of the archive where it has none yet, filled up at random."""
         own = population.islands.get(worker)
         pool = [population.archive[member] for member in own] if own else population.archive.ranked()
         members = pool[:size]
         rng = self.random(f"round {birth.round}/island {worker}/start")
         for _ in range(size - len(members)):
-            members.append(self.measure(self.space.random(rng), replace(birth, origin="immigrant")))
+            members.append(
+                self.measure(self.space.random(rng), replace(birth, origin="immigrant"), None, born)
+            )
         return ranked(members)
 
     def _breeder(self, name: str, size: int, stream: str) -> Breed:
-        if name == "cma-es":
-            return CmaBreeder(self.space, size, int(self.random(f"{stream}/cma-es").integers(2**31)))
+        if name == "catcma":
+            return CmaBreeder(self.space, size, int(self.random(f"{stream}/catcma").integers(2**31)))
         return genetic(self.space)
 
     def _history(self, records: list[Record], *, round: int, worker: int, generation: int) -> dict[str, Any]:
-        values = [record.fitness for record in records if record.fitness is not None]
+        values = [record.fitness for record in records if record.fitness is not None and record.finished]
         return {
             "round": round,
             "worker": worker,
@@ -154,3 +169,10 @@ class Search:
             "restarted": False,
             "members": [record.hash for record in ranked(records)],
         }
+
+
+def since_best(history: Sequence[Mapping[str, Any]], worker: int) -> int:
+    """How many generations an island has lived since its best was last improved; generation 0 is nobody's."""
+    bests = [entry["best"] for entry in history if entry["worker"] == worker and entry["generation"] > 0]
+    known = [-math.inf if best is None else best for best in bests]
+    return len(known) - 1 - known.index(max(known)) if known else 0

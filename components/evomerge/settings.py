@@ -57,11 +57,14 @@ class Settings(PhaseSettings):
     islands: int = Field(
         ge=1, description="islands when one process does everything; in a pipeline, its workers"
     )
-    breeders: tuple[Literal["genetic", "cma-es"], ...] = Field(
+    breeders: tuple[Literal["genetic", "catcma"], ...] = Field(
         ("genetic",), min_length=1, description="how islands breed, dealt out in turn"
     )
     collapse: float = Field(
         0.05, ge=0, le=1, description="diversity below which all but the champion are drawn anew"
+    )
+    patience: int = Field(
+        12, ge=1, description="an island stops after so many generations without a better genome"
     )
     suites: tuple[Suite, ...] = Field(
         ("reasoning", "memory", "generalization", "safety"),

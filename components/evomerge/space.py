@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from .genome import ALPHA, DENSITY, HOP, SCALE, UNIT, Genome, clip, quantise_row
+from .genome import ALPHA, DENSITY, HOP, SCALE, UNIT, Genome, quantise_row
 from .methods import GENES
 from .methods.dfs import is_jump, path
 from .methods.frankenmerge import Path
@@ -122,40 +120,3 @@ class Space:
 
     def _random_hops(self, rng: np.random.Generator) -> tuple[int, ...]:
         return tuple(int(hop) for hop in rng.integers(HOP[0], HOP[1] + 1, self.slots))
-
-    def encode(self, genome: Genome) -> np.ndarray:
-        """The continuous genes of the method as numbers in [0, 1]: weights (relative to LEVELS), then
-        scalars.
-        """
-        top = [max(row) for row in genome.weights]
-        values = [w / t for row, t in zip(genome.weights, top, strict=True) for w in row]
-        if "scales" in self.genes(genome.method):
-            values += [_unit(genome.scale(group), SCALE) for group in range(self.groups)]
-        values += [_unit(getattr(genome, name), bounds) for name, bounds in self._scalars(genome.method)]
-        return np.array(values)
-
-    def decode(self, method: str, vector: Sequence[float]) -> Genome:
-        """The canonical genome nearest to a vector of `encode`'s layout; path methods have no such vector."""
-        cut = self.groups * self.parents
-        rows = [vector[i : i + self.parents] for i in range(0, cut, self.parents)]
-        genome = Genome(method, tuple(quantise_row(row) for row in rows))
-        if "scales" in self.genes(method):
-            genome = replace(genome, scales=tuple(_whole(v, SCALE) for v in vector[cut : cut + self.groups]))
-            cut += self.groups
-        for (name, bounds), value in zip(self._scalars(method), vector[cut:], strict=True):
-            gene: dict[str, Any] = {name: _whole(value, bounds)}
-            genome = replace(genome, **gene)
-        return self.canonical(genome)
-
-    def _scalars(self, method: str) -> list[tuple[str, tuple[int, int]]]:
-        genes = self.genes(method)
-        bounds = (("density", DENSITY), ("alpha", ALPHA))
-        return [(name, bound) for name, bound in bounds if name in genes]
-
-
-def _unit(value: int, bounds: tuple[int, int]) -> float:
-    return (value - bounds[0]) / (bounds[1] - bounds[0])
-
-
-def _whole(value: float, bounds: tuple[int, int]) -> int:
-    return clip(bounds[0] + value * (bounds[1] - bounds[0]), bounds)

@@ -16,7 +16,7 @@ from .archive import Measurement
 from .calibration import Examples
 from .examples import best_parent, examples
 from .genome import Genome
-from .judge import Judge
+from .judge import Answers, Judge
 from .merging import Merger
 from .methods import METHODS, PATHS
 from .parents import load_parents
@@ -50,6 +50,7 @@ class Trial:
             deepest=stack.count + settings.extra_layers,
         )
         merger = Merger(self.parents.models, self.space, layer_groups=layer_groups, seed=seed)
+        self.answered: dict[tuple[Judge, Genome], Answers] = {}
         self.bench = Workbench(self.parents.template, merger, self._examples)
 
     def _allowed(self) -> tuple[str, ...]:
@@ -95,6 +96,19 @@ class Trial:
             device=self.device,
         )
 
-    def measure(self, genome: Genome, judge: Judge) -> Measurement:
-        """Raises what merging and judging raise; the search makes a failure of it."""
-        return judge.measure(self.model(genome))
+    def measure(self, genome: Genome, judge: Judge, rival: Genome | None = None) -> Measurement:
+        """Of all items, or of as many as the race with a rival takes (race.py).
+
+        Raises what merging and judging raise; the search makes a failure of it.
+        """
+        theirs = None if rival is None else self._answers(rival, judge)
+        answers = judge.answers(self.model(genome), theirs)
+        if len(answers.places) == len(judge.items):
+            self.answered[judge, genome] = answers
+        return judge.measurement(answers)
+
+    def _answers(self, genome: Genome, judge: Judge) -> Answers:
+        """What a rival answers, from before; a rival that another process has measured is asked again."""
+        if (judge, genome) not in self.answered:
+            self.answered[judge, genome] = judge.answers(self.model(genome))
+        return self.answered[judge, genome]

@@ -69,20 +69,26 @@ def recombine(genomes: Sequence[Genome], space: Space, rng: np.random.Generator)
     """One canonical child of two or more genomes.
 
     The method is one parent's. Numbers are a random convex mixture of all parents' (intermediate
-    recombination of evolution strategies, Beyer and Schwefel 2002); a path is cut once and taken from two of
-    them.
+    recombination of evolution strategies, Beyer and Schwefel 2002). Layer groups are mixed one way up to a split point
+    and the other way round above it (M2N2, arXiv 2508.16204, where a mixing ratio w becomes 1 − w at the split
+    point; here the proportions of several parents move on by one). A path is cut once and taken from two of them.
     """
     order = rng.permutation(len(genomes))
     first = genomes[order[0]]
     mixture = rng.dirichlet(np.ones(len(genomes)))
-    shares = [np.array([genome.shares(group) for group in range(space.groups)]) for genome in genomes]
-    weights = sum(part * share for part, share in zip(mixture, shares, strict=True))
+    split = int(rng.integers(0, space.groups + 1))
+    mixtures = [mixture if group < split else np.roll(mixture, 1) for group in range(space.groups)]
+    rows = [
+        mixtures[group] @ np.array([genome.shares(group) for genome in genomes])
+        for group in range(space.groups)
+    ]
     child = replace(
         first,
-        weights=tuple(quantise_row(row) for row in np.asarray(weights)),
+        weights=tuple(quantise_row(row) for row in rows),
         density=_mix([genome.density for genome in genomes], mixture, DENSITY),
         scales=tuple(
-            _mix([genome.scale(group) for genome in genomes], mixture, SCALE) for group in range(space.groups)
+            _mix([genome.scale(group) for genome in genomes], mixtures[group], SCALE)
+            for group in range(space.groups)
         ),
         alpha=_mix([genome.alpha for genome in genomes], mixture, ALPHA),
     )

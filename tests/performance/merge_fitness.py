@@ -27,14 +27,16 @@ from components.shared.runtime.config import compose
 from components.shared.runtime.progress import Progress
 
 
-def search(trial: Trial, seed: int) -> list[Record]:
-    """Every record of a search of the trial's settings, best first."""
+def search(trial: Trial, seed: int, *, race: bool = True) -> list[Record]:
+    """Every record of a search of the trial's settings, best first. race: whether candidates that are surely worse see
+    a part of the items only.
+    """
     settings, judge = trial.settings, trial.judge("search", trial.settings.items)
     with tempfile.TemporaryDirectory() as folder:
         one = Search(
             trial.space,
             Setting((), seed, settings.suites, settings.items, settings.fitness, settings.calibration_items),
-            lambda genome: trial.measure(genome, judge),
+            lambda genome, rival: trial.measure(genome, judge, rival if race else None),
             random=lambda name: np.random.default_rng([seed, *name.encode()]),
             checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
             progress=Progress("evomerge"),
@@ -50,6 +52,7 @@ def search(trial: Trial, seed: int) -> list[Record]:
                         round=number,
                         breeder="genetic",
                         collapse=settings.collapse,
+                        patience=settings.patience,
                         **options,
                     )
                     for i in range(settings.islands)

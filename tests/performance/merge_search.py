@@ -58,14 +58,14 @@ def evolve(
         search = Search(
             space,
             setting,
-            lambda genome: arena.measure(genome, fitness),
+            lambda genome, rival: arena.measure(genome, fitness),
             random=lambda name: np.random.default_rng([arena.seed, *name.encode()]),
             checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
             progress=Progress("digits", stream=open("/dev/null", "w")),  # noqa: SIM115
         )
         population, number = search.start(), 0
         while len(search.measured) < EVALUATIONS:
-            options = {"round": number, "generations": 5, "size": 8, "collapse": 0.02}
+            options = {"round": number, "generations": 5, "size": 8, "collapse": 0.02, "patience": 1000}
             population = join(
                 [
                     search.live(population, worker=i, breeder=breeder, **options)
@@ -158,8 +158,8 @@ ARMS: dict[str, Callable[[Arena], Chosen]] = {
     STATIC_ALL: partial(statics, methods=ALL_METHODS),
     "ours, fitness is accuracy": partial(evolve, methods=ALL_METHODS, breeders=("genetic", "genetic")),
     OURS: partial(evolve, methods=ALL_METHODS, breeders=("genetic", "genetic"), fitness="likelihood"),
-    "ours: a genetic and a CMA-ES island": partial(
-        evolve, methods=ALL_METHODS, breeders=("genetic", "cma-es"), fitness="likelihood"
+    "ours: a genetic and a CatCMA island": partial(
+        evolve, methods=ALL_METHODS, breeders=("genetic", "catcma"), fitness="likelihood"
     ),
 }
 

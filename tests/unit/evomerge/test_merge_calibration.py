@@ -179,7 +179,7 @@ def test_a_transformer_is_calibrated_by_the_workbench_and_a_tied_head_stays_the_
 
 def test_an_item_is_taught_by_the_parent_that_answers_it_best() -> None:
     def of(*nll: float) -> Answers:
-        return Answers(np.zeros(3, bool), np.array(nll), np.array([1, 2, 1]))
+        return Answers(np.arange(3), np.zeros(3, bool), np.array(nll), np.array([1, 2, 1]))
 
     teachers = best_parent([of(1.0, 4.0, 2.0), of(0.5, 6.0, 2.0)])
     assert teachers.tolist() == [1, 0, 0]

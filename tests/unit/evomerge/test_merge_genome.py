@@ -117,12 +117,19 @@ def test_a_dfs_path_without_scaled_jumps_is_a_frankenmerge() -> None:
     assert genome.method == "dfs" and genome.hops[6] == 15 and genome.hops[1] == UNIT
 
 
-@given(seeds)
-@settings(max_examples=60, deadline=None)
-def test_decoding_what_was_encoded_gives_the_genome_back(seed: int) -> None:
-    space = replace(SPACE, methods=tuple(METHODS))
-    genome = draw(space, seed)[0]
-    assert space.decode(genome.method, space.encode(genome).tolist()) == genome
+def test_a_split_point_mixes_the_lower_groups_one_way_and_the_upper_ones_the_other() -> None:
+    space = replace(SPACE, parents=2, groups=4)
+    rng = np.random.default_rng(0)
+    children = [recombine([space.parent(0), space.parent(1)], space, rng) for _ in range(40)]
+    splits = 0
+    for child in children:
+        shares = [child.shares(group)[0] for group in range(4)]
+        near = [abs(share - shares[0]) < 0.08 for share in shares]
+        assert all(
+            same or abs(share - (1 - shares[0])) < 0.08 for same, share in zip(near, shares, strict=True)
+        )
+        splits += not all(near)
+    assert splits > 10
 
 
 def test_generation_zero_holds_base_parents_soup_midpoints_and_every_static_method() -> None:

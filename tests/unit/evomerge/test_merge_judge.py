@@ -64,8 +64,10 @@ def test_accuracy_as_fitness_is_the_mean_of_the_suites_scores(model) -> None:
 def test_likelihood_as_fitness_is_the_geometric_mean_probability_of_an_answers_token(model) -> None:
     one = judge()
     answers = one.answers(model)
+    suites = np.array(one.suite)
     each = [
-        math.exp(-answers.nll[part].sum() / answers.tokens[part].sum()) for part in (slice(24), slice(24, 48))
+        math.exp(-answers.nll[part].sum() / answers.tokens[part].sum())
+        for part in (suites == one.suite[0], suites != one.suite[0])
     ]
     assert one.measure(model).fitness == pytest.approx(np.mean(each))
 
@@ -80,7 +82,9 @@ def test_a_model_that_answers_with_nan_has_diverged(model) -> None:
 
 def test_a_claim_holds_only_where_the_whole_interval_says_so() -> None:
     def answers(right: list[int]) -> Answers:
-        return Answers(np.array(right, bool), np.zeros(len(right)), np.ones(len(right), np.int64))
+        return Answers(
+            np.arange(len(right)), np.array(right, bool), np.zeros(len(right)), np.ones(len(right), np.int64)
+        )
 
     better, worse = answers([1] * 30 + [0] * 10), answers([1] * 10 + [0] * 30)
     clear = comparison("a", "ours", "theirs", better, worse, seed=0)
