@@ -1,8 +1,8 @@
 """SeedLM (arXiv 2410.10714): weights as seeds of a pseudo-random generator. Encoding.
 
 Every block w ∈ R^C is replaced by the seed s, the P 4-bit integers q and the shared exponent e that minimise
-‖w − U(s)·q·2^e‖ over all 2^K − 1 seeds, as the paper does: t = U(s)⁺w, e = ⌈log2(max|t| / 7.5)⌉ and its two
-neighbours, q = round(t / 2^e). (The exponent printed in the paper wastes codes; this one does not.)
+‖w − U(s)·q·2^e‖ over all 2^K − 1 seeds, as the paper does: t = U(s)⁺w, e = ⌈log2(max|t| / 7.5)⌉ and, unless told not
+to, its two neighbours, q = round(t / 2^e). (The exponent printed in the paper wastes codes; this one does not.)
 
 The search is exact and yet skips almost every seed. On the register's cycle, column p of U(s) is column 0 of U(s+p),
 so Uᵀw for all seeds is one correlation d of w with the cycle; ‖w‖² − ‖R(s) d‖², with RᵀR = (UᵀU)⁻¹, is the error
@@ -38,11 +38,14 @@ def bits_per_weight(block: int, latent: int, bits: int) -> float:
     return (bits + 4 + 4 * latent) / block
 
 
-def encode(w: np.ndarray, *, block: int = 8, latent: int = 3, bits: int = 16, threads: int = 1) -> bytes:
+def encode(
+    w: np.ndarray, *, block: int = 8, latent: int = 3, bits: int = 16, beside: int = 1, threads: int = 1
+) -> bytes:
     """w, any shape, float32 → code. (block, latent, bits) = (C, P, K): (8, 3, 16) is 4-bit, (12, 4, 16) 3-bit.
 
     The paper has no scale of the tensor, and its 4-bit exponent reaches from 2^-8 to 2^7 only: blocks are normalised
-    by the tensor's root mean square, which is stored. The last block is filled up with zeros.
+    by the tensor's root mean square, which is stored. The last block is filled up with zeros. beside: the exponents tried
+    on each side of e; 0 is the plain code.
     """
     w = finite(w)
     if bits not in TAPS or not 1 <= latent <= block:
@@ -51,7 +54,7 @@ def encode(w: np.ndarray, *, block: int = 8, latent: int = 3, bits: int = 16, th
     scale = np.float32(np.sqrt(np.mean(flat**2))) if flat.size else np.float32(0)
     blocks = np.zeros((-(-flat.size // block), block))
     blocks.reshape(-1)[: flat.size] = flat / np.float64(scale) if scale > 0 else 0.0
-    seeds, q, e, _ = search(blocks, latent, bits, threads)
+    seeds, q, e, _ = search(blocks, latent, bits, threads, beside)
     return frame(
         CODEC,
         VERSION,
@@ -66,11 +69,11 @@ def encode(w: np.ndarray, *, block: int = 8, latent: int = 3, bits: int = 16, th
 
 
 def search(
-    blocks: np.ndarray, latent: int, bits: int, threads: int = 1
+    blocks: np.ndarray, latent: int, bits: int, threads: int = 1, beside: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The best seed (n,), integers (n, latent), exponent (n,) and squared error (n,) of every block (n, C) float64.
 
-    The same as rounding all seeds; the result does not depend on `threads`.
+    The same as rounding all seeds, each at 2·beside + 1 exponents; the result does not depend on `threads`.
     """
     n, block = blocks.shape
     run = kernel(block, latent)
@@ -81,7 +84,7 @@ def search(
 
     def piece(at: int) -> None:
         part = slice(at, at + step)
-        run(blocks[part], *tables, seeds[part], q[part], e[part], error[part])
+        run(blocks[part], *tables, beside, seeds[part], q[part], e[part], error[part])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(piece, range(0, n, step)))
@@ -130,7 +133,7 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
     C, P, SPAN = block, latent, TILE + 16 * -(-latent // 16)
 
     @njit(cache=True, nogil=True, fastmath={"contract"})
-    def run(blocks, u, u32, r, pinv, odd, spanning, seeds, q, exponents, errors):  # type: ignore[no-untyped-def]
+    def run(blocks, u, u32, r, pinv, odd, spanning, beside, seeds, q, exponents, errors):  # type: ignore[no-untyped-def]
         n, period = len(blocks), len(pinv)
         unit = np.zeros((n + 3, C), np.float32)
         length = np.zeros(n)
@@ -225,7 +228,7 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
                                     t[p] += pinv[place, p, k] * blocks[own, k]
                                 top = max(top, abs(t[p]))
                             middle = np.ceil(np.log2(top / 7.5)) if top > 0 else -8.0
-                            for step in range(-1, 2):
+                            for step in range(-beside, beside + 1):
                                 exponent = min(max(middle + step, -8.0), 7.0)
                                 scale = 2.0**exponent
                                 error = 0.0

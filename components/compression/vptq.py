@@ -3,7 +3,9 @@
 The columns of W (out, in) are cut into vectors of `length` rows. Codebooks come from k-means in which a vector of
 column j weighs H_jj; then the columns are quantised one by one, nearest centroids each, and the error of each is
 carried into the columns still to come by H⁻¹ (hessian.py), in blocks of 128. Options of the paper: a residual
-codebook, a codebook of their own for the outlier columns (those with the largest H_jj), and norms of the rows.
+codebook, a codebook of their own for the outlier columns (those with the largest H_jj), and norms of the rows. On a small
+layer a codebook may cost more than the indices into it: asked for a rate, it takes the length and the number of centroids
+that err least in so many bytes, all counted.
 Centroids and norms are stored, and used while quantising, in float16, in units of the tensor's root mean square.
 """
 
@@ -20,6 +22,8 @@ from .lossless import frame, numbers, pack
 
 __all__ = ["decode", "encode"]
 
+SAMPLE = 1 << 16  # weights that decide on the size of a codebook
+
 
 def encode(
     w: np.ndarray,
@@ -31,12 +35,14 @@ def encode(
     outliers: float = 0.0,
     outlier_centroids: int = 256,
     norms: bool = False,
+    bits: float | None = None,
     seed: int = 0,
 ) -> bytes:
     """w (out, …) float32, its inputs flattened; hessian (in, in) = E[xᵀx] of the calibration inputs, or None.
 
     length, centroids, residual, outlier_centroids: the paper's v, k1, k2 (0: none) and k0; outliers: the share of
-    columns with a codebook of their own; norms: divide each row by its root mean square first.
+    columns with a codebook of their own; norms: divide each row by its root mean square first. bits: instead of v and k1,
+    what a weight may cost, the codebook counted.
     """
     w = finite(w)
     if length < 1 or centroids < 1 or residual < 0 or not 0 <= outliers < 1 or outlier_centroids < 1:
@@ -44,6 +50,8 @@ def encode(
             f"VPTQ needs v ≥ 1, k ≥ 1 and a share of outliers in [0, 1); got v={length}, k={centroids}, "
             f"residual={residual}, outliers={outliers}"
         )
+    if bits is not None and not 0 < bits <= 8:
+        raise ValueError(f"VPTQ needs a rate above 0 and at most 8 bits a weight; got {bits}")
     rows = w.shape[0] if w.ndim else 1
     columns = w.size // rows if rows else 0
     matrix = w.reshape(rows, columns).astype(np.float64)
@@ -53,10 +61,12 @@ def encode(
     scale = half(np.sqrt((matrix**2).mean(axis=1))) if norms and columns else np.ones(rows)
     matrix = matrix / np.where(scale > 0, scale, 1.0)[:, None]
     importance = np.ones(columns) if hessian is None else np.maximum(np.diag(hessian).astype(np.float64), 0.0)
+    if bits is not None:
+        length, centroids = size_for(matrix, importance, bits, rng)
     special = np.zeros(columns, bool)
     special[np.argsort(-importance, kind="stable")[: int(np.ceil(outliers * columns))]] = True
+    vectors = cut(matrix, length)
     matrix = np.pad(matrix, ((0, -rows % length), (0, 0)))
-    vectors = matrix.T.reshape(columns, len(matrix) // length, length).astype(np.float32)
     weight = np.repeat(importance[:, None], vectors.shape[1], axis=1)
     main = codebook(vectors[~special], weight[~special], centroids, rng)
     rest = np.zeros((0, length), np.float32)
@@ -98,6 +108,41 @@ def encode(
             ),
         ],
     )
+
+
+def cut(matrix: np.ndarray, length: int) -> np.ndarray:
+    """(rows, columns) → the vectors down its columns, (columns, vectors, length) float32, filled up with zeros."""
+    padded = np.pad(matrix, ((0, -len(matrix) % length), (0, 0)))
+    return padded.T.reshape(matrix.shape[1], len(padded) // length, length).astype(np.float32)
+
+
+def size_for(
+    matrix: np.ndarray, importance: np.ndarray, bits: float, rng: np.random.Generator
+) -> tuple[int, int]:
+    """The length of vectors and the number of centroids of least weighted error that cost `bits` a weight at most.
+
+    Of every length up to 4 the largest codebook that can be paid for is tried on SAMPLE weights. (1, 1) where none can.
+    """
+    best, least = (1, 1), np.inf
+    number = np.arange(2, 1025)
+    for length in (1, 2, 3, 4):
+        vectors = cut(matrix, length)
+        count = vectors.shape[0] * vectors.shape[1]
+        cost = count * np.log2(number) / 8 + 2 * number * (
+            length + 1
+        )  # indices; centroids and their frequencies
+        paid = number[cost <= bits * matrix.size / 8]
+        if len(paid):
+            weight = np.repeat(importance[:, None], vectors.shape[1], axis=1).reshape(-1)
+            step = max(matrix.size // SAMPLE, 1)
+            some, weight = vectors.reshape(-1, length)[::step], weight[::step]
+            centres = codebook(some, weight, int(paid[-1]), rng)
+            error = float(
+                (weight[:, None] * (some - centres[nearest(some, centres)]) ** 2).sum() / len(some) / length
+            )
+            if error < least:
+                best, least = (length, int(paid[-1])), error
+    return best
 
 
 def half(values: np.ndarray) -> np.ndarray:

@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python tests/performance/seedlm_search.py [--weights 262144]
 
-Prints a row for each configuration of the paper: weights per second of CPU (compilation and tables apart), mean squared
-error on N(0, 1) with its standard error, bits a weight as the paper counts them and as stored. Then the share of blocks
-for which rounding every one of the 65,535 seeds finds no smaller error.
+Prints rows for each configuration of the paper, plain and with the neighbours of e: weights per second of CPU (compilation
+and tables apart), mean squared error on N(0, 1) with its standard error, bits a weight as the paper counts them and as
+stored. Then the share of blocks for which rounding every one of the 65,535 seeds finds no smaller error.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from components.compression import seedlm
 from components.shared.models.hub.decode_seedlm import cycle
 
 
-def row(block: int, latent: int, weights: int) -> None:
+def row(block: int, latent: int, weights: int, beside: int) -> None:
     w = np.random.default_rng(0).normal(size=(weights // block, block))
     began = time.perf_counter()
-    seedlm.search(w[:4], latent, 16)
+    seedlm.search(w[:4], latent, 16, beside=beside)
     prepared = time.perf_counter() - began
     began = time.process_time()
-    _, _, _, error = seedlm.search(w, latent, 16)
+    _, _, _, error = seedlm.search(w, latent, 16, beside=beside)
     seconds = time.process_time() - began
-    code = seedlm.encode(w.astype(np.float32), block=block, latent=latent)
+    code = seedlm.encode(w.astype(np.float32), block=block, latent=latent, beside=beside)
     nominal, stored = seedlm.bits_per_weight(block, latent, 16), 8 * len(code) / w.size
     share = error / block
     spread = share.std() / np.sqrt(len(share))
     print(
-        f"C={block:2} P={latent} K=16   {w.size / seconds:9,.0f} weights/CPU-s   prepared in {prepared:4.1f} s   "
+        f"C={block:2} P={latent} K=16 {'e ± 1' if beside else 'plain'}   {w.size / seconds:9,.0f} weights/CPU-s   "
+        f"prepared in {prepared:4.1f} s   "
         f"NMSE {share.mean() / (w**2).mean():.5f} ± {spread:.5f}   {nominal:.2f} bits, stored {stored:.3f}"
     )
 
@@ -62,6 +63,7 @@ if __name__ == "__main__":
     parser.add_argument("--blocks", type=int, default=100)
     arguments = parser.parse_args()
     for shape in ((8, 3), (12, 4), (16, 3), (24, 4)):
-        row(*shape, arguments.weights)
+        for beside in (0, 1):
+            row(*shape, arguments.weights, beside)
     for shape in ((8, 3), (12, 4)):
         exact(*shape, arguments.blocks)

@@ -117,3 +117,19 @@ def test_impossible_settings_are_refused() -> None:
     for wrong in ({"length": 0}, {"centroids": 0}, {"outliers": 1.0}, {"residual": -1}):
         with pytest.raises(ValueError, match="VPTQ needs"):
             vptq.encode(np.ones((4, 4), np.float32), **wrong)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (128, 128), (512, 256)])
+def test_asked_for_a_rate_it_keeps_to_it_and_errs_least_of_all_sizes_that_do(shape: tuple[int, int]) -> None:
+    w = np.random.default_rng(5).normal(size=shape).astype(np.float32)
+    sized = vptq.encode(w, bits=2.0)
+    assert len(sized) * 8 / w.size <= 2.0 + 8 * 64 / w.size  # and a frame
+    error = ((vptq.decode(sized) - w) ** 2).mean()
+    for length, centroids in ((1, 3), (1, 4), (2, 8), (2, 12), (3, 32), (4, 64), (4, 256)):
+        other = vptq.encode(w, length=length, centroids=centroids)
+        assert len(other) > len(sized) or ((vptq.decode(other) - w) ** 2).mean() > 0.99 * error
+
+
+def test_a_rate_that_pays_for_no_codebook_leaves_one_centroid() -> None:
+    w = np.ones((3, 3), np.float32)
+    assert np.allclose(vptq.decode(vptq.encode(w, bits=1.0)), 1.0)
