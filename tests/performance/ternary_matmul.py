@@ -70,7 +70,7 @@ def main() -> None:
     if vnni.AVAILABLE:
         timed("ours, AVX-512 VNNI", 2, lambda x: kernels.multiply(packed, x.numpy(), using=vnni.run))
     if chosen.peer_python:
-        peer = Path(__file__).with_name("ggml_peer.py")
+        peer = Path(__file__).with_name("ggml_model.py")
         command = [
             chosen.peer_python,
             str(peer),

@@ -1,0 +1,265 @@
+"""Size against retention of a whole model, from half of float32 down to a hundredth; beside ggml at equal bytes; and what
+a smaller, distilled student keeps.
+
+    OMP_NUM_THREADS=1 python tests/performance/model_curve.py --work DIR [--peer-python PYTHON with ggml-python]
+
+Trains a Cognate of two million parameters on the project's tasks (about five CPU-minutes; kept in DIR, like everything
+that takes long, so that a second call goes on from there), measures every code of the list on every tensor, and prints:
+
+  ours       the chooser's best codes within a share of the float32 bytes
+  ggml       one type for every matrix, and the chooser's best codes within exactly its bytes
+  students   smaller networks, compressed into 1.8 % of the model's bytes: a sixth of the parameters, with the model as
+             teacher and without; and a quarter of them, trained ternary (phase bitnet's layers) by the same teacher
+
+Bytes are those of all weights: codes, and everything else at 16 bits. The text beside them (tokenizer, configuration, code)
+comes on top and is printed. Retention is (L_uniform − L) / (L_uniform − L_float32), L in nats a token of answers to
+held-out items (select split); what chooses sees the search split only. DIR/curve.png holds the curve with the two goals:
+77 % smaller at 94 %, and 98.2 % smaller at 90 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+
+import components.shared.runtime  # noqa: F401  before torch: how OpenMP waits
+from components.bitnet.conversion import convert, linears_to_convert, unnormed
+from components.bitnet.qat import lesson
+from components.cognate.settings import Settings as CognateSettings
+from components.compression.chooser import Choice, frontier, within
+from components.compression.comparison import Scale
+from components.compression.menu import MENU
+from components.compression.tensors import Tensors
+from components.compression.trial import Trial, codable
+from components.shared.evaluation.answers import batches
+from components.shared.evaluation.suites import SUITES, suite_items
+from components.shared.models.build import build
+from components.shared.models.gram import capture_grams
+from components.shared.models.half import round_to_half
+from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.models.loading import load, save
+from components.shared.optim.optimizer import optimizer
+from components.shared.optim.schedule import set_rate, warmup_cosine
+from components.shared.runtime.checkpoint import Checkpoints
+from components.shared.runtime.config import compose
+from components.shared.runtime.progress import Progress
+from components.shared.tasks.batches import encode, mixture, without_scratch
+from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
+
+MODEL = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4}
+STUDENT = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+TERNARY = {"hidden_size": 160, "intermediate_size": 320, "num_hidden_layers": 2, "num_attention_heads": 4}
+SHARES = (0.5, 0.35, 0.25, 0.23, 0.18, 0.125, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.018, 0.01)
+CODES = [
+    *("int8", "uniform 1/16", "ectcq 6", "ectcq 5", "ectcq 4", "ectcq 3", "ectcq 2.5", "ectcq 2"),
+    *("ectcq 1.585", "ectcq 1", "ectcq 0.27", "hadamard ectcq 2", "vptq 1.5", "vptq 1"),
+]
+TYPES = ("Q8_0", "Q6_K", "Q5_K", "Q4_K", "IQ4_XS", "Q3_K", "IQ3_XXS", "Q2_K", "IQ2_XXS", "IQ1_S")
+GOALS = ((0.23, 0.94), (0.018, 0.90))
+TOKENIZER = byte_tokenizer()
+
+
+def train(
+    shape: dict[str, int],
+    place: Path,
+    steps: int,
+    teacher: Any = None,
+    *,
+    lr: float = 0.006,
+    ternary: bool = False,
+) -> Any:
+    """A trained Cognate, kept in `place`; with a teacher its loss is answers + KL to what the teacher says.
+
+    :param ternary: its matrices are trained through their ternary quantisation, and stored so.
+    """
+    if not (place / "config.json").exists():
+        trunk = compose("cognate", CognateSettings, profile="tiny").settings.trunk
+        model = build(CognateConfig(vocab_size=VOCAB_SIZE, **shape), seed=0)
+        if ternary:
+            convert(model, dict.fromkeys(unnormed(linears_to_convert(model)), 1.0))
+        model.train()
+        rule = optimizer(model, "muon", lr, 0.0)
+        began = time.process_time()
+        for step in range(steps):
+            set_rate(rule, warmup_cosine(step, steps, 20))
+            items = mixture(trunk.tasks, trunk.levels, "train", 0, step, 64, scratch=0.2)
+            for _, batch in batches(items, TOKENIZER, 64):
+                answer, divergence = lesson(model, teacher, batch, 1.0)
+                (answer + divergence).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            rule.step()
+            rule.zero_grad()
+            if step % 50 == 49:
+                print(
+                    f"  step {step + 1}: {float(answer.detach()):.3f}, {time.process_time() - began:.0f} CPU s",
+                    flush=True,
+                )
+        save(model.eval(), TOKENIZER, place, card="")
+    model = load(place)[0].requires_grad_(False)
+    round_to_half(model)
+    return model
+
+
+def items(split: Any, count: int) -> list[Any]:
+    found = (item for suite in SUITES for item in suite_items(suite, split=split, items=count, seed=0))
+    return [without_scratch(item) for item in found]
+
+
+class Subject:
+    """A model, its measured tensors and the frontier of its choices."""
+
+    def __init__(self, model: Any, work: Path, name: str) -> None:
+        self.trial, self.modules = Trial(model, TOKENIZER, 64), codable(model, 2048)
+        own = {id(getattr(module, "weight", None)) for module in self.modules.values()}
+        self.rest = 2 * sum(p.numel() for p in model.parameters() if id(p) not in own)
+        select = items("select", 64)
+        self.scale = Scale(select, self.trial.loss(select), self.trial.uniform_loss())
+
+        def calibration() -> Iterator[dict[str, Any]]:
+            rows = items("train", 32)
+            for at in range(0, len(rows), 32):
+                batch = encode(rows[at : at + 32], TOKENIZER)
+                yield {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+
+        grams = {path: gram.numpy() for path, gram in capture_grams(model, calibration()).items()}
+        checkpoints = Checkpoints(str(work / f"{name}.codes"), "0" * 16, every=20)
+        self.tensors = Tensors(self.modules, grams, checkpoints, seed=0, threads=1)
+        progress = Progress(name)
+        self.tensors.measure(CODES, 1 << 22, progress)
+        self.tensors.weigh(self.trial, items("search", 24), progress)
+        progress.done()
+        self.choices = frontier(self.tensors.offers())
+
+    def retained(self, weights: dict[str, np.ndarray]) -> float:
+        with self.trial.wearing(weights):
+            loss = self.trial.loss(self.scale.items)
+        return (self.scale.uniform - loss) / (self.scale.uniform - self.scale.before)
+
+    def best(self, budget: int) -> Choice | None:
+        """Within so many bytes, everything that is no code taken off."""
+        return within(self.choices, budget - self.rest)
+
+
+def ggml(subject: Subject, peer: str) -> Iterator[tuple[str, int, float]]:
+    """Type → bytes of all weights and retention, every matrix in that type, its columns weighted as ours are."""
+    script = Path(__file__).with_name("ggml_model.py")
+    given = {path: subject.tensors.weight(path) for path in subject.modules}
+    importance = {}
+    for path, w in given.items():
+        hessian = subject.tensors.hessians.get(path)
+        seen = np.ones(w.shape[1]) if hessian is None else hessian.diagonal()
+        importance[f"{path} importance"] = np.maximum(seen, 1e-8).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        there, back = Path(folder) / "there.npz", Path(folder) / "back.npz"
+        np.savez(there, **given, **importance)
+        for kind in TYPES:
+            command = [peer, str(script), "round-trip", kind, str(there), str(back)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            with np.load(back) as decoded:
+                kept = subject.retained({path: decoded[path] for path in given})
+            yield kind, json.loads(done.stdout)["bytes"] + subject.rest, kept
+
+
+def draw(ours: list[tuple[float, float]], theirs: list[tuple[float, float]], file: Path) -> None:
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    axes.plot(*zip(*ours, strict=True), marker="o", label="a code for each tensor")
+    if theirs:
+        axes.scatter(*zip(*theirs, strict=True), marker="x", color="C3", label="ggml, one type for all")
+    for number, (share, kept) in enumerate(GOALS):
+        axes.plot(share, kept, marker="*", markersize=14, color="C2", ls="", label="" if number else "goals")
+    axes.set(
+        xscale="log",
+        xlabel="share of the float32 bytes",
+        ylabel="retention, select split",
+        ylim=(-0.05, 1.05),
+    )
+    axes.legend()
+    figure.savefig(file, dpi=120, bbox_inches="tight")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--peer-python")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    unknown = [name for name in CODES if name not in MENU]
+    assert not unknown, f"not on the menu: {unknown}"
+
+    model = train(MODEL, chosen.work / "model", chosen.steps)
+    full = 4 * model.num_parameters()
+    text = sum(
+        file.stat().st_size for file in (chosen.work / "model").iterdir() if file.suffix != ".safetensors"
+    )
+    subject = Subject(model, chosen.work, "model")
+    print(
+        f"{model.num_parameters():,} parameters, {full:,} bytes in float32; text beside them {text:,} bytes"
+    )
+    print(f"loss {subject.scale.before:.3f} nats a token, of a uniform guess {subject.scale.uniform:.3f}")
+    print(f"{'share':>7} {'bytes':>10} {'bits':>6} {'retention':>9}")
+    ours = []
+    for share in SHARES:
+        choice = subject.best(int(share * full))
+        if choice is None:
+            print(
+                f"{share:7.3f} {int(share * full):10,}  does not fit: the least is {subject.choices[0].bytes:,}"
+            )
+            continue
+        size = choice.bytes + subject.rest
+        kept = subject.retained(subject.tensors.decoded(choice.names))
+        ours.append((size / full, kept))
+        print(f"{share:7.3f} {size:10,} {32 * size / full:6.2f} {kept:9.4f}", flush=True)
+
+    theirs = []
+    if chosen.peer_python:
+        print(f"{'ggml':8} {'bytes':>10} {'bits':>6} {'theirs':>8} {'ours':>8}  (ours within the same bytes)")
+        for kind, size, kept in ggml(subject, chosen.peer_python):
+            choice = subject.best(size)
+            same = subject.retained(subject.tensors.decoded(choice.names)) if choice else float("nan")
+            theirs.append((size / full, kept))
+            print(f"{kind:8} {size:10,} {32 * size / full:6.2f} {kept:8.4f} {same:8.4f}", flush=True)
+    else:
+        print("ggml was not measured: no --peer-python")
+    draw(ours, theirs, chosen.work / "curve.png")
+
+    budget, steps = int(GOALS[1][0] * full), 3 * chosen.steps // 2
+    students: tuple[tuple[str, dict[str, int], Any, bool], ...] = (
+        ("distilled", STUDENT, model, False),
+        ("without a teacher", STUDENT, None, False),
+        ("distilled, ternary", TERNARY, model, True),
+    )
+    print(
+        f"students in {budget:,} bytes, {GOALS[1][0]:.1%} of the model's: what they keep of what the model knows"
+    )
+    print(f"{'student':20} {'parameters':>10} {'float32':>8} {'coded':>8} {'bytes':>8}")
+    for name, shape, teacher, ternary in students:
+        place = "student-" + name.replace(",", "").replace(" ", "-")
+        student = train(shape, chosen.work / place, steps, teacher, lr=0.008, ternary=ternary)
+        small = Subject(student, chosen.work, place)
+        span = subject.scale.uniform - subject.scale.before
+        plain = (subject.scale.uniform - small.scale.before) / span
+        count = sum(small.tensors.weight(path).size for path in small.modules) + small.rest // 2
+        choice = small.best(budget)
+        kept, size = float("nan"), small.choices[0].bytes + small.rest
+        if choice is not None:
+            kept = plain * small.retained(small.tensors.decoded(choice.names))
+            size = choice.bytes + small.rest
+        print(f"{name:20} {count:10,} {plain:8.4f} {kept:8.4f} {size:8,}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
