@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from components.shared.runtime.errors import ForgeError, Interrupted, PhaseFailed
 
-from . import bitnet_command, compression_command
+from . import bitnet_command, compression_command, evo_command, merge_command
 from .phases import COMPILED, PHASES, ROUNDS, between
 
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -50,6 +50,8 @@ app = typer.Typer(
 )
 app.add_typer(bitnet_command.app, name="bitnet")
 app.add_typer(compression_command.app, name="compression")
+app.command("merge")(merge_command.merge)
+app.command("evo")(evo_command.evo)
 
 Runs = Annotated[Path, typer.Option(help="The folder of all runs.")]
 Run = Annotated[str, typer.Argument(help="A run's name, its folder, or latest.")]

@@ -7,6 +7,7 @@ tensor is needed, however large it is.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +17,11 @@ from torch import Tensor
 
 def gram(tensors: Sequence[Tensor]) -> np.ndarray:
     """⟨θᵢ, θⱼ⟩ of N tensors of one shape, as flat vectors: (N, N) float64, each product added up in float64."""
-    flat = torch.stack([tensor.flatten().double() for tensor in tensors])
-    return (flat @ flat.T).numpy()
+    flat = [tensor.flatten().double() for tensor in tensors]
+    products = np.empty((len(flat), len(flat)))
+    for i, j in itertools.combinations_with_replacement(range(len(flat)), 2):
+        products[i, j] = products[j, i] = float(torch.dot(flat[i], flat[j]))
+    return products
 
 
 def lengths(products: np.ndarray) -> np.ndarray:

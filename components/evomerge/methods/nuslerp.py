@@ -2,7 +2,8 @@
 
 Source: mergekit's `nuslerp` (G. Cyganov and C. Goddard, 2024, documentation): the directions of the
 differences from the base are interpolated on the sphere, so that the merged step keeps the parents' length
-where plain averaging of nearly orthogonal task vectors would shorten it.
+where plain averaging of nearly orthogonal task vectors would shorten it. mergekit applies the two sines to the rows as they
+are, so that a row's length between two of different lengths is not between them; ours is.
 """
 
 from __future__ import annotations

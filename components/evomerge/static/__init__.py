@@ -1,0 +1,1 @@
+"""Static merges: one recipe over whole checkpoints, streamed from file to file."""

@@ -1,0 +1,173 @@
+"""Vocabularies that differ: the rows of embedding and output layer brought together by the tokens' strings.
+
+As mergekit does it (Goddard et al., arXiv 2403.13257, §3.3): a token that a model lacks gets the row that the base has for
+it; where the base lacks it too, the mean of the rows of the models that have it. So a token that one model alone knows
+keeps that model's row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer
+from torch import Tensor
+
+from components.shared.runtime.errors import InputError
+
+from .checkpoint import Checkpoint
+from .compatibility import few
+
+FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """rows: of the merged embedding. places: by model, (rows,) int64, the model's row of each token, −1 where it has
+    none. reference: the number of the model whose tokenizer is taken. added: tokens that are new to it, in the order of
+    their ids.
+    """
+
+    rows: int
+    places: list[Tensor]
+    reference: int
+    added: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A model's matrix with its rows in the merged order; an operand of a piece.
+
+    numbers: all models' matrices, (rows, width) as stored. own: this model's number.
+    """
+
+    numbers: Sequence[Tensor]
+    vocabulary: Vocabulary
+    own: int
+
+    def read(self, first: int, last: int) -> Tensor:
+        places = [place[first:last] for place in self.vocabulary.places]
+        rows = self.numbers[self.own][places[self.own].clamp_min(0)].float()
+        for row in (places[self.own] < 0).nonzero().flatten().tolist():
+            reference = self.vocabulary.reference
+            owners = [i for i, place in enumerate(places) if place[row] >= 0]
+            owners = [reference] if reference in owners else owners
+            rows[row] = torch.stack([self.numbers[i][places[i][row]].float() for i in owners]).mean(0)
+        return rows
+
+
+def tokens(folder: Path) -> dict[str, int] | None:
+    """Every token's id, or None where the folder holds no tokenizer.json."""
+    path = folder / FILE
+    return dict(Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)) if path.is_file() else None
+
+
+def align(models: Sequence[Checkpoint], reference: int, tokenizer: str) -> Vocabulary | None:
+    """None where all vocabularies are the same.
+
+    :raises InputError: they differ and the recipe does not say what to do; a model without a tokenizer among models of
+        other sizes; a union with tokens that no added token can stand for.
+    """
+    found = [tokens(model.folder) for model in models]
+    known = [one for one in found if one is not None]
+    sizes = {model.config.get("vocab_size") for model in models}
+    if len(known) < len(models):
+        if len(sizes) == 1 and all(one == known[0] for one in known):
+            return None  # nothing says that they differ
+        bare = models[[one is None for one in found].index(True)]
+        raise InputError(
+            f"a model has no {FILE}, and the vocabularies may differ",
+            where=str(bare.folder),
+            fix="save its tokenizer beside it",
+        )
+    if len(sizes) == 1 and all(one == known[0] for one in known):
+        return None
+    if tokenizer == "same":
+        _refuse(models, known, reference)
+    order = dict(known[reference])
+    rows = max(int(models[reference].config["vocab_size"]), max(order.values()) + 1)
+    added: list[dict[str, Any]] = []
+    if tokenizer == "union":
+        added = _new(models, known, reference)
+        for at, token in enumerate(added):
+            order[token["content"]] = max(known[reference].values()) + 1 + at
+        rows = max(rows, max(order.values()) + 1)
+    return Vocabulary(rows, [_places(own, order, rows, i == reference, models[i]) for i, own in enumerate(known)],
+                      reference, tuple(added))  # fmt: skip
+
+
+def _places(
+    own: Mapping[str, int], order: Mapping[str, int], rows: int, is_reference: bool, model: Checkpoint
+) -> Tensor:
+    places = torch.full((rows,), -1, dtype=torch.int64)
+    if is_reference:  # rows that pad the matrix stay where they are
+        count = int(model.config["vocab_size"])
+        places[:count] = torch.arange(count)
+        for token, at in order.items():
+            if token not in own:
+                places[at] = -1
+    limit = int(model.config["vocab_size"])
+    for token, at in order.items():
+        place = own.get(token, -1)
+        if 0 <= place < limit:
+            places[at] = place
+    return places
+
+
+def _refuse(models: Sequence[Checkpoint], known: Sequence[Mapping[str, int]], reference: int) -> None:
+    for model, own in zip(models, known, strict=True):
+        if own == known[reference]:
+            continue
+        odd = sorted({token for token, at in own.items() ^ known[reference].items()})
+        raise InputError(
+            "the models have different vocabularies",
+            where=str(model.folder),
+            why=f"{len(odd)} tokens differ from those of {models[reference].folder.name}: {few([repr(t) for t in odd])}",
+            fix="--tokenizer base takes the base's vocabulary, --tokenizer union adds the other models' special tokens",
+        )
+    raise InputError(
+        "the models have one tokenizer and embeddings of different sizes",
+        where="vocab_size",
+        fix="--tokenizer base takes the base's (or the first model's) rows",
+    )
+
+
+def _new(
+    models: Sequence[Checkpoint], known: Sequence[Mapping[str, int]], reference: int
+) -> list[dict[str, Any]]:
+    """The added tokens that other models have and the reference has not."""
+    found: dict[str, dict[str, Any]] = {}
+    for model, own in zip(models, known, strict=True):
+        listed = json.loads((model.folder / FILE).read_text(encoding="utf-8")).get("added_tokens") or []
+        special = {token["content"]: token for token in listed}
+        missing = [token for token in sorted(own, key=own.__getitem__) if token not in known[reference]]
+        if ordinary := [token for token in missing if token not in special]:
+            raise InputError(
+                f"{len(ordinary)} ordinary tokens of a model are new to {models[reference].folder.name}",
+                where=str(model.folder),
+                why=f"{few([repr(token) for token in ordinary])}; a tokenizer has no way to come to them",
+                fix="--tokenizer base leaves them out",
+            )
+        for token in missing:
+            found.setdefault(token, special[token])
+    return list(found.values())
+
+
+def save(vocabulary: Vocabulary, source: Path, target: Path) -> None:
+    """The reference's tokenizer with the added tokens. Raises InputError where they do not get the ids they should."""
+    tokenizer = Tokenizer.from_file(str(source / FILE))
+    expected = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+    for at, token in enumerate(vocabulary.added):
+        options = {key: value for key, value in token.items() if key not in ("id", "content")}
+        tokenizer.add_tokens([AddedToken(token["content"], **options)])
+        if tokenizer.token_to_id(token["content"]) != expected + at:
+            raise InputError(
+                "the tokenizer gives a new token an id that is not the next one",
+                where=f"{source / FILE}: {token['content']!r}",
+                fix="--tokenizer base leaves it out",
+            )
+    tokenizer.save(str(target / FILE))
