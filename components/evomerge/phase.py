@@ -142,6 +142,7 @@ class EvoMerge(Phase):
     def _explain(self, population: Population, best: Record, candidates: list[Record], trial: Trial) -> None:
         """What the report shows of the search."""
         from .findings import curves, generations
+        from .recipe import shares
 
         found = generations(population)
         connected = connections(population.archive, trial.space)
@@ -153,6 +154,7 @@ class EvoMerge(Phase):
             "population": found,
             "curves": curves(found),
             "champion": {**best.summary(), "genes": best.genome.to_json()},
+            "shares": shares(best.genome, trial.space, names, trial.bench.merger.layer_groups),
             "finalists": [record.summary() for record in candidates],
             "pareto": [record.summary() for record in population.archive.pareto()[:FRONT]],
             "connectivity": [connection.to_json() for connection in connected],
@@ -164,12 +166,13 @@ class EvoMerge(Phase):
         from components.shared.models.card import model_card
         from components.shared.models.loading import save
 
+        from .recipe import rows
+
         model, tokenizer = trial.model(best.genome), trial.parents.tokenizer
         facts = {
             "parents": ", ".join(trial.parents.names),
-            "method": best.genome.method,
-            "genome": best.hash,
             "parameters": f"{model.num_parameters():,}",
+            **rows(best.genome, trial.space, trial.parents.names, trial.bench.merger.layer_groups),
         }
         summary = "The champion of an evolutionary search over merges of its parents."
         save(model, tokenizer, self.run.output, card=model_card("EvoMerge", summary, facts=facts))

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from . import plots, words
+from . import merging, plots, words
 from .gather import SUITES, Run, Task, read
 
 
@@ -53,6 +53,7 @@ def _content(run: Run) -> dict[str, Any]:
     generations = next((g for _, g in run.phases[1].extras("population") if g), None)
     if generations:
         pictures["population"] = Markup(plots.population(generations))
+    pictures |= _merge(run)
     pictures["time"] = Markup(plots.time_and_memory(run))
     return {
         "run": run,
@@ -66,12 +67,25 @@ def _content(run: Run) -> dict[str, Any]:
         "passed": sum(bool(g["passed"]) for _, g in run.gates),
         "pictures": pictures,
         "claims": _claims(run),
+        "idle": merging.idle(run.phases[1]),
         "curves": _curves(run),
         "samples": final["extra"].get("samples", []) if final else [],
         "lineage": _lineage(run),
         "settings": _settings(run),
         "pretty": lambda value: json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False),
     }
+
+
+def _merge(run: Run) -> dict[str, Markup]:
+    """The Pareto front of the search and the champion's recipe, where phase evomerge published a model."""
+    pictures: dict[str, Markup] = {}
+    for task in run.phases[1].models:
+        extra = task.manifest["extra"]
+        if front := extra.get("pareto"):
+            pictures["front"] = Markup(merging.front(front, extra["champion"]["genome"]))
+        if shares := extra.get("shares"):
+            pictures["shares"] = Markup(merging.weights(shares))
+    return pictures
 
 
 def _claims(run: Run) -> list[tuple[str, Markup]]:

@@ -42,7 +42,7 @@ STYLE: Any = {
 }
 
 
-def _svg(draw: Callable[[Axes], None], width: float, height: float) -> str:
+def svg(draw: Callable[[Axes], None], width: float, height: float) -> str:
     with plt.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.subplots())
@@ -80,7 +80,7 @@ def scores_through_the_pipeline(run: Run) -> str:
         ax.set_ylabel("score on the report split")
         ax.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
-    return _svg(draw, 9.5, 3.8)
+    return svg(draw, 9.5, 3.8)
 
 
 def size_against_quality(run: Run) -> str:
@@ -122,7 +122,7 @@ def size_against_quality(run: Run) -> str:
         ax.set_xlabel("size of the artifact (log scale)")
         ax.set_ylabel("mean score of the suites")
 
-    return _svg(draw, 9.5, 3.6)
+    return svg(draw, 9.5, 3.6)
 
 
 def controls(rows: list[tuple[str, dict[str, Any]]]) -> str:
@@ -145,7 +145,7 @@ def controls(rows: list[tuple[str, dict[str, Any]]]) -> str:
         ax.set_ylim(-0.6, len(rows) - 0.4)
         ax.set_xlabel(f"{rows[0][1]['unit']}     ● the claim   ○ its control")
 
-    return _svg(draw, 9.5, 0.9 + 0.36 * max(len(rows), 1))
+    return svg(draw, 9.5, 0.9 + 0.36 * max(len(rows), 1))
 
 
 def population(generations: list[dict[str, Any]]) -> str:
@@ -163,7 +163,7 @@ def population(generations: list[dict[str, Any]]) -> str:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()
 
-    return _svg(draw, 9.5, 3.2)
+    return svg(draw, 9.5, 3.2)
 
 
 def curve(spec: dict[str, Any]) -> str:
@@ -183,7 +183,7 @@ def curve(spec: dict[str, Any]) -> str:
         if len(spec["series"]) > 1:
             ax.legend(fontsize=8)
 
-    return _svg(draw, 4.6, 2.6)
+    return svg(draw, 4.6, 2.6)
 
 
 def time_and_memory(run: Run) -> str:
@@ -214,4 +214,4 @@ def time_and_memory(run: Run) -> str:
         ax.margins(x=0.14)
         ax.set_xlabel("seconds since the start")
 
-    return _svg(draw, 9.5, 0.9 + 0.27 * max(len(tasks), 1))
+    return svg(draw, 9.5, 0.9 + 0.27 * max(len(tasks), 1))
