@@ -5,9 +5,10 @@
 Generates two Llama-shaped bfloat16 checkpoints and their base, and merges them by each method: `forge merge`'s engine in
 a process of its own (seconds of the merge and of the wait for the disk; seconds of the whole process with its imports),
 and mergekit's in another, where --peer-python names a Python that has it. Inputs are read once before: both find them in
-the page cache. Memory is read from /proc ten milliseconds apart: anonymous (what the process needs for itself) and resident
-(with the mapped files). The last column is what reading the inputs and writing the output would take at the bandwidth of a
-plain copy of one input, measured here, as a share of the merge's seconds.
+the page cache. CPU seconds are those of the merge and the disk; they do not depend on who else uses the machine. Memory is
+read from /proc ten milliseconds apart: anonymous (what the process needs for itself) and resident (with the mapped files).
+The last column is what reading the inputs and writing the output would take at the bandwidth of a plain copy of one input,
+measured here, as a share of the merge's seconds.
 """
 
 from __future__ import annotations
@@ -100,19 +101,17 @@ def recipe(method: str, places: list[Path]) -> str:
 
 OURS = """
 import sys, time
-began = time.perf_counter()
 from pathlib import Path
 from components.evomerge.static.mergekit_yaml import parse
 from components.evomerge.static.merge import StaticMerge
 from components.shared.runtime.progress import Progress
 job = StaticMerge(parse(Path(sys.argv[1])), threads=int(sys.argv[3]))
-ready = time.perf_counter()
+spent = time.process_time()
 done = job.write(Path(sys.argv[2]), progress=Progress("merge"))
-print("RESULT", done.seconds, done.disk_seconds, ready - began)
+print("RESULT", done.seconds, done.disk_seconds, time.process_time() - spent)
 """
 PEER = """
 import sys, time, yaml, torch
-began = time.perf_counter()
 torch.set_num_threads(int(sys.argv[3]))
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
@@ -121,8 +120,9 @@ from mergekit import __file__ as where
 config = MergeConfiguration.model_validate(yaml.safe_load(open(sys.argv[1])))
 options = MergeOptions(copy_tokenizer=False, write_model_card=False, num_threads=int(sys.argv[3]), quiet=True)
 ready = time.perf_counter()
+spent = time.process_time()
 run_merge(config, sys.argv[2], options=options)
-print("RESULT", time.perf_counter() - ready, 0.0, ready - began)
+print("RESULT", time.perf_counter() - ready, 0.0, time.process_time() - spent)
 """
 
 
@@ -159,8 +159,15 @@ def timed(command: list[str], threads: int) -> dict[str, float]:
     lines = [line for line in said.splitlines() if line.startswith("RESULT")]
     if process.returncode or not lines:
         raise SystemExit(f"{command[0]} failed:\n{said}")
-    merge, disk, _ = map(float, lines[0].split()[1:])
-    return {"merge": merge, "disk": disk, "whole": whole, "anonymous": anonymous, "resident": resident}
+    merge, disk, processor = map(float, lines[0].split()[1:])
+    return {
+        "merge": merge,
+        "disk": disk,
+        "cpu": processor,
+        "whole": whole,
+        "anonymous": anonymous,
+        "resident": resident,
+    }
 
 
 def bandwidth(source: Path, work: Path) -> float:
@@ -205,9 +212,10 @@ def main() -> None:
         if not given.peer_python:
             print("mergekit: not measured (--peer-python)")
         print(
-            "| method | threads | who | merge s | + disk s | process s | anonymous MiB | resident MiB | of bandwidth |"
+            "| method | threads | who | merge s | + disk s | CPU s | process s "
+            "| anonymous MiB | resident MiB | of bandwidth |"
         )
-        print("|---|---|---|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for method in given.methods:
             (work / "recipe.yml").write_text(recipe(method, places))
             moved = (3 if method in ("linear", "slerp") else 4) * size
@@ -242,6 +250,7 @@ def main() -> None:
                     }
                     print(
                         f"| {method} | {threads} | {who} | {best['merge']:.2f} | {best['disk']:.2f} "
+                        f"| {min(run['cpu'] for run in runs):.2f} "
                         f"| {best['whole']:.1f} | {peak['anonymous']:.0f} | {peak['resident']:.0f} | {share:.0%} |",
                         flush=True,
                     )

@@ -59,7 +59,7 @@ def drop_and_rescale(
     start: where the first entry stands in the whole tensor, when this is a piece of it.
     """
     kept = mask(task_vector.numel(), density, seed=seed, name=name, parent=parent, start=start)
-    return (task_vector.float() / density).mul_(kept.view(task_vector.shape))
+    return (task_vector.float() / density).mul_(kept.view(task_vector.shape).to(task_vector.device))
 
 
 def dropped_task_vectors(parts: Parts, dials: Dials) -> list[Tensor]:
