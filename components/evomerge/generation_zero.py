@@ -19,17 +19,21 @@ from .space import Space
 LAMBDA_OF_EACH = 8  # 0.4
 TIES_DENSITY = 4  # 0.2
 DARE_DENSITY = 10  # 0.5
+# Where the search starts with the sparse methods that came later; their densities are genes as well.
+OTHER_DENSITIES = {"della": 10, "breadcrumbs": 3, "sce": 2}
 
 
 def static(method: str, space: Space) -> Genome:
     """A method with equal weights and the other settings of its paper."""
     genome = space.default(method)
-    if method in ("task_arithmetic", "dare_linear"):
+    if method in ("task_arithmetic", "dare_linear", "breadcrumbs"):
         genome = replace(genome, scales=(min(LAMBDA_OF_EACH * space.parents, SCALE[1]),) * space.groups)
     if method == "ties":
         genome = replace(genome, density=TIES_DENSITY)
     if method in ("dare_linear", "dare_ties"):
         genome = replace(genome, density=DARE_DENSITY)
+    if method in OTHER_DENSITIES:
+        genome = replace(genome, density=OTHER_DENSITIES[method])
     if method == "featcal":
         genome = replace(genome, alpha=UNIT)
     if method in ("frankenmerge", "dfs"):

@@ -62,6 +62,8 @@ class Space:
         """
         genes = self.genes(genome.method)
         plain = Genome(genome.method, tuple(quantise_row(row) for row in genome.weights))
+        if "weights" not in genes:
+            plain = self.default(genome.method)
         if "path" in genes:
             hops = self._read_hops(genome) if "hops" in genes else ()
             method = genome.method if any(hop != UNIT for hop in hops) else "frankenmerge"

@@ -6,7 +6,7 @@ are.
 
 from __future__ import annotations
 
-from . import dare, linear, nuslerp, regmean, slerp, task_arithmetic, ties
+from . import dare, linear, nuslerp, regmean, searched, slerp, task_arithmetic, ties
 from .parts import Dials, Method, Parts
 
 METHODS: dict[str, Method] = {
@@ -20,6 +20,11 @@ METHODS: dict[str, Method] = {
         dare.LINEAR,
         dare.TIES,
         regmean.METHOD,
+        searched.KARCHER,
+        searched.MODEL_STOCK,
+        searched.BREADCRUMBS,
+        searched.DELLA,
+        searched.SCE,
     )
 }
 
