@@ -96,7 +96,8 @@ def merge(
 
     if config is not None:
         _alone(method=method, model=model, base=base, weight=weight, density=density, gamma=gamma, epsilon=epsilon,
-               scale=scale, topk=topk, sum=add)  # fmt: skip
+               scale=scale, topk=topk, sum=add, dtype=dtype, trim=trim != "model",
+               tokenizer=tokenizer != "same")  # fmt: skip
         recipe = parse(config, seed=seed)
     else:
         recipe = _recipe(
@@ -119,7 +120,9 @@ def merge(
 def _alone(**given: object) -> None:
     from components.shared.runtime.errors import ConfigError
 
-    if extra := [name for name, value in given.items() if value]:
+    if extra := [
+        name for name, value in given.items() if not (value is None or value is False or value in ("", []))
+    ]:
         raise ConfigError(
             "a configuration is the whole recipe",
             where=f"--{extra[0]}",

@@ -111,10 +111,9 @@ class StaticMerge:
     def write(self, target: Path, *, progress: Progress, sync: bool = True) -> Outcome:
         """Merge into the folder `target`, which must not exist or be empty. sync: wait for the disk."""
         started = time.perf_counter()
-        one_thread()
         shapes = {name: self.shape(name) for name in self.names}
         parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
-        with _staging(target) as staging, ThreadPoolExecutor(self.threads) as pool:
+        with _staging(target) as staging, one_thread(), ThreadPoolExecutor(self.threads) as pool:
             weights = Weights(staging, shapes, self.dtype)
             try:
                 thresholds = self._thresholds(pool, progress, parameters)

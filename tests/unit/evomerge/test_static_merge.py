@@ -336,5 +336,6 @@ def test_forge_merge_makes_a_model_that_transformers_loads(family: Path) -> None
     ):
         said = CliRunner().invoke(app, [*given, *wrong])
         assert (said.exit_code == 0) == (not text) and text in said.output
-    said = CliRunner().invoke(app, ["merge", "--config", "x.yml", "-m", "a", "-o", "b"])
-    assert said.exit_code == 2 and "whole recipe" in said.output
+    for extra in (["-m", "a"], ["--lambda", "0"], ["--dtype", "float32"], ["--trim", "tensor"]):
+        said = CliRunner().invoke(app, ["merge", "--config", "x.yml", "-o", "b", *extra])
+        assert said.exit_code == 2 and "whole recipe" in said.output
