@@ -44,6 +44,8 @@ MENU: Mapping[str, Dish] = MappingProxyType(
         "ectcq 2": Dish("ectcq", 2.0, {"step": 1.18, "memory": 8}),
         "ectcq 1.585": Dish("ectcq", 1.585, {"step": 1.6, "memory": 8}),
         "ectcq 1": Dish("ectcq", 1.0, {"step": 2.45, "memory": 8}),
+        "ectcq 0.7": Dish("ectcq", 0.7, {"step": 1.8, "memory": 8, "price": 0.16}),
+        "ectcq 0.4": Dish("ectcq", 0.4, {"step": 2.2, "memory": 8, "price": 0.16}),
         "ectcq 0.27": Dish("ectcq", 0.27, {"step": 3.0, "memory": 8}),
         "ectcq 2, 8 states": Dish("ectcq", 2.0, {"step": 1.18, "memory": 3}),
         "trellis 4": Dish("trellis", 4.0, {"bits": 4, "memory": 12}),
