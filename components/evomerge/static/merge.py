@@ -94,7 +94,8 @@ class StaticMerge:
         return self.vocabulary is not None and compatibility.is_vocabulary(name, self.models, self.stack)
 
     def _pieces(self, name: str, pool: ThreadPoolExecutor) -> Pieces:
-        whole, shape = self.recipe.streamed.whole, self.shape(name)
+        method, shape = self.recipe.streamed, self.shape(name)
+        whole, reads = method.whole, method.needs_base or method.reads_base
         operands: list[Operand]
         if self._by_token(name) and self.vocabulary:
             matrices = [model.flat(name).view(model.places[name].shape) for model in self.models]
@@ -104,7 +105,7 @@ class StaticMerge:
             operands = [Stored(model.flat(name), width) for model in self.models]
         count = len(self.parents)
         return Pieces(
-            shape, operands[:count], operands[count] if self.base else None, pool,
+            shape, operands[:count], operands[count] if self.base and reads else None, pool,
             threads=self.threads, whole=whole, size=self.size,
         )  # fmt: skip
 

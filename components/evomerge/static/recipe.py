@@ -145,10 +145,7 @@ class Recipe:
                         f"{key} is {value}", where=name, fix=f"it must be {_bounds(key, low, high)}"
                     )
                 return value
-        default = self.streamed.parameters[key]
-        if default is None:
-            raise InputError(f"{self.method} needs {key}", where=name, fix=f"say what {key} is")
-        return default
+        return self.streamed.parameters[key]
 
 
 def _bounds(key: str, low: float, high: float) -> str:

@@ -59,14 +59,17 @@ Merge = Callable[[Piece, Terms, Any], Tensor]
 
 @dataclass(frozen=True)
 class Streamed:
-    """parameters: those a recipe may set, with their defaults (None: it must). whole: needs whole rows, vectors too."""
+    """parameters: those a recipe may set, with their defaults. whole: needs whole rows, vectors too.
+    A base that a method neither needs nor reads is given for its tokenizer alone.
+    """
 
     pretty_name: str
     reference: str
     merge: Merge
     survey: Survey | None = None
-    parameters: Mapping[str, float | None] = field(default_factory=dict)
+    parameters: Mapping[str, float] = field(default_factory=dict)
     needs_base: bool = True
+    reads_base: bool = False  # where one is given
     whole: bool = False
     most: int = 10
 
@@ -195,9 +198,9 @@ def _task_method(
     return Streamed(pretty_name, f"https://arxiv.org/abs/{paper}", merge, parameters=parameters, **more)
 
 
-DENSITY: Mapping[str, float | None] = {"density": 1.0}
-CRUMBS: Mapping[str, float | None] = {"density": 1.0, "gamma": 0.01}
-WINDOW: Mapping[str, float | None] = {"density": 1.0, "epsilon": 0.15}
+DENSITY: Mapping[str, float] = {"density": 1.0}
+CRUMBS: Mapping[str, float] = {"density": 1.0, "gamma": 0.01}
+WINDOW: Mapping[str, float] = {"density": 1.0, "epsilon": 0.15}
 
 STREAMED: dict[str, Streamed] = {
     "linear": Streamed(
@@ -210,7 +213,7 @@ STREAMED: dict[str, Streamed] = {
     ),
     "nuslerp": Streamed(
         "NuSLERP", "https://github.com/arcee-ai/mergekit/blob/main/docs/merge_methods.md#nuslerp-nuslerp",
-        _nuslerp, None, {"weight": 1.0}, needs_base=False, whole=True,
+        _nuslerp, None, {"weight": 1.0}, needs_base=False, reads_base=True, whole=True,
     ),
     "karcher": Streamed(
         "Karcher mean", "https://doi.org/10.1002/cpa.3160300502", _coefficients,
