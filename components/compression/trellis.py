@@ -113,7 +113,7 @@ def search(runs: np.ndarray, bits: int, memory: int, threads: int = 1) -> np.nda
     """runs (n, length), in units of the values' deviation → symbols (n, length) uint8 that bite their own tails."""
     n, length = runs.shape
     code = (values(bits, memory) / DEVIATION).astype(np.float32)
-    run = viterbi(bits, memory)
+    run = viterbi(bits)
     runs = runs.astype(np.float32)
     near = SEAM * memory // bits // 2
     around = np.arange(-near, near) % length
@@ -132,31 +132,31 @@ def search(runs: np.ndarray, bits: int, memory: int, threads: int = 1) -> np.nda
 
 
 @lru_cache(maxsize=8)
-def viterbi(bits: int, memory: int) -> Callable[..., Any]:
-    """Viterbi's algorithm compiled for one trellis.
+def viterbi(bits: int) -> Callable[..., Any]:
+    """Viterbi's algorithm compiled for k = bits.
 
     run(weights (T,) float32, code (2^L,) float32, seam, path (T,) int64): fills `path` with the states of least squared
     error, whose bits before the first weight and at the end are `seam` (L − k bits), or free for −1.
     """
     from numba import njit
 
-    WAYS, REST = 1 << bits, 1 << (memory - bits)
+    WAYS = 1 << bits
 
     @njit(cache=True, nogil=True, fastmath=True)
     def run(weights, code, seam, path):  # type: ignore[no-untyped-def]
-        n = len(weights)
-        cost, following = np.zeros(WAYS * REST, np.float32), np.empty(WAYS * REST, np.float32)
-        came_from = np.empty((n, REST), np.uint8)
+        n, rest = len(weights), len(code) >> bits
+        cost, following = np.zeros(len(code), np.float32), np.empty(len(code), np.float32)
+        came_from = np.empty((n, rest), np.uint8)
         if seam >= 0:
             cost[:] = 1e30
             for h in range(WAYS):
-                cost[h * REST + seam] = 0.0
+                cost[h * rest + seam] = 0.0
         for t in range(n):
             w = weights[t]
-            for g in range(REST):
+            for g in range(rest):
                 least, way = cost[g], 0
                 for h in range(1, WAYS):
-                    other = cost[h * REST + g]
+                    other = cost[h * rest + g]
                     if other < least:
                         least, way = other, h
                 came_from[t, g] = way
@@ -170,11 +170,11 @@ def viterbi(bits: int, memory: int) -> Callable[..., Any]:
         else:
             state = seam
             for h in range(1, WAYS):
-                if cost[h * REST + seam] < cost[state]:
-                    state = h * REST + seam
+                if cost[h * rest + seam] < cost[state]:
+                    state = h * rest + seam
         for t in range(n - 1, -1, -1):
             path[t] = state
             g = state >> bits
-            state = came_from[t, g] * REST + g
+            state = came_from[t, g] * rest + g
 
     return run

@@ -141,7 +141,7 @@ def one_mad(w: np.ndarray, memory: int = 12, run: int = 256) -> tuple[float, np.
     x = (np.arange(1 << memory, dtype=np.int64) * 34038481 + 76625530) % (1 << 32)
     total = (x[:, None] >> np.array([0, 8, 16, 24]) & 255).sum(axis=1) - 510
     code = (total / np.sqrt((total**2).mean())).astype(np.float32)
-    viterbi, scale = trellis.viterbi(2, memory), np.float32(w.std())
+    viterbi, scale = trellis.viterbi(2), np.float32(w.std())
     runs = w.reshape(-1, run) / scale
     decoded = np.empty_like(runs)
     turned, path = np.empty(run, np.int64), np.empty(run, np.int64)

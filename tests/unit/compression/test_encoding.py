@@ -21,7 +21,7 @@ def ternary(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("name", MENU)
 def test_every_entry_costs_about_the_bits_that_it_promises(name: str) -> None:
     small = MENU[name].codec == "seedlm" or MENU[name].settings.get("memory") == 16
-    w = normal(256, 128) if small else normal(512, 256)
+    w = normal(256, 64) if small else normal(256, 256)
     code = encode(name, w, None, seed=0, threads=1)
     settings = MENU[name].settings
     books = 2 * settings["length"] * settings["centroids"] if "centroids" in settings else 0

@@ -43,7 +43,7 @@ def test_the_seam_that_is_found_is_nearly_the_best_of_all_seams() -> None:
     for run, symbols in zip(runs, trellis.search(runs, bits, memory), strict=True):
         errors = []
         for seam in range(1 << memory - bits):
-            trellis.viterbi(bits, memory)(run, value, seam, path)
+            trellis.viterbi(bits)(run, value, seam, path)
             assert path[-1] & 63 == seam == path[0] >> bits
             errors.append(float(((value[path] - run) ** 2).sum()))
         found += ((value[states(symbols[None], bits, memory)[0]] - run) ** 2).sum()
