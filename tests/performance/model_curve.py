@@ -13,8 +13,8 @@ that takes long, so that a second call goes on from there), measures every code 
 
 Bytes are those of all weights: codes, and everything else at 16 bits. The text beside them (tokenizer, configuration, code)
 comes on top and is printed. Retention is (L_uniform − L) / (L_uniform − L_float32), L in nats a token of answers to
-held-out items (select split); what chooses sees the search split only. DIR/curve.png holds the curve with the two goals:
-77 % smaller at 94 %, and 98.2 % smaller at 90 %.
+held-out items (select split); a right answer is right to the last token. What chooses sees the search split only.
+DIR/curve.png holds the curve with the two goals: 77 % smaller at 94 %, and 98.2 % smaller at 90 %.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from components.compression.comparison import Scale
 from components.compression.menu import MENU
 from components.compression.tensors import Tensors
 from components.compression.trial import Trial, codable
-from components.shared.evaluation.answers import batches
+from components.shared.evaluation.answers import batches, correct
 from components.shared.evaluation.suites import SUITES, suite_items
 from components.shared.models.build import build
 from components.shared.models.gram import capture_grams
@@ -140,18 +140,21 @@ class Subject:
         progress.done()
         self.choices = frontier(self.tensors.offers())
 
-    def retained(self, weights: dict[str, np.ndarray]) -> float:
+    def judged(self, weights: dict[str, np.ndarray]) -> tuple[float, float]:
+        """Retention with these weights, and the share of answers that are right to the last token."""
         with self.trial.wearing(weights):
             loss = self.trial.loss(self.scale.items)
-        return (self.scale.uniform - loss) / (self.scale.uniform - self.scale.before)
+            right = correct(self.trial.model, TOKENIZER, self.scale.items)
+        return (self.scale.uniform - loss) / (self.scale.uniform - self.scale.before), float(right.mean())
 
     def best(self, budget: int) -> Choice | None:
         """Within so many bytes, everything that is no code taken off."""
         return within(self.choices, budget - self.rest)
 
 
-def ggml(subject: Subject, peer: str) -> Iterator[tuple[str, int, float]]:
-    """Type → bytes of all weights and retention, every matrix in that type, its columns weighted as ours are."""
+def ggml(subject: Subject, peer: str) -> Iterator[tuple[str, int, float, float]]:
+    """Type → bytes of all weights, retention and right answers: every matrix in that type, its columns weighted by the
+    diagonals of our Hessians (an importance matrix)."""
     script = Path(__file__).with_name("ggml_model.py")
     given = {path: subject.tensors.weight(path) for path in subject.modules}
     importance = {}
@@ -166,28 +169,36 @@ def ggml(subject: Subject, peer: str) -> Iterator[tuple[str, int, float]]:
             command = [peer, str(script), "round-trip", kind, str(there), str(back)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             with np.load(back) as decoded:
-                kept = subject.retained({path: decoded[path] for path in given})
-            yield kind, json.loads(done.stdout)["bytes"] + subject.rest, kept
+                judged = subject.judged({path: decoded[path] for path in given})
+            yield kind, json.loads(done.stdout)["bytes"] + subject.rest, *judged
 
 
-def draw(ours: list[tuple[float, float]], theirs: list[tuple[float, float]], file: Path) -> None:
+Points = list[tuple[float, float]]
+"""Share of the float32 bytes, retention."""
+
+
+def draw(ours: Points, theirs: Points, students: Points, file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    figure, axes = pyplot.subplots(figsize=(7, 4))
     axes.plot(*zip(*ours, strict=True), marker="o", label="a code for each tensor")
-    if theirs:
-        axes.scatter(*zip(*theirs, strict=True), marker="x", color="C3", label="ggml, one type for all")
-    for number, (share, kept) in enumerate(GOALS):
-        axes.plot(share, kept, marker="*", markersize=14, color="C2", ls="", label="" if number else "goals")
+    for points, marker, colour, label in (
+        (theirs, "x", "C3", "ggml, one type for all"),
+        (students, "s", "C1", "smaller students, coded"),
+        (list(GOALS), "*", "C2", "goals: 23 % at .94, 1.8 % at .90"),
+    ):
+        if points:
+            axes.scatter(*zip(*points, strict=True), marker=marker, color=colour, label=label, s=60, zorder=3)
+    lowest = min(kept for _, kept in [*ours, *theirs, *students, *GOALS])
     axes.set(
-        xscale="log",
-        xlabel="share of the float32 bytes",
-        ylabel="retention, select split",
-        ylim=(-0.05, 1.05),
+        xscale="log", xlabel="share of the float32 bytes", ylabel="retention", ylim=(lowest - 0.02, 1.01)
     )
-    axes.legend()
-    figure.savefig(file, dpi=120, bbox_inches="tight")
+    ticks = [0.01, 0.018, 0.03, 0.05, 0.1, 0.23, 0.5]
+    axes.set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
+    axes.minorticks_off()
+    axes.legend(loc="lower right")
+    figure.savefig(file, dpi=100, bbox_inches="tight")
 
 
 def main() -> None:
@@ -210,32 +221,36 @@ def main() -> None:
         f"{model.num_parameters():,} parameters, {full:,} bytes in float32; text beside them {text:,} bytes"
     )
     print(f"loss {subject.scale.before:.3f} nats a token, of a uniform guess {subject.scale.uniform:.3f}")
-    print(f"{'share':>7} {'bytes':>10} {'bits':>6} {'retention':>9}")
+    print(f"{'share':>7} {'bytes':>10} {'bits':>6} {'retention':>9} {'right':>7}")
+    print(f"{1.0:7.3f} {full:10,} {32.0:6.2f} {1.0:9.4f} {subject.judged({})[1]:7.4f}")
     ours = []
     for share in SHARES:
         choice = subject.best(int(share * full))
         if choice is None:
             print(
-                f"{share:7.3f} {int(share * full):10,}  does not fit: the least is {subject.choices[0].bytes:,}"
+                f"{share:7.3f} {int(share * full):10,}  the least is {subject.choices[0].bytes + subject.rest:,}"
             )
             continue
         size = choice.bytes + subject.rest
-        kept = subject.retained(subject.tensors.decoded(choice.names))
+        kept, right = subject.judged(subject.tensors.decoded(choice.names))
         ours.append((size / full, kept))
-        print(f"{share:7.3f} {size:10,} {32 * size / full:6.2f} {kept:9.4f}", flush=True)
+        print(f"{share:7.3f} {size:10,} {32 * size / full:6.2f} {kept:9.4f} {right:7.4f}", flush=True)
 
     theirs = []
     if chosen.peer_python:
-        print(f"{'ggml':8} {'bytes':>10} {'bits':>6} {'theirs':>8} {'ours':>8}  (ours within the same bytes)")
-        for kind, size, kept in ggml(subject, chosen.peer_python):
-            choice = subject.best(size)
-            same = subject.retained(subject.tensors.decoded(choice.names)) if choice else float("nan")
+        print("ggml's types, and ours within the same bytes: retention, right answers")
+        for kind, size, kept, right in ggml(subject, chosen.peer_python):
             theirs.append((size / full, kept))
-            print(f"{kind:8} {size:10,} {32 * size / full:6.2f} {kept:8.4f} {same:8.4f}", flush=True)
+            choice = subject.best(size)
+            same = (
+                subject.judged(subject.tensors.decoded(choice.names))
+                if choice
+                else (float("nan"), float("nan"))
+            )
+            figures = f"{kept:7.4f} {right:7.4f}   {same[0]:7.4f} {same[1]:7.4f}"
+            print(f"{kind:8} {size:10,} {32 * size / full:6.2f} {figures}", flush=True)
     else:
         print("ggml was not measured: no --peer-python")
-    draw(ours, theirs, chosen.work / "curve.png")
-
     budget, steps = int(GOALS[1][0] * full), 3 * chosen.steps // 2
     students: tuple[tuple[str, dict[str, int], Any, bool], ...] = (
         ("distilled", STUDENT, model, False),
@@ -245,7 +260,10 @@ def main() -> None:
     print(
         f"students in {budget:,} bytes, {GOALS[1][0]:.1%} of the model's: what they keep of what the model knows"
     )
-    print(f"{'student':20} {'parameters':>10} {'float32':>8} {'coded':>8} {'bytes':>8}")
+    print(
+        f"{'student':20} {'parameters':>10} {'float32: kept, right':>22} {'coded: kept, right':>20} {'bytes':>8}"
+    )
+    smaller: Points = []
     for name, shape, teacher, ternary in students:
         place = "student-" + name.replace(",", "").replace(" ", "-")
         student = train(shape, chosen.work / place, steps, teacher, lr=0.008, ternary=ternary)
@@ -254,11 +272,14 @@ def main() -> None:
         plain = (subject.scale.uniform - small.scale.before) / span
         count = sum(small.tensors.weight(path).size for path in small.modules) + small.rest // 2
         choice = small.best(budget)
-        kept, size = float("nan"), small.choices[0].bytes + small.rest
+        kept, right, size = float("nan"), float("nan"), small.choices[0].bytes + small.rest
         if choice is not None:
-            kept = plain * small.retained(small.tensors.decoded(choice.names))
+            kept, right = small.judged(small.tensors.decoded(choice.names))
             size = choice.bytes + small.rest
-        print(f"{name:20} {count:10,} {plain:8.4f} {kept:8.4f} {size:8,}", flush=True)
+            smaller.append((size / full, plain * kept))
+        figures = f"{plain:13.4f} {small.judged({})[1]:8.4f} {plain * kept:11.4f} {right:8.4f}"
+        print(f"{name:20} {count:10,} {figures} {size:8,}", flush=True)
+    draw(ours, theirs, smaller, chosen.work / "curve.png")
 
 
 if __name__ == "__main__":
