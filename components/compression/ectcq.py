@@ -37,9 +37,7 @@ from .trellis import cut
 __all__ = ["decode", "encode"]
 
 RUN = 4096  # weights at most
-LANES = (
-    64  # or more, of LANE weights each; a state costs three bytes, and a step of all lanes the time of one
-)
+LANES = 64  # beyond them lanes grow longer before there are more: a lane's state costs three bytes
 LANE = (1 << 12, 1 << 14)  # weights at least and at most
 SAMPLE = 1 << 16  # weights on which the tables are found
 ROUNDS = 4

@@ -31,14 +31,14 @@ def quantiles(bits: int) -> np.ndarray:
         term = term * (half - i) // (half + 1 + i)
     terms[0] //= 2
     below = np.cumsum(terms)
-    upper = np.searchsorted(below, (2 * np.arange(1 << bits >> 1) + 1) * below[-1] >> bits)
+    upper = np.searchsorted(below, (2 * np.arange(1 << bits >> 1, dtype=np.int64) + 1) * below[-1] >> bits)
     return np.concatenate([-upper[::-1], upper])
 
 
 @lru_cache(maxsize=4)
 def values(bits: int, memory: int) -> np.ndarray:
     """(2^memory,) int64: the value of every state for k = bits and L = memory."""
-    state = np.arange(1 << memory)
+    state = np.arange(1 << memory, dtype=np.int64)
     first, last, rest = state >> (memory - bits), state & ((1 << bits) - 1), state >> bits
     free = memory - bits
     for odd in (0x2C1B3C6D, 0x297A2D39):
