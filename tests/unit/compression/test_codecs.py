@@ -22,6 +22,7 @@ ENCODERS: dict[str, tuple[str, Callable[[np.ndarray], bytes]]] = {
     "seedlm, 12 and 4": ("seedlm", lambda w: seedlm.encode(w, block=12, latent=4, bits=7)),
     "vptq": ("vptq", lambda w: vptq.encode(w, length=3, centroids=16)),
     "vptq, residual": ("vptq", lambda w: vptq.encode(w, centroids=16, residual=8, norms=True)),
+    "vptq, sized": ("vptq", lambda w: vptq.encode(w, bits=3.0)),
     "vptq, outliers": ("vptq", lambda w: vptq.encode(w, centroids=8, outliers=0.2, outlier_centroids=4)),
     "trellis": ("trellis", lambda w: trellis.encode(w, bits=2, memory=6)),
     "trellis, 3 and 7, scales": ("trellis", lambda w: trellis.encode(w, bits=3, memory=7, group=11)),
