@@ -198,12 +198,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
         places = generate(work / given.size, given.size)
-        files = [place / "model.safetensors" for place in places]
-        files = [
-            file
-            for place, file in zip(places, files, strict=True)
-            for file in sorted(place.glob("*.safetensors"))
-        ]
+        files = [file for place in places for file in sorted(place.glob("*.safetensors"))]
+        for file in files:
+            with file.open("rb") as opened:
+                while opened.read(1 << 24):
+                    pass
         speed = bandwidth(files[0], work)
         size = sum(file.stat().st_size for file in files) // 3
         print(
