@@ -137,3 +137,24 @@ def controls(
             )
         progress.step()
     return results
+
+
+def control_of_recovery(
+    before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Any]:
+    """Losses of the same items (nats, tokens; as Trial.nll gives them), coded and after recovery."""
+    (coded, tokens), (recovered, _) = before, after
+    difference, low, high = paired_interval(recovered / tokens.mean(), coded / tokens.mean())
+    return {
+        "claim": "what no code touches learns to make up for the codes",
+        "arm": "norms, biases and gates distilled",
+        "value": float(recovered.sum() / tokens.sum()),
+        "control": "as they were",
+        "control_value": float(coded.sum() / tokens.sum()),
+        "difference": difference,
+        "difference_low": low,
+        "difference_high": high,
+        "unit": "loss on the select split, nats a token",
+        "higher_is_better": False,
+        "holds": high < 0,
+    }

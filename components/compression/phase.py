@@ -25,9 +25,10 @@ from components.shared.tasks.item import Item, Split
 
 from .artifact import coded, size_of, write
 from .chooser import Choice, frontier, within
-from .comparison import Scale, controls, curve, thin
+from .comparison import Scale, control_of_recovery, controls, curve, thin
 from .encoding import codec_of
 from .menu import CHAIN
+from .recovery import recover
 from .settings import BEST, CHAINED, FIXED, Settings
 from .tensors import Tensors
 from .trial import Trial, codable, weight_of
@@ -57,6 +58,7 @@ class Compression(Phase):
                 raise InputError(
                     "a weight is NaN or infinite", where=path, fix="look at the phase that made it"
                 )
+        self.recovery: dict[str, float] = {}
         uniform = self.trial.uniform_loss()
         self.search, self.select = (
             Scale(items, self.trial.loss(items), uniform)
@@ -84,6 +86,8 @@ class Compression(Phase):
             choices = frontier(self.tensors.offers())
             plan = self._publish_within(choices) if settings.bytes else self._retain(choices)
             self._compare(choices, plan)
+            if settings.recovery.steps:
+                self._recover(plan)
         else:
             name = CHAIN if settings.recipe == CHAINED else settings.recipe.removeprefix(FIXED)
             plan = dict.fromkeys(self.modules, name)
@@ -95,13 +99,14 @@ class Compression(Phase):
     def get_metrics(self) -> dict[str, float]:
         return self.metrics
 
-    def _items(self, split: Split) -> list[Item]:
+    def _items(self, split: Split, items: int = 0) -> list[Item]:
+        """Of each suite `items`, or as many as the settings give to the split."""
         settings = self.run.settings
-        items = {
+        items = items or {
             "train": settings.calibration_items,
             "search": settings.search_items,
             "select": settings.select_items,
-        }[split]
+        }[split]  # fmt: skip
         return [
             without_scratch(item)
             for suite in SUITES
@@ -177,6 +182,29 @@ class Compression(Phase):
             card = model_card("Compressed agent", __doc__ or "", facts=facts)
             write(self.trial.model, self.trial.tokenizer, run.artifact.path, run.output, card=card)
 
+    def _recover(self, plan: dict[str, str]) -> None:
+        """Let norms, biases and gates make up for what the codes lost, and publish again; kept where it helps on the
+        search split, and reported on the select split."""
+        run, settings = self.run, self.run.settings.recovery
+        lessons = self.trial.reference(self._items("train", settings.items))
+        judged = self.trial.reference(self.search.items)
+        with self.trial.wearing(self.tensors.decoded(plan)):
+            before = self.trial.nll(self.select.items)
+            found = recover(
+                self.trial, lessons, judged, steps=settings.steps, lr=settings.lr, progress=run.progress
+            )
+            after = self.trial.nll(self.select.items)
+        said = "kept" if found.kept else "taken back"
+        run.progress.note(f"recovery: KL {found.before:.4f} → {found.after:.4f} on the search split, {said}")
+        self.recovery = {
+            "recovery_kept": float(found.kept),
+            "kl_coded": found.before,
+            "kl_recovered": found.after,
+        }
+        run.extra.setdefault("controls", []).append(control_of_recovery(before, after))
+        if found.kept:
+            self._publish(plan)
+
     def _compare(self, choices: list[Choice], plan: dict[str, str]) -> None:
         """The curve of size against retention, and every codec alone, for the report."""
         run, settings = self.run, self.run.settings
@@ -230,6 +258,7 @@ class Compression(Phase):
             "loss_before": self.select.before,
             "loss_after": after,
         }
+        self.metrics |= self.recovery
         retained = self.select.retained(after)
         if retained is not None:
             self.metrics["retention"] = retained

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from components.shared.runtime.config import PhaseSettings
 
 from .menu import FAMILIES, MENU, Family
 
 BEST, CHAINED, FIXED = "best", "seedlm+vptq+hyper", "fixed:"
+
+
+class Recovery(BaseModel):
+    """Distillation of norms, biases and gates after coding by the recipe `best` (recovery.py)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    steps: int = Field(0, ge=0, description="0: none")
+    lr: float = Field(0.01, gt=0, description="of Adam, falling along a cosine")
+    items: int = Field(64, ge=1, description="of each suite, train split: what it learns from")
 
 
 class Settings(PhaseSettings):
@@ -36,6 +46,7 @@ class Settings(PhaseSettings):
     select_items: int = Field(
         64, ge=2, description="of each suite, select split: what retention is measured on"
     )
+    recovery: Recovery = Recovery()
     curve: int = Field(8, ge=0, description="sizes at which retention is measured")
     controls: list[Family] = Field(
         list(FAMILIES), description="codecs that are given all tensors, for comparison"

@@ -40,8 +40,14 @@ SMALL = [
         "compression.retention=0.9",
     ),
     *("compression.candidates=[int8, uniform 1/4, uniform 1, vptq 1]", "compression.smallest=512"),
+    "compression.recovery={steps: 3, items: 4}",
     *("compression.calibration_items=4", "compression.search_items=8", "compression.select_items=8"),
-    *("compression.curve=3", "compression.controls=[vptq, hyper]", "compression.gates=[]"),
+    *(
+        "compression.curve=3",
+        "compression.recovery={steps: 3, items: 4}",
+        "compression.controls=[vptq, hyper]",
+        "compression.gates=[]",
+    ),
 ]
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 TASKS = {"request": 1.0, "max": 1.0, "recall": 1.0, "chain": 1.0, "sort": 1.0, "needle": 1.0}
@@ -138,7 +144,7 @@ def test_the_curve_rises_in_bytes_and_every_control_says_whether_it_held(compres
         [pytest.approx(0.23 * full, abs=1), 0.94],
         [pytest.approx(0.018 * full, abs=1), 0.9],
     ]
-    assert [control["control"].split()[0] for control in extra["controls"]] == ["vptq", "hyper"]
+    assert [control["control"].split()[0] for control in extra["controls"]] == ["vptq", "hyper", "as"]
     for control in extra["controls"]:
         assert control["holds"] == (control["difference_high"] < 0)
         assert control["value"] - control["control_value"] == pytest.approx(control["difference"])

@@ -1,0 +1,62 @@
+"""Recovery: vectors learn to make up for coded matrices, or stay exactly as they were."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from components.compression import scalar
+from components.compression.recovery import recover
+from components.compression.trial import Trial, codable, weight_of
+from components.shared.evaluation.suites import suite_items
+from components.shared.models.build import build
+from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.runtime.progress import Progress
+from components.shared.tasks.tokenizer import byte_tokenizer
+
+LESSONS, JUDGED = (suite_items("efficiency", split=split, items=48, seed=0) for split in ("train", "search"))
+
+
+@pytest.fixture
+def trial() -> Trial:
+    """A model with opinions: its embeddings are loud."""
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = build(CognateConfig(**shape), seed=0).eval().requires_grad_(False)
+    model.model.embed_tokens.weight *= 15
+    return Trial(model, byte_tokenizer(), 64)
+
+
+def coarse(trial: Trial) -> dict[str, np.ndarray]:
+    """Every matrix at about one bit and a half."""
+    found = {}
+    for path, module in codable(trial.model, 512).items():
+        w = weight_of(module)
+        found[path] = scalar.decode(scalar.encode_uniform(w, step=1.5)).reshape(w.shape)
+    return found
+
+
+def vectors(trial: Trial) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in trial.model.parameters() if p.ndim < 2]
+
+
+def test_held_out_answers_come_nearer_to_those_of_the_model_that_was_coded(trial: Trial) -> None:
+    lessons, judged, before = trial.reference(LESSONS), trial.reference(JUDGED), vectors(trial)
+    matrices = {path: weight_of(module) for path, module in codable(trial.model, 512).items()}
+    with trial.wearing(coarse(trial)):
+        found = recover(trial, lessons, judged, steps=40, lr=0.01, progress=Progress("compression"))
+        assert trial.harm(judged) == pytest.approx(found.after)
+    assert found.kept and found.after < 0.9 * found.before
+    after = vectors(trial)
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.equal(p, p.half().float()) for p in after)  # as they will be stored
+    for path, module in codable(trial.model, 512).items():
+        assert np.array_equal(weight_of(module), matrices[path])
+
+
+def test_what_does_not_help_is_taken_back_to_the_last_bit(trial: Trial) -> None:
+    lessons, judged, before = trial.reference(LESSONS), trial.reference(JUDGED), vectors(trial)
+    with trial.wearing(coarse(trial)):
+        found = recover(trial, lessons, judged, steps=3, lr=50.0, progress=Progress("compression"))
+    assert not found.kept
+    assert all(torch.equal(a, b) for a, b in zip(before, vectors(trial), strict=True))
