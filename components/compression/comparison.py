@@ -17,6 +17,9 @@ from .menu import MENU
 from .tensors import Tensors
 from .trial import Trial, retention
 
+Losses = tuple[np.ndarray, np.ndarray]
+"""Nats and tokens of each item's answer, as Trial.nll gives them."""
+
 GOALS = ((0.23, 0.94), (0.018, 0.90))
 """Shares of the float32 bytes, and the retention that they ought to keep: what the curve is held against."""
 
@@ -110,47 +113,35 @@ def controls(
     progress.start("controls", len(families))
     size = tensors.bytes(plan)
     with trial.wearing(tensors.decoded(plan)):
-        total, tokens = trial.nll(scale.items)
-    unit = tokens.mean()
+        ours = trial.nll(scale.items)
     results = []
     for family in families:
         other = single(family, list(plan), tensors, size)
         if other is not None:
             with trial.wearing(tensors.decoded(other)):
-                theirs, _ = trial.nll(scale.items)
-            difference, low, high = paired_interval(total / unit, theirs / unit)
+                theirs = trial.nll(scale.items)
             name = next(iter(other.values()))
             results.append(
-                {
-                    "claim": f"a code for each tensor loses less than {name} for all, at no more bytes",
-                    "arm": f"chosen codes, {size:,} bytes",
-                    "value": float(total.sum() / tokens.sum()),
-                    "control": f"{name} for all, {tensors.bytes(other):,} bytes",
-                    "control_value": float(theirs.sum() / tokens.sum()),
-                    "difference": difference,
-                    "difference_low": low,
-                    "difference_high": high,
-                    "unit": "loss on the select split, nats a token",
-                    "higher_is_better": False,
-                    "holds": high < 0,
-                }
+                comparison(
+                    f"a code for each tensor loses less than {name} for all, at no more bytes",
+                    (f"chosen codes, {size:,} bytes", ours),
+                    (f"{name} for all, {tensors.bytes(other):,} bytes", theirs),
+                )
             )
         progress.step()
     return results
 
 
-def control_of_recovery(
-    before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]
-) -> dict[str, Any]:
-    """Losses of the same items (nats, tokens; as Trial.nll gives them), coded and after recovery."""
-    (coded, tokens), (recovered, _) = before, after
-    difference, low, high = paired_interval(recovered / tokens.mean(), coded / tokens.mean())
+def comparison(claim: str, arm: tuple[str, Losses], control: tuple[str, Losses]) -> dict[str, Any]:
+    """A claim that the arm loses less than the control on the same items of the select split: names and losses."""
+    (name, (ours, tokens)), (other, (theirs, _)) = arm, control
+    difference, low, high = paired_interval(ours / tokens.mean(), theirs / tokens.mean())
     return {
-        "claim": "what no code touches learns to make up for the codes",
-        "arm": "norms, biases and gates distilled",
-        "value": float(recovered.sum() / tokens.sum()),
-        "control": "as they were",
-        "control_value": float(coded.sum() / tokens.sum()),
+        "claim": claim,
+        "arm": name,
+        "value": float(ours.sum() / tokens.sum()),
+        "control": other,
+        "control_value": float(theirs.sum() / tokens.sum()),
         "difference": difference,
         "difference_low": low,
         "difference_high": high,

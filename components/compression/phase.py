@@ -25,7 +25,7 @@ from components.shared.tasks.item import Item, Split
 
 from .artifact import coded, size_of, write
 from .chooser import Choice, frontier, within
-from .comparison import Scale, control_of_recovery, controls, curve, thin
+from .comparison import Scale, comparison, controls, curve, thin
 from .encoding import codec_of
 from .menu import CHAIN
 from .recovery import recover
@@ -102,11 +102,12 @@ class Compression(Phase):
     def _items(self, split: Split, items: int = 0) -> list[Item]:
         """Of each suite `items`, or as many as the settings give to the split."""
         settings = self.run.settings
-        items = items or {
+        of_split = {
             "train": settings.calibration_items,
             "search": settings.search_items,
             "select": settings.select_items,
-        }[split]  # fmt: skip
+        }
+        items = items or of_split[split]
         return [
             without_scratch(item)
             for suite in SUITES
@@ -201,7 +202,10 @@ class Compression(Phase):
             "kl_coded": found.before,
             "kl_recovered": found.after,
         }
-        run.extra.setdefault("controls", []).append(control_of_recovery(before, after))
+        claim = "what no code touches learns to make up for the codes"
+        run.extra["controls"].append(
+            comparison(claim, ("norms, biases and gates distilled", after), ("as they were", before))
+        )
         if found.kept:
             self._publish(plan)
 

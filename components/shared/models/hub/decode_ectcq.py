@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lossless import LOW, SCALE, CodeError, read_numbers, unframe
+from .lossless import SCALE, CodeError, read_lanes, read_numbers, refill, unframe
 
 CODEC, VERSION = 6, 1
 COARSE = 12  # frequencies of magnitudes sum to 2^12
@@ -66,12 +66,9 @@ def unpack_runs(
     )
     parity_at = (symbol_at + 1) // 2 & 1
     after = after.reshape(-1)
-    padded = np.zeros((lanes, 8), np.uint8)
-    padded[:, :5] = np.frombuffer(data, np.uint8, 5 * lanes).reshape(lanes, 5)
-    lane = padded.view("<u8").reshape(lanes).astype(np.uint64)
-    words = np.frombuffer(data, "<u2", offset=5 * lanes).astype(np.uint64)
+    lane, words = read_lanes(data, lanes)
     used, slot_of = 0, np.empty((runs, length), np.int64)
-    mask, scale, low, refill = np.uint64(0xFFFF), np.uint64(SCALE), np.uint64(1 << LOW), np.uint64(16)
+    mask, scale = np.uint64(0xFFFF), np.uint64(SCALE)
     for first in range(0, runs, lanes):
         x = lane[: runs - first]
         state = np.zeros(len(x), np.int64)
@@ -81,12 +78,7 @@ def unpack_runs(
             slot[:] = x & mask
             slot += (state & 1) << SCALE
             x = frequency_at[slot] * (x >> scale) + offset_at[slot]
-            thirsty = np.flatnonzero(x < low)
-            if len(thirsty):
-                if used + len(thirsty) > len(words):
-                    raise CodeError("an entropy-coded part ends early; fetch the artifact again")
-                x[thirsty] = (x[thirsty] << refill) | words[used : used + len(thirsty)]
-                used += len(thirsty)
+            used = refill(x, words, used)
             state = after[2 * state + parity_at[slot]]
         lane[: len(x)] = x
         slot_of[first : first + lanes] = own.T

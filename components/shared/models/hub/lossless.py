@@ -122,6 +122,24 @@ def table(single: np.ndarray, group: int) -> np.ndarray:
     return frequencies(product, 1 << SCALE)
 
 
+def read_lanes(data: bytes, lanes: int, at: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Where an rANS coder ended: the state of each lane, five bytes each, and the 16-bit words that it shed; uint64."""
+    padded = np.zeros((lanes, 8), np.uint8)
+    padded[:, :5] = np.frombuffer(data, np.uint8, 5 * lanes, at).reshape(lanes, 5)
+    words = np.frombuffer(data, "<u2", offset=at + 5 * lanes).astype(np.uint64)
+    return padded.view("<u8").reshape(lanes).astype(np.uint64), words
+
+
+def refill(x: np.ndarray, words: np.ndarray, used: int) -> int:
+    """States below 2^LOW take the next words, in place → how many words are used by then."""
+    thirsty = np.flatnonzero(x < np.uint64(1 << LOW))
+    if len(thirsty):
+        if used + len(thirsty) > len(words):
+            raise CodeError("an entropy-coded part ends early; fetch the artifact again")
+        x[thirsty] = (x[thirsty] << np.uint64(16)) | words[used : used + len(thirsty)]
+    return used + len(thirsty)
+
+
 def unpack_rans(data: bytes, count: int, size: int) -> np.ndarray:
     (doublings, group, *single), at = read_numbers(data, 2 + size)
     lanes = 1 << min(doublings, 12)
@@ -132,25 +150,17 @@ def unpack_rans(data: bytes, count: int, size: int) -> np.ndarray:
     symbol_at = np.repeat(np.arange(len(frequency)), frequency)  # (2^16,) by slot
     frequency_at = frequency[symbol_at].astype(np.uint64)
     offset_at = (np.arange(1 << SCALE) - (np.cumsum(frequency) - frequency)[symbol_at]).astype(np.uint64)
-    padded = np.zeros((lanes, 8), np.uint8)
-    padded[:, :5] = np.frombuffer(data, np.uint8, 5 * lanes, at).reshape(lanes, 5)
-    state = padded.view("<u8").reshape(lanes).astype(np.uint64)
-    words = np.frombuffer(data, "<u2", offset=at + 5 * lanes).astype(np.uint64)
+    state, words = read_lanes(data, lanes, at)
     groups = -(-count // group)
     slots = np.empty(groups, np.uint64)
     used = 0
-    mask, scale, low, refill = np.uint64(0xFFFF), np.uint64(SCALE), np.uint64(1 << LOW), np.uint64(16)
+    mask, scale = np.uint64(0xFFFF), np.uint64(SCALE)
     for at in range(0, groups, lanes):
         x = state[: groups - at]
         slot = slots[at : at + lanes]
         np.bitwise_and(x, mask, out=slot)
         x = frequency_at[slot] * (x >> scale) + offset_at[slot]
-        thirsty = np.flatnonzero(x < low)
-        if len(thirsty):
-            if used + len(thirsty) > len(words):
-                raise CodeError("an entropy-coded part ends early; fetch the artifact again")
-            x[thirsty] = (x[thirsty] << refill) | words[used : used + len(thirsty)]
-            used += len(thirsty)
+        used = refill(x, words, used)
         state[: len(x)] = x
     if used != len(words):
         raise CodeError("an entropy-coded part is longer than its symbols; fetch the artifact again")
