@@ -29,6 +29,7 @@ from .comparison import Scale, comparison, controls, curve, thin
 from .encoding import codec_of
 from .menu import CHAIN
 from .recovery import recover
+from .sensitivity import offers, weigh
 from .settings import BEST, CHAINED, FIXED, Settings
 from .tensors import Tensors
 from .trial import Trial, codable, weight_of
@@ -82,8 +83,8 @@ class Compression(Phase):
         )
         if settings.recipe == BEST:
             self.tensors.measure(settings.candidates, settings.sample, run.progress)
-            self.tensors.weigh(self.trial, self.search.items, run.progress)
-            choices = frontier(self.tensors.offers())
+            weigh(self.tensors, self.trial, self.search.items, run.progress)
+            choices = frontier(offers(self.tensors.points, self.tensors.sensitivity))
             plan = self._publish_within(choices) if settings.bytes else self._retain(choices)
             self._compare(choices, plan)
             if settings.recovery.steps:

@@ -10,16 +10,13 @@ from torch import nn
 
 from components.shared.runtime.checkpoint import Checkpoints
 from components.shared.runtime.progress import Progress
-from components.shared.tasks.item import Item
 
-from .chooser import Offer
 from .encoding import Point, decode, encode, measure, worth_trying
 from .hessian import weighted_error
-from .menu import EXACT, MENU
-from .trial import Trial, weight_of
+from .menu import EXACT
+from .trial import weight_of
 
 REMEMBERED = 1 << 28  # bytes of decoded weights that are kept at hand
-PROBE_BITS = 2.5  # sensitivities: errors large enough to be seen, small enough for the quadratic regime
 
 
 class Tensors:
@@ -112,36 +109,10 @@ class Tensors:
                     self._entered()
                 progress.step()
 
-    def weigh(self, trial: Trial, items: Sequence[Item], progress: Progress) -> None:
-        """How much each tensor's error harms: KL from the model itself on `items`, nats a token for a unit of error.
-
-        0 for a tensor that plays no part there.
-        """
-        reference = trial.reference(items)
-        progress.start("measure sensitivities", len(self.points))
-        for path, points in self.points.items():
-            lossy = [point.name for point in points.values() if point.error > 0]
-            if lossy and path not in self.sensitivity:
-                probe = min(lossy, key=lambda name: abs(MENU[name].bits - PROBE_BITS))
-                with trial.wearing(self.decoded({path: probe})):
-                    harm = trial.harm(reference)
-                self.sensitivity[path] = harm / self.error(path, probe)
-                self._entered()
-            progress.step()
-
-    def offers(self) -> dict[str, list[Offer]]:
-        """What each tensor may be given, and the harm to expect of it.
-
-        A tensor that plays no part in what is judged must not be ruined for that: it gets its most faithful code.
-        """
-        found = {}
-        for path, points in self.points.items():
-            weight = self.sensitivity.get(path, 0.0)
-            offered = list(points.values())
-            if weight == 0.0:
-                offered = [min(offered, key=lambda point: (point.error, point.bytes))]
-            found[path] = [Offer(point.name, point.bytes, point.error * weight) for point in offered]
-        return found
+    def learnt(self, path: str, sensitivity: float) -> None:
+        """The harm of a unit of this tensor's error was measured."""
+        self.sensitivity[path] = sensitivity
+        self._entered()
 
     def _entered(self) -> None:
         """Something was found out; write it down where a checkpoint is due, and stop behind it if that was asked."""

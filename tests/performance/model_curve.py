@@ -39,6 +39,7 @@ from components.cognate.settings import Settings as CognateSettings
 from components.compression.chooser import Choice, frontier, within
 from components.compression.comparison import Scale
 from components.compression.menu import MENU
+from components.compression.sensitivity import offers, weigh
 from components.compression.tensors import Tensors
 from components.compression.trial import Trial, codable
 from components.shared.evaluation.answers import batches, correct
@@ -136,9 +137,9 @@ class Subject:
         self.tensors = Tensors(self.modules, grams, checkpoints, seed=0, threads=1)
         progress = Progress(name)
         self.tensors.measure(CODES, 1 << 22, progress)
-        self.tensors.weigh(self.trial, items("search", 24), progress)
+        weigh(self.tensors, self.trial, items("search", 24), progress)
         progress.done()
-        self.choices = frontier(self.tensors.offers())
+        self.choices = frontier(offers(self.tensors.points, self.tensors.sensitivity))
 
     def judged(self, weights: dict[str, np.ndarray]) -> tuple[float, float]:
         """Retention with these weights, and the share of answers that are right to the last token."""
