@@ -1,39 +1,9 @@
-"""What the report shows of the phase: every claim with its control, curves, the archive."""
+"""Curves of the phase, as the report shows them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
-
-from components.shared.evaluation.statistics import paired_interval, wilson
-
-
-def control(
-    claim: str, arm: str, ours: np.ndarray, other: str, theirs: np.ndarray, *, unit: str, seed: int
-) -> dict[str, Any]:
-    """A claim that one arm is right more often than another on the same items; it holds where the interval says so.
-
-    :param ours: (n,) bool, and `theirs`: which items each arm answers rightly.
-    """
-    difference, low, high = paired_interval(ours, theirs, seed=seed)
-    arms = [(float(right.mean()), *wilson(float(right.mean()), len(right))) for right in (ours, theirs)]
-    return {
-        "claim": claim,
-        "arm": arm,
-        "value": arms[0][0],
-        "low": arms[0][1],
-        "high": arms[0][2],
-        "control": other,
-        "control_value": arms[1][0],
-        "control_low": arms[1][1],
-        "control_high": arms[1][2],
-        "difference": [difference, low, high],
-        "unit": unit,
-        "higher_is_better": True,
-        "holds": low > 0,
-    }
 
 
 def expert_curve(points: Sequence[Sequence[float]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from components.shared.evaluation.suites import SUITES, suite_items
+from components.shared.evaluation.suites import all_items
 from components.shared.models.agent import Agent
 from components.shared.models.architecture import TOOLS, Architecture, Route
 from components.shared.models.card import model_card
@@ -203,15 +203,8 @@ class Adas(Phase):
 
     def _bench(self, split: Split, items: int) -> Bench:
         """A bench of `items` items of each suite."""
-        return Bench(
-            self._agent,
-            [
-                item
-                for suite in SUITES
-                for item in suite_items(suite, split=split, items=items, seed=self.run.seed)
-            ],
-            self.dispatcher,
-        )
+        asked = all_items(split=split, items=items, seed=self.run.seed)
+        return Bench(self._agent, asked, self.dispatcher)
 
     def _search(self) -> list[Entry]:
         """Generation 0 by hand, then evolution until the plateau; saved after every generation."""

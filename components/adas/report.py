@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from components.shared.evaluation.answers import correct
-from components.shared.evaluation.suites import SUITES, evaluate, suite_items
+from components.shared.evaluation.claims import claim
+from components.shared.evaluation.report_split import score
+from components.shared.evaluation.suites import all_items
 from components.shared.models.agent import Agent
 from components.shared.models.architecture import Route
 from components.shared.models.dispatcher import Dispatcher
 from components.shared.runtime.phase import Run
 from components.shared.tasks.item import Item
 
-from . import findings
 from .bench import EQUIPPED, judged
 from .families import classes, held_out, questions_of_class
+from .findings import expert_curve, search_curve
 from .search import Entry, as_json
 from .settings import Family, Settings
 
@@ -42,21 +44,9 @@ def report(
 ) -> dict[str, float]:
     """Fill `run.scores` and `run.extra`; returns the metrics."""
     evaluation, archive = run.config.evaluation, outcome.archive
-    items = [
-        item
-        for suite in SUITES
-        for item in suite_items(suite, split="report", items=evaluation.items, seed=run.seed)
-    ]
+    items = all_items(split="report", items=evaluation.items, seed=run.seed)
     answers = remembered(stored.answers)
-    scores = evaluate(
-        answers,
-        stored.tokenizer,
-        split="report",
-        items=evaluation.items,
-        seed=run.seed,
-        batch=evaluation.batch,
-    )
-    run.scores = {suite: score.as_dict() for suite, score in scores.items()}
+    score(run, answers, stored.tokenizer)
     ours = correct(answers, stored.tokenizer, items)
     default = correct(stored.model, stored.tokenizer, items, batch=evaluation.batch)
     hand = archive[outcome.by_hand]
@@ -80,8 +70,8 @@ def report(
     alone = "the model alone, greedy, no tools"
     found = "search finds what no hand design has"
     controls = [
-        findings.control(better, chosen.name, ours, alone, default, unit=unit, seed=run.seed),
-        findings.control(found, chosen.name, ours, hand.name, by_hand, unit=unit, seed=run.seed),
+        claim(better, chosen.name, ours, alone, default, unit=unit, seed=run.seed),
+        claim(found, chosen.name, ours, hand.name, by_hand, unit=unit, seed=run.seed),
         *(control_of_expert(stored, family, levels, run) for family, levels in outcome.learnt),
     ]
     if stored.dispatcher is not None:
@@ -90,8 +80,8 @@ def report(
     run.extra |= {
         "controls": controls,
         "curves": {
-            **{f"expert: {name}": findings.expert_curve(points) for name, points in curves.items()},
-            "architecture search": findings.search_curve(as_json(archive)),
+            **{f"expert: {name}": expert_curve(points) for name, points in curves.items()},
+            "architecture search": search_curve(as_json(archive)),
         },
         "experts": dict(gates),
         "archive": as_json(archive),
@@ -121,7 +111,7 @@ def control_of_expert(agent: Agent, family: Family, levels: list[int], run: Run)
     base = Agent(
         agent.model, agent.tokenizer, EQUIPPED, experts=agent.experts, answer_tokens=agent.answer_tokens
     )
-    return findings.control(
+    return claim(
         f"the expert is better at {family.name} than the base",
         f"expert {family.name}",
         judged(items, base.say(items, Route(experts={family.name: 1.0}))),
@@ -139,7 +129,7 @@ def control_of_dispatcher(dispatcher: Dispatcher, settings: Settings, seed: int)
         items = questions_of_class(settings, name, "report", seed)
         said = dispatcher.dispatch([item.system + item.prompt for item in items])
         hits += [found == name for found, _ in said]
-    return findings.control(
+    return claim(
         "the dispatcher tells the families apart",
         "dispatcher",
         np.array(hits),

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.evaluation.statistics import paired_interval
+from components.shared.evaluation.statistics import mean_interval
 from components.shared.models.architecture import Architecture
 from components.shared.runtime.errors import ForgeError
 
@@ -71,7 +71,7 @@ def judge(design: Design, generation: int, measure: Measure) -> Entry:
         right = measure(design.architecture)
     except (ForgeError, ValueError, RuntimeError) as error:
         return Entry(design.thought, design.name, code, generation, None, failure=str(error))
-    rate, low, high = paired_interval(right, np.zeros(len(right)))
+    rate, low, high = mean_interval(right)
     return Entry(design.thought, design.name, code, generation, rate, low, high)
 
 

@@ -9,12 +9,11 @@ import torch
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct
-from components.shared.evaluation.suites import evaluate
+from components.shared.evaluation.claims import claim
+from components.shared.evaluation.report_split import score
 from components.shared.models.card import model_card
-from components.shared.models.half import round_to_half
-from components.shared.models.hub.ternary import BitLinear
-from components.shared.models.latents import spread_latents
-from components.shared.models.loading import load, save
+from components.shared.models.latents import save_trained, spread_latents
+from components.shared.models.loading import load
 from components.shared.runtime.checkpoint import SNAPSHOT, Snapshot
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.packing import unpack
@@ -25,7 +24,7 @@ from components.shared.tasks.item import Split
 
 from .bake import bake
 from .behaviour import Conduct, conduct
-from .findings import claim, curves, gates
+from .findings import curves, gates
 from .lora import adapt, merge
 from .questions import instructed, irrelevant, relevant
 from .settings import Bake, Settings
@@ -224,23 +223,10 @@ class Baking(Phase):
 
     def _publish(self) -> None:
         """Save, score what was saved on the report split, and say what came of the claims."""
-        run, evaluation, results = self.run, self.run.config.evaluation, self.state["results"]
-        kept = self._baked()
+        run, results, kept = self.run, self.state["results"], self._baked()
         card = model_card("Baked model", __doc__ or "", facts={"behaviours": ", ".join(kept) or "none"})
-        ternary = any(isinstance(module, BitLinear) for module in self.model.modules())
-        if ternary:
-            round_to_half(self.model)
-        save(self.model.cpu(), self.tokenizer, run.output, card=card, half=ternary)
-        stored, _ = load(run.output)
-        scores = evaluate(
-            stored,
-            self.tokenizer,
-            split="report",
-            items=evaluation.items,
-            seed=run.seed,
-            batch=evaluation.batch,
-        )
-        run.scores = {suite: score.as_dict() for suite, score in scores.items()}
+        stored = save_trained(self.model, self.tokenizer, run.output, card)
+        score(run, stored, self.tokenizer)
         self.metrics = {"kept": float(len(kept))}
         run.extra["baked"] = kept
         run.extra["curves"] = curves(results)
@@ -271,7 +257,7 @@ class Baking(Phase):
                     after.right[after.about],
                     "not baked",
                     before.right[before.about],
-                    "rate without the instruction, report split",
+                    unit="rate without the instruction, report split",
                 )
             )
         items = self._anchored("report", 4 * run.config.evaluation.items)
@@ -284,8 +270,8 @@ class Baking(Phase):
                 ours,
                 "before",
                 theirs,
-                "accuracy on unrelated tasks, report split",
-                at_least=-forgetting,
+                unit="accuracy on unrelated tasks, report split",
+                tolerance=forgetting,
             )
         )
         self.metrics["forgotten"] = float(np.mean(theirs) - np.mean(ours))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.shared.evaluation.statistics import paired_interval
+from components.shared.evaluation.claims import claim
 from components.shared.runtime.weights import describe
 
 
@@ -26,21 +26,16 @@ def mean(losses: Losses) -> float:
 def against_rounding(trained: Losses, rounded: Losses, seed: int) -> dict[str, Any]:
     """The claim that training recovers what rounding destroys: over the same items, with a paired interval."""
     after, without = (each.nats / each.tokens for each in (trained, rounded))
-    difference, low, high = paired_interval(after, without, seed=seed)
-    control = float(without.mean())
-    return {
-        "claim": "quantisation-aware training recovers what rounding to ternary destroys",
-        "arm": "ternary, trained",
-        "value": float(after.mean()),
-        "low": control + low,
-        "high": control + high,
-        "control": "ternary, only rounded",
-        "control_value": control,
-        "difference": difference,
-        "unit": "nats a token of an item's answer, search split",
-        "higher_is_better": False,
-        "holds": high < 0,
-    }
+    return claim(
+        "quantisation-aware training recovers what rounding to ternary destroys",
+        "ternary, trained",
+        after,
+        "ternary, only rounded",
+        without,
+        unit="nats a token of an item's answer, search split",
+        higher_is_better=False,
+        seed=seed,
+    )
 
 
 def sizes(before: Path, after: Path) -> dict[str, Any]:

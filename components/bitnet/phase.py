@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from functools import partial
 
 import torch
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import nll
+from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.evaluation.speed import speed
-from components.shared.evaluation.suites import evaluate
-from components.shared.evaluation.thinking import answers_with_thoughts
 from components.shared.models.card import model_card
 from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, save, wrap
@@ -104,20 +102,12 @@ class BitNet(Phase):
 
     def _publish(self, student: PreTrainedModel, curve: dict[str, list[float]]) -> None:
         """Store the model; what is measured from here on is what was stored."""
-        run, evaluation = self.run, self.run.config.evaluation
+        run = self.run
         facts = {"parameters": f"{student.num_parameters():,}", "weights": "ternary, five trits a byte"}
         card = model_card("Ternary model", __doc__ or "", facts=facts)
         save(student, self.tokenizer, run.output, card=card, half=True)
         stored, _ = load(run.output)
-        score = partial(
-            evaluate,
-            tokenizer=self.tokenizer,
-            split="report",
-            items=evaluation.items,
-            seed=run.seed,
-            batch=evaluation.batch,
-        )
-        run.scores = {suite: each.as_dict() for suite, each in score(stored).items()}
+        score(run, stored, self.tokenizer)
         run.extra["curves"] = {
             "quantisation-aware training": {
                 "x": curve["step"],
@@ -132,13 +122,7 @@ class BitNet(Phase):
             against_rounding(self.losses["ternary"], self.losses["ternary without training"], run.seed)
         ]
         if getattr(stored.config, "thoughts", None):
-            thinker = partial(answers_with_thoughts, stored, self.tokenizer)
-            thinking = score(thinker, suites=["reasoning"])["reasoning"]
-            run.extra["thinking"] = {"reasoning": thinking.as_dict()}
-            self.metrics |= {
-                "thinking/reasoning": thinking.score,
-                "plain/reasoning": run.scores["reasoning"]["score"],
-            }
+            self.metrics |= score_thinking(run, stored, self.tokenizer)
 
     def _measure(self, stored: PreTrainedModel) -> dict[str, float]:
         """Losses, what was retained, sizes and speeds."""

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct
-from components.shared.evaluation.statistics import paired_interval
-from components.shared.evaluation.suites import evaluate, suite_items
+from components.shared.evaluation.claims import claim
+from components.shared.evaluation.report_split import score
+from components.shared.evaluation.suites import suite_items
 from components.shared.models.build import build, extend
 from components.shared.models.card import model_card
 from components.shared.models.gram import capture_grams, save_grams
@@ -215,36 +216,22 @@ class Cognate(Phase):
         }
         suite = OWN_SUITE[self.variant]
         asked = suite_items(suite, split="report", items=self.run.config.evaluation.items, seed=self.run.seed)
-        ours, theirs = (correct(m, tokenizer, asked).astype(float) for m in (model, start))
-        gain, low, high = paired_interval(ours, theirs, seed=self.run.seed)
-        self.run.extra["controls"] = [
-            {
-                "claim": f"the {self.variant} course adds to the trunk on the {suite} suite",
-                "arm": f"{self.variant} variant",
-                "value": float(ours.mean()),
-                "low": float(theirs.mean()) + low,
-                "high": float(theirs.mean()) + high,
-                "control": "trunk",
-                "control_value": float(theirs.mean()),
-                "unit": "accuracy, report split",
-                "higher_is_better": True,
-                "holds": low > 0,
-            }
-        ]
-        self.metrics["gain_over_trunk"] = gain
+        ours, theirs = (correct(m, tokenizer, asked) for m in (model, start))
+        found = claim(
+            f"the {self.variant} course adds to the trunk on the {suite} suite",
+            f"{self.variant} variant",
+            ours,
+            "trunk",
+            theirs,
+            unit="accuracy, report split",
+            seed=self.run.seed,
+        )
+        self.run.extra["controls"] = [found]
+        self.metrics["gain_over_trunk"] = found["difference"]
 
     def _score(self, model: PreTrainedModel, tokenizer: Any = None) -> None:
-        evaluation = self.run.config.evaluation
-        scores = evaluate(
-            model,
-            tokenizer or byte_tokenizer(),
-            split="report",
-            items=evaluation.items,
-            seed=self.run.seed,
-            batch=evaluation.batch,
-        )
-        self.run.scores = {suite: score.as_dict() for suite, score in scores.items()}
-        self.metrics |= {f"score_{suite}": score.score for suite, score in scores.items()}
+        scores = score(self.run, model, tokenizer or byte_tokenizer())
+        self.metrics |= {f"score_{suite}": each.score for suite, each in scores.items()}
 
 
 def _card(variant: str, model: PreTrainedModel) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from components.shared.evaluation.claims import claim
 from components.shared.runtime.errors import PhaseFailed
 
 from .archive import Archive, Measurement, Record, ranked
-from .findings import comparison
 from .trial import Trial
 
 Tick = Callable[[], None]
@@ -59,8 +59,17 @@ def compare(champion: Record, archive: Archive, trial: Trial, items: int, tick: 
         if control is not None:
             label = f"{name}: {title(control, trial.parents.names)}"
             theirs = judge.answers(trial.model(control.genome))
-            claim = f"evolution finds a better model than the {name}"
-            found.append(comparison(claim, "champion", label, ours, theirs, seed=trial.seed))
+            found.append(
+                claim(
+                    f"evolution finds a better model than the {name}",
+                    "champion",
+                    ours.right,
+                    label,
+                    theirs.right,
+                    unit="accuracy, report split",
+                    seed=trial.seed,
+                )
+            )
         tick()
     return found
 

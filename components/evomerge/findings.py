@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.evaluation.statistics import paired_interval, wilson
-
-from .judge import Answers
 from .population import Population
 
 
@@ -62,34 +59,4 @@ def curves(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "ylabel": "mean distance of two genomes",
             "series": {"diversity": [entry["diversity"] for entry in whole]},
         },
-    }
-
-
-def comparison(
-    claim: str, arm: str, control: str, ours: Answers, theirs: Answers, *, seed: int
-) -> dict[str, Any]:
-    """A claim with its control on the same items: it holds where the whole 95% interval of the difference is
-    above 0.
-    """
-    difference, low, high = paired_interval(ours.right, theirs.right, seed=seed)
-    value, other = float(ours.right.mean()), float(theirs.right.mean())
-    (value_low, value_high), (other_low, other_high) = (
-        wilson(rate, len(ours.right)) for rate in (value, other)
-    )
-    return {
-        "claim": claim,
-        "arm": arm,
-        "value": value,
-        "low": value_low,
-        "high": value_high,
-        "control": control,
-        "control_value": other,
-        "control_low": other_low,
-        "control_high": other_high,
-        "difference": difference,
-        "difference_low": low,
-        "difference_high": high,
-        "unit": "accuracy, report split",
-        "higher_is_better": True,
-        "holds": low > 0,
     }

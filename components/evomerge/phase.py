@@ -162,7 +162,7 @@ class EvoMerge(Phase):
         }
 
     def _publish(self, best: Record, population: Population, trial: Trial) -> None:
-        from components.shared.evaluation.suites import evaluate
+        from components.shared.evaluation.report_split import score
         from components.shared.models.card import model_card
         from components.shared.models.loading import save
 
@@ -177,12 +177,7 @@ class EvoMerge(Phase):
         summary = "The champion of an evolutionary search over merges of its parents."
         save(model, tokenizer, self.run.output, card=model_card("EvoMerge", summary, facts=facts))
         (self.run.output / LINEAGE).write_text(lineage(population.archive))
-        asked = self.run.config.evaluation
-        self.run.scores = dict(
-            evaluate(
-                model, tokenizer, split="report", items=asked.items, seed=self.run.seed, batch=asked.batch
-            )
-        )
+        score(self.run, model, tokenizer)
 
     def _trial(self) -> Trial:
         from .trial import Trial

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.evaluation.statistics import paired_interval, wilson
+from components.shared.evaluation.claims import claim
 from components.shared.models.hub.thoughts import silence, think
 from components.shared.tasks.batches import IGNORED, encode, without_scratch
 from components.shared.tasks.item import Item
@@ -24,7 +24,15 @@ POINTS = 200
 def claims(marks: Mapping[str, Marks]) -> list[dict[str, Any]]:
     """Every claim of the phase against its control, held or not."""
     return [
-        claim(text, arm, marks[arm], control, marks[control], unit)
+        claim(
+            text,
+            arm,
+            np.array(getattr(marks[arm], measure)),
+            control,
+            np.array(getattr(marks[control], measure)),
+            unit=unit,
+            higher_is_better=unit == ACCURACY,
+        )
         for text, arm, control in (
             ("thoughts beat pause tokens at equal compute", "thoughts", "pause"),
             ("thoughts beat the same model without thinking", "thoughts", "no thought"),
@@ -32,39 +40,8 @@ def claims(marks: Mapping[str, Marks]) -> list[dict[str, Any]]:
             ("what is thought matters: own thoughts beat another question's", "thoughts", "shuffled"),
             ("without thinking the model answers no worse than the input model", "no thought", "input"),
         )
-        for unit in (ACCURACY, NLL)
+        for measure, unit in (("right", ACCURACY), ("nll", NLL))
     ]
-
-
-def claim(text: str, name: str, arm: Marks, control: str, other: Marks, unit: str) -> dict[str, Any]:
-    """One line of the report: an arm against its control on the same items. It holds where the paired interval says so."""
-    accuracy = unit.startswith("accuracy")
-    a, b = (np.asarray(m.right if accuracy else m.nll, dtype=np.float64) for m in (arm, other))
-    difference, low, high = paired_interval(a, b)
-    (arm_low, arm_high), (control_low, control_high) = (_interval(values, accuracy) for values in (a, b))
-    return {
-        "claim": text,
-        "arm": name,
-        "value": float(a.mean()),
-        "low": arm_low,
-        "high": arm_high,
-        "control": control,
-        "control_value": float(b.mean()),
-        "control_low": control_low,
-        "control_high": control_high,
-        "difference": difference,
-        "difference_low": low,
-        "difference_high": high,
-        "unit": unit,
-        "higher_is_better": accuracy,
-        "holds": bool(low > 0 if accuracy else high < 0),
-    }
-
-
-def _interval(values: np.ndarray, accuracy: bool) -> tuple[float, float]:
-    if accuracy:
-        return wilson(float(values.mean()), len(values))
-    return paired_interval(values, np.zeros_like(values))[1:]
 
 
 def curve_of(curve: Mapping[str, Sequence[float]], names: Sequence[str], ylabel: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +10,8 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.evaluation.suites import draw, evaluate
-from components.shared.evaluation.thinking import answers_with_thoughts
+from components.shared.evaluation.report_split import score, score_thinking
+from components.shared.evaluation.suites import draw
 from components.shared.models.card import model_card
 from components.shared.models.loading import load, save
 from components.shared.optim.optimizer import optimizer
@@ -186,28 +184,14 @@ class QuietStar(Phase):
     def publish(self, pupil: Pupil) -> None:
         """Score the model on the report split, without and with thinking, and write it."""
         run, model, tokenizer = self.run, pupil.model, pupil.tokenizer
-        run.progress.note("scoring the report split, without thinking and with it")
-        common: dict[str, Any] = {
-            "split": "report",
-            "items": run.config.evaluation.items,
-            "seed": run.seed,
-            "batch": run.config.evaluation.batch,
-        }
-        run.scores = {suite: score.as_dict() for suite, score in evaluate(model, tokenizer, **common).items()}
-        thinker = partial(answers_with_thoughts, model, tokenizer)
-        thinking = evaluate(thinker, tokenizer, suites=["reasoning"], **common)["reasoning"]
-
-        self.metrics = {
-            "thinking/reasoning": thinking.score,
-            "plain/reasoning": run.scores["reasoning"]["score"],
-        }
+        score(run, model, tokenizer)
+        self.metrics = score_thinking(run, model, tokenizer)
         for name, each in self.marks.items():
             key = name.replace(" ", "_")
             self.metrics |= {
                 f"accuracy/{key}": float(np.mean(each.right)),
                 f"nll/{key}": float(np.mean(each.nll)),
             }
-        run.extra["thinking"] = {"reasoning": thinking.as_dict()}
         run.extra["controls"] = claims(self.marks)
         run.extra["curves"] = {
             **{

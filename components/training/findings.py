@@ -7,33 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.evaluation.statistics import paired_interval, wilson
+from components.shared.evaluation.claims import claim
 
 POINTS = 150
-
-
-def improvement(after: np.ndarray, before: np.ndarray) -> dict[str, Any]:
-    """Training against no training. after, before: (n,) bool, right answers to the same report items."""
-    difference, low, high = paired_interval(after, before)
-    rates = [float(right.mean()) for right in (after, before)]
-    (own_low, own_high), (input_low, input_high) = (wilson(rate, len(after)) for rate in rates)
-    return {
-        "claim": "ten stages of training improve on the input model",
-        "arm": "trained",
-        "value": rates[0],
-        "low": own_low,
-        "high": own_high,
-        "control": "input",
-        "control_value": rates[1],
-        "control_low": input_low,
-        "control_high": input_high,
-        "difference": difference,
-        "difference_low": low,
-        "difference_high": high,
-        "unit": "accuracy on the trained tasks, report split",
-        "higher_is_better": True,
-        "holds": low > 0,
-    }
 
 
 def band_is_held(results: Sequence[dict[str, Any]], low: float, high: float) -> list[dict[str, Any]]:
@@ -49,22 +25,16 @@ def band_is_held(results: Sequence[dict[str, Any]], low: float, high: float) -> 
         np.abs(np.concatenate([result[name] for result in edge]) - (low + high) / 2)
         for name in ("success", "unsteered")
     )
-    difference, difference_low, difference_high = paired_interval(chosen, uniform)
-    return [
-        {
-            "claim": f"choosing the difficulty holds the success rate in {low:.0%}–{high:.0%}",
-            "arm": "chosen difficulty",
-            "value": float(chosen.mean()),
-            "control": "uniform difficulty, predicted from the same running rates",
-            "control_value": float(uniform.mean()),
-            "difference": difference,
-            "difference_low": difference_low,
-            "difference_high": difference_high,
-            "unit": "distance of a step's success rate from the middle of the band",
-            "higher_is_better": False,
-            "holds": bool(difference_high < 0 and chosen.mean() < (high - low) / 2),
-        }
-    ]
+    found = claim(
+        f"choosing the difficulty holds the success rate in {low:.0%}–{high:.0%}",
+        "chosen difficulty",
+        chosen,
+        "uniform difficulty, predicted from the same running rates",
+        uniform,
+        unit="distance of a step's success rate from the middle of the band",
+        higher_is_better=False,
+    )
+    return [found | {"holds": found["holds"] and found["value"] < (high - low) / 2}]
 
 
 def curves(results: Sequence[dict[str, Any]], low: float, high: float) -> dict[str, Any]:

@@ -9,12 +9,11 @@ import torch
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct, loss
-from components.shared.evaluation.suites import evaluate
+from components.shared.evaluation.claims import claim
+from components.shared.evaluation.report_split import score
 from components.shared.models.card import model_card
-from components.shared.models.half import round_to_half
-from components.shared.models.hub.ternary import BitLinear
-from components.shared.models.latents import spread_latents
-from components.shared.models.loading import load, save
+from components.shared.models.latents import save_trained, spread_latents
+from components.shared.models.loading import load
 from components.shared.runtime.checkpoint import SNAPSHOT, Snapshot
 from components.shared.runtime.packing import unpack
 from components.shared.runtime.phase import Phase
@@ -23,7 +22,7 @@ from components.shared.tasks.item import Item, Split
 
 from .diagnosis import regime, settled
 from .dreaming import dream
-from .findings import band_is_held, curves, improvement
+from .findings import band_is_held, curves
 from .geometry import two_nn
 from .self_modelling import weight_spread
 from .settings import Settings, Stage, all_levels
@@ -173,26 +172,21 @@ class Training(Phase):
 
     def _publish(self) -> None:
         """Save, score what was saved on the report split, and say what came of the claims."""
-        run, evaluation, results = self.run, self.run.config.evaluation, self.state["results"]
+        run, results = self.run, self.state["results"]
         kept = [result["stage"] for result in results if result["kept"]]
         card = model_card("Trained model", __doc__ or "", facts={"stages kept": ", ".join(kept) or "none"})
-        ternary = any(isinstance(module, BitLinear) for module in self.model.modules())
-        if ternary:
-            round_to_half(self.model)
-        save(self.model.cpu(), self.tokenizer, run.output, card=card, half=ternary)
-        stored, _ = load(run.output)
-        scores = evaluate(
-            stored,
-            self.tokenizer,
-            split="report",
-            items=evaluation.items,
-            seed=run.seed,
-            batch=evaluation.batch,
-        )
-        run.scores = {suite: score.as_dict() for suite, score in scores.items()}
+        stored = save_trained(self.model, self.tokenizer, run.output, card)
+        score(run, stored, self.tokenizer)
         given, _ = load(run.artifact.path)
-        items = self._items("report", 0, 4 * evaluation.items)
-        gain = improvement(*(correct(model, self.tokenizer, items) for model in (stored, given)))
+        items = self._items("report", 0, 4 * run.config.evaluation.items)
+        gain = claim(
+            "ten stages of training improve on the input model",
+            "trained",
+            correct(stored, self.tokenizer, items),
+            "input",
+            correct(given, self.tokenizer, items),
+            unit="accuracy on the trained tasks, report split",
+        )
         band = run.settings.band
         held = band_is_held(results, band.low, band.high)
         edge = [s for result in results for s in result["success"] if result["kind"] == "edge_of_chaos"]

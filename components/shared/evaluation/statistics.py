@@ -19,6 +19,19 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
+def mean_interval(values: ArrayLike, *, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of (n,) values over items, with its 95% interval: Wilson's where they are bool, else a bootstrap's over items.
+
+    :returns: (mean, low, high).
+    :raises ValueError: when there are none.
+    """
+    given = np.asarray(values)
+    if given.dtype == bool and given.size:
+        rate = float(given.mean())
+        return rate, *wilson(rate, given.size)
+    return paired_interval(given, np.zeros(given.shape), seed=seed)
+
+
 def paired_interval(
     a: ArrayLike, b: ArrayLike, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
 ) -> tuple[float, float, float]:

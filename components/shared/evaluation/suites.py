@@ -149,6 +149,11 @@ def suite_items(suite: str, *, split: Split, items: int, seed: int, difficulty: 
     return list(drawn.values())
 
 
+def all_items(*, split: Split, items: int, seed: int) -> list[Item]:
+    """The items of all suites, `items` of each, suite after suite."""
+    return [item for suite in SUITES for item in suite_items(suite, split=split, items=items, seed=seed)]
+
+
 def evaluate(
     agent: nn.Module | Answers,
     tokenizer: PreTrainedTokenizerBase,

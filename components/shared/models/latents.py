@@ -2,15 +2,20 @@
 
 Packing keeps trits and a scale, and not how near each weight was to its next trit. `to_latent` puts all weights of one
 trit in one place, so that nothing flips for a while under training, and then very much at once. Spread over their cells
-they flip one by one, as those of a network do that never was packed.
+they flip one by one, as those of a network do that never was packed. Trained, it is stored as small as it was.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from .half import round_to_half
 from .hub.ternary import BitLinear, scale_of, trits_of
+from .loading import load, save
 
 MARGIN = 0.05
 """Distance of every latent from the borders of its trit's cell, ±½ scale, in scales."""
@@ -51,3 +56,14 @@ def spread_latents(model: nn.Module, generator: torch.Generator) -> None:
             trits = trits_of(weight, scale)
             if trits.any():
                 weight.copy_(spread(trits.cpu(), scale.cpu(), generator))
+
+
+def save_trained(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, card: str
+) -> PreTrainedModel:
+    """Store a model; where it is ternary all else that it holds is rounded to 16 bits first. Returns what was stored."""
+    ternary = any(isinstance(module, BitLinear) for module in model.modules())
+    if ternary:
+        round_to_half(model)
+    save(model.cpu(), tokenizer, path, card=card, half=ternary)
+    return load(path)[0]

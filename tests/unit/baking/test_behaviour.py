@@ -7,7 +7,7 @@ import pytest
 
 from components.baking import behaviour
 from components.baking.behaviour import Conduct, conduct
-from components.baking.findings import claim, gates
+from components.baking.findings import gates
 from components.baking.questions import instructed, irrelevant, relevant
 from components.shared.tasks.behaviours import FAMILIES
 from components.shared.tasks.item import Item
@@ -76,11 +76,3 @@ def result(**more):
 def test_each_of_the_three_conditions_can_fail_a_bake_alone(worse):
     assert all(gate["passed"] for gate in gates(result()))
     assert [gate["passed"] for gate in gates(result(**worse))].count(False) == 1
-
-
-def test_a_claim_holds_only_where_its_interval_says_so():
-    better, worse = np.array([1] * 60 + [0] * 40, bool), np.array([1] * 20 + [0] * 80, bool)
-    assert claim("c", "a", better, "b", worse, "u")["holds"]
-    assert not claim("c", "a", worse, "b", worse, "u")["holds"]
-    assert claim("c", "a", worse, "b", worse, "u", at_least=-0.1)["holds"], "no worse than by a tenth"
-    assert not claim("c", "a", worse, "b", better, "u", at_least=-0.1)["holds"]

@@ -7,8 +7,13 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from components.bitnet.conversion import convert
+from components.shared.models.hub.configuration_cognate import CognateConfig
 from components.shared.models.hub.ternary import BitLinear, scale_of, to_latent, trits_of
-from components.shared.models.latents import MARGIN, spread, spread_latents
+from components.shared.models.latents import MARGIN, save_trained, spread, spread_latents
+from components.shared.models.loading import build
+from components.shared.runtime.weights import describe
+from components.shared.tasks.tokenizer import byte_tokenizer
 
 
 def generator(seed=0):
@@ -67,3 +72,24 @@ def test_a_layer_of_zeros_stays_one():
     torch.nn.init.zeros_(layer.weight)
     spread_latents(layer, generator())
     assert not layer.weight.any()
+
+
+@pytest.mark.parametrize("ternary", [True, False])
+def test_a_trained_model_is_stored_in_its_own_kind_and_comes_back_as_the_same_function(ternary, tmp_path):
+    config = CognateConfig(
+        vocab_size=272,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    model = build(config, seed=0)
+    if ternary:
+        convert(model, {})
+    ids = torch.arange(1, 17)[None]
+    stored = save_trained(model, byte_tokenizer(), tmp_path, "# A model").eval()
+    with torch.no_grad():  # the model itself is rounded where what is stored is
+        torch.testing.assert_close(stored(ids).logits, model.eval()(ids).logits, rtol=0, atol=1e-5)
+    kinds = {entry["dtype"] for entry in describe(tmp_path)[0].values()}
+    assert kinds == ({"U8", "F16"} if ternary else {"F32"})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.quietstar.exam import Marks, answer_positions, sit
-from components.quietstar.findings import ACCURACY, NLL, claim, claims, curve_of, show
+from components.quietstar.findings import ACCURACY, NLL, claims, curve_of, show
 from components.quietstar.vocabulary import teach_words
 from components.shared.evaluation.answers import correct
 from components.shared.evaluation.suites import draw
@@ -82,24 +82,17 @@ class TestClaims:
     GOOD = Marks([True] * 60 + [False] * 4, np.linspace(0.1, 0.3, 64).tolist())
     BAD = Marks([False] * 50 + [True] * 14, np.linspace(1.1, 1.4, 64).tolist())
 
-    def test_a_clear_difference_holds_in_the_better_direction_of_the_unit(self):
-        for unit in (ACCURACY, NLL):
-            assert claim("", "a", self.GOOD, "b", self.BAD, unit)["holds"]
-            assert not claim("", "a", self.BAD, "b", self.GOOD, unit)["holds"]
+    WAYS = ("input", "pause", "no thought", "before REINFORCE", "thoughts", "shuffled")
 
-    def test_no_difference_does_not_hold_and_is_published_all_the_same(self):
-        found = claim("", "a", self.GOOD, "b", self.GOOD, NLL)
-        assert not found["holds"] and found["difference"] == 0 and found["value"] == found["control_value"]
-
-    def test_a_difference_within_the_noise_does_not_hold(self):
-        other = Marks([True] * 59 + [False] * 5, self.GOOD.nll)
-        found = claim("", "a", self.GOOD, "b", other, ACCURACY)
-        assert found["difference"] > 0 >= found["difference_low"] and not found["holds"]
-
-    def test_every_claim_comes_with_both_units(self):
-        names = ("input", "pause", "no thought", "before REINFORCE", "thoughts", "shuffled")
-        found = claims(dict.fromkeys(names, self.GOOD))
+    def test_every_claim_comes_with_both_units_and_holds_in_the_better_direction_of_each(self):
+        others = dict.fromkeys(self.WAYS, self.BAD)
+        found = claims(others | {"thoughts": self.GOOD, "no thought": self.GOOD})
         assert len(found) == 10 and {each["unit"] for each in found} == {ACCURACY, NLL}
+        assert [each["holds"] for each in found] == [each["control"] != "no thought" for each in found]
+
+    def test_where_thoughts_are_worse_no_claim_about_them_holds(self):
+        found = claims(dict.fromkeys(self.WAYS, self.GOOD) | {"thoughts": self.BAD})
+        assert not any(each["holds"] for each in found)
 
 
 def test_a_curve_is_thinned_to_means_over_equal_stretches():

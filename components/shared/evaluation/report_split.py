@@ -1,0 +1,58 @@
+"""The last thing a phase does: it scores its output on the report split, which nothing before has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from components.shared.runtime.phase import Run
+
+from .answers import Answers
+from .suites import SUITES, Score, evaluate
+from .thinking import answers_with_thoughts
+
+
+def score(run: Run, agent: nn.Module | Answers, tokenizer: PreTrainedTokenizerBase) -> dict[str, Score]:
+    """Scores of all suites, into `run.scores` too."""
+    scores = _scores(run, agent, tokenizer, SUITES, "score")
+    run.scores = dict(scores)
+    return scores
+
+
+def score_thinking(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+    """How well a model with a talk head reasons when it thinks, into `run.extra`; metrics, with and without thinking.
+
+    Call `score` first.
+    """
+    thinker = partial(answers_with_thoughts, model, tokenizer)
+    found = _scores(run, thinker, tokenizer, ["reasoning"], "score, thinking")["reasoning"]
+    run.extra["thinking"] = {"reasoning": found.as_dict()}
+    return {"thinking/reasoning": found.score, "plain/reasoning": run.scores["reasoning"].score}
+
+
+def _scores(
+    run: Run,
+    agent: nn.Module | Answers,
+    tokenizer: PreTrainedTokenizerBase,
+    suites: Sequence[str],
+    stage: str,
+) -> dict[str, Score]:
+    asked = run.config.evaluation
+    scores: dict[str, Score] = {}
+    run.progress.start(stage, len(suites))
+    for suite in suites:
+        scores |= evaluate(
+            agent,
+            tokenizer,
+            split="report",
+            items=asked.items,
+            seed=run.seed,
+            batch=asked.batch,
+            suites=[suite],
+        )
+        run.progress.step()
+    run.progress.done()
+    return scores
