@@ -5,7 +5,9 @@
 
 One thread, wall time, milliseconds, the best of many repetitions, everything from float32 activations to float32 results
 counted but for torch's int8, which is the bare integer product (its activations are quantised before). Also the bytes
-that the weight takes in memory.
+that the weight takes in memory. To measure what a processor without AVX-512 gets of ours, compile for one:
+
+    NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2,+avx,+sse4.2,+ssse3,+sse2,+fma,+bmi,+bmi2,+popcnt,+lzcnt python …
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ import torch.nn.functional as F
 
 import components.shared.runtime  # noqa: F401  before torch: how OpenMP waits
 from components.shared.models import ternary_kernels as kernels
-from components.shared.models import vnni
 from components.shared.models.hub.ternary import quantise_activations
+from components.shared.models.ternary_tiles import INSTRUCTIONS
 
 
-def best(run: Callable[[], object], seconds: float = 1.0) -> float:
+def best(run: Callable[[], object], seconds: float = 2.0) -> float:
     """Milliseconds."""
     run()
     found, end = float("inf"), time.perf_counter() + seconds
@@ -66,9 +68,8 @@ def main() -> None:
         count: torch.randint(-127, 128, (count, chosen.columns), dtype=torch.int8) for count in counts
     }
     timed("torch._int_mm", 8, lambda x: torch._int_mm(integers[len(x)], transposed))
-    timed("ours, portable", 2, lambda x: kernels.multiply(packed, x.numpy(), using=kernels.portable))
-    if vnni.AVAILABLE:
-        timed("ours, AVX-512 VNNI", 2, lambda x: kernels.multiply(packed, x.numpy(), using=vnni.run))
+    for name, kernel in kernels.KERNELS.items():
+        timed(f"ours, {name}", 2, lambda x, kernel=kernel: kernels.multiply(packed, x.numpy(), using=kernel))
     if chosen.peer_python:
         peer = Path(__file__).with_name("ggml_model.py")
         command = [
@@ -85,8 +86,8 @@ def main() -> None:
             rows[label] = bits, [found[name][str(count)] for count in counts]
     else:
         print("ggml was not measured: no --peer-python")
-    if not vnni.AVAILABLE:
-        print("this processor has no AVX-512 VNNI: only the portable kernel was measured")
+    for name in INSTRUCTIONS.keys() - kernels.KERNELS.keys():
+        print(f"{name} was not measured: this processor has none")
     print(
         f"{f'{chosen.rows} × {chosen.columns}':36} {'MiB':>6} "
         + " ".join(f"{f'M={count}':>9}" for count in counts)

@@ -9,13 +9,12 @@ A group of 256 weights of a row is 64 bytes; byte j holds the weights j, 64 + j,
 that a shift and a mask turn 64 bytes into 64 digits that lie beside their activations. Rows end in a whole group; the
 activations there are 0.
 
-Two kernels do the same: `vnni`, where the processor has AVX-512 VNNI (vnni.py), and `portable`, plain loops that LLVM
-vectorises for whatever is there.
+All KERNELS do the same: those that are made of instructions for this very purpose, AVX-512 VNNI and AVX2, where the
+processor has them (ternary_tiles.py), and `portable`, plain loops that LLVM vectorises for whatever is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -23,14 +22,12 @@ from functools import cache
 import numpy as np
 from numba import njit
 
-from . import vnni
+from . import ternary_tiles
+from .ternary_tiles import Kernel
 
 GROUP = 256
 PARALLEL = 1 << 23
 """Multiplications below which more threads cost more than they save."""
-
-Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], None]
-"""(packed (N, bytes) uint8, x (M, 4 · bytes) int8, out (M, N) int32, first row, last row): out = Σ digit · x."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +110,8 @@ def restore(out, scales, sums, scale, y):  # type: ignore[no-untyped-def]
             y[m, n] = np.float32(out[m, n] - total) * factor
 
 
-def kernel() -> Kernel:
-    """The fastest kernel that this processor can run."""
-    return vnni.run if vnni.AVAILABLE else portable
+KERNELS: dict[str, Kernel] = ternary_tiles.KERNELS | {"portable": portable}
+"""What this processor can run, the fastest first."""
 
 
 @cache
@@ -131,7 +127,7 @@ def multiply(weight: Packed, x: np.ndarray, *, threads: int = 1, using: Kernel |
     tokens, rows = len(x), len(weight.digits)
     if x.shape[1] != weight.columns:
         raise ValueError(f"{x.shape[1]} activations for rows of {weight.columns} weights")
-    run = using or kernel()
+    run = using or next(iter(KERNELS.values()))
     q = np.zeros((tokens, 4 * weight.digits.shape[1]), np.int8)
     scales, sums = np.empty(tokens, np.float32), np.empty(tokens, np.int32)
     quantise(x, q, scales, sums)

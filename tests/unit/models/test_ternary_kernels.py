@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.shared.models import ternary_kernels as kernels
-from components.shared.models import vnni
 from components.shared.models.hub.ternary import quantise_activations
 
-KERNELS = [kernels.portable, *([vnni.run] if vnni.AVAILABLE else [])]
+EVERY = pytest.mark.parametrize("kernel", kernels.KERNELS.values(), ids=kernels.KERNELS)
+HASWELL = "+avx2,+avx,+sse4.2,+sse4.1,+ssse3,+sse2,+fma,+bmi,+bmi2,+popcnt,+lzcnt"
 
 
 def random(rows: int, columns: int, tokens: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,27 +35,61 @@ def quantised(weight: kernels.Packed, x: np.ndarray) -> tuple[np.ndarray, np.nda
     return q, scales, sums
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 75), st.integers(1, 530), st.integers(1, 10), st.integers(0, 9))
+@EVERY
+@settings(max_examples=60, deadline=None)
+@given(
+    *(st.integers(1, 75), st.integers(1, 2600), st.integers(1, 10)),
+    *(st.integers(0, 9), st.sampled_from([(-128, 127), (-127, 127), (-128, -128), (127, 127), (-1, 0)])),
+)
 def test_every_kernel_gives_the_integers_of_a_plain_product(
-    kernel: kernels.Kernel, rows: int, columns: int, tokens: int, seed: int
+    kernel: kernels.Kernel, rows: int, columns: int, tokens: int, seed: int, values: tuple[int, int]
 ) -> None:
-    trits, x = random(rows, columns, tokens, seed)
+    rng = np.random.default_rng(seed)
+    trits = rng.integers(-1, 2, (rows, columns), dtype=np.int8)
+    trits[::3] = 1
     weight = kernels.pack(trits, 0.5)
-    q, _, sums = quantised(weight, x)
-    out = np.empty((tokens, rows), np.int32)
-    kernel(weight.digits, q, out, 0, rows)
-    assert np.array_equal(out - sums[:, None], q[:, :columns].astype(np.int64) @ trits.T.astype(np.int64))
+    q = np.zeros((tokens, 4 * weight.digits.shape[1]), np.int8)
+    q[:, :columns] = rng.integers(*values, (tokens, columns), endpoint=True)
+    first, out = rows // 3, np.full((tokens, rows), -7, np.int32)
+    kernel(weight.digits, q, out, first, rows)
+    wide = q[:, :columns].astype(np.int64)
+    assert np.array_equal(out[:, first:] - wide.sum(1)[:, None], wide @ trits[first:].T.astype(np.int64))
+    assert (out[:, :first] == -7).all(), "rows that were not asked for"
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_the_largest_sums_there_can_be_are_exact(kernel: kernels.Kernel) -> None:
+@EVERY
+@pytest.mark.parametrize("value", [-128, 127])
+def test_the_largest_sums_there_can_be_are_exact(kernel: kernels.Kernel, value: int) -> None:
     weight = kernels.pack(np.ones((9, 16384)), 1.0)
-    q = np.full((5, 16384), -127, np.int8)
+    q = np.full((5, 16384), value, np.int8)
     out = np.empty((5, 9), np.int32)
     kernel(weight.digits, q, out, 0, 9)
-    assert (out == -127 * 2 * 16384).all()
+    assert (out == value * 2 * 16384).all()
+
+
+@pytest.mark.skipif("AVX2" not in kernels.KERNELS, reason="a processor without AVX2")
+@pytest.mark.parametrize(
+    ("name", "features", "expected"),
+    [("haswell", HASWELL, ["AVX2", "portable"]), ("x86-64", "+sse2", ["portable"])],
+)
+def test_a_processor_that_has_less_computes_the_same_with_what_it_has(
+    name: str, features: str, expected: list[str], tmp_path: Path
+) -> None:
+    """In a process that compiles for that processor: an instruction that it lacks would stop the compiler."""
+    trits, x = random(70, 2500, 6)
+    np.savez(tmp_path / "in.npz", trits=trits, x=x)
+    script = (
+        "import numpy as np; from components.shared.models import ternary_kernels as kernels;"
+        f"given = np.load({str(tmp_path / 'in.npz')!r});"
+        f"y = kernels.multiply(kernels.pack(given['trits'], .5), given['x']);"
+        f"np.save({str(tmp_path / 'y.npy')!r}, y); print(*kernels.KERNELS, sep=',')"
+    )
+    environment = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
+    said = subprocess.run(
+        [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
+    )
+    assert said.stdout.strip().split(",") == expected
+    assert np.array_equal(np.load(tmp_path / "y.npy"), kernels.multiply(kernels.pack(trits, 0.5), x))
 
 
 def test_activations_are_rounded_as_the_model_that_was_trained_rounds_them() -> None:
@@ -63,7 +102,7 @@ def test_activations_are_rounded_as_the_model_that_was_trained_rounds_them() -> 
     assert not q[:, 777:].any()
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@EVERY
 @pytest.mark.parametrize("shape", [(128, 128, 1), (100, 1000, 7), (2048, 1024, 4)])
 def test_the_product_is_that_of_the_reference_up_to_rounding(
     kernel: kernels.Kernel, shape: tuple[int, int, int]
