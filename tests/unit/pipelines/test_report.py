@@ -81,6 +81,9 @@ def run(tmp_path):
         "control_value": 0.4,
         "control_low": 0.3,
         "control_high": 0.5,
+        "difference": 0.2,
+        "difference_low": 0.05,
+        "difference_high": 0.35,
         "unit": "accuracy",
         "holds": True,
     }
@@ -132,6 +135,7 @@ def test_the_page_shows_size_lineage_gates_and_claims(run):
     page = report.write(run).read_text()
     assert "240.0 kB" in page and "9.2% of its cognate" in page  # 240,000 / (4 × 651,264)
     assert "1 of 1 claims held" in page and "retention" in page
+    assert "+0.200 [+0.050, +0.350]" in page, "what decides whether a claim holds"
     assert "lastlastlast" in page and "evomevom <span" in page
     assert page.count("<svg") == 6  # scores, plane, controls, population, one curve, time
 
