@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.shared.evaluation.curves import curve
+
 
 def expert_curve(points: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Success and divergence over the steps of an expert's training, thinned to 200."""
-    every = max(1, -(-len(points) // 200))
-    return {
-        "x": list(range(1, len(points) + 1, every)),
-        "xlabel": "step",
-        "ylabel": "rate; nats a token",
-        "series": {
-            "success of sampled answers": [point[0] for point in points[::every]],
-            "KL to the base": [point[1] for point in points[::every]],
-        },
-    }
+    """Success and divergence over the steps of an expert's training."""
+    success, divergence = zip(*points, strict=True)
+    return curve({"success of sampled answers": success, "KL to the base": divergence}, "rate; nats a token")
 
 
 def search_curve(archive: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from components.shared.evaluation.curves import curve
+
 
 def curves(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Both divergences through each bake."""
     return {
-        f"bake: {result['behaviour']}": {
-            "x": [result["every"] * place for place in range(len(result["curve"]))],
-            "xlabel": "step",
-            "ylabel": "nats a token",
-            "series": {
+        f"bake: {result['behaviour']}": curve(
+            {
                 "KL to the prompted teacher": [pair[0] for pair in result["curve"]],
                 "KL of the anchor": [pair[-1] for pair in result["curve"]],
             },
-        }
+            "nats a token",
+        )
         for result in results
     }
 

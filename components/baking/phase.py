@@ -123,7 +123,6 @@ class Baking(Phase):
         after, known = self._conduct(self.model, name, "baked", "search"), self._known()
         lost = {what: reference - known[what] for what, reference in self.state["reference"].items()}
         lost["questions to leave alone"] = aside - self._aside(name)
-        every = max(1, one.steps // 60)
         result: dict[str, Any] = {
             "behaviour": name,
             "prompted": ceiling,
@@ -134,8 +133,7 @@ class Baking(Phase):
             "most_intrusion": settings.intrusion,
             "forgotten": max(lost.values()),
             "most_forgotten": settings.forgetting,
-            "curve": self.state["curve"][::every],
-            "every": every,
+            "curve": self.state["curve"],
         }
         result["kept"] = after.rate > start and all(gate["passed"] for gate in gates(result))
         self.state["results"].append(result)

@@ -1,8 +1,7 @@
-"""What the exam found, as the report shows it: claims with their controls, curves, and a few thoughts to read."""
+"""What the exam found, as the report shows it: claims with their controls, and a few thoughts to read."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,6 @@ from components.shared.tasks.item import Item
 from .exam import Marks
 
 ACCURACY, NLL = "accuracy, search split", "nats a token of the answer, search split"
-POINTS = 200
 
 
 def claims(marks: Mapping[str, Marks]) -> list[dict[str, Any]]:
@@ -42,21 +40,6 @@ def claims(marks: Mapping[str, Marks]) -> list[dict[str, Any]]:
         )
         for measure, unit in (("right", ACCURACY), ("nll", NLL))
     ]
-
-
-def curve_of(curve: Mapping[str, Sequence[float]], names: Sequence[str], ylabel: str) -> dict[str, Any]:
-    """Some series of an arm as a curve of at most POINTS points, each the mean of the steps that it stands for."""
-    steps = len(curve[names[0]])
-    edges = np.unique(np.linspace(0, steps, min(steps, POINTS) + 1).astype(int))
-    return {
-        "x": [int(edge) for edge in edges[1:]],
-        "xlabel": "step",
-        "ylabel": ylabel,
-        "series": {
-            name: [round(float(np.mean(curve[name][a:b])), 6) for a, b in itertools.pairwise(edges)]
-            for name in names
-        },
-    }
 
 
 def show(

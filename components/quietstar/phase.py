@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from components.shared.evaluation.curves import curve
 from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.evaluation.suites import draw
 from components.shared.models.card import model_card
@@ -23,7 +24,7 @@ from components.shared.tasks.batches import Batch, check_mixture, encode, mixtur
 from components.shared.tasks.item import Item
 
 from .exam import Marks, Way, sit
-from .findings import claims, curve_of, show
+from .findings import claims, show
 from .lesson import Arm, lesson
 from .settings import Course, Settings
 from .vocabulary import Words, teach_words
@@ -193,17 +194,15 @@ class QuietStar(Phase):
                 f"nll/{key}": float(np.mean(each.nll)),
             }
         run.extra["controls"] = claims(self.marks)
+        thoughts = self.curves["thoughts"]
         run.extra["curves"] = {
-            **{
-                f"cross-entropy of the answers, {arm} arm": curve_of(
-                    self.curves[arm], ("before", "mixed"), "nats a token"
-                )
-                for arm in ARMS
-            },
-            "mixing weight": curve_of(self.curves["thoughts"], ("weight",), "w"),
-            "reward of a thought": curve_of(
-                self.curves["thoughts"], ("reward",), "nats over the talk tokens"
-            ),
+            f"cross-entropy of the answers, {arm} arm": curve(
+                {name: self.curves[arm][name] for name in ("before", "mixed")}, "nats a token"
+            )
+            for arm in ARMS
+        } | {
+            "mixing weight": curve({"weight": thoughts["weight"]}, "w"),
+            "reward of a thought": curve({"reward": thoughts["reward"]}, "nats over the talk tokens"),
         }
         run.extra["samples"] = show(model, tokenizer, self.items[:SAMPLES])
         save(model, tokenizer, run.output, card=model_card("A model that thinks before it predicts", CARD))

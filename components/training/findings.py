@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from components.shared.evaluation.claims import claim
-
-POINTS = 150
+from components.shared.evaluation.curves import curve
 
 
 def band_is_held(results: Sequence[dict[str, Any]], low: float, high: float) -> list[dict[str, Any]]:
@@ -39,25 +38,18 @@ def band_is_held(results: Sequence[dict[str, Any]], low: float, high: float) -> 
 
 def curves(results: Sequence[dict[str, Any]], low: float, high: float) -> dict[str, Any]:
     """Loss and success over all stages, thinned; held-out loss and intrinsic dimension after each stage."""
-    entropies = [value for result in results for value in result["curve"]]
     success = [value for result in results for value in result["success"]]
-    every = max(1, -(-len(entropies) // POINTS))
-    steps = list(range(0, len(entropies), every))
-
-    def means(values: list[float]) -> list[float]:
-        return [round(sum(values[s : s + every]) / len(values[s : s + every]), 5) for s in steps]
 
     def stages(label: str, **series: list[float]) -> dict[str, Any]:
         x = list(range(1, len(results) + 1))
         return {"x": x, "xlabel": "stage", "ylabel": label, "series": series}
 
-    def through(label: str, **series: list[float]) -> dict[str, Any]:
-        return {"x": steps, "xlabel": "step", "ylabel": label, "series": series}
-
-    band = {"band, low": [low] * len(steps), "band, high": [high] * len(steps)}
+    band = {"band, low": [low] * len(success), "band, high": [high] * len(success)}
     return {
-        "loss through the ten stages": through("nats a token", train=means(entropies)),
-        "success rate": through("share right", **{"fresh items": means(success)}, **band),
+        "loss through the ten stages": curve(
+            {"train": [value for result in results for value in result["curve"]]}, "nats a token"
+        ),
+        "success rate": curve({"fresh items": success} | band, "share right"),
         "held-out loss": stages(
             "nats a token",
             before=[r["held_out_before"] for r in results],

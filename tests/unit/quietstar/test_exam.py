@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.quietstar.exam import Marks, answer_positions, sit
-from components.quietstar.findings import ACCURACY, NLL, claims, curve_of, show
+from components.quietstar.findings import ACCURACY, NLL, claims, show
 from components.quietstar.vocabulary import teach_words
 from components.shared.evaluation.answers import correct
 from components.shared.evaluation.suites import draw
@@ -93,12 +93,6 @@ class TestClaims:
     def test_where_thoughts_are_worse_no_claim_about_them_holds(self):
         found = claims(dict.fromkeys(self.WAYS, self.GOOD) | {"thoughts": self.BAD})
         assert not any(each["holds"] for each in found)
-
-
-def test_a_curve_is_thinned_to_means_over_equal_stretches():
-    curve = curve_of({"loss": [float(step) for step in range(1000)]}, ["loss"], "nats")
-    assert len(curve["x"]) == 200 and curve["x"][-1] == 1000
-    assert curve["series"]["loss"][0] == 2.0 and curve["series"]["loss"][-1] == 997.0
 
 
 def test_samples_show_the_thought(pupil, items):
