@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,8 +23,8 @@ CARRIED = (AGENT, EXPERTS, DISPATCHER, "LICENSE*", "NOTICE*")
 
 
 @contextmanager
-def coded(model: PreTrainedModel, codes: Mapping[str, tuple[str, bytes]]) -> Iterator[None]:
-    """Inside the block, the modules at the paths of `codes` hold these codes: path → (codec, bytes).
+def coded(model: PreTrainedModel, codes: Mapping[str, tuple[str, np.ndarray]]) -> Iterator[None]:
+    """Inside the block, the modules at the paths of `codes` hold these codes: path → (codec, uint8).
 
     What a coded module did besides (8-bit activations, its own norm) stays.
     """
@@ -35,7 +36,7 @@ def coded(model: PreTrainedModel, codes: Mapping[str, tuple[str, bytes]]) -> Ite
             spec = {"codec": codec, "shape": shape, "bytes": len(code)}
             if isinstance(old, Coded):
                 spec |= {key: old.spec[key] for key in ("activations", "norm") if key in old.spec}
-            install(model, path, spec, torch.frombuffer(bytearray(code), dtype=torch.uint8))
+            install(model, path, spec, torch.from_numpy(code))
         yield
     finally:
         for path, old in before.items():

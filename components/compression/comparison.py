@@ -66,10 +66,11 @@ def curve(
     :param overhead: bytes of the artifact that are no code.
     :param full: bytes of the model in float32.
     """
+    tensors.prepare(choice.names for choice in choices)
     progress.start("curve", len(choices))
     losses = []
     for choice in choices:
-        with trial.wearing(tensors.decoded(choice.names)):
+        with trial.wearing(tensors.decoded(choice.names, trial.dtype)):
             losses.append(trial.loss(scale.items))
         progress.step()
     series: dict[str, list[float | None]] = {"retention": [scale.retained(loss) for loss in losses]}
@@ -94,7 +95,7 @@ def single(family: str, paths: Sequence[str], tensors: Tensors, at_least: int) -
     sizes = {path: tensors.weight(path).size for path in paths}
     largest = max(sizes, key=lambda path: sizes[path])
     for name in names:
-        expected = len(tensors.code(largest, name)) / sizes[largest] * sum(sizes.values())
+        expected = tensors.bytes({largest: name}) / sizes[largest] * sum(sizes.values())
         plan = dict.fromkeys(paths, name)
         if expected >= at_least and tensors.bytes(plan) >= at_least:
             return plan
@@ -110,15 +111,15 @@ def controls(
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """The chosen codes against each family alone at no fewer bytes, on the same items, with paired intervals."""
-    progress.start("controls", len(families))
     size = tensors.bytes(plan)
-    with trial.wearing(tensors.decoded(plan)):
+    others = [single(family, list(plan), tensors, size) for family in families]
+    progress.start("controls", len(families))
+    with trial.wearing(tensors.decoded(plan, trial.dtype)):
         ours = trial.nll(scale.items)
     results = []
-    for family in families:
-        other = single(family, list(plan), tensors, size)
+    for other in others:
         if other is not None:
-            with trial.wearing(tensors.decoded(other)):
+            with trial.wearing(tensors.decoded(other, trial.dtype)):
                 theirs = trial.nll(scale.items)
             name = next(iter(other.values()))
             results.append(

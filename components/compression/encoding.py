@@ -11,8 +11,8 @@ import numpy as np
 from components.shared.models.hub.decoders import decode as decode_stored
 
 from . import ectcq, hadamard, hyper, scalar, seedlm, trellis, vptq
-from .hessian import weighted_error
 from .menu import EXACT, MENU
+from .slabs import cut
 
 
 @dataclass(frozen=True)
@@ -66,43 +66,40 @@ def encode_by(
     return (scalar.encode_uniform if "step" in settings else scalar.encode)(w, hessian, **settings)
 
 
-def codec_of(name: str) -> str:
-    """The decoder that reads the codes of a menu entry, or of the last stage of a chain "a+b+c"."""
-    return "scalar" if name == EXACT else MENU[name.rpartition("+")[2]].codec
+def codec_of(name: str, slabs: int = 1) -> str:
+    """The decoder that reads the codes of a menu entry, or of the last stage of a chain "a+b+c", in so many slabs."""
+    codec = "scalar" if name == EXACT else MENU[name.rpartition("+")[2]].codec
+    return codec if slabs == 1 else f"slabs+{codec}"
+
+
+def read_by(codec: str, code: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """What the artifact's own decoder makes of a code: float32 of that shape."""
+    return decode_stored(codec, code, {"shape": list(shape)})
 
 
 def decode(name: str, code: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """What the artifact's own decoder makes of a code: float32 of that shape."""
-    return decode_stored(codec_of(name), code, {"shape": list(shape)})
+    """The same, for the code of one slab by a menu entry."""
+    return read_by(codec_of(name), code, shape)
 
 
 def worth_trying(names: Sequence[str], w: np.ndarray) -> list[str]:
     """The names among `names` that may be of use for w: for a ternary tensor, its exact code and what is cheaper."""
-    if scalar.exact(w[:1]) is None or (code := scalar.exact(w)) is None:
+    if scalar.exact(w[:1]) is None:
         return list(names)
-    bits = 8 * len(code) / max(w.size, 1)
-    return [EXACT, *(name for name in names if MENU[name].bits < 0.9 * bits)]
+    size = 0
+    for start, stop in cut(*w.shape):
+        code = scalar.exact(w[start:stop])
+        if code is None:
+            return list(names)
+        size += len(code)
+    return [EXACT, *(name for name in names if MENU[name].bits < 0.9 * 8 * size / max(w.size, 1))]
 
 
-def sample_of(w: np.ndarray, limit: int) -> np.ndarray:
-    """Rows of w (out, in), evenly spread, of at most `limit` weights together; w itself where it is no larger."""
-    rows = max(limit // max(w.shape[1], 1), 1)
-    return w if rows >= len(w) else w[np.linspace(0, len(w) - 1, rows).astype(int)]
+def scaled(name: str, sampled: Point, share: float, slabs: int = 1) -> Point:
+    """What a whole tensor costs, in so many slabs, by what a sample of its rows cost; each slab has its own codebook.
 
-
-def measure(
-    name: str, w: np.ndarray, hessian: np.ndarray | None, *, seed: int, threads: int, sample: int
-) -> tuple[Point, bytes | None]:
-    """Encode w, or a sample of its rows where it is larger than `sample` weights → its point, and the code if whole.
-
-    From a sample, bytes and error are scaled up by the rows; a codebook is counted once.
+    share: whole / sample.
     """
-    part = sample_of(w, sample)
-    code = encode(name, part, hessian, seed=seed, threads=threads)
-    error = weighted_error(part, decode(name, code, part.shape), hessian)
-    if part is w:
-        return Point(name, len(code), error), code
     settings = {} if name == EXACT else MENU[name].settings
-    once = int(2 * settings["length"] * settings["centroids"]) if "centroids" in settings else 0
-    share = len(w) / len(part)
-    return Point(name, round((len(code) - once) * share) + once, error * share), None
+    book = int(2 * settings["length"] * settings["centroids"]) if "centroids" in settings else 0
+    return Point(name, round((sampled.bytes - book) * share) + book * slabs, sampled.error * share)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from transformers import PreTrainedModel
 
 from components.shared.evaluation.suites import SUITES, evaluate, suite_items
 from components.shared.models.agent import AGENT, Agent
 from components.shared.models.card import model_card
-from components.shared.models.gram import capture_grams
+from components.shared.models.gram import map_grams
 from components.shared.models.half import round_to_half
 from components.shared.models.hub.coded import Coded
 from components.shared.models.loading import load, wrap
-from components.shared.runtime.errors import InputError
+from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import encode as encode_items
 from components.shared.tasks.batches import without_scratch
@@ -26,13 +28,14 @@ from components.shared.tasks.item import Item, Split
 from .artifact import coded, size_of, write
 from .chooser import Choice, frontier, within
 from .comparison import Scale, comparison, controls, curve, thin
-from .encoding import codec_of
+from .mapped import map_weights, tensor_in
 from .menu import CHAIN
 from .recovery import recover
 from .sensitivity import offers, weigh
 from .settings import BEST, CHAINED, FIXED, Settings
 from .tensors import Tensors
-from .trial import Trial, codable, weight_of
+from .trial import Trial, codable
+from .workers import Workers
 
 
 class Compression(Phase):
@@ -54,8 +57,9 @@ class Compression(Phase):
             why = f"none has {settings.smallest} weights or more"
             fix = "lower compression.smallest"
             raise InputError("the model has no matrix to code", where=where, why=why, fix=fix)
-        for path, module in self.modules.items():
-            if not np.isfinite(weight_of(module)).all():
+        self.weights = map_weights(self.modules, run.work / "weights")
+        for path, file in self.weights.items():
+            if not np.isfinite(np.load(file, mmap_mode="r")).all():
                 raise InputError(
                     "a weight is NaN or infinite", where=path, fix="look at the phase that made it"
                 )
@@ -75,14 +79,25 @@ class Compression(Phase):
 
     def execute(self) -> None:
         """The story: calibrate, measure every code on every tensor, choose, publish, compare."""
+        with Workers(self.run.settings.threads) as workers:
+            hessians = self._calibrate()
+            round_to_half(self.trial.model, self.modules.values())
+            self.tensors = Tensors(
+                self.weights,
+                hessians,
+                self.run.checkpoints,
+                workers,
+                self.run.progress,
+                self.run.work / "codes",
+                seed=self.run.seed,
+            )
+            self._measure(self._choose())
+
+    def _choose(self) -> dict[str, str]:
+        """Publish the codes that the recipe leads to, and what stands beside them for the report; their names by path."""
         run, settings = self.run, self.run.settings
-        hessians = self._calibrate()
-        round_to_half(self.trial.model)
-        self.tensors = Tensors(
-            self.modules, hessians, run.checkpoints, seed=run.seed, threads=settings.threads
-        )
         if settings.recipe == BEST:
-            self.tensors.measure(settings.candidates, settings.sample, run.progress)
+            self.tensors.measure(settings.candidates, settings.sample)
             weigh(self.tensors, self.trial, self.search.items, run.progress)
             choices = frontier(offers(self.tensors.points, self.tensors.sensitivity))
             plan = self._publish_within(choices) if settings.bytes else self._retain(choices)
@@ -95,7 +110,7 @@ class Compression(Phase):
             self._publish(plan)
             if settings.recipe == CHAINED:
                 self._account_for_stages(plan)
-        self._measure(plan)
+        return plan
 
     def get_metrics(self) -> dict[str, float]:
         return self.metrics
@@ -115,19 +130,22 @@ class Compression(Phase):
             for item in suite_items(suite, split=split, items=items, seed=self.run.seed)
         ]
 
-    def _calibrate(self) -> dict[str, np.ndarray]:
-        """The Hessian of every linear layer: the second moments of its inputs on training items."""
+    def _calibrate(self) -> dict[str, Path]:
+        """The Hessian of every linear layer, in files: the second moments of its inputs on training items."""
         items, size = self._items("train"), self.trial.batch
         self.run.progress.start("calibrate", -(-len(items) // size))
 
-        def batches() -> Iterator[dict[str, Tensor]]:
+        def batches() -> Iterator[dict[str, Any]]:
             for at in range(0, len(items), size):
                 batch = encode_items(items[at : at + size], self.trial.tokenizer).to(self.device)
-                yield {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+                yield {
+                    "input_ids": batch.input_ids,
+                    "attention_mask": batch.attention_mask,
+                    "use_cache": False,
+                }
                 self.run.progress.step()
 
-        grams = capture_grams(self.trial.model, batches())
-        return {path: gram.cpu().numpy() for path, gram in grams.items() if path in self.modules}
+        return map_grams(self.trial.model, batches(), self.run.work / "hessians")
 
     def _retain(self, choices: list[Choice]) -> dict[str, str]:
         """Publish the fewest bytes that keep the retention asked for, on the search split.
@@ -135,11 +153,13 @@ class Compression(Phase):
         Bisection along the frontier: retention is taken to rise along it, as harm falls.
         """
         wanted, low, high = self.run.settings.retention, 0, len(choices) - 1
-        self.run.progress.start("choose", max(high, 1).bit_length() + 1)
+        rounds = itertools.count()
 
         @functools.cache
         def kept(at: int) -> float:
-            with self.trial.wearing(self.tensors.decoded(choices[at].names)):
+            weights = self.tensors.decoded(choices[at].names, self.trial.dtype)
+            self.run.progress.start("choose", max(len(choices) - 1, 1).bit_length() + 1, at=next(rounds))
+            with self.trial.wearing(weights):
                 found = self.search.retained(self.trial.loss(self.search.items))
             assert found is not None  # validate_input saw to it
             self.run.progress.step(retention=found, bytes=choices[at].bytes)
@@ -177,8 +197,11 @@ class Compression(Phase):
     def _publish(self, plan: dict[str, str]) -> None:
         """Write the artifact that a plan leads to, in the place of any other."""
         run = self.run
-        codes = {path: (codec_of(name), self.tensors.code(path, name)) for path, name in plan.items()}
-        total = sum(len(code) for _, code in codes.values())
+        total = self.tensors.bytes(plan)
+        codes = {
+            path: (self.tensors.codec(path, name), self.tensors.code(path, name))
+            for path, name in plan.items()
+        }
         facts = {"recipe": run.settings.recipe, "coded tensors": f"{len(plan)} in {total:,} bytes"}
         with coded(self.trial.model, codes):
             card = model_card("Compressed agent", __doc__ or "", facts=facts)
@@ -190,7 +213,7 @@ class Compression(Phase):
         run, settings = self.run, self.run.settings.recovery
         lessons = self.trial.reference(self._items("train", settings.items))
         judged = self.trial.reference(self.search.items)
-        with self.trial.wearing(self.tensors.decoded(plan)):
+        with self.trial.wearing(self.tensors.decoded(plan, self.trial.dtype)):
             before = self.trial.nll(self.select.items)
             found = recover(
                 self.trial, lessons, judged, steps=settings.steps, lr=settings.lr, progress=run.progress
@@ -236,8 +259,8 @@ class Compression(Phase):
 
     def _parameters(self) -> int:
         """What the model computes with, coded weights counted as weights."""
-        coded_weights = (module for module in self.modules.values() if isinstance(module, Coded))
-        return self.trial.model.num_parameters() + sum(weight_of(module).size for module in coded_weights)
+        as_codes = [path for path, module in self.modules.items() if isinstance(module, Coded)]
+        return self.trial.model.num_parameters() + sum(self.tensors.weight(path).size for path in as_codes)
 
     def _account_for_stages(self, plan: dict[str, str]) -> None:
         """What the artifact would be after each stage of the chain: its bytes and its retention."""
@@ -253,7 +276,9 @@ class Compression(Phase):
     def _measure(self, plan: dict[str, str]) -> None:
         """Score the artifact as it was written, and account for its bytes."""
         run, evaluation = self.run, self.run.config.evaluation
-        model, tokenizer = load(run.output, device=self.device)
+        agent = Agent.load(run.output, device=self.device) if (run.output / AGENT).is_file() else None
+        model, tokenizer = (agent.model, agent.tokenizer) if agent else load(run.output, device=self.device)
+        self._wear_what_was_decoded(model, plan)
         parameters, size = self._parameters(), size_of(run.output)
         after = Trial(model, tokenizer, self.trial.batch).loss(self.select.items)
         self.metrics = {
@@ -268,15 +293,12 @@ class Compression(Phase):
         if retained is not None:
             self.metrics["retention"] = retained
         run.extra["sizes"] = self._sizes(plan, size)
-        agent = (
-            Agent.load(run.output, device=self.device).answers if (run.output / AGENT).is_file() else model
-        )
         run.progress.start("score", len(SUITES))
         for suite in SUITES:
             run.scores |= {
                 suite: score.as_dict()
                 for suite, score in evaluate(
-                    agent,
+                    agent.answers if agent else model,
                     tokenizer,
                     split="report",
                     items=evaluation.items,
@@ -287,14 +309,28 @@ class Compression(Phase):
             }
             run.progress.step()
 
+    def _wear_what_was_decoded(self, model: PreTrainedModel, plan: dict[str, str]) -> None:
+        """Give the layers of the artifact the weights that their codes decode to, mapped, and not decoded once more.
+
+        :raises ArtifactError: a layer holds another code than was measured.
+        """
+        weights = self.tensors.decoded(plan)
+        for path, name in plan.items():
+            layer: Any = model.get_submodule(path)
+            if not np.array_equal(layer.code.cpu().numpy(), self.tensors.code(path, name)):
+                raise ArtifactError("a code was not written as it was measured", where=path)
+            layer.decoded = (weights[path] if path in weights else tensor_in(self.weights[path])).to(
+                self.device
+            )
+
     def _sizes(self, plan: dict[str, str], total: int) -> dict[str, Any]:
         """Bytes by code, of all else, and tensor by tensor."""
         stored: dict[str, int] = {}
         rows = []
         for path, name in plan.items():
-            size = len(self.tensors.code(path, name))
+            size = self.tensors.bytes({path: name})
             stored[name] = stored.get(name, 0) + size
-            shape = list(self.tensors.weight(path).shape)
+            shape = list(self.tensors.shapes[path])
             bits = 8 * size / (shape[0] * shape[1])
             error = self.tensors.error(path, name)
             rows.append(

@@ -23,15 +23,18 @@ PROBE_BITS = 2.5  # errors large enough to be seen, small enough for the quadrat
 def weigh(tensors: Tensors, trial: Trial, items: Sequence[Item], progress: Progress) -> None:
     """Measure the sensitivities of all tensors, one after another: KL on `items` when that tensor alone is coded, for a
     unit of error. 0 for a tensor that plays no part there."""
-    reference = trial.reference(items)
-    progress.start("measure sensitivities", len(tensors.points))
+    probes = {}
     for path, points in tensors.points.items():
         lossy = [point.name for point in points.values() if point.error > 0]
         if lossy and path not in tensors.sensitivity:
-            probe = min(lossy, key=lambda name: abs(MENU[name].bits - PROBE_BITS))
-            with trial.wearing(tensors.decoded({path: probe})):
-                harm = trial.harm(reference)
-            tensors.learnt(path, harm / tensors.error(path, probe))
+            probes[path] = min(lossy, key=lambda name: abs(MENU[name].bits - PROBE_BITS))
+    weights = tensors.decoded(probes, trial.dtype)
+    reference = trial.reference(items)
+    progress.start("measure sensitivities", len(probes))
+    for path, probe in probes.items():
+        with trial.wearing({path: weights[path]}):
+            harm = trial.harm(reference)
+        tensors.learnt(path, harm / tensors.error(path, probe))
         progress.step()
 
 

@@ -66,8 +66,13 @@ class Trial:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: int) -> None:
         self.model, self.tokenizer, self.batch = model, tokenizer, batch
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the model computes, and weights are worn."""
+        return self.model.dtype
+
     @contextmanager
-    def wearing(self, weights: Mapping[str, np.ndarray]) -> Iterator[None]:
+    def wearing(self, weights: Mapping[str, np.ndarray | Tensor]) -> Iterator[None]:
         """The modules at these paths have these weights inside the block, and their own again after it."""
         before: dict[str, Any] = {}
         try:
@@ -75,10 +80,10 @@ class Trial:
                 module: Any = self.model.get_submodule(path)
                 if isinstance(module, Coded):
                     before[path] = module.decoded
-                    module.decoded = torch.from_numpy(w).to(module.code.device)
+                    module.decoded = torch.as_tensor(w).to(module.code.device, torch.float32)
                 else:
                     before[path] = module.weight.data
-                    module.weight.data = torch.from_numpy(w).to(module.weight.device, module.weight.dtype)
+                    module.weight.data = torch.as_tensor(w).to(module.weight.device, module.weight.dtype)
             yield
         finally:
             for path, own in before.items():

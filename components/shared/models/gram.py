@@ -4,9 +4,12 @@ need."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -19,14 +22,30 @@ from .hub.coded import CodedLinear
 FILE = "grams.safetensors"
 
 
-class GramSums:
-    """Forward hooks that add up xᵀx, in float64, for every linear layer of a model."""
+@dataclass
+class Input:
+    """What one or several layers were given: x, its xᵀx, how many rows that is a sum over, and the layers' paths."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+    x: Tensor
+    product: Tensor
+    count: int
+    paths: list[str]
+
+
+class GramSums:
+    """Forward hooks that add up xᵀx for every linear layer of a model. Layers share a sum (q, k and v; gate and up) for as
+    long as they are given the same tensors.
+
+    :param room: number of a sum and an xᵀx → a tensor of that shape to add up in.
+    """
+
+    def __init__(self, model: nn.Module, room: Callable[[int, Tensor], Tensor]) -> None:
+        self.room = room
+        self.sums: list[Tensor] = []
+        self.counts: list[int] = []
+        self.number: dict[str, int] = {}  # path → which sum
         self.real: Tensor | None = None  # (B, T) bool: the tokens that count; None: all
-        self.latest: tuple[Tensor, Tensor, int] | None = None  # q, k and v have one input: multiply once
+        self.latest: Input | None = None
         self.handles = [
             module.register_forward_pre_hook(lambda _, inputs, path=path: self.add(path, inputs[0]))
             for path, module in model.named_modules()
@@ -35,38 +54,86 @@ class GramSums:
 
     def add(self, path: str, x: Tensor) -> None:
         """x: (B, T, in), or (…, in) where the mask does not apply."""
-        if self.latest is None or self.latest[0] is not x:
+        if self.latest is None or self.latest.x is not x or path in self.latest.paths:
+            self.settle()
             masked = self.real is not None and x.shape[:2] == self.real.shape
             rows = (x[self.real] if masked else x.flatten(0, -2)).float()
-            self.latest = (x, (rows.mT @ rows).double(), len(rows))
-        _, product, count = self.latest
-        self.sums[path] = self.sums[path] + product if path in self.sums else product
-        self.counts[path] = self.counts.get(path, 0) + count
+            self.latest = Input(x, rows.mT @ rows, len(rows), [])
+        self.latest.paths.append(path)
+
+    def settle(self) -> None:
+        """Add the latest input to the sums of the layers that had it; layers part where only some of a sum's had it."""
+        if self.latest is None:
+            return
+        latest, self.latest = self.latest, None
+        sharing: dict[int | None, list[str]] = {}
+        for path in latest.paths:
+            sharing.setdefault(self.number.get(path), []).append(path)
+        for number, paths in sharing.items():
+            if number is None or len(paths) < list(self.number.values()).count(number):
+                fresh = self.room(len(self.sums), latest.product)
+                fresh.zero_() if number is None else fresh.copy_(self.sums[number])
+                self.counts.append(0 if number is None else self.counts[number])
+                self.sums.append(fresh)
+                number = len(self.sums) - 1
+                self.number |= dict.fromkeys(paths, number)
+            self.sums[number].add_(latest.product.to(self.sums[number].device))
+            self.counts[number] += latest.count
 
     def close(self) -> None:
         """Take the hooks off."""
         for handle in self.handles:
             handle.remove()
-        self.latest = None
+        self.settle()
 
 
-@torch.no_grad()
-def capture_grams(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Run the model over batches and average xᵀx over the inputs x of every linear layer.
-
-    :param batches: keyword arguments of the model; padding (0 in a 2-D `attention_mask`) is left out.
-    :return: module path → (in, in) float32. Layers that never ran are left out; a layer that runs several
-        times for a token (refinement) counts every run.
-    """
-    sums = GramSums(model)
+def sum_grams(
+    model: nn.Module, batches: Iterable[Mapping[str, Any]], room: Callable[[int, Tensor], Tensor]
+) -> GramSums:
+    """Run the model over batches and add up xᵀx over the inputs x of every linear layer."""
+    sums = GramSums(model, room)
     try:
         for batch in batches:
             mask = batch.get("attention_mask")
+            sums.settle()
             sums.real = mask.bool() if mask is not None and mask.ndim == 2 else None
             model(**batch)
     finally:
         sums.close()
-    return {path: (total / max(sums.counts[path], 1)).float() for path, total in sums.sums.items()}
+    return sums
+
+
+@torch.no_grad()
+def capture_grams(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Run the model over batches and average xᵀx over the inputs x of every linear layer, summed in float64.
+
+    :param batches: keyword arguments of the model; padding (0 in a 2-D `attention_mask`) is left out.
+    :return: module path → (in, in) float32, one tensor for layers with the same inputs. Layers that never ran are left
+        out; a layer that runs several times for a token (refinement) counts every run.
+    """
+    sums = sum_grams(model, batches, lambda _, product: torch.empty_like(product, dtype=torch.float64))
+    means = [(total / max(count, 1)).float() for total, count in zip(sums.sums, sums.counts, strict=True)]
+    return {path: means[number] for path, number in sums.number.items()}
+
+
+@torch.no_grad()
+def map_grams(model: nn.Module, batches: Iterable[Mapping[str, Any]], folder: Path) -> dict[str, Path]:
+    """The same in files, for models whose Gram matrices do not fit into memory together: summed in float32 where they lie.
+
+    :return: module path → a file of numpy's, (in, in) float32; one for layers with the same inputs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+
+    def room(number: int, product: Tensor) -> Tensor:
+        files.append(folder / f"{number:05d}.npy")
+        shape = tuple(product.shape)
+        return torch.from_numpy(np.lib.format.open_memmap(files[-1], "w+", np.float32, shape))
+
+    sums = sum_grams(model, batches, room)
+    for total, count in zip(sums.sums, sums.counts, strict=True):
+        total.div_(max(count, 1))
+    return {path: files[number] for path, number in sums.number.items()}
 
 
 def save_grams(grams: Mapping[str, Tensor], folder: Path) -> None:

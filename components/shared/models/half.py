@@ -6,7 +6,7 @@ for inference and for training alike. float16 and not bfloat16: at the size of w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,16 @@ from .hub.ternary import BitLinear
 
 
 @torch.no_grad()
-def round_to_half(model: nn.Module) -> None:
+def round_to_half(model: nn.Module, coded: Iterable[nn.Module] = ()) -> None:
     """Round the float32 tensors that are stored as they are to float16 values, in place; they stay float32.
 
-    Left alone are weights of BitLinears, which are stored as trits, buffers that are not stored at all (the frequencies
-    of rotary embeddings), and tensors with a value beyond float16's 65504.
+    Left alone are weights of BitLinears, which are stored as trits, those of the modules `coded`, buffers that are not
+    stored at all (the frequencies of rotary embeddings), and tensors with a value beyond float16's 65504.
     """
-    as_trits = {f"{path}.weight" for path, module in model.named_modules() if isinstance(module, BitLinear)}
-    for name, tensor in model.state_dict().items():
-        if tensor.dtype == torch.float32 and name not in as_trits:
+    as_codes = [module for module in model.modules() if isinstance(module, BitLinear)] + list(coded)
+    left = {id(module._parameters.get("weight")) for module in as_codes}
+    for tensor in model.state_dict(keep_vars=True).values():
+        if tensor.dtype == torch.float32 and id(tensor) not in left:
             half = tensor.half()
             if half.isfinite().all():
                 tensor.copy_(half)

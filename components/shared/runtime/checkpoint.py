@@ -3,7 +3,8 @@
 A checkpoint is a directory `<identity>/000003-step-00000120/` in a store, numbered in the order of writing:
 `tensors.safetensors`, then `state.json`, which is written last, all or nothing, and holds the sha256 of the
 tensors. Without a whole `state.json` there is no checkpoint. The last two are kept: where the newest is damaged,
-the one before it is used, and that is said aloud. Nothing is pickled.
+the one before it is used, and that is said aloud. Work whose results add up writes each once, as a part of its
+own (`append`, `parts`). Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,14 @@ class Checkpoints:
         :raises TypeError: the state holds something that JSON cannot hold unchanged.
         """
         began = time.monotonic()
+        self.append(step, tensors, state)
+        self._prune()
+        self.last = time.monotonic()
+        self.cost = self.last - began
+
+    def append(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Write a part: like `save`, but whatever was written before stays. `parts` reads them all."""
+        began = time.monotonic()
         packing.require_plain(state, "state")
         stored, same = packing.unshared(tensors)
         name = f"{self._next():06d}-step-{step:08d}"
@@ -128,25 +137,35 @@ class Checkpoints:
             }
             self.store.put(f"{name}/{TENSORS}", path)
         self.store.put(f"{name}/{STATE}", json.dumps(header).encode())
-        self._prune()
         self.last = time.monotonic()
         self.cost = self.last - began
 
     def restore(self) -> Checkpoint | None:
         """The newest whole checkpoint, or None. A damaged one is reported and the one before it is tried."""
-        keys = {entry.key for entry in self.store.list()}
-        for name in sorted(
-            {key.rsplit("/", 1)[0] for key in keys if key.endswith(f"/{STATE}")}, reverse=True
-        ):
+        for found in self._whole(reversed(self._names())):
+            self.last = time.monotonic()
+            self.say(f"going on from the checkpoint at step {found.step}")
+            return found
+        return None
+
+    def parts(self) -> Iterator[Checkpoint]:
+        """All that `append` wrote, one by one in the order of writing. A damaged part is reported and left out."""
+        yield from self._whole(self._names())
+        self.last = time.monotonic()
+
+    def _names(self) -> list[str]:
+        """Of checkpoints with a state, in the order of writing."""
+        keys = (entry.key for entry in self.store.list())
+        return sorted({key.rsplit("/", 1)[0] for key in keys if key.endswith(f"/{STATE}")})
+
+    def _whole(self, names: Iterable[str]) -> Iterator[Checkpoint]:
+        for name in names:
             try:
                 found = self._read(name)
             except (OSError, ValueError, KeyError, MissingKey, SafetensorError) as error:
                 self.say(f"the checkpoint {self.uri}/{name} is damaged and is left out: {error}")
                 continue
-            self.last = time.monotonic()
-            self.say(f"going on from the checkpoint at step {found.step}")
-            return found
-        return None
+            yield found
 
     def clear(self) -> None:
         """Delete all checkpoints of this identity."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.compression.encoding import codec_of, decode, encode, measure, sample_of, worth_trying
+from components.compression.encoding import Point, codec_of, decode, encode, scaled, worth_trying
 from components.compression.hessian import weighted_error
 from components.compression.menu import CHAIN, EXACT, FAMILIES, MENU
 
@@ -16,6 +16,11 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 def ternary(*shape: int) -> np.ndarray:
     return (np.random.default_rng(0).integers(-1, 2, shape) * np.float32(0.1)).astype(np.float32)
+
+
+def measured(name: str, w: np.ndarray, hessian: np.ndarray | None) -> Point:
+    code = encode(name, w, hessian, seed=0, threads=1)
+    return Point(name, len(code), weighted_error(w, decode(name, code, w.shape), hessian))
 
 
 @pytest.mark.parametrize("name", MENU)
@@ -36,7 +41,7 @@ def test_more_bits_err_less_within_a_family() -> None:
             (n for n in MENU if MENU[n].codec == family and "uniform" not in n and "sized" not in n),
             key=lambda n: MENU[n].bits,
         )
-        errors = [measure(n, w, None, seed=0, threads=1, sample=1 << 20)[0].error for n in names]
+        errors = [measured(n, w, None).error for n in names]
         assert errors == sorted(errors, reverse=True)
 
 
@@ -54,13 +59,17 @@ def test_a_ternary_tensor_is_offered_its_exact_code_and_what_is_cheaper() -> Non
 def test_a_sample_of_rows_tells_bytes_and_error_of_the_whole(name: str) -> None:
     w, x = normal(1024, 96), normal(500, 96, seed=1)
     hessian = x.T @ x / 500
-    whole, code = measure(name, w, hessian, seed=0, threads=1, sample=1 << 20)
-    part, none = measure(name, w, hessian, seed=0, threads=1, sample=256 * 96)
-    assert code is not None and len(code) == whole.bytes and none is None
-    assert part.bytes == pytest.approx(whole.bytes, rel=0.05)
-    assert part.error == pytest.approx(whole.error, rel=0.25)
-    assert sample_of(w, 256 * 96).shape == (256, 96) and sample_of(w, 1 << 20) is w
+    whole, part = measured(name, w, hessian), measured(name, w[::4], hessian)
+    estimate = scaled(name, part, 4.0)
+    assert estimate.bytes == pytest.approx(whole.bytes, rel=0.05)
+    assert estimate.error == pytest.approx(whole.error, rel=0.25)
+
+
+def test_every_slab_has_a_codebook_of_its_own() -> None:
+    one, three = (scaled("vptq 2", Point("vptq 2", 3000, 1.0), 6.0, slabs) for slabs in (1, 3))
+    assert three.bytes - one.bytes == 2 * 2 * 4 * 256 and one.error == three.error == 6.0
 
 
 def test_a_chain_is_read_by_the_decoder_of_its_last_stage() -> None:
-    assert codec_of(CHAIN) == "hyper" and codec_of(EXACT) == "scalar" and codec_of("seedlm 3") == "seedlm"
+    assert codec_of(CHAIN, slabs=3) == "slabs+hyper" and codec_of(CHAIN) == "hyper"
+    assert codec_of(EXACT) == "scalar" and codec_of("seedlm 3") == "seedlm"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from components.compression.mapped import tensor_in
 from components.compression.trial import Trial, codable, retention, weight_of
 from components.shared.evaluation.suites import suite_items
 from components.shared.models.encoders import encode_ternary, stored
@@ -39,6 +42,19 @@ def test_weights_are_worn_inside_the_block_and_the_models_own_are_back_after_it(
         assert not weight_of(trial.model.get_submodule(path)).any() and trial.loss(ITEMS) != loss
         raise RuntimeError("on purpose")
     assert np.array_equal(weight_of(trial.model.get_submodule(path)), own) and trial.loss(ITEMS) == loss
+
+
+def test_weights_worn_from_a_file_do_what_the_same_weights_do_in_memory(trial: Trial, tmp_path: Path) -> None:
+    weights = {}
+    for path in (PLAIN, CODED):
+        own = weight_of(trial.model.get_submodule(path))
+        weights[path] = own + np.random.default_rng(1).normal(size=own.shape).astype(np.float32) * 0.1
+        np.save(tmp_path / f"{path}.npy", weights[path])
+    losses = []
+    for worn in (weights, {path: tensor_in(tmp_path / f"{path}.npy") for path in weights}):
+        with trial.wearing(worn):
+            losses.append(trial.loss(ITEMS))
+    assert losses[0] == losses[1] != trial.loss(ITEMS)
 
 
 def harms(trial: Trial, path: str) -> list[float]:
