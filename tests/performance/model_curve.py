@@ -24,7 +24,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,16 @@ from components.bitnet.qat import lesson
 from components.cognate.settings import Settings as CognateSettings
 from components.compression.chooser import Choice, frontier, within
 from components.compression.comparison import Scale
+from components.compression.mapped import map_weights
 from components.compression.menu import MENU
 from components.compression.sensitivity import offers, weigh
 from components.compression.tensors import Tensors
 from components.compression.trial import Trial, codable
+from components.compression.workers import Workers
 from components.shared.evaluation.answers import batches, correct
 from components.shared.evaluation.suites import SUITES, suite_items
 from components.shared.models.build import build
-from components.shared.models.gram import capture_grams
+from components.shared.models.gram import map_grams
 from components.shared.models.half import round_to_half
 from components.shared.models.hub.configuration_cognate import CognateConfig
 from components.shared.models.loading import load, save
@@ -119,7 +121,7 @@ def items(split: Any, count: int) -> list[Any]:
 class Subject:
     """A model, its measured tensors and the frontier of its choices."""
 
-    def __init__(self, model: Any, work: Path, name: str) -> None:
+    def __init__(self, model: Any, work: Path, name: str, workers: Workers) -> None:
         self.trial, self.modules = Trial(model, TOKENIZER, 64), codable(model, 2048)
         own = {id(getattr(module, "weight", None)) for module in self.modules.values()}
         self.rest = 2 * sum(p.numel() for p in model.parameters() if id(p) not in own)
@@ -132,16 +134,17 @@ class Subject:
                 batch = encode(rows[at : at + 32], TOKENIZER)
                 yield {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
 
-        grams = {path: gram.numpy() for path, gram in capture_grams(model, calibration()).items()}
-        checkpoints = Checkpoints(str(work / f"{name}.codes"), "0" * 16, every=20)
-        self.tensors = Tensors(self.modules, grams, checkpoints, seed=0, threads=1)
-        progress = Progress(name)
-        self.tensors.measure(CODES, 1 << 22, progress)
+        grams = map_grams(model, calibration(), work / f"{name}.hessians")
+        weights = map_weights(self.modules, work / f"{name}.weights")
+        checkpoints = Checkpoints(str(work / f"{name}.parts"), "0" * 16, every=20)
+        progress, codes = Progress(name), work / f"{name}.codes"
+        self.tensors = Tensors(weights, grams, checkpoints, workers, progress, codes, seed=0)
+        self.tensors.measure(CODES, 1 << 22)
         weigh(self.tensors, self.trial, items("search", 24), progress)
         progress.done()
         self.choices = frontier(offers(self.tensors.points, self.tensors.sensitivity))
 
-    def judged(self, weights: dict[str, np.ndarray]) -> tuple[float, float]:
+    def judged(self, weights: Mapping[str, np.ndarray | torch.Tensor]) -> tuple[float, float]:
         """Retention with these weights, and the share of answers that are right to the last token."""
         with self.trial.wearing(weights):
             loss = self.trial.loss(self.scale.items)
@@ -161,7 +164,7 @@ def ggml(subject: Subject, peer: str) -> Iterator[tuple[str, int, float, float]]
     importance = {}
     for path, w in given.items():
         hessian = subject.tensors.hessians.get(path)
-        seen = np.ones(w.shape[1]) if hessian is None else hessian.diagonal()
+        seen = np.ones(w.shape[1]) if hessian is None else np.load(hessian, mmap_mode="r").diagonal()
         importance[f"{path} importance"] = np.maximum(seen, 1e-8).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         there, back = Path(folder) / "there.npz", Path(folder) / "back.npz"
@@ -209,6 +212,11 @@ def main() -> None:
     parser.add_argument("--peer-python")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    with Workers(1) as workers:
+        run(chosen, workers)
+
+
+def run(chosen: argparse.Namespace, workers: Workers) -> None:
     unknown = [name for name in CODES if name not in MENU]
     assert not unknown, f"not on the menu: {unknown}"
 
@@ -217,7 +225,7 @@ def main() -> None:
     text = sum(
         file.stat().st_size for file in (chosen.work / "model").iterdir() if file.suffix != ".safetensors"
     )
-    subject = Subject(model, chosen.work, "model")
+    subject = Subject(model, chosen.work, "model", workers)
     print(
         f"{model.num_parameters():,} parameters, {full:,} bytes in float32; text beside them {text:,} bytes"
     )
@@ -268,7 +276,7 @@ def main() -> None:
     for name, shape, teacher, ternary in students:
         place = "student-" + name.replace(",", "").replace(" ", "-")
         student = train(shape, chosen.work / place, steps, teacher, lr=0.008, ternary=ternary)
-        small = Subject(student, chosen.work, place)
+        small = Subject(student, chosen.work, place, workers)
         span = subject.scale.uniform - subject.scale.before
         plain = (subject.scale.uniform - small.scale.before) / span
         count = sum(small.tensors.weight(path).size for path in small.modules) + small.rest // 2
