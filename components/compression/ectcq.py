@@ -5,7 +5,9 @@ describes, bits being what the entropy coder will ask: tables and path are found
 path of all runs then in one pass. Of the 1.53 dB that a scalar quantiser loses at high rates 256 states leave .2, 8
 states .44 (Marcellin and Fischer, 1990). A step gives any rate.
 
-With a Hessian runs go down the columns, and the error of each column is carried on as GPTQ does (hessian.py).
+With a Hessian runs go down the columns, and the error of each column is carried on as GPTQ does (hessian.py). Columns
+that weigh less have larger steps (waterfilling.py), and what is known of the size of an index, from its column's step and
+from how large column and row are, chooses the table that it is coded under (contexts.py).
 """
 
 from __future__ import annotations
@@ -18,21 +20,24 @@ from typing import Any
 import numpy as np
 
 from components.shared.models.hub.decode_ectcq import (
-    COARSE,
     CODEC,
     CODES,
+    FINE,
     VERSION,
     decode,
+    expected,
     levels,
     machine,
     slots,
 )
-from components.shared.models.hub.lossless import LOW, SCALE, frequencies
+from components.shared.models.hub.lossless import LOW, SCALE, octaves
 
 from .check import finite
-from .hessian import round_columns
-from .lossless import frame, numbers
+from .contexts import Tables, measured, shown
+from .hessian import feedback, round_columns
+from .lossless import frame, numbers, pack
 from .trellis import cut
+from .waterfilling import sizes_for, steps_for
 
 __all__ = ["decode", "encode"]
 
@@ -41,6 +46,9 @@ LANES = 64  # beyond them lanes grow longer before there are more: a lane's stat
 LANE = (1 << 12, 1 << 14)  # weights at least and at most
 SAMPLE = 1 << 16  # weights on which the tables are found
 ROUNDS = 4
+NOISE = (
+    0.05  # mean square error, against that of w, in squares of `step`: measured for steps from .27 to 2.45
+)
 PRICE = 0.07  # λ for a bit, in squares of `step`: the best of .04, .06, .08 is near here for every rate and machine
 
 
@@ -60,94 +68,107 @@ def encode(
     w = finite(w)
     if memory not in CODES or not 1e-3 <= step <= 1e3 or price < 0:
         raise ValueError(f"ECTCQ needs ν in 2…8, a step in .001…1000, λ ≥ 0; got {memory}, {step}, {price}")
-    height = w.size if hessian is None else len(w)
-    columns = w.size // height if height else 0
-    matrix = w.reshape(height, columns).astype(np.float64)
-    unit = np.sqrt((matrix**2).mean()) * step / 2 if matrix.any() else 1.0
-    matrix = matrix / unit
+    rows = len(w) if w.ndim > 1 else 1
+    columns = w.size // rows if rows else 0
+    matrix = w.reshape(rows, columns).astype(np.float64)
+    deviation = np.sqrt((matrix**2).mean()) if matrix.any() else 1.0
+    carried = feedback(hessian, min(NOISE * step**2, 1.0))
+    steps = steps_for(np.ones(columns) if carried is None else carried.left, rows, FINE)
+    sizes = sizes_of(matrix / deviation)
+    level, scale, unit = expected(steps, sizes), octaves(steps, FINE), deviation * step / 2
+    matrix /= unit
+    if hessian is None:  # nothing goes from column to column: the whole matrix is one, row by row
+        matrix, level, scale = matrix.reshape(-1, 1), level.T.reshape(1, -1), np.ones(1)
+    height = len(matrix)
     length = max(-(-height // max(-(-height // RUN), 1)), 1)
-    runs = cut(matrix, length)
-    sample = runs[:: max(runs.size // SAMPLE, 1)]
-    bits = first_guess(step)
-    for _ in range(ROUNDS):
-        index, quantiser = search(sample, bits, 4 * price, memory, threads)
-        escape, tables, bits = measured(index, quantiser, runs.size)
-    per_column = len(runs) // columns if columns else 0
-    index = np.zeros((columns, per_column, length), np.int64)
-    quantiser = np.zeros_like(index)
+    level = cut(level.T, length)
+    count = int(level.max(initial=0)) + 1
+    tables = first_tables(cut(matrix / scale, length), level, count, step, price, memory, threads)
+    classes, bits = tables.class_of(level), tables.bits()
+    index, quantiser = np.zeros(level.shape, np.int64), np.zeros(level.shape, np.int64)
+    runs = -(-height // length)  # of a column
     decoded = np.zeros(matrix.shape)
 
     def quantise(column: np.ndarray, j: int) -> np.ndarray:
-        index[j], quantiser[j] = search(cut(column[:, None], length), bits, 4 * price, memory, threads)
-        decoded[:, j] = levels(index[j], quantiser[j]).reshape(-1)[: len(column)]
+        own, at = cut((column / scale[j])[:, None], length), slice(j * runs, (j + 1) * runs)
+        index[at], quantiser[at] = search(own, classes[at], bits, 4 * price, memory, threads)
+        decoded[:, j] = levels(index[at], quantiser[at]).reshape(-1)[: len(column)] * scale[j]
         return decoded[:, j]
 
-    round_columns(matrix, hessian, quantise)
+    round_columns(matrix, carried, quantise)
     if hessian is None and decoded.any():
         unit *= (matrix * decoded).sum() / (decoded**2).sum()  # the step of least error
-    index, quantiser = index.reshape(-1, length), quantiser.reshape(-1, length)
-    escape, tables, _ = measured(index, quantiser, index.size)
+    tables = measured(index, quantiser, level, count, index.size)
     lane = min(max(index.size // LANES, LANE[0]), LANE[1])
     lanes = max(min(index.size // lane, len(index)), 1)
     magnitude = np.abs(index)
-    head = [memory, height, length, lanes, escape, *w.shape]
     return frame(
         CODEC,
         VERSION,
         [
-            numbers(head),
+            numbers([memory, height, length, lanes, tables.escape, *w.shape]),
             np.float32(unit if matrix.any() else 0.0).astype("<f4").tobytes(),
-            numbers(tables.reshape(-1)),
-            pack_runs(index, quantiser, lanes, escape, tables),
-            numbers((magnitude[magnitude >= escape] - escape) // 2),
+            *map(pack_side, (steps, *sizes)),
+            numbers(tables.width),
+            numbers(tables.frequencies.reshape(-1)),
+            pack_runs(index, quantiser, tables.class_of(level), lanes, tables),
+            numbers((magnitude[magnitude >= tables.escape] - tables.escape) // 2),
         ],
     )
 
 
-def shown(magnitude: np.ndarray, escape: int) -> np.ndarray:
-    """What the tables see of a magnitude: itself, or from `escape` on one of two symbols, by parity."""
-    return np.where(magnitude < escape, magnitude, escape + (magnitude - escape & 1))
+def sizes_of(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is expected of columns, and of rows in columns so divided: root mean squares in halves of an octave."""
+    if not matrix.size:
+        return np.zeros(matrix.shape[1], np.int64), np.zeros(matrix.shape[0], np.int64)
+    column = sizes_for((matrix**2).mean(axis=0), matrix.shape[0], FINE // 2)
+    rest = matrix / octaves(2 * column, FINE)
+    return column, sizes_for((rest**2).mean(axis=1), matrix.shape[1], FINE // 2)
 
 
-def first_guess(step: float) -> np.ndarray:
-    """(2, M) bits of a magnitude, sign included, for normal weights under a quantiser of this step."""
-    magnitude = np.arange(min(int(8 / step) + 3, 128))
-    bits = (magnitude * step) ** 2 / 2 * np.log2(np.e) + np.log2(np.sqrt(2 * np.pi) / min(step, 2.0))
-    return np.tile(np.maximum(bits, 0.05), (2, 1))
+def first_tables(
+    runs: np.ndarray, level: np.ndarray, count: int, step: float, price: float, memory: int, threads: int
+) -> Tables:
+    """The tables found on a sample of runs (n, length), in steps Δ, whose levels (n, length) are below `count`."""
+    some = slice(None, None, max(runs.size // SAMPLE, 1))
+    classes, bits = level[some], guess(runs[some], level[some], count)
+    for _ in range(ROUNDS):
+        index, quantiser = search(runs[some], classes, bits, 4 * price, memory, threads)
+        tables = measured(index, quantiser, level[some], count, runs.size)
+        classes, bits = tables.class_of(level[some]), tables.bits()
+    return tables
 
 
-def measured(index: np.ndarray, quantiser: np.ndarray, size: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """`escape`, the tables (2, escape + 2) of frequencies and the bits (2, escape + 2) that magnitudes cost.
-
-    Rare magnitudes escape: their places in the tables would cost more. size: of the whole that the tables are for.
-    """
-    magnitude = np.abs(index).reshape(-1)
-    counts = np.bincount(magnitude) if len(magnitude) else np.ones(1, np.int64)
-    tail = counts[::-1].cumsum()[::-1]  # as large or larger
-    common = int((tail > max(len(magnitude) / 4096, 3 * len(magnitude) / max(size, 1))).sum())
-    escape = min(max(common, 1), 126)
-    symbols = shown(magnitude, escape)
-    tables = np.stack(
-        [
-            frequencies(
-                np.bincount(symbols[quantiser.reshape(-1) == which], minlength=escape + 2), 1 << COARSE
-            )
-            for which in (0, 1)
-        ]
-    )
-    bits = COARSE - np.log2(np.maximum(tables, 0.5)) + (np.arange(escape + 2) > 0)
-    bits[:, escape:] += 8.0  # the rest of an escaped magnitude
-    return escape, tables, bits
+def guess(runs: np.ndarray, level: np.ndarray, count: int) -> np.ndarray:
+    """(count, 2, M) bits of a magnitude, sign included, for weights that are normal in every level."""
+    weight = np.bincount(level.reshape(-1), minlength=count)
+    squares = np.bincount(level.reshape(-1), (runs**2).reshape(-1), minlength=count)
+    step = 2 / np.sqrt(np.maximum(squares / np.maximum(weight, 1), 1e-6))[:, None]
+    magnitude = np.arange(min(int(8 / step.min()) + 3, 128))
+    bits = (magnitude * step) ** 2 / 2 * np.log2(np.e) + np.log2(np.sqrt(2 * np.pi) / np.minimum(step, 2.0))
+    return np.repeat(np.maximum(bits, 0.05)[:, None], 2, axis=1)
 
 
-def pack_runs(index: np.ndarray, quantiser: np.ndarray, lanes: int, escape: int, tables: np.ndarray) -> bytes:
+def pack_side(index: np.ndarray) -> bytes:
+    """Whole numbers of a column or row each → what divides them all, an offset, how many kinds
+    there are, and the kinds; b"" for zeros."""
+    if not index.any():
+        return b""
+    coarse = int(np.gcd.reduce(index))
+    index = index // coarse
+    least = min(int(index.min()), 0)
+    kinds = int(index.max()) - least + 1
+    return numbers([coarse, -least, kinds]) + pack(index - least, kinds)
+
+
+def pack_runs(
+    index: np.ndarray, quantiser: np.ndarray, classes: np.ndarray, lanes: int, tables: Tables
+) -> bytes:
     """(runs, length) → states, 5 bytes a lane · 16-bit words, in the order in which the decoder asks for them."""
-    symbols = 2 * shown(np.abs(index), escape) - (index > 0)
-    _, frequency, start = slots(tables)
-    f_all, start_all = (
-        frequency[quantiser, symbols].astype(np.uint64),
-        start[quantiser, symbols].astype(np.uint64),
-    )
+    symbols = 2 * shown(np.abs(index), tables.escape) - (index > 0)
+    _, frequency, start = slots(tables.frequencies)
+    table = 2 * classes.astype(np.int64) + quantiser
+    f_all, start_all = (of[table, symbols].astype(np.uint64) for of in (frequency, start))
     lane = np.full(lanes, 1 << LOW, np.uint64)
     words: list[np.ndarray] = []
     low, refill, scale = np.uint64(LOW), np.uint64(16), np.uint64(SCALE)
@@ -167,18 +188,19 @@ def pack_runs(index: np.ndarray, quantiser: np.ndarray, lanes: int, escape: int,
 
 
 def search(
-    runs: np.ndarray, bits: np.ndarray, price: float, memory: int, threads: int = 1
+    runs: np.ndarray, classes: np.ndarray, bits: np.ndarray, price: float, memory: int, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """runs (n, length) in steps Δ, bits (2, M), λ in Δ² → indices (n, length) int64 and their quantisers."""
+    """runs (n, length) in steps Δ, their classes, bits (classes, 2, M), λ in Δ² → indices (n, length) int64 and their
+    quantisers."""
     after = machine(memory)
     before = np.argsort(after.reshape(-1), kind="stable").reshape(
         -1, 2
     )  # 2·state + parity, two into each state
     index, quantiser = np.zeros(runs.shape, np.int64), np.zeros(runs.shape, np.int64)
-    run = viterbi()
+    run, toll, classes = viterbi(), price * bits, classes.astype(np.uint8)
 
     def piece(i: int) -> None:
-        run(runs[i], price * bits, before, index[i], quantiser[i])
+        run(runs[i], classes[i], toll, before, index[i], quantiser[i])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(piece, range(len(runs))))
@@ -187,17 +209,18 @@ def search(
 
 @lru_cache(maxsize=1)
 def viterbi() -> Callable[..., Any]:
-    """Viterbi's algorithm, compiled: run(weights, toll, before, index, quantiser) fills the last two, (T,), with the
-    cheapest path from state 0.
+    """Viterbi's algorithm, compiled: run(weights, classes, toll, before, index, quantiser) fills the last two, (T,),
+    with the cheapest path from state 0.
 
-    weights (T,) in steps Δ; toll (2, M): what an index of each magnitude costs beside its error, M − 2 and M − 1 standing
-    for all from M − 2 on, by parity; before (states, 2): 2·state + parity of both ways into a state.
+    weights (T,) in steps Δ; classes (T,) uint8; toll (classes, 2, M): what an index of each magnitude costs beside its
+    error, M − 2 and M − 1 standing for all from M − 2 on, by parity; before (states, 2): 2·state + parity of both ways into
+    a state.
     """
     from numba import njit
 
     @njit(cache=True, nogil=True)
-    def run(weights, toll, before, index, quantiser):  # type: ignore[no-untyped-def]
-        n, last = len(weights), toll.shape[1] - 2
+    def run(weights, classes, toll, before, index, quantiser):  # type: ignore[no-untyped-def]
+        n, last = len(weights), toll.shape[2] - 2
         states = len(before)
         cost, following = np.full(states, 1e300), np.empty(states)
         cost[0] = 0.0
@@ -205,7 +228,7 @@ def viterbi() -> Callable[..., Any]:
         chosen = np.empty((n, 4), np.int64)
         toll_of = np.empty(4)
         for t in range(n):
-            x = abs(weights[t])
+            x, own = abs(weights[t]), classes[t]
             for kind in range(4):  # 2·quantiser + parity
                 which, parity = kind >> 1, kind & 1
                 near = int((x + which) / 2)  # in between are near and near + 1
@@ -216,7 +239,7 @@ def viterbi() -> Callable[..., Any]:
                         continue
                     level = 2 * candidate - (which if candidate > 0 else 0)
                     place = candidate if candidate < last else last + (candidate - last & 1)
-                    d = (x - level) ** 2 + toll[which, place]
+                    d = (x - level) ** 2 + toll[own, which, place]
                     if d < least:
                         best, least = candidate, d
                 chosen[t, kind], toll_of[kind] = best, least

@@ -8,6 +8,7 @@ triangular and UᵀU = H⁻¹, the columns after j change by −(w_j − q_j) / 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,26 +37,64 @@ def inverse_factor(hessian: np.ndarray, damping: float = 0.01) -> np.ndarray:
     return np.linalg.cholesky(np.linalg.inv(h)).T
 
 
+ROUNDS = 3  # to find the water level
+FLOOR = 0.003  # of the mean input: Hessians are only estimates
+
+
+class Feedback(NamedTuple):
+    """How errors of columns are carried on. order (in,): which column comes when; factor (in, in): U of H in that order."""
+
+    order: np.ndarray
+    factor: np.ndarray
+
+    @property
+    def left(self) -> np.ndarray:
+        """(in,) by column: what of its input is left to err with, 1/U_jj²; the output's error is Σ left · error²."""
+        found = np.empty(len(self.order))
+        found[self.order] = 1 / np.diag(self.factor) ** 2
+        return found
+
+
+def feedback(hessian: np.ndarray | None, noise: float | None = None) -> Feedback | None:
+    """The most important inputs, those of the largest second moment, are rounded first. No Hessian: no feedback.
+
+    :param noise: what the quantiser will err, squared, against the weights' mean square; None: GPTQ's damping. Inputs of
+        less power than the error itself are not worth moving weights for: the damping is waterfilling's level then,
+        t = noise · det(H + tI)^(1/in), and at least FLOOR.
+    """
+    if hessian is None:
+        return None
+    order = np.argsort(-np.diag(hessian), kind="stable")
+    h = hessian[np.ix_(order, order)]
+    if noise is None:
+        return Feedback(order, inverse_factor(h))
+    found, mean = Feedback(order, inverse_factor(h, FLOOR)), max(float(np.diag(h).mean()), 1e-30)
+    for _ in range(ROUNDS):
+        level = noise * float(np.exp(np.log(found.left).mean())) / mean
+        if level <= FLOOR:
+            break
+        found = Feedback(order, inverse_factor(h, level))
+    return found
+
+
 def round_columns(
     w: np.ndarray,
-    hessian: np.ndarray | None,
+    carried: Feedback | None,
     quantise: Callable[[np.ndarray, int], np.ndarray],
     *,
     block: int = 128,
-    damping: float = 0.01,
 ) -> np.ndarray:
-    """Quantise W (out, in) column after column, the most important inputs first, carrying each error on.
+    """Quantise W (out, in) column after column and carry each error on; without feedback every column is on its own.
 
-    quantise(column (out,), j) → its quantised value (out,). Without a Hessian no error is carried. Updates beyond a
-    block of columns are done once a block. → the quantised matrix, float64.
+    quantise(column (out,), j) → its quantised value (out,). Updates beyond a block of columns are done once a block.
+    → the quantised matrix, float64.
     """
     q = np.empty(w.shape, np.float64)
-    if hessian is None:
+    if carried is None:
         for j in range(w.shape[1]):
             q[:, j] = quantise(w[:, j], j)
         return q
-    order = np.argsort(-np.diag(hessian), kind="stable")
-    factor = inverse_factor(hessian[np.ix_(order, order)], damping)
+    order, factor = carried
     left = np.array(w.T[order], np.float64)  # (in, out): columns of W lie together
     for start in range(0, len(order), block):
         stop = min(start + block, len(order))

@@ -13,7 +13,7 @@ import numpy as np
 from components.shared.models.hub.decode_scalar import CODEC, VERSION, decode, spread
 
 from .check import finite
-from .hessian import round_columns
+from .hessian import feedback, round_columns
 from .lossless import frame, numbers, pack
 
 __all__ = ["decode", "encode", "encode_uniform", "exact"]
@@ -87,7 +87,7 @@ def rounded(matrix: np.ndarray, scale: np.ndarray, k: int | None, hessian: np.nd
         q[:, j] = np.clip(np.rint(column / safe[:, j]), -limit, limit)
         return np.where(np.isinf(safe[:, j]), 0.0, q[:, j] * safe[:, j])
 
-    round_columns(matrix, hessian, quantise)
+    round_columns(matrix, feedback(hessian), quantise)
     return q
 
 

@@ -21,15 +21,16 @@ import numpy as np
 from components.shared.models.hub.decode_trellis import (
     CODEC,
     DEVIATION,
+    FINE,
     VERSION,
     decode,
-    scale_steps,
     states,
     values,
 )
+from components.shared.models.hub.lossless import octaves
 
 from .check import finite
-from .hessian import round_columns
+from .hessian import feedback, round_columns
 from .lossless import frame, numbers, pack, pack_fixed
 
 __all__ = ["decode", "encode"]
@@ -64,7 +65,7 @@ def encode(
     length = max(-(-height // per_column), -(-memory // bits))
     per_column = -(-height // length)
     index = scale_index(cut(matrix, length), group)
-    scale = np.repeat(scale_steps(index), max(group, 1), axis=1)[:, :length] if group else np.ones((1, 1))
+    scale = np.repeat(octaves(index, FINE), max(group, 1), axis=1)[:, :length] if group else np.ones((1, 1))
     scale = np.broadcast_to(scale, (columns * per_column, length)).reshape(columns, per_column, length)
     symbols = np.zeros(scale.shape, np.uint8)
     decoded = np.zeros(matrix.shape)
@@ -75,7 +76,7 @@ def encode(
         decoded[:, j] = value.reshape(-1)[: len(column)]
         return decoded[:, j]
 
-    round_columns(matrix, hessian, quantise)
+    round_columns(matrix, feedback(hessian), quantise)
     if hessian is None and decoded.any():
         unit *= (matrix * decoded).sum() / (decoded**2).sum()  # the scale of least error
     lowest, kinds = (int(-index.min()), int(np.ptp(index)) + 1) if index.size else (0, 1)  # the least is ≤ 0

@@ -16,7 +16,7 @@ import numpy as np
 from components.shared.models.hub.decode_vptq import CODEC, VERSION, decode
 
 from .check import finite
-from .hessian import round_columns
+from .hessian import feedback, round_columns
 from .kmeans import kmeans, nearest
 from .lossless import frame, numbers, pack
 
@@ -90,7 +90,7 @@ def encode(
             value = value + rest[index[1, j]]
         return value.reshape(-1)
 
-    round_columns(matrix, hessian, quantise)
+    round_columns(matrix, feedback(hessian), quantise)
     books = np.concatenate([main, rest, own]).astype("<f2").tobytes()
     chosen = (~special, ~special, special)
     return frame(

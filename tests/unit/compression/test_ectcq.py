@@ -23,20 +23,22 @@ def gap(w: np.ndarray, code: bytes) -> tuple[float, float]:
 def test_the_path_is_the_best_of_all_paths() -> None:
     """Against all 9^5 strings of indices −4 … 4, stepped through the machine here."""
     rng = np.random.default_rng(0)
-    bits = rng.uniform(1, 6, (2, 7))
+    bits, classes = rng.uniform(1, 6, (3, 2, 7)), rng.integers(0, 3, (12, 5))
     runs = rng.normal(size=(12, 5)) * 3
-    index, quantiser = ectcq.search(runs, bits, 0.4, 3)
+    index, quantiser = ectcq.search(runs, classes, bits, 0.4, 3)
     after = machine(3)
     best = np.full(len(runs), np.inf)
     for path in itertools.product(range(-4, 5), repeat=5):
-        state, level, toll = 0, [], 0.0
-        for k in path:
+        state, level, toll = 0, [], np.zeros(len(runs))
+        for t, k in enumerate(path):
             which = state & 1
             level.append(2 * k - which * np.sign(k))
-            toll += 0.4 * bits[which, abs(k)]
+            toll += 0.4 * bits[classes[:, t], which, abs(k)]
             state = after[state, k & 1]
         best = np.minimum(best, ((runs - level) ** 2).sum(axis=1) + toll)
-    found = ((runs - levels(index, quantiser)) ** 2 + 0.4 * bits[quantiser, np.abs(index)]).sum(axis=1)
+    found = ((runs - levels(index, quantiser)) ** 2 + 0.4 * bits[classes, quantiser, np.abs(index)]).sum(
+        axis=1
+    )
     assert np.allclose(found, best, rtol=1e-12)
 
 
@@ -44,7 +46,7 @@ def test_the_path_is_the_best_of_all_paths() -> None:
 def test_the_granular_gain_is_the_known_one(memory: int, granular: float) -> None:
     """Over a uniform quantiser of the same rate, 4 … 256 states: Marcellin and Fischer 1990, Taubman and Marcellin 2002."""
     runs = np.random.default_rng(1).uniform(-200, 200, (8, 4096))
-    index, quantiser = ectcq.search(runs, np.zeros((2, 128)), 0.0, memory)
+    index, quantiser = ectcq.search(runs, np.zeros(runs.shape), np.zeros((1, 2, 128)), 0.0, memory)
     noise = ((runs - levels(index, quantiser)) ** 2).mean()
     assert 10 * np.log10(4 / 12 / noise) == pytest.approx(granular, abs=0.03)
 

@@ -10,7 +10,8 @@ import pytest
 
 from components.compression import trellis
 from components.compression.hessian import weighted_error
-from components.shared.models.hub.decode_trellis import DEVIATION, quantiles, scale_steps, states, values
+from components.shared.models.hub.decode_trellis import DEVIATION, quantiles, states, values
+from components.shared.models.hub.lossless import octaves
 
 
 def gap(w: np.ndarray, code: bytes) -> float:
@@ -109,7 +110,7 @@ def test_group_scales_serve_loud_and_quiet_runs_alike() -> None:
 
 def test_scales_are_powers_of_an_eighth_of_an_octave() -> None:
     index = np.arange(-80, 80)
-    assert np.allclose(scale_steps(index), 2.0 ** (index / 8), rtol=1e-14, atol=0)
+    assert np.allclose(octaves(index, 8), 2.0 ** (index / 8), rtol=1e-14, atol=0)
 
 
 def test_error_feedback_lowers_the_error_of_the_output() -> None:

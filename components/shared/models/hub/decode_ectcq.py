@@ -4,18 +4,22 @@ Two quantisers of step 2 share the multiples of a step: Q0 has 0, ±2, ±4 …, 
 quantisation). A weight is an index k into the quantiser of the moment, and the parity of k moves a machine of 2^ν
 states, Ungerboeck's codes, whose state says which quantiser comes next. Every run starts in state 0.
 
-Indices are entropy-coded under one table for each quantiser (rANS, as in lossless.py), lanes of runs side by side, so
-that numpy decodes a step of all lanes at a time. A sign costs a bit; indices from `escape` on keep their parity in the
-table and the rest as numbers of their own.
+A column may have a step of its own, in quarters of an octave, and columns and rows a size that is expected of them, in
+halves: sizes less step say how large an index is to be expected, and so which tables it is coded under.
+
+Indices are entropy-coded under one table for each class and quantiser (rANS, as in lossless.py), lanes of runs side by
+side, so that numpy decodes a step of all lanes at a time. A sign costs a bit; indices from `escape` on keep their parity
+in the table and the rest as numbers of their own.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .lossless import SCALE, CodeError, read_lanes, read_numbers, refill, unframe
+from .lossless import SCALE, CodeError, octaves, read_lanes, read_numbers, refill, unframe, unpack
 
-CODEC, VERSION = 6, 1
+CODEC, VERSION = 6, 2
+FINE = 4  # steps of columns and rows, an octave
 COARSE = 12  # frequencies of magnitudes sum to 2^12
 CODES = {2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 5: (0o45, 0o10), 6: (0o103, 0o24), 7: (0o235, 0o126),
          8: (0o515, 0o362)}  # ν → parity checks h0, h1 (Ungerboeck, IEEE Trans. IT 28, 1982, table I)  # fmt: skip
@@ -39,10 +43,26 @@ def levels(index: np.ndarray, quantiser: np.ndarray) -> np.ndarray:
     return 2 * index - quantiser * np.sign(index)
 
 
-def slots(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequencies of magnitudes, (2, M), summing to 2^12 each → of signed symbols 0, 1, −1, 2, −2 … (2, 2M − 1).
+def side(part: bytes, count: int) -> np.ndarray:
+    """(count,) int64 of a column or row each: what divides them all, an offset, how many
+    kinds there are, and the kinds; zeros for b""."""
+    if not part:
+        return np.zeros(count, np.int64)
+    (coarse, offset, kinds), at = read_numbers(part, 3)
+    return coarse * (unpack(part[at:], count, kinds).astype(np.int64) - offset)
 
-    → symbol by slot (2, 2^16), and the frequency and start of every symbol.
+
+def expected(steps: np.ndarray, sizes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Steps of columns, sizes of columns and rows → (columns, rows) int64: the size to expect of an index, in quarters of
+    an octave, from 0."""
+    found = (2 * sizes[0] - steps)[:, None] + 2 * sizes[1]
+    return found - found.min(initial=0)
+
+
+def slots(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequencies of magnitudes, (tables, M), summing to 2^12 each → of signed symbols 0, 1, −1, 2, −2 … (tables, 2M − 1).
+
+    → symbol by slot (tables, 2^16), and the frequency and start of every symbol.
     """
     frequency = np.repeat(tables << (SCALE - COARSE - 1), 2, axis=1)[:, 1:]
     frequency[:, 0] *= 2
@@ -52,16 +72,20 @@ def slots(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def unpack_runs(
-    data: bytes, runs: int, length: int, lanes: int, tables: np.ndarray, after: np.ndarray
+    data: bytes, classes: np.ndarray, lanes: int, tables: np.ndarray, after: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Signed symbols (runs, length) and the quantisers of each; lane l holds the runs l, l + lanes, …"""
+    """Signed symbols (runs, length) and the quantisers of each; lane l holds the runs l, l + lanes, …
+
+    classes (runs, length); tables (2 · classes, M): a class's table for Q0, its table for Q1, the next class's …
+    """
     if len(data) < 5 * lanes or (len(data) - 5 * lanes) % 2:
         raise CodeError("an entropy-coded part is cut short or damaged; fetch the artifact again")
+    runs, length = classes.shape
     symbol_at, frequency, start = slots(tables)
     symbol_at = symbol_at.reshape(-1)
-    quantiser_at = np.repeat([0, 1], 1 << SCALE)
-    frequency_at = frequency[quantiser_at, symbol_at].astype(np.uint64)
-    offset_at = (np.arange(2 << SCALE) - (quantiser_at << SCALE) - start[quantiser_at, symbol_at]).astype(
+    table_at = np.repeat(np.arange(len(tables)), 1 << SCALE)
+    frequency_at = frequency[table_at, symbol_at].astype(np.uint64)
+    offset_at = (np.arange(len(table_at)) - (table_at << SCALE) - start[table_at, symbol_at]).astype(
         np.uint64
     )
     parity_at = (symbol_at + 1) // 2 & 1
@@ -72,10 +96,10 @@ def unpack_runs(
     for first in range(0, runs, lanes):
         x = lane[: runs - first]
         state = np.zeros(len(x), np.int64)
-        own = np.empty((length, len(x)), np.int64)
+        own = np.ascontiguousarray(classes[first : first + lanes].T, np.int64) << (SCALE + 1)
         for t in range(length):
             slot = own[t]
-            slot[:] = x & mask
+            slot += (x & mask).view(np.int64)
             slot += (state & 1) << SCALE
             x = frequency_at[slot] * (x >> scale) + offset_at[slot]
             used = refill(x, words, used)
@@ -84,27 +108,33 @@ def unpack_runs(
         slot_of[first : first + lanes] = own.T
     if used != len(words):
         raise CodeError("an entropy-coded part is longer than its symbols; fetch the artifact again")
-    return symbol_at[slot_of], slot_of >> SCALE
+    return symbol_at[slot_of], slot_of >> SCALE & 1
 
 
 def decode(code: bytes) -> np.ndarray:
     """An ECTCQ code → the float32 weight in its own shape."""
-    head, step, kept, packed, rest = unframe(code, CODEC, VERSION)
+    head, unit, *sides, spans, kept, packed, rest = unframe(code, CODEC, VERSION)  # three sides
     (memory, height, length, lanes, escape, *shape), _ = read_numbers(head)
     count = int(np.prod(shape, dtype=np.int64))
     if memory not in CODES or not length or not lanes or (count and (not height or count % height)):
         raise CodeError(f"an ECTCQ code of 2^{memory} states, runs of {length} and columns of {height}")
-    columns = count // height if count else 0
-    runs = columns * -(-height // length)
-    tables = np.array(read_numbers(kept)[0], np.int64).reshape(2, -1)
-    if tables.shape[1] != escape + 2 or (tables.sum(axis=1) != 1 << COARSE).any():
+    rows = shape[0] if len(shape) > 1 else 1
+    columns = count // rows if rows else 0
+    steps, *sizes = map(side, sides, (columns, columns, rows))
+    own = expected(steps, (sizes[0], sizes[1]))
+    level = np.zeros((count // height if count else 0, -(-height // length) * length), np.int64)
+    level[:, :height] = own if height == rows else own.T.reshape(1, -1)
+    width = read_numbers(spans)[0]
+    tables = np.array(read_numbers(kept)[0], np.int64).reshape(2 * len(width), -1)
+    if level.max(initial=0) >= sum(width) or tables.shape[1] != escape + 2:
+        raise CodeError("an ECTCQ code whose classes are damaged")
+    if (tables.sum(axis=1) != 1 << COARSE).any():
         raise CodeError("an ECTCQ code whose tables are damaged")
-    symbols, quantiser = unpack_runs(packed, runs, length, lanes, tables, machine(memory))
+    classes = np.repeat(np.arange(len(width)), width)[level].reshape(-1, length)
+    symbols, quantiser = unpack_runs(packed, classes, lanes, tables, machine(memory))
     index = (symbols + 1) // 2
     escaped = index >= escape
     index[escaped] += 2 * np.array(read_numbers(rest, int(escaped.sum()))[0], np.int64)
-    index = np.where(symbols & 1, index, -index)
-    w = levels(index, quantiser) * np.float64(np.frombuffer(step, "<f4")[0])
-    return np.ascontiguousarray(w.reshape(columns, -1)[:, :height].T if count else w, np.float32).reshape(
-        shape
-    )
+    w = levels(np.where(symbols & 1, index, -index), quantiser).reshape(level.shape)[:, :height]
+    w = (w.T if height == rows else w.reshape(rows, columns)) * octaves(steps, FINE)
+    return np.ascontiguousarray(w * np.float64(np.frombuffer(unit, "<f4")[0]), np.float32).reshape(shape)

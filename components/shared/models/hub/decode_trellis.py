@@ -16,10 +16,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from .lossless import CodeError, read_numbers, unframe, unpack, unpack_fixed
+from .lossless import CodeError, octaves, read_numbers, unframe, unpack, unpack_fixed
 
 CODEC, VERSION = 5, 1
 DEVIATION = 128  # of the values, in which they are whole numbers
+FINE = 8  # scales of groups, an octave
 
 
 def quantiles(bits: int) -> np.ndarray:
@@ -56,12 +57,6 @@ def states(symbols: np.ndarray, bits: int, memory: int) -> np.ndarray:
     return y & ((1 << memory) - 1)
 
 
-def scale_steps(index: np.ndarray) -> np.ndarray:
-    """2^(index/8) float64 for integers; by square roots and shifts, which are exact everywhere."""
-    eighth = np.sqrt(np.sqrt(np.sqrt(2.0)))
-    return np.ldexp(np.cumprod([1.0] + [eighth] * 7)[index % 8], index // 8)
-
-
 def decode(code: bytes) -> np.ndarray:
     """A trellis code → the float32 weight in its own shape."""
     head, unit, scales, packed = unframe(code, CODEC, VERSION)
@@ -79,7 +74,7 @@ def decode(code: bytes) -> np.ndarray:
     if group:
         parts = -(-length // group)
         index = unpack(scales, runs * parts, kinds).astype(np.int64) - lowest
-        w *= np.repeat(scale_steps(index).reshape(runs, parts), group, axis=1)[:, :length]
+        w *= np.repeat(octaves(index, FINE).reshape(runs, parts), group, axis=1)[:, :length]
     w *= np.float64(np.frombuffer(unit, "<f4")[0]) / DEVIATION
     matrix = w.reshape(columns, per_column * length)[:, :height] if count else w
     return np.ascontiguousarray(matrix.T, np.float32).reshape(shape)

@@ -96,6 +96,12 @@ def unpack_fixed(data: bytes, count: int, bits: int) -> np.ndarray:
     return out
 
 
+def octaves(index: np.ndarray, fine: int) -> np.ndarray:
+    """2^(index/fine) float64 for integers, fine 4 or 8; by square roots and shifts, which are exact everywhere."""
+    root = np.sqrt(np.sqrt(2.0)) if fine == 4 else np.sqrt(np.sqrt(np.sqrt(2.0)))
+    return np.ldexp(np.cumprod([1.0] + [root] * (fine - 1))[index % fine], index // fine)
+
+
 def frequencies(counts: np.ndarray, total: int) -> np.ndarray:
     """Counts → integers that sum to `total`; whatever occurs keeps at least 1 (so at most `total` symbols occur)."""
     share = counts * total // max(int(counts.sum()), 1)
