@@ -28,9 +28,8 @@ def quiet(folder: Path) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("FORGE_")} | own
 
 
-def run(phase: str, output: Path, arguments: Sequence[str]) -> str:
-    """Run the phase to its end; the digest of what it published. Its output is shown where it fails."""
-    done = subprocess.run(
+def _done(phase: str, output: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command(phase, output, arguments),
         env=quiet(output.parent),
         stdin=subprocess.DEVNULL,
@@ -38,20 +37,18 @@ def run(phase: str, output: Path, arguments: Sequence[str]) -> str:
         text=True,
         timeout=DEADLINE,
     )
+
+
+def run(phase: str, output: Path, arguments: Sequence[str]) -> str:
+    """Run the phase to its end; the digest of what it published. Its output is shown where it fails."""
+    done = _done(phase, output, arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return str(json.loads((output / "forge.json").read_text())["digest"])
 
 
 def refused(phase: str, output: Path, arguments: Sequence[str]) -> str:
     """What the phase says when it refuses; it must neither succeed nor fall over, and must publish nothing."""
-    done = subprocess.run(
-        command(phase, output, arguments),
-        env=quiet(output.parent),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
+    done = _done(phase, output, arguments)
     assert done.returncode not in (0, 1), done.stdout + done.stderr
     assert "Traceback" not in done.stderr and not (output / "forge.json").exists()
     return done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from components.shared.runtime.executor import main
 from components.shared.tasks.batches import encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 from tests.contract import killing
+from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
 
 SMALL = [
     *("--set", "code_version=test", "evaluation.items=16", "evomerge.threads=1", "evomerge.items=8"),
@@ -67,23 +67,6 @@ def cognates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         save_file(base, folder / "trunk.safetensors")
         artifact.seal(folder, kind="model", phase="cognate", extra={"variant": name})
     return [root / name for name in COURSES]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One MLflow database for all tests here: making one takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in killing.quiet(tmp_path_factory.mktemp("mlflow")).items():
-            patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def torch_as_before() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
 
 
 def run(output: Path, *arguments: str | Path) -> Manifest:

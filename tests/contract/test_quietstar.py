@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from components.shared.runtime.artifact import Manifest
 from components.shared.runtime.executor import main
 from components.shared.tasks.tokenizer import byte_tokenizer
 from tests.contract import killing
+from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
 
 SMALL = [
     *("--set", "code_version=test", "evaluation.items=16", "quietstar.threads=1", "quietstar.items=16"),
@@ -29,23 +29,6 @@ SMALL = [
     *("quietstar.steps=12", "quietstar.warmup=4"),
 ]
 GEOMETRY = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One MLflow database for all tests here: making one takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in killing.quiet(tmp_path_factory.mktemp("mlflow")).items():
-            patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def torch_as_before() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
