@@ -20,22 +20,33 @@ from .hub.decoders import decode
 from .hub.ternary import unpack_ternary
 from .ternary_kernels import Packed, multiply, pack
 
+PAYS = 1 << 24
+"""Weights of a model from where on the kernels are ready before its weights are decoded, or soon after."""
 
-def accelerate(model: nn.Module) -> list[str]:
+
+def accelerate(model: nn.Module, *, least: int = 0) -> list[str]:
     """Let every ternary layer with int8 activations compute in integers, in place → the paths of these layers.
 
     What a layer computes is the same up to float32's rounding. It goes the plain way where gradients are asked for,
     where its input is not float32 on the CPU, and where it wears another weight: an expert's, or one that was loaded.
+
+    :param least: nothing is done where all such layers together have fewer weights.
     """
+    layers = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, CodedLinear) and module.spec.get("activations") == "int8"
+    }
+    if sum(layer.in_features * layer.out_features for layer in layers.values()) < least:
+        return []
     done = []
-    for path, module in model.named_modules():
-        if isinstance(module, CodedLinear) and module.spec.get("activations") == "int8":
-            ternary = trits_of(module)
-            if ternary is not None and module.code.device.type == "cpu":
-                module.__dict__["ternary"] = Integers(pack(*ternary), module)
-                module.forward = MethodType(forward, module)  # type: ignore[method-assign]
-                module.decoded = None
-                done.append(path)
+    for path, module in layers.items():
+        ternary = trits_of(module)
+        if ternary is not None and module.code.device.type == "cpu":
+            module.__dict__["ternary"] = Integers(pack(*ternary), module)
+            module.forward = MethodType(forward, module)  # type: ignore[method-assign]
+            module.decoded = None
+            done.append(path)
     return done
 
 

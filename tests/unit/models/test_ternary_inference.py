@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from components.compression.scalar import exact
+from components.shared.models import ternary_inference
 from components.shared.models.encoders import encode_ternary, stored
 from components.shared.models.hub.coded import CodedLinear, install
 from components.shared.models.hub.configuration_cognate import CognateConfig
@@ -18,6 +19,7 @@ from components.shared.models.hub.experts import set_expert
 from components.shared.models.loading import build, load, save
 from components.shared.models.ternary_inference import accelerate
 from components.shared.tasks.tokenizer import byte_tokenizer
+from pipelines.answer import answer
 
 SHAPE = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
 IDS = torch.tensor([[257, *b"12+7="]])
@@ -100,3 +102,25 @@ def test_what_is_not_ternary_or_has_float_activations_is_left_alone(model: Any, 
     save(model, byte_tokenizer(), tmp_path / "m", card="")
     loaded, _ = load(tmp_path / "m")
     assert len(accelerate(loaded)) == 14
+
+
+def test_a_small_model_may_be_left_alone(model: Any) -> None:
+    weights = sum(layer.in_features * layer.out_features for layer in coded(model))
+    assert accelerate(model, least=weights + 1) == [] and not any(hasattr(m, "ternary") for m in coded(model))
+    assert len(accelerate(model, least=weights)) == 14
+
+
+def coded(model: Any) -> list[CodedLinear]:
+    return [module for module in model.modules() if isinstance(module, CodedLinear)]
+
+
+def test_what_a_person_asks_of_a_large_model_is_written_by_the_integers(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(model, byte_tokenizer(), tmp_path / "m", card="")
+    plain, used = answer(tmp_path / "m", "12+7=", tokens=8, sample=False, seed=0), []
+    monkeypatch.setattr(ternary_inference, "PAYS", 1)
+    own = ternary_inference.multiply
+    monkeypatch.setattr(ternary_inference, "multiply", lambda *a, **k: used.append(1) or own(*a, **k))
+    assert answer(tmp_path / "m", "12+7=", tokens=8, sample=False, seed=0) == plain
+    assert len(used) >= 14 * 8
