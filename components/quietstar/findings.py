@@ -36,7 +36,7 @@ def claims(marks: Mapping[str, Marks]) -> list[dict[str, Any]]:
             ("thoughts beat the same model without thinking", "thoughts", "no thought"),
             ("thoughts end better than they were when REINFORCE began", "thoughts", "before REINFORCE"),
             ("what is thought matters: own thoughts beat another question's", "thoughts", "shuffled"),
-            ("without thinking the model answers no worse than the input model", "no thought", "input"),
+            ("even without thinking the model answers better than the input model", "no thought", "input"),
         )
         for measure, unit in (("right", ACCURACY), ("nll", NLL))
     ]

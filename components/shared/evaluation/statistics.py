@@ -1,4 +1,4 @@
-"""Intervals and paired comparisons of answers that are right or wrong."""
+"""Intervals of means over items, alone and of two models on the same items."""
 
 from __future__ import annotations
 
@@ -51,12 +51,3 @@ def paired_interval(
     picks = np.random.default_rng(seed).integers(0, difference.size, (resamples, difference.size))
     low, high = np.quantile(difference[picks].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(difference.mean()), float(low), float(high)
-
-
-def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
-    """McNemar's exact two-sided p-value that two models err equally often on the same items (1947, binomial form)."""
-    left, right = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
-    wins, losses = int((left & ~right).sum()), int((right & ~left).sum())
-    n, k = wins + losses, min(wins, losses)
-    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
-    return float(min(1.0, 2 * tail))

@@ -1,4 +1,4 @@
-"""Intervals and tests against published or exactly known values."""
+"""Intervals against published or exactly known values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.shared.evaluation.statistics import mcnemar, paired_interval, wilson
+from components.shared.evaluation.statistics import paired_interval, wilson
 
 
 def test_wilson_gives_the_published_values():
@@ -61,10 +61,3 @@ def test_equal_models_differ_by_nothing():
 def test_unpaired_scores_are_refused(a, b):
     with pytest.raises(ValueError, match="paired"):
         paired_interval(a, b)
-
-
-def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs():
-    a = [True] * 9 + [False] * 1 + [True] * 5
-    b = [False] * 9 + [True] * 1 + [True] * 5
-    assert mcnemar(a, b) == pytest.approx(2 * (1 + 10) / 2**10)
-    assert mcnemar([True], [True]) == 1.0
