@@ -22,7 +22,7 @@ from components.adas import search
 from components.adas.bench import Bench
 from components.adas.search import Entry
 from components.adas.space import Design, Space, space_of
-from components.shared.evaluation.suites import SUITES, suite_items
+from components.shared.evaluation.suites import all_items
 from components.shared.models.agent import AGENT, Agent
 from components.shared.models.architecture import Architecture
 from components.shared.models.layers import decoder_layers
@@ -107,7 +107,7 @@ def main() -> None:
     space = space_of(whole, len(decoder_layers(whole.model)))
     benches = {}
     for split in ("search", "report"):
-        items = [i for s in SUITES for i in suite_items(s, split=split, items=options.items, seed=0)]
+        items = all_items(split=split, items=options.items, seed=0)
         benches[split] = Bench(agent, items, whole.dispatcher)
     alone = [float(bench.right(Architecture()).mean()) for bench in benches.values()]
     print(f"{'model alone':26} search {alone[0]:.3f}  report {alone[1]:.3f}")
