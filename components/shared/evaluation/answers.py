@@ -48,9 +48,12 @@ def batches(
 
 
 def next_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(B, T−1, V) logits of the next token, and (B, T−1) int64 of the tokens that did come next, or IGNORED."""
+    """(B, T−1, V) logits of the next token, and (B, T−1) int64 of the tokens that did come next, or IGNORED.
+
+    Without a cache of keys and values: nothing is continued, and a cache grows with the model's layers.
+    """
     batch = batch.to(next(model.parameters()).device)
-    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
     return logits[:, :-1], batch.labels[:, 1:]
 
 

@@ -50,7 +50,7 @@ class Babbler(nn.Module):
         allowed[[*b"abc", 258]] = 0.0
         self.register_buffer("allowed", allowed)
 
-    def forward(self, input_ids, attention_mask=None):
+    def forward(self, input_ids, attention_mask=None, use_cache=None):
         out = self.net(input_ids=input_ids, attention_mask=attention_mask)
         out.logits = out.logits + self.allowed
         return out
