@@ -61,9 +61,23 @@ def feedback(hessian: np.ndarray | None, noise: float | None = None) -> Feedback
     :param noise: what the quantiser will err, squared, against the weights' mean square; None: GPTQ's damping. Inputs of
         less power than the error itself are not worth moving weights for: the damping is waterfilling's level then,
         t = noise · det(H + tI)^(1/in), and at least FLOOR.
+
+    The latest one is remembered for a Hessian that nobody may write to, as those mapped from files are: the slabs of a
+    tensor ask for the same, one after another.
     """
     if hessian is None:
         return None
+    if hessian.flags.writeable:
+        return _feedback(hessian, noise)
+    if not (_latest and _latest[0][0] is hessian and _latest[0][1] == noise):
+        _latest[:] = [(hessian, noise, _feedback(hessian, noise))]
+    return _latest[0][2]
+
+
+_latest: list[tuple[np.ndarray, float | None, Feedback]] = []
+
+
+def _feedback(hessian: np.ndarray, noise: float | None) -> Feedback:
     order = np.argsort(-np.diag(hessian), kind="stable")
     h = hessian[np.ix_(order, order)]
     if noise is None:

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def encode_rows(
 
     :param rows: the first, the one after the last, and how many of them, evenly spread.
     """
-    h = None if hessian is None else mapped(hessian)
+    h = None if hessian is None else hessian_in(hessian)
     w = part(mapped(weight), *rows)
     code = encode(name, w, h, seed=seed, threads=1)
     if into is not None:
@@ -60,6 +61,12 @@ def decode_whole(*, codec: str, code: str, shape: Sequence[int], dtype: str, int
         rows = read_by(inner, slab, (stop - start, *shape[1:]))
         w[start:stop] = bfloat16(rows) if dtype == "bfloat16" else rows
     return {}
+
+
+@lru_cache(maxsize=1)
+def hessian_in(file: str) -> np.ndarray:
+    """The same array for slab after slab, so that what is made of it need not be made again (hessian.py)."""
+    return mapped(file)
 
 
 WORK: dict[str, Callable[..., dict[str, Any]]] = {"encode": encode_rows, "decode": decode_whole}

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.compression import hessian
 from components.compression.encoding import codec_of, encode, read_by
 from components.compression.slabs import cut, join, parted
 from components.shared.models.hub.lossless import CodeError
@@ -66,3 +67,23 @@ def test_a_code_of_slabs_that_was_cut_altered_or_misses_rows_is_refused() -> Non
         read_by(codec, join(slabs[:2], w.shape), w.shape)
     with pytest.raises(CodeError, match="from row 48 on"):
         read_by(codec, join([*slabs, slabs[0]], w.shape), w.shape)
+
+
+def test_slabs_of_one_tensor_ask_once_for_what_their_hessian_leads_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng, made = np.random.default_rng(0), []
+    own = hessian.inverse_factor
+    monkeypatch.setattr(hessian, "inverse_factor", lambda *given: made.append(given) or own(*given))
+    x, w = rng.normal(size=(99, 32)), rng.normal(size=(48, 32)).astype(np.float32)
+    h = x.T @ x / 99
+    mapped = h.copy()
+    mapped.flags.writeable = False
+    slabs = cut(*w.shape, 16 * 32)
+    apart = [encode("uniform 1", w[a:b], h, seed=0, threads=1) for a, b in slabs]
+    assert len(made) == len(slabs) == 3
+    together = [encode("uniform 1", w[a:b], mapped, seed=0, threads=1) for a, b in slabs]
+    assert len(made) == 4 and together == apart
+    other = mapped[::-1, ::-1]
+    encode("uniform 1", w[:16], other, seed=0, threads=1)
+    assert len(made) == 5  # another Hessian is another one
