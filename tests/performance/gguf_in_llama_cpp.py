@@ -110,7 +110,7 @@ def main() -> None:
             export(chosen.input, Path(folder) / kind, kind)
             script = Path(__file__).with_name("llama_peer.py")
             file = Path(folder) / kind / "model.gguf"
-            command = [chosen.peer_python, script, file, given, str(NEW), answer]
+            command = [chosen.peer_python, script, "texts", file, given, str(NEW), answer]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(done.stderr)

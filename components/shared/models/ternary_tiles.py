@@ -122,6 +122,16 @@ def tile(
         place = builder.add(address, number(offset))
         return builder.load(builder.inttoptr(place, ir.PointerType(kind)), align=1)
 
+    def prefetch(address: Any) -> None:
+        flags = [ir.Constant(WORD, flag) for flag in (0, 3, 1)]  # to read, into the first level, data
+        call(
+            builder,
+            "llvm.prefetch.p0",
+            ir.VoidType(),
+            builder.inttoptr(address, ir.PointerType(BYTE)),
+            *flags,
+        )
+
     def every(kind: ir.VectorType, value: int) -> Any:
         return ir.Constant(kind, [value] * kind.count)
 
@@ -135,6 +145,9 @@ def tile(
             group = builder.add(start, loop.index)
             w_rows = [at(at(w, group, GROUP), w_step, row) for row in range(rows)]
             x_rows = [at(at(x, group, 4 * GROUP), x_step, token) for token in range(tokens)]
+            if tokens == 1:  # a row ends before the processor sees that it is being read
+                for address in w_rows:
+                    prefetch(at(address, w_step, rows))
             for first in range(0, GROUP, using.bytes):
                 packed = [loaded(address, first, packed_kind) for address in w_rows]
                 for part in range(4):
