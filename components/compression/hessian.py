@@ -38,7 +38,7 @@ def inverse_factor(hessian: np.ndarray, damping: float = 0.01) -> np.ndarray:
 
 
 ROUNDS = 3  # to find the water level
-FLOOR = 0.003  # of the mean input: Hessians are only estimates
+FLOOR = 0.01  # of the mean input, as in GPTQ: Hessians are only estimates
 
 
 class Feedback(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.answers import batches, evaluating, next_logits, nll
+from components.shared.models.gram import map_grams
 from components.shared.models.hub.coded import Coded
 from components.shared.models.hub.modeling_wrapped import ForgeWrapped
 from components.shared.models.hub.thoughts import think
+from components.shared.runtime.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.tasks.item import Item
 
@@ -104,16 +107,27 @@ class Trial:
 
     def reference(self, items: Sequence[Item]) -> list[Said]:
         """What the model as it is now says to items, for `harm` to compare with."""
-        found = []
+        return [self.say(rows) for _, rows in batches(items, self.tokenizer, self.batch)]
+
+    def say(self, rows: Batch) -> Said:
+        """What the model as it is now says to a batch: at once and, where it can think, after a thought."""
         with evaluating(self.model):
-            for _, rows in batches(items, self.tokenizer, self.batch):
-                rows = rows.to(next(self.model.parameters()).device)
-                logits, targets = next_logits(self.model, rows)
-                said = Said(rows, logits[targets != IGNORED].float().log_softmax(-1), None, None, None)
-                if getattr(self.model.config, "thoughts", None):
-                    said = self._with_thoughts(said)
-                found.append(said)
-        return found
+            rows = rows.to(next(self.model.parameters()).device)
+            logits, targets = next_logits(self.model, rows)
+            said = Said(rows, logits[targets != IGNORED].float().log_softmax(-1), None, None, None)
+            return self._with_thoughts(said) if getattr(self.model.config, "thoughts", None) else said
+
+    def hessians(self, items: Sequence[Item], folder: Path, progress: Progress) -> dict[str, Path]:
+        """The second moments of every linear layer's inputs while the model answers items, at once and after a thought, by
+        path: files of numpy's, (in, in) float32."""
+        progress.start("calibrate", -(-len(items) // self.batch))
+
+        def rows() -> Iterator[dict[str, Tensor]]:
+            for _, batch in batches(items, self.tokenizer, self.batch):
+                yield batch._asdict()
+                progress.step()
+
+        return map_grams(self.model, rows(), folder, lambda **batch: self.say(Batch(**batch)))
 
     def _with_thoughts(self, said: Said) -> Said:
         """The same, and what the model predicts at the answer's places after a thought."""

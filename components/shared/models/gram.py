@@ -88,16 +88,22 @@ class GramSums:
 
 
 def sum_grams(
-    model: nn.Module, batches: Iterable[Mapping[str, Any]], room: Callable[[int, Tensor], Tensor]
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Any]],
+    room: Callable[[int, Tensor], Tensor],
+    forward: Callable[..., Any] | None = None,
 ) -> GramSums:
-    """Run the model over batches and add up xᵀx over the inputs x of every linear layer."""
+    """Run the model over batches and add up xᵀx over the inputs x of every linear layer.
+
+    :param forward: how the model runs over a batch, if not as model(**batch).
+    """
     sums = GramSums(model, room)
     try:
         for batch in batches:
             mask = batch.get("attention_mask")
             sums.settle()
             sums.real = mask.bool() if mask is not None and mask.ndim == 2 else None
-            model(**batch)
+            (forward or model)(**batch)
     finally:
         sums.close()
     return sums
@@ -117,9 +123,15 @@ def capture_grams(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dic
 
 
 @torch.no_grad()
-def map_grams(model: nn.Module, batches: Iterable[Mapping[str, Any]], folder: Path) -> dict[str, Path]:
+def map_grams(
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Any]],
+    folder: Path,
+    forward: Callable[..., Any] | None = None,
+) -> dict[str, Path]:
     """The same in files, for models whose Gram matrices do not fit into memory together: summed in float32 where they lie.
 
+    :param forward: how the model runs over a batch, if not as model(**batch).
     :return: module path → a file of numpy's, (in, in) float32; one for layers with the same inputs.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +142,7 @@ def map_grams(model: nn.Module, batches: Iterable[Mapping[str, Any]], folder: Pa
         shape = tuple(product.shape)
         return torch.from_numpy(np.lib.format.open_memmap(files[-1], "w+", np.float32, shape))
 
-    sums = sum_grams(model, batches, room)
+    sums = sum_grams(model, batches, room, forward)
     for total, count in zip(sums.sums, sums.counts, strict=True):
         total.div_(max(count, 1))
     return {path: files[number] for path, number in sums.number.items()}
