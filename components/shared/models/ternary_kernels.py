@@ -9,7 +9,7 @@ A group of 256 weights of a row is 64 bytes; byte j holds the weights j, 64 + j,
 that a shift and a mask turn 64 bytes into 64 digits that lie beside their activations. Rows end in a whole group; the
 activations there are 0.
 
-All KERNELS do the same: those that are made of instructions for this very purpose, AVX-512 VNNI and AVX2, where the
+All KERNELS do the same: those that are made of instructions for this very purpose, of AVX-512 and AVX2, where the
 processor has them (ternary_tiles.py), and `portable`, plain loops that LLVM vectorises for whatever is there.
 """
 

@@ -5,6 +5,7 @@ sums stay in registers, and whose weights are unpacked in registers, once for al
 file, because numba keeps what it has compiled until the file of the loops changes.
 
 AVX-512 VNNI   vpdpbusd multiplies 64 unsigned by 64 signed bytes and adds them up by fours into 16 lanes of int32.
+AVX-VNNI       The same for 32 bytes and 8 lanes.
 AVX2           vpmaddubsw does so for 32, by twos, into 16 lanes of int16. Two products of a digit of at most 2 and an
                activation are −512 to 508, so 64 of these sums fit into a lane, −32768 to 32512; vpmaddwd then widens.
 """
@@ -31,7 +32,7 @@ PANEL = 64
 Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], None]
 """(packed (N, bytes) uint8, x (M, 4 · bytes) int8, out (M, N) int32, first row, last row): out = Σ digit · x.
 
-All C-contiguous; of out the rows outside are left as they are."""
+All C-contiguous, rows of at most 2^23 weights (their sums are int32); of out the rows outside are left as they are."""
 
 
 def call(builder: ir.IRBuilder, name: str, result: ir.Type, *values: Any) -> Any:
@@ -40,7 +41,13 @@ def call(builder: ir.IRBuilder, name: str, result: ir.Type, *values: Any) -> Any
 
 
 def vnni(builder: ir.IRBuilder, sums: Any, digits: Any, activations: Any) -> Any:
-    return call(builder, "llvm.x86.avx512.vpdpbusd.512", sums.type, sums, digits, activations)
+    name = f"llvm.x86.avx512.vpdpbusd.{8 * digits.type.count}"  # of AVX-VNNI too, where there is no AVX-512
+    return call(builder, name, sums.type, sums, digits, activations)
+
+
+def kept(builder: ir.IRBuilder, sums: Any) -> Any:
+    """Lanes of int32 as they are."""
+    return sums
 
 
 def avx2(builder: ir.IRBuilder, sums: Any, digits: Any, activations: Any) -> Any:
@@ -78,7 +85,8 @@ class Instructions:
 
 
 INSTRUCTIONS = {
-    "AVX-512 VNNI": Instructions("avx512vnni", 64, WORD, vnni, lambda _, sums: sums, 1 << 19, 8, (4, 4)),
+    "AVX-512 VNNI": Instructions("avx512vnni", 64, WORD, vnni, kept, 1 << 19, 8, (4, 4)),
+    "AVX-VNNI": Instructions("avxvnni", 32, WORD, vnni, kept, 1 << 18, 4, (2, 4)),
     "AVX2": Instructions("avx2", 32, SHORT, avx2, widened, 8, 4, (2, 4)),
 }
 
