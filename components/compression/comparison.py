@@ -90,7 +90,7 @@ def single(family: str, paths: Sequence[str], tensors: Tensors, at_least: int) -
     encoded further.
     """
     names = sorted(
-        (name for name, dish in MENU.items() if dish.codec == family), key=lambda name: MENU[name].bits
+        (name for name, dish in MENU.items() if dish.family == family), key=lambda name: MENU[name].bits
     )
     sizes = {path: tensors.weight(path).size for path in paths}
     largest = max(sizes, key=lambda path: sizes[path])

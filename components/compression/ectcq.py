@@ -67,7 +67,9 @@ def encode(
     """
     w = finite(w)
     if memory not in CODES or not 1e-3 <= step <= 1e3 or price < 0:
-        raise ValueError(f"ECTCQ needs ν in 2…8, a step in .001…1000, λ ≥ 0; got {memory}, {step}, {price}")
+        raise ValueError(
+            f"ECTCQ needs ν 0 or in 2…8, a step in .001…1000, λ ≥ 0; got {memory}, {step}, {price}"
+        )
     rows = len(w) if w.ndim > 1 else 1
     columns = w.size // rows if rows else 0
     matrix = w.reshape(rows, columns).astype(np.float64)
@@ -229,7 +231,7 @@ def viterbi() -> Callable[..., Any]:
         toll_of = np.empty(4)
         for t in range(n):
             x, own = abs(weights[t]), classes[t]
-            for kind in range(4):  # 2·quantiser + parity
+            for kind in range(min(2 * states, 4)):  # 2·quantiser + parity
                 which, parity = kind >> 1, kind & 1
                 near = int((x + which) / 2)  # in between are near and near + 1
                 k = near + (near + parity & 1)

@@ -63,7 +63,7 @@ def encode_by(
         return hyper.encode(w, **settings)
     if codec == "vptq":
         return vptq.encode(w, hessian, seed=seed, **settings)
-    return (scalar.encode_uniform if "step" in settings else scalar.encode)(w, hessian, **settings)
+    return scalar.encode(w, hessian, **settings)
 
 
 def codec_of(name: str, slabs: int = 1) -> str:

@@ -20,6 +20,11 @@ class Dish:
     bits: float
     settings: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def family(self) -> str:
+        """What people call it: the codec, or "uniform" for ectcq without a trellis."""
+        return "uniform" if self.settings.get("memory") == 0 else self.codec
+
 
 EXACT = "exact"  # for tensors that already are ternary: no error, about 1.57 bits
 
@@ -27,15 +32,15 @@ MENU: Mapping[str, Dish] = MappingProxyType(
     {
         "int8": Dish("scalar", 8.0, {"levels": 255, "group": 64}),
         "int4": Dish("scalar", 4.0, {"levels": 15, "group": 64}),
-        "uniform 1/16": Dish("scalar", 6.05, {"step": 1 / 16}),
-        "uniform 1/8": Dish("scalar", 5.05, {"step": 1 / 8}),
-        "uniform 1/4": Dish("scalar", 4.05, {"step": 1 / 4}),
-        "uniform 1/2": Dish("scalar", 3.05, {"step": 1 / 2}),
-        "uniform 3/4": Dish("scalar", 2.5, {"step": 3 / 4}),
-        "uniform 1": Dish("scalar", 2.1, {"step": 1.0}),
-        "uniform 3/2": Dish("scalar", 1.6, {"step": 3 / 2}),
-        "uniform 2": Dish("scalar", 1.2, {"step": 2.0}),
-        "uniform 3": Dish("scalar", 0.7, {"step": 3.0}),
+        "uniform 1/16": Dish("ectcq", 6.05, {"step": 1 / 16, "memory": 0}),
+        "uniform 1/8": Dish("ectcq", 5.05, {"step": 1 / 8, "memory": 0}),
+        "uniform 1/4": Dish("ectcq", 4.05, {"step": 1 / 4, "memory": 0}),
+        "uniform 1/2": Dish("ectcq", 3.05, {"step": 1 / 2, "memory": 0}),
+        "uniform 3/4": Dish("ectcq", 2.5, {"step": 3 / 4, "memory": 0}),
+        "uniform 1": Dish("ectcq", 2.05, {"step": 1.0, "memory": 0}),
+        "uniform 3/2": Dish("ectcq", 1.47, {"step": 3 / 2, "memory": 0}),
+        "uniform 2": Dish("ectcq", 1.03, {"step": 2.0, "memory": 0}),
+        "uniform 3": Dish("ectcq", 0.27, {"step": 3.0, "memory": 0}),
         "ectcq 6": Dish("ectcq", 6.0, {"step": 0.067, "memory": 8}),
         "ectcq 5": Dish("ectcq", 5.0, {"step": 0.135, "memory": 8}),
         "ectcq 4": Dish("ectcq", 4.0, {"step": 0.27, "memory": 8}),
@@ -79,5 +84,5 @@ MENU: Mapping[str, Dish] = MappingProxyType(
 )
 
 CHAIN = "seedlm 4+vptq 2+hyper 1600"  # stage after stage, each on what the one before decodes to
-Family = Literal["scalar", "seedlm", "vptq", "hyper"]
+Family = Literal["uniform", "seedlm", "vptq", "hyper"]
 FAMILIES: tuple[Family, ...] = get_args(Family)

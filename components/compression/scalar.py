@@ -1,9 +1,8 @@
-"""Uniform scalar quantisation: the plain codec, with or without error feedback. Encoding.
+"""Uniform scalar quantisation with scales of groups: the plain codec, with or without error feedback. Encoding.
 
-Three ways to choose the scale: `encode` with 2k + 1 levels and the best scale for each group of a row (int8 and int4 as
-everyone knows them), `encode_uniform` with one step for the whole tensor and as many levels as that needs, left to the
-entropy coder (1.53 dB from the rate–distortion bound at high rates: Gish and Pierce, 1968), and `exact` for tensors
-that already are ternary. With a Hessian the columns are rounded with GPTQ's error feedback (hessian.py).
+`encode` has 2k + 1 levels and the best scale for each group of a row: int8 and int4 as everyone knows them; `exact` is for
+tensors that already are ternary. With a Hessian the columns are rounded with GPTQ's error feedback (hessian.py). Uniform
+steps for an entropy coder are ectcq.py's with one state.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from .check import finite
 from .hessian import feedback, round_columns
 from .lossless import frame, numbers, pack
 
-__all__ = ["decode", "encode", "encode_uniform", "exact"]
+__all__ = ["decode", "encode", "exact"]
 
 SHRINK = np.linspace(0.4, 1.0, 25)  # of the scale that reaches the largest weight of a group
 
@@ -47,17 +46,6 @@ def encode(w: np.ndarray, hessian: np.ndarray | None = None, *, levels: int = 15
     return seal(q, k, group, unit, scales.astype("<f2").tobytes(), w.shape)
 
 
-def encode_uniform(w: np.ndarray, hessian: np.ndarray | None = None, *, step: float) -> bytes:
-    """w, any shape, float32 → code with one step for all, in units of the root mean square of w."""
-    w = finite(w)
-    if not 1e-3 <= step <= 1e3:
-        raise ValueError(f"a step of {step} root mean squares; it must lie between 0.001 and 1000")
-    matrix, unit = normalised(w)
-    unit = np.float32(unit * step)
-    q = rounded(matrix, np.full((1, 1), step), None, hessian)
-    return seal(q, int(np.abs(q).max(initial=1)), 0, unit, b"", w.shape)
-
-
 def exact(w: np.ndarray) -> bytes | None:
     """The code of a tensor whose values are −s, 0 and s for one s: lossless. None for any other tensor."""
     w = finite(w)
@@ -75,17 +63,16 @@ def normalised(w: np.ndarray) -> tuple[np.ndarray, np.float32]:
     return matrix / (np.float64(unit) if unit > 0 else 1.0), unit
 
 
-def rounded(matrix: np.ndarray, scale: np.ndarray, k: int | None, hessian: np.ndarray | None) -> np.ndarray:
-    """Integers (rows, columns) for the matrix under scales that broadcast to it; clipped to ±k where k is given."""
-    safe = np.broadcast_to(np.where(scale > 0, scale, np.inf), matrix.shape)
-    limit = np.inf if k is None else k
+def rounded(matrix: np.ndarray, scale: np.ndarray, k: int, hessian: np.ndarray | None) -> np.ndarray:
+    """Integers −k … k (rows, columns) for the matrix under scales of that shape."""
+    safe = np.where(scale > 0, scale, np.inf)
     if hessian is None:
-        return np.clip(np.rint(matrix / safe), -limit, limit).astype(np.int64)
+        return np.clip(np.rint(matrix / safe), -k, k).astype(np.int64)
     q = np.zeros(matrix.shape, np.int64)
 
     def quantise(column: np.ndarray, j: int) -> np.ndarray:
-        q[:, j] = np.clip(np.rint(column / safe[:, j]), -limit, limit)
-        return np.where(np.isinf(safe[:, j]), 0.0, q[:, j] * safe[:, j])
+        q[:, j] = np.clip(np.rint(column / safe[:, j]), -k, k)
+        return q[:, j] * scale[:, j]
 
     round_columns(matrix, feedback(hessian), quantise)
     return q

@@ -73,8 +73,8 @@ class Settings(PhaseSettings):
 
 def nearest(codec: str, bits: str) -> str:
     """The name of the codec's code whose bits are nearest to these; the one of fewer bits of two as near."""
-    codecs = sorted({dish.codec for dish in MENU.values()})
-    names = [name for name, dish in MENU.items() if dish.codec == codec]
+    codecs = sorted({dish.family for dish in MENU.values()})
+    names = [name for name, dish in MENU.items() if dish.family == codec]
     try:
         wanted = float(bits)
     except ValueError:

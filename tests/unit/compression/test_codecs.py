@@ -17,7 +17,7 @@ from components.shared.runtime.errors import InputError
 ENCODERS: dict[str, tuple[str, Callable[[np.ndarray], bytes]]] = {
     "int8": ("scalar", lambda w: scalar.encode(w, levels=255)),
     "int4": ("scalar", lambda w: scalar.encode(w, levels=15, group=5)),
-    "uniform": ("scalar", lambda w: scalar.encode_uniform(w, step=0.25)),
+    "uniform": ("ectcq", lambda w: ectcq.encode(w, step=0.25, memory=0)),
     "seedlm": ("seedlm", lambda w: seedlm.encode(w, bits=8)),
     "seedlm, 12 and 4": ("seedlm", lambda w: seedlm.encode(w, block=12, latent=4, bits=7)),
     "vptq": ("vptq", lambda w: vptq.encode(w, length=3, centroids=16)),

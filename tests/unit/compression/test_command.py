@@ -82,8 +82,8 @@ def test_a_codec_at_some_bits_is_its_nearest_code() -> None:
 
     assert recipe("fixed:vptq@2") == "fixed:vptq 2" and recipe("fixed:seedlm@2.6") == "fixed:seedlm 3"
     for name, dish in MENU.items():
-        found = MENU[recipe(f"fixed:{dish.codec}@{dish.bits}").removeprefix("fixed:")]
-        assert (found.codec, found.bits) == (dish.codec, dish.bits), name
+        found = MENU[recipe(f"fixed:{dish.family}@{dish.bits}").removeprefix("fixed:")]
+        assert (found.family, found.bits) == (dish.family, dish.bits), name
     for wrong in ("fixed:vptq@", "fixed:zip@2", "fixed:vptq@-1"):
         with pytest.raises(ValueError, match="CODEC one of"):
             recipe(wrong)

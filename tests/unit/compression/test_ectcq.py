@@ -51,7 +51,7 @@ def test_the_granular_gain_is_the_known_one(memory: int, granular: float) -> Non
     assert 10 * np.log10(4 / 12 / noise) == pytest.approx(granular, abs=0.03)
 
 
-@pytest.mark.parametrize("memory", sorted(CODES))
+@pytest.mark.parametrize("memory", sorted(CODES)[1:])
 def test_the_machine_is_reversible_and_its_ways_part(memory: int) -> None:
     after = machine(memory)
     assert np.array_equal(np.bincount(after.reshape(-1)), np.full(1 << memory, 2))
@@ -68,6 +68,13 @@ def test_normal_weights_are_half_a_decibel_from_the_bound_at_every_rate(
     w = np.random.default_rng(2).normal(size=(512, 512)).astype(np.float32)
     rate, above = gap(w, ectcq.encode(w, step=step, memory=8))
     assert low < rate < high and 0.2 < above < 0.5
+
+
+def test_without_a_trellis_uniform_steps_are_where_gish_and_pierce_put_them() -> None:
+    """1.53 dB from the bound at high rates (1968), and less at low ones, where bits are weighed too."""
+    w = np.random.default_rng(2).normal(size=(256, 512)).astype(np.float32)
+    for step, nearest in ((0.125, 1.4), (0.5, 1.3), (1.5, 0.9)):
+        assert nearest < gap(w, ectcq.encode(w, step=step, memory=0))[1] < 1.65
 
 
 def test_heavy_tails_and_loud_columns_cost_less_than_normal_weights_of_that_variance() -> None:

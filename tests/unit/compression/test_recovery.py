@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.compression import scalar
+from components.compression import ectcq
 from components.compression.recovery import recover
 from components.compression.trial import Trial, codable, weight_of
 from components.shared.evaluation.suites import suite_items
@@ -32,7 +32,7 @@ def coarse(trial: Trial) -> dict[str, np.ndarray]:
     found = {}
     for path, module in codable(trial.model, 512).items():
         w = weight_of(module)
-        found[path] = scalar.decode(scalar.encode_uniform(w, step=1.5)).reshape(w.shape)
+        found[path] = ectcq.decode(ectcq.encode(w, step=1.5, memory=0))
     return found
 
 

@@ -35,24 +35,14 @@ def test_eight_bits_err_by_no_more_than_half_a_step() -> None:
         assert (np.abs(decoded[:, part] - w[:, part]) <= step * 0.52).all()
 
 
-def test_a_uniform_step_is_within_two_decibels_of_the_rate_distortion_bound() -> None:
-    """Gish and Pierce: 1.53 dB at high rates; D = σ² 2^(−2R) is the bound for N(0, σ²)."""
-    w = np.random.default_rng(2).normal(size=(256, 512)).astype(np.float32)
-    code = scalar.encode_uniform(w, step=0.5)
-    rate = len(code) * 8 / w.size
-    distortion = ((scalar.decode(code) - w) ** 2).mean()
-    assert 1.4 < 10 * np.log10(distortion) + 6.0206 * rate < 1.85
-
-
 def test_error_feedback_lowers_the_error_of_the_output() -> None:
     rng = np.random.default_rng(3)
     x = rng.normal(size=(1024, 96)) @ rng.normal(size=(96, 96))
     hessian, w = x.T @ x / 1024, rng.normal(size=(64, 96)).astype(np.float32)
-    for encode, settings in ((scalar.encode, {"levels": 7}), (scalar.encode_uniform, {"step": 0.8})):
-        errors = [
-            weighted_error(w, scalar.decode(encode(w, h, **settings)), hessian) for h in (hessian, None)
-        ]
-        assert errors[0] < 0.6 * errors[1]
+    errors = [
+        weighted_error(w, scalar.decode(scalar.encode(w, h, levels=7)), hessian) for h in (hessian, None)
+    ]
+    assert errors[0] < 0.6 * errors[1]
 
 
 def test_weights_too_small_for_float16_keep_their_precision() -> None:
@@ -66,5 +56,3 @@ def test_impossible_settings_are_refused() -> None:
     for wrong in ({"levels": 4}, {"levels": 1}, {"group": 0}):
         with pytest.raises(ValueError, match="odd"):
             scalar.encode(np.ones((2, 2), np.float32), **wrong)
-    with pytest.raises(ValueError, match="step"):
-        scalar.encode_uniform(np.ones((2, 2), np.float32), step=0.0)

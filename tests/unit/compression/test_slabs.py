@@ -40,7 +40,7 @@ def test_a_code_of_slabs_is_what_its_slabs_are_from_the_top_down(
     whole = read_by(codec, code, w.shape)
     assert np.abs(whole - w).max() < 0.3
     for (start, stop), (inner, slab) in zip(cut(rows, columns, largest), parted(codec, code), strict=True):
-        assert inner == "scalar"
+        assert inner == "ectcq"
         assert np.array_equal(read_by(inner, slab, (stop - start, columns)), whole[start:stop])
 
 
@@ -80,10 +80,10 @@ def test_slabs_of_one_tensor_ask_once_for_what_their_hessian_leads_to(
     mapped = h.copy()
     mapped.flags.writeable = False
     slabs = cut(*w.shape, 16 * 32)
-    apart = [encode("uniform 1", w[a:b], h, seed=0, threads=1) for a, b in slabs]
+    apart = [encode("int4", w[a:b], h, seed=0, threads=1) for a, b in slabs]
     assert len(made) == len(slabs) == 3
-    together = [encode("uniform 1", w[a:b], mapped, seed=0, threads=1) for a, b in slabs]
+    together = [encode("int4", w[a:b], mapped, seed=0, threads=1) for a, b in slabs]
     assert len(made) == 4 and together == apart
     other = mapped[::-1, ::-1]
-    encode("uniform 1", w[:16], other, seed=0, threads=1)
+    encode("int4", w[:16], other, seed=0, threads=1)
     assert len(made) == 5  # another Hessian is another one

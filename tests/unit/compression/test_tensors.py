@@ -107,9 +107,9 @@ def test_large_tensors_are_sampled_then_encoded_in_slabs(
     estimate = found.points["second"]["uniform 1"]
     assert found.bytes({"second": "uniform 1"}) == pytest.approx(estimate.bytes, rel=0.2)
     assert found.error("second", "uniform 1") == pytest.approx(estimate.error, rel=0.3)
-    assert found.codec("second", "uniform 1") == "slabs+scalar"
+    assert found.codec("second", "uniform 1") == "slabs+ectcq"
     code = found.code("second", "uniform 1").tobytes()
-    parts = slabs.parted("slabs+scalar", code)
+    parts = slabs.parted("slabs+ectcq", code)
     hessian = np.load(found.hessians["second"])
     for (start, stop), (_, slab) in zip(slabs.cut(40, 64, 1024), parts, strict=True):
         rows = found.weight("second")[start:stop]

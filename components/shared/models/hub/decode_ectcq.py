@@ -2,7 +2,7 @@
 
 Two quantisers of step 2 share the multiples of a step: Q0 has 0, ±2, ±4 …, Q1 has 0, ±1, ±3 … (as in VVC's dependent
 quantisation). A weight is an index k into the quantiser of the moment, and the parity of k moves a machine of 2^ν
-states, Ungerboeck's codes, whose state says which quantiser comes next. Every run starts in state 0.
+states, Ungerboeck's codes, whose state says which quantiser comes next. Every run starts in state 0. With ν = 0 there is only Q0: a uniform quantiser.
 
 A column may have a step of its own, in quarters of an octave, and columns and rows a size that is expected of them, in
 halves: sizes less step say how large an index is to be expected, and so which tables it is coded under.
@@ -21,7 +21,7 @@ from .lossless import SCALE, CodeError, octaves, read_lanes, read_numbers, refil
 CODEC, VERSION = 6, 2
 FINE = 4  # steps of columns and rows, an octave
 COARSE = 12  # frequencies of magnitudes sum to 2^12
-CODES = {2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 5: (0o45, 0o10), 6: (0o103, 0o24), 7: (0o235, 0o126),
+CODES = {0: (0, 0), 2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 5: (0o45, 0o10), 6: (0o103, 0o24), 7: (0o235, 0o126),
          8: (0o515, 0o362)}  # ν → parity checks h0, h1 (Ungerboeck, IEEE Trans. IT 28, 1982, table I)  # fmt: skip
 
 
