@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.models.agent import AGENT, DISPATCHER, EXPERTS
 from components.shared.models.hub.coded import Coded, install
 from components.shared.models.loading import save
+from components.shared.runtime.errors import ArtifactError
 
 from .repack import repack
+from .tensors import Tensors
 
 CARRIED = (AGENT, EXPERTS, DISPATCHER, "LICENSE*", "NOTICE*")
 """What an artifact keeps of its input beside the model. Grams, trunks and lineages are of no use to inference."""
@@ -44,6 +48,20 @@ def coded(model: PreTrainedModel, codes: Mapping[str, tuple[str, np.ndarray]]) -
             setattr(model.get_submodule(parent), name, old)
 
 
+def unfold(
+    model: PreTrainedModel, codes: Mapping[str, tuple[str, np.ndarray]], weights: Mapping[str, Tensor]
+) -> None:
+    """Give the coded layers of a model that was loaded the weights that their codes decode to, as they lie in files.
+
+    :raises ArtifactError: a layer holds another code.
+    """
+    for path, (_, code) in codes.items():
+        layer: Any = model.get_submodule(path)
+        if not np.array_equal(layer.code.cpu().numpy(), code):
+            raise ArtifactError("a code was not stored as it was made", where=path)
+        layer.decoded = weights[path].to(layer.code.device)
+
+
 def write(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, output: Path, *, card: str
 ) -> None:
@@ -58,6 +76,20 @@ def write(
     for pattern in CARRIED:
         for file in sorted(source.glob(pattern)):
             shutil.copyfile(file, output / file.name)
+
+
+def spent(tensors: Tensors, plan: Mapping[str, str], total: int) -> dict[str, Any]:
+    """What an artifact's bytes are spent on, for the manifest: by code, on all else, and tensor by tensor."""
+    stored: dict[str, int] = {}
+    rows = []
+    for path, name in plan.items():
+        size, shape = tensors.bytes({path: name}), list(tensors.shapes[path])
+        stored[name] = stored.get(name, 0) + size
+        bits, error = 8 * size / math.prod(shape), tensors.error(path, name)
+        rows.append(
+            {"tensor": path, "shape": shape, "code": name, "bytes": size, "bits": bits, "error": error}
+        )
+    return {"stored": stored | {"all else": total - sum(stored.values())}, "per_tensor": rows}
 
 
 def size_of(folder: Path) -> int:

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
+import shutil
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
-from components.shared.evaluation.suites import SUITES, evaluate, suite_items
+from components.shared.evaluation.report_split import score
+from components.shared.evaluation.suites import SUITES, suite_items
 from components.shared.models.agent import AGENT, Agent
 from components.shared.models.card import model_card
-from components.shared.models.gram import map_grams
 from components.shared.models.half import round_to_half
 from components.shared.models.hub.coded import Coded
 from components.shared.models.loading import load, wrap
-from components.shared.runtime.errors import ArtifactError, InputError
+from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
-from components.shared.tasks.batches import encode as encode_items
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
 
-from .artifact import coded, size_of, write
+from .artifact import coded, size_of, spent, unfold, write
 from .chooser import Choice, frontier, within
 from .comparison import Scale, comparison, controls, curve, thin
-from .mapped import map_weights, tensor_in
+from .heap import give_back
+from .mapped import map_weights
 from .menu import CHAIN
 from .recovery import recover
 from .sensitivity import offers, weigh
@@ -48,6 +46,7 @@ class Compression(Phase):
         """There is something to code, and, where quality is the budget, something to lose."""
         run, settings = self.run, self.run.settings
         where = str(run.artifact.path)
+        give_back()
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         model, tokenizer = load(run.artifact.path, device=self.device)
         model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)
@@ -60,9 +59,9 @@ class Compression(Phase):
         self.weights = map_weights(self.modules, run.work / "weights")
         for path, file in self.weights.items():
             if not np.isfinite(np.load(file, mmap_mode="r")).all():
-                raise InputError(
-                    "a weight is NaN or infinite", where=path, fix="look at the phase that made it"
-                )
+                shutil.rmtree(run.work / "weights")
+                fix = "look at the phase that made it"
+                raise InputError("a weight is NaN or infinite", where=path, fix=fix)
         self.recovery: dict[str, float] = {}
         uniform = self.trial.uniform_loss()
         self.search, self.select = (
@@ -70,6 +69,7 @@ class Compression(Phase):
             for items in (self._items("search"), self._items("select"))
         )
         if settings.recipe == BEST and settings.bytes is None and not self.search.meaningful:
+            shutil.rmtree(run.work / "weights")
             raise InputError(
                 f"the model does hardly better than a uniform guess ({uniform:.3f} nats a token)",
                 where=where,
@@ -80,7 +80,9 @@ class Compression(Phase):
     def execute(self) -> None:
         """The story: calibrate, measure every code on every tensor, choose, publish, compare."""
         with Workers(self.run.settings.threads) as workers:
-            hessians = self._calibrate()
+            hessians = self.trial.hessians(
+                self._items("train"), self.run.work / "hessians", self.run.progress
+            )
             round_to_half(self.trial.model, self.modules.values())
             self.tensors = Tensors(
                 self.weights,
@@ -129,23 +131,6 @@ class Compression(Phase):
             for suite in SUITES
             for item in suite_items(suite, split=split, items=items, seed=self.run.seed)
         ]
-
-    def _calibrate(self) -> dict[str, Path]:
-        """The Hessian of every linear layer, in files: the second moments of its inputs on training items."""
-        items, size = self._items("train"), self.trial.batch
-        self.run.progress.start("calibrate", -(-len(items) // size))
-
-        def batches() -> Iterator[dict[str, Any]]:
-            for at in range(0, len(items), size):
-                batch = encode_items(items[at : at + size], self.trial.tokenizer).to(self.device)
-                yield {
-                    "input_ids": batch.input_ids,
-                    "attention_mask": batch.attention_mask,
-                    "use_cache": False,
-                }
-                self.run.progress.step()
-
-        return map_grams(self.trial.model, batches(), self.run.work / "hessians")
 
     def _retain(self, choices: list[Choice]) -> dict[str, str]:
         """Publish the fewest bytes that keep the retention asked for, on the search split.
@@ -198,10 +183,7 @@ class Compression(Phase):
         """Write the artifact that a plan leads to, in the place of any other."""
         run = self.run
         total = self.tensors.bytes(plan)
-        codes = {
-            path: (self.tensors.codec(path, name), self.tensors.code(path, name))
-            for path, name in plan.items()
-        }
+        codes = self.tensors.coded(plan)
         facts = {"recipe": run.settings.recipe, "coded tensors": f"{len(plan)} in {total:,} bytes"}
         with coded(self.trial.model, codes):
             card = model_card("Compressed agent", __doc__ or "", facts=facts)
@@ -275,10 +257,10 @@ class Compression(Phase):
 
     def _measure(self, plan: dict[str, str]) -> None:
         """Score the artifact as it was written, and account for its bytes."""
-        run, evaluation = self.run, self.run.config.evaluation
+        run = self.run
         agent = Agent.load(run.output, device=self.device) if (run.output / AGENT).is_file() else None
         model, tokenizer = (agent.model, agent.tokenizer) if agent else load(run.output, device=self.device)
-        self._wear_what_was_decoded(model, plan)
+        unfold(model, self.tensors.coded(plan), self.tensors.decoded(plan))
         parameters, size = self._parameters(), size_of(run.output)
         after = Trial(model, tokenizer, self.trial.batch).loss(self.select.items)
         self.metrics = {
@@ -292,49 +274,5 @@ class Compression(Phase):
         retained = self.select.retained(after)
         if retained is not None:
             self.metrics["retention"] = retained
-        run.extra["sizes"] = self._sizes(plan, size)
-        run.progress.start("score", len(SUITES))
-        for suite in SUITES:
-            run.scores |= {
-                suite: score.as_dict()
-                for suite, score in evaluate(
-                    agent.answers if agent else model,
-                    tokenizer,
-                    split="report",
-                    items=evaluation.items,
-                    seed=run.seed,
-                    batch=evaluation.batch,
-                    suites=[suite],
-                ).items()
-            }
-            run.progress.step()
-
-    def _wear_what_was_decoded(self, model: PreTrainedModel, plan: dict[str, str]) -> None:
-        """Give the layers of the artifact the weights that their codes decode to, mapped, and not decoded once more.
-
-        :raises ArtifactError: a layer holds another code than was measured.
-        """
-        weights = self.tensors.decoded(plan)
-        for path, name in plan.items():
-            layer: Any = model.get_submodule(path)
-            if not np.array_equal(layer.code.cpu().numpy(), self.tensors.code(path, name)):
-                raise ArtifactError("a code was not written as it was measured", where=path)
-            layer.decoded = (weights[path] if path in weights else tensor_in(self.weights[path])).to(
-                self.device
-            )
-
-    def _sizes(self, plan: dict[str, str], total: int) -> dict[str, Any]:
-        """Bytes by code, of all else, and tensor by tensor."""
-        stored: dict[str, int] = {}
-        rows = []
-        for path, name in plan.items():
-            size = self.tensors.bytes({path: name})
-            stored[name] = stored.get(name, 0) + size
-            shape = list(self.tensors.shapes[path])
-            bits = 8 * size / (shape[0] * shape[1])
-            error = self.tensors.error(path, name)
-            rows.append(
-                {"tensor": path, "shape": shape, "code": name, "bytes": size, "bits": bits, "error": error}
-            )
-        stored["all else"] = total - sum(stored.values())
-        return {"stored": stored, "per_tensor": rows}
+        run.extra["sizes"] = spent(self.tensors, plan, size)
+        score(run, agent.answers if agent else model, tokenizer)

@@ -20,12 +20,14 @@ from components.shared.runtime.progress import Progress
 
 from .encoding import Point, codec_of, scaled, worth_trying
 from .mapped import file_name, tensor_in
-from .menu import EXACT
 from .slabs import LARGEST, cut, join
 from .workers import Job, Workers
 
 KEPT = 3
 """Times the bytes of the model in float32: so many of decoded weights are kept on the disk."""
+
+PART = 1 << 26
+"""Bytes of codes that a part of the checkpoint holds, one code more at most: it is read as a whole."""
 
 Key = tuple[str, str]
 """A tensor's path and the name of a code."""
@@ -84,8 +86,13 @@ class Tensors:
         self.prepare([{path: name}])
         return np.memmap(self._file(path, name), np.uint8, "c")
 
+    def coded(self, plan: Mapping[str, str]) -> dict[str, tuple[str, np.ndarray]]:
+        """The codes of a plan (path → name), and which decoder reads each."""
+        self.prepare([plan])
+        return {path: (self.codec(path, name), self.code(path, name)) for path, name in plan.items()}
+
     def bytes(self, plan: Mapping[str, str]) -> int:
-        """Of all codes of a plan (path → name)."""
+        """Of all codes of a plan."""
         self.prepare([plan])
         return sum(self.whole[key].bytes for key in plan.items())
 
@@ -95,10 +102,9 @@ class Tensors:
         return self.whole[path, name].error
 
     def decoded(self, plan: Mapping[str, str], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """The weights that a plan leads to, where they differ from the model's own; mapped from files."""
-        lossy = {path: name for path, name in plan.items() if name != EXACT}
-        self.prepare([lossy])
-        return {path: tensor_in(file, dtype) for path, file in self._decode(lossy, dtype).items()}
+        """The weights that a plan leads to; mapped from files."""
+        self.prepare([plan])
+        return {path: tensor_in(file, dtype) for path, file in self._decode(plan, dtype).items()}
 
     def prepare(self, plans: Iterable[Mapping[str, str]]) -> None:
         """Make all codes of these plans that are not there yet, the first codes of chains first."""
@@ -220,8 +226,9 @@ class Tensors:
         self._look_up()
 
     def _look_up(self) -> None:
-        """Write down what is new where that is due, and stop behind it if that was asked."""
-        if not self.checkpoints.due():
+        """Write down what is new where that is due, or much, and stop behind it if that was asked."""
+        size = sum(self.whole[path, name].bytes for table, path, name in self.unsaved if table == "codes")
+        if not self.checkpoints.due() and size < PART:
             return
         if self.unsaved:
             state: dict[str, dict[str, Any]] = {"codes": {}, "samples": {}, "sensitivity": {}}

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from .encoding import decode, encode, read_by
+from .heap import give_back
 from .hessian import weighted_error
 from .slabs import cut, parted
 
@@ -92,6 +93,7 @@ def bfloat16(w: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Do what comes until nothing can come any more."""
+    give_back()
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else prints does not come between
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever asked, and that one decides

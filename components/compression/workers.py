@@ -6,6 +6,7 @@ forked, and import no torch; each computes on one thread, so that results do not
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -54,7 +55,7 @@ class Workers:
         for process in self.processes:
             process.kill()
         for process in self.processes:
-            with process:
+            with contextlib.suppress(BrokenPipeError), process:
                 process.wait()
 
     def do(self, jobs: Iterable[Job], look_up: Callable[[], None]) -> Iterator[Job]:
@@ -69,7 +70,10 @@ class Workers:
             for key, job in waiting:
                 busy[process] = key
                 assert process.stdin is not None
-                print(json.dumps(job), file=process.stdin, flush=True)
+                try:
+                    print(json.dumps(job), file=process.stdin, flush=True)
+                except BrokenPipeError:
+                    raise ended(process) from None
                 return
 
         with selectors.DefaultSelector() as replies:
@@ -94,12 +98,16 @@ def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise PhaseFailed(
-            "a process that encodes has ended",
-            why=f"exit code {process.wait()}",
-            fix="give more memory or lower compression.threads: each of them needs some hundred megabytes",
-        )
+        raise ended(process)
     reply: dict[str, Any] = json.loads(line)
     if "failed" in reply:
         raise PhaseFailed("a tensor cannot be encoded or decoded", why=reply["failed"])
     return reply
+
+
+def ended(process: subprocess.Popen[str]) -> PhaseFailed:
+    return PhaseFailed(
+        "a process that encodes has ended",
+        why=f"exit code {process.wait()}",
+        fix="give more memory or lower compression.threads: each of them needs some hundred megabytes",
+    )

@@ -206,7 +206,8 @@ def test_a_size_that_is_given_is_kept_to_and_used(agent: Path, compressed: Path,
     manifest = run(agent, tmp_path / "out", f"compression.bytes={budget}")
     assert manifest.metrics["bytes"] <= budget
     more = run(agent, tmp_path / "more", f"compression.bytes={budget + 4000}")
-    assert more.metrics["loss_after"] < manifest.metrics["loss_after"] + 0.01
+    moved = [abs(found.metrics["loss_after"] - found.metrics["loss_before"]) for found in (manifest, more)]
+    assert moved[1] < moved[0] + 0.01  # nearer to what it was; a coarser code may well be lucky on a few items
 
 
 def test_a_single_codec_and_the_chain_are_recipes_with_their_true_sizes(agent: Path, tmp_path: Path) -> None:

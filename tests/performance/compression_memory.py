@@ -30,9 +30,9 @@ FEW = [
     *("compression.curve=0", "compression.recovery={steps: 0}"),
 ]
 RECIPES = {
-    "fixed": ["compression.recipe=fixed:uniform 1"],
+    "fixed": ["compression.recipe=fixed:int4"],
     "best": [
-        *("compression.candidates=[uniform 1/4, uniform 1, uniform 2]", "compression.sample=65536"),
+        *("compression.candidates=[int8, int4, vptq 1.5]", "compression.sample=65536"),
         "compression.bytes={bytes}",
     ],
 }

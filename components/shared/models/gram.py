@@ -24,11 +24,10 @@ FILE = "grams.safetensors"
 
 @dataclass
 class Input:
-    """What one or several layers were given: x, its xᵀx, how many rows that is a sum over, and the layers' paths."""
+    """What one or several layers were given, its rows that count, (N, in) float32, and the layers' paths."""
 
     x: Tensor
-    product: Tensor
-    count: int
+    rows: Tensor
     paths: list[str]
 
 
@@ -36,7 +35,7 @@ class GramSums:
     """Forward hooks that add up xᵀx for every linear layer of a model. Layers share a sum (q, k and v; gate and up) for as
     long as they are given the same tensors.
 
-    :param room: number of a sum and an xᵀx → a tensor of that shape to add up in.
+    :param room: number of a sum and rows (N, in) → a tensor (in, in) to add up their xᵀx in.
     """
 
     def __init__(self, model: nn.Module, room: Callable[[int, Tensor], Tensor]) -> None:
@@ -58,27 +57,32 @@ class GramSums:
             self.settle()
             masked = self.real is not None and x.shape[:2] == self.real.shape
             rows = (x[self.real] if masked else x.flatten(0, -2)).float()
-            self.latest = Input(x, rows.mT @ rows, len(rows), [])
+            self.latest = Input(x, rows, [])
         self.latest.paths.append(path)
 
     def settle(self) -> None:
         """Add the latest input to the sums of the layers that had it; layers part where only some of a sum's had it."""
         if self.latest is None:
             return
-        latest, self.latest = self.latest, None
+        rows = self.latest.rows
         sharing: dict[int | None, list[str]] = {}
-        for path in latest.paths:
+        for path in self.latest.paths:
             sharing.setdefault(self.number.get(path), []).append(path)
         for number, paths in sharing.items():
             if number is None or len(paths) < list(self.number.values()).count(number):
-                fresh = self.room(len(self.sums), latest.product)
+                fresh = self.room(len(self.sums), rows)
                 fresh.zero_() if number is None else fresh.copy_(self.sums[number])
                 self.counts.append(0 if number is None else self.counts[number])
                 self.sums.append(fresh)
                 number = len(self.sums) - 1
                 self.number |= dict.fromkeys(paths, number)
-            self.sums[number].add_(latest.product.to(self.sums[number].device))
-            self.counts[number] += latest.count
+            total = self.sums[number]
+            if (total.dtype, total.device) == (rows.dtype, rows.device):
+                total.addmm_(rows.mT, rows)  # where it lies: no product besides
+            else:
+                total.add_((rows.mT @ rows).to(total.device))
+            self.counts[number] += len(rows)
+        self.latest = None
 
     def close(self) -> None:
         """Take the hooks off."""
@@ -117,7 +121,11 @@ def capture_grams(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dic
     :return: module path → (in, in) float32, one tensor for layers with the same inputs. Layers that never ran are left
         out; a layer that runs several times for a token (refinement) counts every run.
     """
-    sums = sum_grams(model, batches, lambda _, product: torch.empty_like(product, dtype=torch.float64))
+
+    def room(number: int, rows: Tensor) -> Tensor:
+        return rows.new_empty((rows.shape[1], rows.shape[1]), dtype=torch.float64)
+
+    sums = sum_grams(model, batches, room)
     means = [(total / max(count, 1)).float() for total, count in zip(sums.sums, sums.counts, strict=True)]
     return {path: means[number] for path, number in sums.number.items()}
 
@@ -137,9 +145,9 @@ def map_grams(
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
 
-    def room(number: int, product: Tensor) -> Tensor:
+    def room(number: int, rows: Tensor) -> Tensor:
         files.append(folder / f"{number:05d}.npy")
-        shape = tuple(product.shape)
+        shape = (rows.shape[1], rows.shape[1])
         return torch.from_numpy(np.lib.format.open_memmap(files[-1], "w+", np.float32, shape))
 
     sums = sum_grams(model, batches, room, forward)

@@ -102,18 +102,18 @@ def test_large_tensors_are_sampled_then_encoded_in_slabs(
     monkeypatch.setattr(tensors, "LARGEST", 1024)
     monkeypatch.setattr(tensors, "cut", lambda rows, columns: slabs.cut(rows, columns, 1024))
     found = subject(model, tmp_path / "here", two)
-    found.measure(["uniform 1"], 1 << 22)
-    assert not found.whole and found.points["second"]["uniform 1"] == found.sampled["second", "uniform 1"]
-    estimate = found.points["second"]["uniform 1"]
-    assert found.bytes({"second": "uniform 1"}) == pytest.approx(estimate.bytes, rel=0.2)
-    assert found.error("second", "uniform 1") == pytest.approx(estimate.error, rel=0.3)
-    assert found.codec("second", "uniform 1") == "slabs+ectcq"
-    code = found.code("second", "uniform 1").tobytes()
-    parts = slabs.parted("slabs+ectcq", code)
+    found.measure(["int4"], 1 << 22)
+    assert not found.whole and found.points["second"]["int4"] == found.sampled["second", "int4"]
+    estimate = found.points["second"]["int4"]
+    assert found.bytes({"second": "int4"}) == pytest.approx(estimate.bytes, rel=0.2)
+    assert found.error("second", "int4") == pytest.approx(estimate.error, rel=0.3)
+    assert found.codec("second", "int4") == "slabs+scalar"
+    code = found.code("second", "int4").tobytes()
+    parts = slabs.parted("slabs+scalar", code)
     hessian = np.load(found.hessians["second"])
     for (start, stop), (_, slab) in zip(slabs.cut(40, 64, 1024), parts, strict=True):
         rows = found.weight("second")[start:stop]
-        assert slab == encode("uniform 1", rows, hessian, seed=3, threads=1)
+        assert slab == encode("int4", rows, hessian, seed=3, threads=1)
 
 
 def test_what_was_written_down_is_not_measured_again_and_nothing_is_written_twice(
