@@ -13,7 +13,6 @@ from how large column and row are, chooses the table that it is coded under (con
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -59,7 +58,6 @@ def encode(
     step: float,
     memory: int = 3,
     price: float = PRICE,
-    threads: int = 1,
 ) -> bytes:
     """w, any shape, float32 → code. step: 2Δ, in units of the root mean square of w. memory: ν of 2^ν states.
 
@@ -85,7 +83,7 @@ def encode(
     length = max(-(-height // max(-(-height // RUN), 1)), 1)
     level = cut(level.T, length)
     count = int(level.max(initial=0)) + 1
-    tables = first_tables(cut(matrix / scale, length), level, count, step, price, memory, threads)
+    tables = first_tables(cut(matrix / scale, length), level, count, step, price, memory)
     classes, bits = tables.class_of(level), tables.bits()
     index, quantiser = np.zeros(level.shape, np.int64), np.zeros(level.shape, np.int64)
     runs = -(-height // length)  # of a column
@@ -93,7 +91,7 @@ def encode(
 
     def quantise(column: np.ndarray, j: int) -> np.ndarray:
         own, at = cut((column / scale[j])[:, None], length), slice(j * runs, (j + 1) * runs)
-        index[at], quantiser[at] = search(own, classes[at], bits, 4 * price, memory, threads)
+        index[at], quantiser[at] = search(own, classes[at], bits, 4 * price, memory)
         decoded[:, j] = levels(index[at], quantiser[at]).reshape(-1)[: len(column)] * scale[j]
         return decoded[:, j]
 
@@ -129,13 +127,13 @@ def sizes_of(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def first_tables(
-    runs: np.ndarray, level: np.ndarray, count: int, step: float, price: float, memory: int, threads: int
+    runs: np.ndarray, level: np.ndarray, count: int, step: float, price: float, memory: int
 ) -> Tables:
     """The tables found on a sample of runs (n, length), in steps Δ, whose levels (n, length) are below `count`."""
     some = slice(None, None, max(runs.size // SAMPLE, 1))
     classes, bits = level[some], guess(runs[some], level[some], count)
     for _ in range(ROUNDS):
-        index, quantiser = search(runs[some], classes, bits, 4 * price, memory, threads)
+        index, quantiser = search(runs[some], classes, bits, 4 * price, memory)
         tables = measured(index, quantiser, level[some], count, runs.size)
         classes, bits = tables.class_of(level[some]), tables.bits()
     return tables
@@ -190,48 +188,52 @@ def pack_runs(
 
 
 def search(
-    runs: np.ndarray, classes: np.ndarray, bits: np.ndarray, price: float, memory: int, threads: int = 1
+    runs: np.ndarray, classes: np.ndarray, bits: np.ndarray, price: float, memory: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """runs (n, length) in steps Δ, their classes, bits (classes, 2, M), λ in Δ² → indices (n, length) int64 and their
     quantisers."""
-    after = machine(memory)
-    before = np.argsort(after.reshape(-1), kind="stable").reshape(
-        -1, 2
-    )  # 2·state + parity, two into each state
     index, quantiser = np.zeros(runs.shape, np.int64), np.zeros(runs.shape, np.int64)
-    run, toll, classes = viterbi(), price * bits, classes.astype(np.uint8)
-
-    def piece(i: int) -> None:
-        run(runs[i], classes[i], toll, before, index[i], quantiser[i])
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(piece, range(len(runs))))
+    run, toll, classes, ways = viterbi(), price * bits, classes.astype(np.uint8), ways_into(memory)
+    for i in range(len(runs)):
+        run(runs[i], classes[i], toll, ways, index[i], quantiser[i])
     return index, quantiser
+
+
+@lru_cache(maxsize=8)
+def ways_into(memory: int) -> np.ndarray:
+    """(4, half) int32, half being 2^memory / 2: the states from which one comes to state s, by even and by odd parity if
+    s < half, then those from which one comes to state half + s, by odd and by even parity; all of the first end in Q0, all
+    of the second in Q1. (4, 0) for a machine of one state."""
+    after, half = machine(memory), (1 << memory) // 2
+    found = np.empty((4, half), np.int32)
+    for state, parity in np.ndindex(after.shape if half else (0, 2)):
+        into = int(after[state, parity])
+        found[2 * (into // half) + (parity ^ into // half), into % half] = state
+    return found
 
 
 @lru_cache(maxsize=1)
 def viterbi() -> Callable[..., Any]:
-    """Viterbi's algorithm, compiled: run(weights, classes, toll, before, index, quantiser) fills the last two, (T,),
-    with the cheapest path from state 0.
+    """Viterbi's algorithm, compiled: run(weights, classes, toll, ways, index, quantiser) fills the last two, (T,), with the
+    cheapest path from state 0.
 
     weights (T,) in steps Δ; classes (T,) uint8; toll (classes, 2, M): what an index of each magnitude costs beside its
-    error, M − 2 and M − 1 standing for all from M − 2 on, by parity; before (states, 2): 2·state + parity of both ways into
-    a state.
+    error, M − 2 and M − 1 standing for all from M − 2 on, by parity; ways as `ways_into` has them. Costs are float32, so
+    that many states are looked at side by side.
     """
     from numba import njit
 
     @njit(cache=True, nogil=True)
-    def run(weights, classes, toll, before, index, quantiser):  # type: ignore[no-untyped-def]
-        n, last = len(weights), toll.shape[2] - 2
-        states = len(before)
-        cost, following = np.full(states, 1e300), np.empty(states)
-        cost[0] = 0.0
-        came_from = np.empty((n, states), np.uint8)
+    def run(weights, classes, toll, ways, index, quantiser):  # type: ignore[no-untyped-def]
+        n, last, half = len(weights), toll.shape[2] - 2, ways.shape[1]
+        cost, following = np.full(2 * half, np.float32(1e30)), np.empty(2 * half, np.float32)
+        cost[:1] = 0.0
+        came_from = np.empty((n, 2 * half), np.uint8)
         chosen = np.empty((n, 4), np.int64)
-        toll_of = np.empty(4)
+        toll_of = np.empty(4, np.float32)
         for t in range(n):
             x, own = abs(weights[t]), classes[t]
-            for kind in range(min(2 * states, 4)):  # 2·quantiser + parity
+            for kind in range(4 if half else 2):  # 2·quantiser + parity
                 which, parity = kind >> 1, kind & 1
                 near = int((x + which) / 2)  # in between are near and near + 1
                 k = near + (near + parity & 1)
@@ -245,19 +247,28 @@ def viterbi() -> Callable[..., Any]:
                     if d < least:
                         best, least = candidate, d
                 chosen[t, kind], toll_of[kind] = best, least
-            for s in range(states):
-                a, b = before[s, 0], before[s, 1]
-                one = cost[a >> 1] + toll_of[(a >> 1 & 1) * 2 + (a & 1)]
-                two = cost[b >> 1] + toll_of[(b >> 1 & 1) * 2 + (b & 1)]
+            if half == 0:
+                k = chosen[t, 0] if toll_of[0] <= toll_of[1] else chosen[t, 1]
+                index[t] = k if weights[t] > 0 else -k
+                continue
+            even0, odd0, even1, odd1 = toll_of[0], toll_of[1], toll_of[2], toll_of[3]
+            for s in range(half):
+                one, two = cost[ways[0, s]] + even0, cost[ways[1, s]] + odd0
                 came_from[t, s] = two < one
-                following[s] = two if two < one else one
+                following[s] = min(one, two)
+            for s in range(half):
+                one, two = cost[ways[2, s]] + odd1, cost[ways[3, s]] + even1
+                came_from[t, half + s] = two < one
+                following[half + s] = min(one, two)
             cost, following = following, cost
+        if half == 0:
+            return
         state = np.argmin(cost)
         for t in range(n - 1, -1, -1):
-            way = before[state, came_from[t, state]]
-            state = way >> 1
-            quantiser[t] = state & 1
-            k = chosen[t, (state & 1) * 2 + (way & 1)]
+            which, way = int(state >= half), came_from[t, state]
+            state = ways[2 * which + way, state - which * half]
+            quantiser[t] = which
+            k = chosen[t, 2 * which + (way ^ which)]
             index[t] = k if weights[t] > 0 else -k
 
     return run

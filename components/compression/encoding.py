@@ -24,7 +24,7 @@ class Point:
     error: float
 
 
-def encode(name: str, w: np.ndarray, hessian: np.ndarray | None, *, seed: int, threads: int) -> bytes:
+def encode(name: str, w: np.ndarray, hessian: np.ndarray | None, *, seed: int) -> bytes:
     """The code of w (out, in) by the menu's entry `name`, or "exact".
 
     :raises ValueError: "exact" for a tensor that is not ternary.
@@ -38,7 +38,7 @@ def encode(name: str, w: np.ndarray, hessian: np.ndarray | None, *, seed: int, t
     settings = dict(MENU[name].settings)
 
     def plain(w: np.ndarray, hessian: np.ndarray | None) -> bytes:
-        return encode_by(codec, w, hessian, settings, seed=seed, threads=threads)
+        return encode_by(codec, w, hessian, settings, seed=seed)
 
     return hadamard.encode(w, hessian, plain, seed=seed % 4096) if turned else plain(w, hessian)
 
@@ -50,15 +50,14 @@ def encode_by(
     settings: dict[str, Any],
     *,
     seed: int,
-    threads: int,
 ) -> bytes:
     """The code of w (out, in) by one codec."""
     if codec == "seedlm":
-        return seedlm.encode(w, threads=threads, **settings)
+        return seedlm.encode(w, **settings)
     if codec == "ectcq":
-        return ectcq.encode(w, hessian, threads=threads, **settings)
+        return ectcq.encode(w, hessian, **settings)
     if codec == "trellis":
-        return trellis.encode(w, hessian, threads=threads, **settings)
+        return trellis.encode(w, hessian, **settings)
     if codec == "hyper":
         return hyper.encode(w, **settings)
     if codec == "vptq":

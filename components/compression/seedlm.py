@@ -14,7 +14,6 @@ ill-conditioned for that (or singular: states are linear over GF(2)) get theirs 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +30,7 @@ CONDITION = 64.0  # bases worse than this have no usable float32 bound
 MARGIN = 3e-4  # of ‖w‖²: above the float32 error of a bound at that condition
 TILE = 2048  # seeds whose tables stay in the cache while blocks pass by
 CHECK = 64  # bounds looked at together
+TOGETHER = 64  # blocks that share what a tile brings into the cache
 
 
 def bits_per_weight(block: int, latent: int, bits: int) -> float:
@@ -38,9 +38,7 @@ def bits_per_weight(block: int, latent: int, bits: int) -> float:
     return (bits + 4 + 4 * latent) / block
 
 
-def encode(
-    w: np.ndarray, *, block: int = 8, latent: int = 3, bits: int = 16, beside: int = 1, threads: int = 1
-) -> bytes:
+def encode(w: np.ndarray, *, block: int = 8, latent: int = 3, bits: int = 16, beside: int = 1) -> bytes:
     """w, any shape, float32 → code. (block, latent, bits) = (C, P, K): (8, 3, 16) is 4-bit, (12, 4, 16) 3-bit.
 
     The paper has no scale of the tensor, and its 4-bit exponent reaches from 2^-8 to 2^7 only: blocks are normalised
@@ -54,7 +52,7 @@ def encode(
     scale = np.float32(np.sqrt(np.mean(flat**2))) if flat.size else np.float32(0)
     blocks = np.zeros((-(-flat.size // block), block))
     blocks.reshape(-1)[: flat.size] = flat / np.float64(scale) if scale > 0 else 0.0
-    seeds, q, e, _ = search(blocks, latent, bits, threads, beside)
+    seeds, q, e, _ = search(blocks, latent, bits, beside)
     return frame(
         CODEC,
         VERSION,
@@ -69,25 +67,20 @@ def encode(
 
 
 def search(
-    blocks: np.ndarray, latent: int, bits: int, threads: int = 1, beside: int = 1
+    blocks: np.ndarray, latent: int, bits: int, beside: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The best seed (n,), integers (n, latent), exponent (n,) and squared error (n,) of every block (n, C) float64.
 
-    The same as rounding all seeds, each at 2·beside + 1 exponents; the result does not depend on `threads`.
+    The same as rounding all seeds, each at 2·beside + 1 exponents.
     """
     n, block = blocks.shape
     run = kernel(block, latent)
     tables = bases(block, latent, bits)
     seeds, e = np.zeros(n, np.int64), np.zeros(n, np.int64)
     q, error = np.zeros((n, latent), np.int64), np.zeros(n)
-    step = max(1, min(64, -(-n // threads)))
-
-    def piece(at: int) -> None:
-        part = slice(at, at + step)
+    for at in range(0, n, TOGETHER):
+        part = slice(at, at + TOGETHER)
         run(blocks[part], *tables, beside, seeds[part], q[part], e[part], error[part])
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(piece, range(0, n, step)))
     return cycle(bits)[seeds].astype(np.int64), q, e, error
 
 

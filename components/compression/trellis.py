@@ -12,7 +12,6 @@ With a Hessian runs go down the columns, and the error of each column is carried
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -46,7 +45,6 @@ def encode(
     bits: int = 2,
     memory: int = 16,
     group: int = 0,
-    threads: int = 1,
 ) -> bytes:
     """w, any shape, float32 → code of `bits` (k) a weight, with 2^memory (2^L) states.
 
@@ -71,7 +69,7 @@ def encode(
     decoded = np.zeros(matrix.shape)
 
     def quantise(column: np.ndarray, j: int) -> np.ndarray:
-        symbols[j] = search(cut(column[:, None], length) / scale[j], bits, memory, threads)
+        symbols[j] = search(cut(column[:, None], length) / scale[j], bits, memory)
         value = values(bits, memory)[states(symbols[j], bits, memory)] / DEVIATION * scale[j]
         decoded[:, j] = value.reshape(-1)[: len(column)]
         return decoded[:, j]
@@ -110,7 +108,7 @@ def scale_index(runs: np.ndarray, group: int) -> np.ndarray:
     return np.rint(4 * np.log2(np.maximum(squares / sizes, 2.0**-20))).astype(np.int64)
 
 
-def search(runs: np.ndarray, bits: int, memory: int, threads: int = 1) -> np.ndarray:
+def search(runs: np.ndarray, bits: int, memory: int) -> np.ndarray:
     """runs (n, length), in units of the values' deviation → symbols (n, length) uint8 that bite their own tails."""
     n, length = runs.shape
     code = (values(bits, memory) / DEVIATION).astype(np.float32)
@@ -119,16 +117,11 @@ def search(runs: np.ndarray, bits: int, memory: int, threads: int = 1) -> np.nda
     near = SEAM * memory // bits // 2
     around = np.arange(-near, near) % length
     symbols = np.empty(runs.shape, np.uint8)
-
-    def piece(i: int) -> None:
-        path = np.empty(2 * near, np.int64)
+    path, final = np.empty(2 * near, np.int64), np.empty(length, np.int64)
+    for i in range(n):
         run(runs[i, around], code, -1, path)
-        final = np.empty(length, np.int64)
         run(runs[i], code, path[near - 1] & ((1 << memory - bits) - 1), final)
         symbols[i] = final & ((1 << bits) - 1)
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(piece, range(n)))
     return symbols
 
 

@@ -45,7 +45,7 @@ def encode_rows(
     """
     h = None if hessian is None else hessian_in(hessian)
     w = part(mapped(weight), *rows)
-    code = encode(name, w, h, seed=seed, threads=1)
+    code = encode(name, w, h, seed=seed)
     if into is not None:
         Path(into).write_bytes(code)
     error = weighted_error(part(mapped(original), *rows), decode(name, code, w.shape), h)

@@ -58,9 +58,9 @@ def error(w: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def ours(name: str, w: np.ndarray) -> Result:
-    encode(name, w[:8, :64], None, seed=0, threads=1)  # compiled, tables made
+    encode(name, w[:8, :64], None, seed=0)  # compiled, tables made
     began = time.process_time()
-    code = encode(name, w, None, seed=0, threads=1)
+    code = encode(name, w, None, seed=0)
     encoded = time.process_time()
     decoded = decode(name, code, w.shape)
     done = time.process_time()

@@ -94,7 +94,7 @@ def main() -> None:
     for name in OURS:
         cells = []
         for kind, hessian in given.items():
-            code = encode(name, w, hessian, seed=0, threads=1)
+            code = encode(name, w, hessian, seed=0)
             cells.append(gap(kind, 8 * len(code) / w.size, decode(name, code, w.shape)))
         print(f"{name:22}" + "".join(cells), flush=True)
     for name, (bits, decoded) in {"NF4": nf4(w), "HQQ 2 bits": hqq(w), "HQQ 4 bits": hqq(w, 4)}.items():

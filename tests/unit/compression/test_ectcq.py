@@ -108,18 +108,13 @@ def test_it_errs_less_in_the_output_than_vptq_and_than_gptq_on_equal_steps_at_no
     hessian, w = x.T @ x / 2048, rng.normal(size=(512, 256)).astype(np.float32)
 
     def measured(name: str) -> tuple[int, float]:
-        code = encode(name, w, hessian, seed=0, threads=1)
+        code = encode(name, w, hessian, seed=0)
         return len(code), weighted_error(w, decode(name, code, w.shape), hessian)
 
     size, err = measured("hadamard ectcq 2")
     for other in ("vptq 2", "uniform 1"):
         theirs, wrong = measured(other)
         assert size <= theirs and err < 0.9 * wrong
-
-
-def test_the_code_does_not_depend_on_the_number_of_threads() -> None:
-    w = np.random.default_rng(6).normal(size=(5, 3000)).astype(np.float32)
-    assert ectcq.encode(w, step=1.0, threads=1) == ectcq.encode(w, step=1.0, threads=3)
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -19,7 +19,7 @@ def ternary(*shape: int) -> np.ndarray:
 
 
 def measured(name: str, w: np.ndarray, hessian: np.ndarray | None) -> Point:
-    code = encode(name, w, hessian, seed=0, threads=1)
+    code = encode(name, w, hessian, seed=0)
     return Point(name, len(code), weighted_error(w, decode(name, code, w.shape), hessian))
 
 
@@ -27,7 +27,7 @@ def measured(name: str, w: np.ndarray, hessian: np.ndarray | None) -> Point:
 def test_every_entry_costs_about_the_bits_that_it_promises(name: str) -> None:
     small = MENU[name].codec == "seedlm" or MENU[name].settings.get("memory") == 16
     w = normal(256, 64) if small else normal(256, 256)
-    code = encode(name, w, None, seed=0, threads=1)
+    code = encode(name, w, None, seed=0)
     settings = MENU[name].settings
     books = 2 * settings["length"] * settings["centroids"] if "centroids" in settings else 0
     assert (len(code) - books) * 8 / w.size == pytest.approx(MENU[name].bits, rel=0.08, abs=0.12)
@@ -50,9 +50,9 @@ def test_a_ternary_tensor_is_offered_its_exact_code_and_what_is_cheaper() -> Non
     assert worth_trying(names, ternary(64, 64)) == [EXACT, "vptq 1", "uniform 2"]
     assert worth_trying(names, normal(64, 64)) == names
     w = ternary(64, 64)
-    assert np.array_equal(decode(EXACT, encode(EXACT, w, None, seed=0, threads=1), w.shape), w)
+    assert np.array_equal(decode(EXACT, encode(EXACT, w, None, seed=0), w.shape), w)
     with pytest.raises(ValueError, match="no exact code"):
-        encode(EXACT, normal(4, 4), None, seed=0, threads=1)
+        encode(EXACT, normal(4, 4), None, seed=0)
 
 
 @pytest.mark.parametrize("name", ["int4", "uniform 1", "vptq 2", "hyper 64"])

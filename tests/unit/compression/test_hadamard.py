@@ -112,5 +112,5 @@ def test_what_travels_with_an_artifact_decodes_its_codes_and_holds_no_other_deco
     decoders = importlib.import_module(f"{folder.name}.decoders")
     assert set(decoders.DECODERS) == {"ternary", codec.rpartition("+")[2]}
     w = np.random.default_rng(3).normal(size=(40, 30)).astype(np.float32)
-    code = encode(name, w, None, seed=5, threads=1)
+    code = encode(name, w, None, seed=5)
     assert np.array_equal(decoders.decode(codec, code, {"shape": [40, 30]}), decode(name, code, w.shape))

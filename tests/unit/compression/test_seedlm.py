@@ -80,16 +80,11 @@ def test_normal_weights_keep_the_methods_error_at_no_more_than_its_bits(
     w = np.random.default_rng(0).normal(size=(256, 96)).astype(np.float32)
     errors = []
     for beside in (0, 1):
-        code = seedlm.encode(w, block=block, latent=latent, beside=beside, threads=2)
+        code = seedlm.encode(w, block=block, latent=latent, beside=beside)
         errors.append(((seedlm.decode(code) - w) ** 2).mean() / (w**2).mean())
         assert len(code) * 8 / w.size < nominal - 0.15  # e and q are entropy-coded
     assert errors[0] == pytest.approx(nmse, rel=0.02) and 0.94 < errors[1] / errors[0] < 0.985
     assert seedlm.bits_per_weight(block, latent, 16) == nominal
-
-
-def test_the_code_does_not_depend_on_the_number_of_threads() -> None:
-    w = np.random.default_rng(4).normal(size=1000).astype(np.float32)
-    assert seedlm.encode(w, bits=10, threads=1) == seedlm.encode(w, bits=10, threads=3)
 
 
 @pytest.mark.parametrize("bits", sorted(TAPS))

@@ -26,7 +26,7 @@ def test_slabs_cover_the_rows_in_order_and_none_is_too_large(rows: int, columns:
 
 def coded(w: np.ndarray, name: str, largest: int) -> tuple[str, bytes]:
     slabs = cut(*w.shape, largest)
-    codes = [encode(name, w[start:stop], None, seed=0, threads=1) for start, stop in slabs]
+    codes = [encode(name, w[start:stop], None, seed=0) for start, stop in slabs]
     return codec_of(name, len(slabs)), join(codes, w.shape)
 
 
@@ -80,10 +80,10 @@ def test_slabs_of_one_tensor_ask_once_for_what_their_hessian_leads_to(
     mapped = h.copy()
     mapped.flags.writeable = False
     slabs = cut(*w.shape, 16 * 32)
-    apart = [encode("int4", w[a:b], h, seed=0, threads=1) for a, b in slabs]
+    apart = [encode("int4", w[a:b], h, seed=0) for a, b in slabs]
     assert len(made) == len(slabs) == 3
-    together = [encode("int4", w[a:b], mapped, seed=0, threads=1) for a, b in slabs]
+    together = [encode("int4", w[a:b], mapped, seed=0) for a, b in slabs]
     assert len(made) == 4 and together == apart
     other = mapped[::-1, ::-1]
-    encode("int4", w[:16], other, seed=0, threads=1)
+    encode("int4", w[:16], other, seed=0)
     assert len(made) == 5  # another Hessian is another one

@@ -76,7 +76,7 @@ def test_a_code_is_that_of_the_encoder_and_its_error_that_of_the_layers_output(
         w = module.weight.detach().numpy()
         file = found.hessians.get(path)
         hessian = None if file is None else np.load(file)
-        code = encode("vptq 2", w, hessian, seed=3, threads=1)
+        code = encode("vptq 2", w, hessian, seed=3)
         assert found.code(path, "vptq 2").tobytes() == code and found.codec(path, "vptq 2") == "vptq"
         back = decode("vptq 2", code, w.shape)
         assert found.error(path, "vptq 2") == pytest.approx(weighted_error(w, back, hessian), rel=1e-12)
@@ -89,7 +89,7 @@ def test_a_chain_encodes_what_its_stages_before_decode_to(
     found = subject(model, tmp_path / "here", two)
     w = model["third"].weight.detach().numpy()
     for name in CHAIN.split("+"):
-        code = encode(name, w, None, seed=3, threads=1)
+        code = encode(name, w, None, seed=3)
         w = decode(name, code, w.shape)
     assert found.code("third", CHAIN).tobytes() == code
     own = model["third"].weight.detach().numpy()
@@ -113,7 +113,7 @@ def test_large_tensors_are_sampled_then_encoded_in_slabs(
     hessian = np.load(found.hessians["second"])
     for (start, stop), (_, slab) in zip(slabs.cut(40, 64, 1024), parts, strict=True):
         rows = found.weight("second")[start:stop]
-        assert slab == encode("int4", rows, hessian, seed=3, threads=1)
+        assert slab == encode("int4", rows, hessian, seed=3)
 
 
 def test_what_was_written_down_is_not_measured_again_and_nothing_is_written_twice(

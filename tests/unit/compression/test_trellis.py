@@ -124,11 +124,6 @@ def test_error_feedback_lowers_the_error_of_the_output() -> None:
     assert errors[0] < 0.6 * errors[1]
 
 
-def test_the_code_does_not_depend_on_the_number_of_threads() -> None:
-    w = np.random.default_rng(3).normal(size=(5, 1000)).astype(np.float32)
-    assert trellis.encode(w, memory=8, threads=1) == trellis.encode(w, memory=8, threads=3)
-
-
 def test_impossible_settings_are_refused() -> None:
     for wrong in ({"bits": 0}, {"bits": 9}, {"memory": 3}, {"memory": 19}, {"group": -1}):
         with pytest.raises(ValueError, match="a trellis needs"):
