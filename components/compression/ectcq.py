@@ -73,7 +73,7 @@ def encode(
     matrix = w.reshape(rows, columns).astype(np.float64)
     deviation = np.sqrt((matrix**2).mean()) if matrix.any() else 1.0
     carried = feedback(hessian, min(NOISE * step**2, 1.0))
-    steps = steps_for(np.ones(columns) if carried is None else carried.left, rows, FINE)
+    steps = steps_for(np.ones(columns) if carried is None else carried.weights, rows, FINE)
     sizes = sizes_of(matrix / deviation)
     level, scale, unit = expected(steps, sizes), octaves(steps, FINE), deviation * step / 2
     matrix /= unit

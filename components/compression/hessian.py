@@ -1,8 +1,9 @@
 """The Hessian of a layer's output error, and the column-by-column rounding that uses it.
 
-For y = x Wᵀ the squared error of the output is tr(Δ H Δᵀ) with H = E[xᵀx] (in, in). Rounding one column of W and
-moving its error into the columns not yet rounded keeps that error small (OBQ; GPTQ, arXiv 2210.17323): with U upper
-triangular and UᵀU = H⁻¹, the columns after j change by −(w_j − q_j) / U_jj · U_j.
+For y = x Wᵀ the squared error of the output is tr(Δ H Δᵀ) with H = E[xᵀx] (in, in). With H = U D Uᵀ, U upper triangular
+with ones on its diagonal, that is Σ_j D_j‖Δ u_j‖², u_j being column j of U, whose entries below j are zero: so column j is
+rounded as if it were w_j plus what the errors before it make of it, Σ_{i<j} (w_i − q_i) U_ij. It is the rounding of GPTQ
+(arXiv 2210.17323), as QuIP (arXiv 2307.13304, LDLQ) writes it: without an inverse.
 """
 
 from __future__ import annotations
@@ -25,42 +26,43 @@ def weighted_error(w: np.ndarray, decoded: np.ndarray, hessian: np.ndarray | Non
     return float(((delta @ hessian.astype(np.float64)) * delta).sum())
 
 
-def inverse_factor(hessian: np.ndarray, damping: float = 0.01) -> np.ndarray:
-    """U (in, in) float64, upper triangular, UᵀU = (H + damping·mean(diag H)·I)⁻¹. Unused inputs are kept by the damping."""
-    h = np.asarray(hessian, np.float64)
-    if h.ndim != 2 or h.shape[0] != h.shape[1] or not np.isfinite(h).all():
-        raise InputError(
-            f"a Hessian of shape {h.shape}", why="a finite square matrix is needed", fix="calibrate again"
-        )
-    mean = float(np.trace(h)) / max(len(h), 1)
-    h = h + np.eye(len(h)) * (damping * mean if mean > 0 else 1.0)
-    return np.linalg.cholesky(np.linalg.inv(h)).T
-
-
 ROUNDS = 3  # to find the water level
-FLOOR = 0.01  # of the mean input, as in GPTQ: Hessians are only estimates
+FLOOR = 0.01  # damping, of the mean input, as in GPTQ: Hessians are only estimates
 
 
 class Feedback(NamedTuple):
-    """How errors of columns are carried on. order (in,): which column comes when; factor (in, in): U of H in that order."""
+    """How errors of columns are carried on. order (in,): which column comes when; upper (in, in) and left (in,): U and D of
+    H in that order."""
 
     order: np.ndarray
-    factor: np.ndarray
+    upper: np.ndarray
+    left: np.ndarray
 
     @property
-    def left(self) -> np.ndarray:
-        """(in,) by column: what of its input is left to err with, 1/U_jj²; the output's error is Σ left · error²."""
+    def weights(self) -> np.ndarray:
+        """(in,) by column: what the square of its error weighs, once the columns after it have made up for it."""
         found = np.empty(len(self.order))
-        found[self.order] = 1 / np.diag(self.factor) ** 2
+        found[self.order] = self.left
         return found
 
 
-def feedback(hessian: np.ndarray | None, noise: float | None = None) -> Feedback | None:
+def factored(h: np.ndarray, order: np.ndarray, damping: float) -> Feedback:
+    """H (in, in) in that order = U D Uᵀ − damping·mean(diag H)·I. Inputs that are never used are kept by the damping."""
+    mean = float(np.trace(h)) / max(len(h), 1)
+    damped = np.array(h, np.float64)
+    damped[np.diag_indices(len(h))] += damping * mean if mean > 0 else 1.0
+    upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+    diagonal = np.diag(upper).copy()
+    return Feedback(order, upper / diagonal, diagonal**2)
+
+
+def feedback(hessian: np.ndarray | None, noise: float = 0.0) -> Feedback | None:
     """The most important inputs, those of the largest second moment, are rounded first. No Hessian: no feedback.
 
-    :param noise: what the quantiser will err, squared, against the weights' mean square; None: GPTQ's damping. Inputs of
-        less power than the error itself are not worth moving weights for: the damping is waterfilling's level then,
-        t = noise · det(H + tI)^(1/in), and at least FLOOR.
+    :param noise: what the quantiser will err, squared, against the weights' mean square. Inputs of less power than the
+        error itself are not worth moving weights for: the damping is waterfilling's level,
+        t = noise · det(H + tI)^(1/in), where that is more than FLOOR.
+    :raises InputError: no finite square matrix.
 
     The latest one is remembered for a Hessian that nobody may write to, as those mapped from files are: the slabs of a
     tensor ask for the same, one after another.
@@ -74,20 +76,21 @@ def feedback(hessian: np.ndarray | None, noise: float | None = None) -> Feedback
     return _latest[0][2]
 
 
-_latest: list[tuple[np.ndarray, float | None, Feedback]] = []
+_latest: list[tuple[np.ndarray, float, Feedback]] = []
 
 
-def _feedback(hessian: np.ndarray, noise: float | None) -> Feedback:
+def _feedback(hessian: np.ndarray, noise: float) -> Feedback:
+    if hessian.ndim != 2 or hessian.shape[0] != hessian.shape[1] or not np.isfinite(hessian).all():
+        why, fix = "a finite square matrix is needed", "calibrate again"
+        raise InputError(f"a Hessian of shape {hessian.shape}", why=why, fix=fix)
     order = np.argsort(-np.diag(hessian), kind="stable")
     h = hessian[np.ix_(order, order)]
-    if noise is None:
-        return Feedback(order, inverse_factor(h))
-    found, mean = Feedback(order, inverse_factor(h, FLOOR)), max(float(np.diag(h).mean()), 1e-30)
+    found, mean = factored(h, order, FLOOR), max(float(np.diag(h).mean()), 1e-30)
     for _ in range(ROUNDS):
         level = noise * float(np.exp(np.log(found.left).mean())) / mean
         if level <= FLOOR:
             break
-        found = Feedback(order, inverse_factor(h, level))
+        found = factored(h, order, level)
     return found
 
 
@@ -100,22 +103,21 @@ def round_columns(
 ) -> np.ndarray:
     """Quantise W (out, in) column after column and carry each error on; without feedback every column is on its own.
 
-    quantise(column (out,), j) → its quantised value (out,). Updates beyond a block of columns are done once a block.
-    → the quantised matrix, float64.
+    quantise(column (out,), j) → its quantised value (out,). What errors make of columns beyond a block is added once a
+    block. → the quantised matrix, float64.
     """
     q = np.empty(w.shape, np.float64)
     if carried is None:
         for j in range(w.shape[1]):
             q[:, j] = quantise(w[:, j], j)
         return q
-    order, factor = carried
-    left = np.array(w.T[order], np.float64)  # (in, out): columns of W lie together
+    order, upper, _ = carried
+    errors = np.empty((len(order), w.shape[0]))  # columns of W lie together
     for start in range(0, len(order), block):
         stop = min(start + block, len(order))
-        errors = np.empty((stop - start, w.shape[0]))
+        target = w.T[order[start:stop]] + upper[:start, start:stop].T @ errors[:start]
         for i in range(start, stop):
-            q[:, order[i]] = quantised = quantise(left[i], int(order[i]))
-            errors[i - start] = (left[i] - quantised) / factor[i, i]
-            left[i + 1 : stop] -= np.outer(factor[i, i + 1 : stop], errors[i - start])
-        left[stop:] -= factor[start:stop, stop:].T @ errors
+            j = int(order[i])
+            q[:, j] = quantise(target[i - start] + upper[start:i, i] @ errors[start:i], j)
+            errors[i] = w[:, j] - q[:, j]
     return q

@@ -73,8 +73,8 @@ def test_slabs_of_one_tensor_ask_once_for_what_their_hessian_leads_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng, made = np.random.default_rng(0), []
-    own = hessian.inverse_factor
-    monkeypatch.setattr(hessian, "inverse_factor", lambda *given: made.append(given) or own(*given))
+    own = hessian.factored
+    monkeypatch.setattr(hessian, "factored", lambda *given: made.append(given) or own(*given))
     x, w = rng.normal(size=(99, 32)), rng.normal(size=(48, 32)).astype(np.float32)
     h = x.T @ x / 99
     mapped = h.copy()
