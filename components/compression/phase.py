@@ -35,6 +35,9 @@ from .tensors import Tensors
 from .trial import Trial, codable
 from .workers import Workers
 
+LARGE = 1 << 27
+"""Bytes of a model from which on memory is worth more than the time that it takes to fault it in again."""
+
 
 class Compression(Phase):
     """Chooses a code for each tensor by measured rate and distortion, and writes the final, smallest artifact."""
@@ -46,7 +49,8 @@ class Compression(Phase):
         """There is something to code, and, where quality is the budget, something to lose."""
         run, settings = self.run, self.run.settings
         where = str(run.artifact.path)
-        give_back()
+        if size_of(run.artifact.path) >= LARGE:
+            give_back(1 << 17)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         model, tokenizer = load(run.artifact.path, device=self.device)
         model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)
