@@ -40,7 +40,7 @@ class Settings(PhaseSettings):
     )
     candidates: list[str] = Field(min_length=1, description="codes that a tensor may be given, by name")
     smallest: int = Field(2048, ge=1, description="weights of a matrix; smaller ones are kept in 16 bits")
-    sample: int = Field(1 << 22, ge=1024, description="weights of a tensor on which a code is tried")
+    sample: int = Field(1 << 19, ge=1024, description="weights of a tensor on which a code is tried")
     calibration_items: int = Field(32, ge=1, description="of each suite, train split: inputs of the layers")
     search_items: int = Field(24, ge=1, description="of each suite, search split: what chooses")
     select_items: int = Field(
