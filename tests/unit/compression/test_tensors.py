@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -201,3 +202,28 @@ def test_a_failure_in_a_process_is_said_and_a_process_that_died_is_missed(
 def test_the_processes_import_no_torch() -> None:
     script = "import sys; import components.compression.worker; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_process_ends_with_the_one_that_asked_even_in_the_middle_of_a_job(tmp_path: Path) -> None:
+    np.save(tmp_path / "w.npy", np.random.default_rng(0).normal(size=(2048, 512)).astype(np.float32))
+    script = """
+import json, sys, time
+from components.compression.workers import Workers
+workers = Workers(1)
+job = {"work": "encode", "name": "trellis 2, L=16", "weight": sys.argv[1], "rows": [0, 2048, 2048], "hessian": None,
+       "original": sys.argv[1], "into": None, "seed": 0}
+print(json.dumps(job), file=workers.processes[0].stdin, flush=True)
+print(workers.processes[0].pid, flush=True)
+time.sleep(60)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "w.npy")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = Path("/proc", parent.stdout.readline().strip())
+        assert worker.exists()
+        time.sleep(1.0)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while worker.exists() and "Z (zombie)" not in (worker / "status").read_text():
+        assert time.monotonic() < deadline, "it works on for nobody"
+        time.sleep(0.05)
