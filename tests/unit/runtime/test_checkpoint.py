@@ -141,6 +141,20 @@ def test_a_kill_while_the_same_step_is_saved_again_loses_nothing(
     assert found is not None and found.step == 2
 
 
+def test_parts_add_up_in_the_order_of_writing_and_a_damaged_one_is_left_out(
+    checkpoints: Checkpoints, said: list[str]
+) -> None:
+    for step in range(1, 5):
+        checkpoints.append(step, {"t": torch.full((step,), float(step))}, {"found": step})
+    assert [(part.step, part.state["found"], len(part.tensors["t"])) for part in checkpoints.parts()] == [
+        (step, step, step) for step in range(1, 5)
+    ]
+    tensors = folder(checkpoints, 2) / checkpoint.TENSORS
+    tensors.write_bytes(tensors.read_bytes()[:-1])
+    assert [part.step for part in checkpoints.parts()] == [1, 3, 4]
+    assert len(said) == 1 and "damaged" in said[0]
+
+
 def test_clear_leaves_nothing(checkpoints: Checkpoints) -> None:
     save(checkpoints, 1, 2)
     checkpoints.clear()
