@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.evaluation.statistics import paired_interval
+from components.shared.evaluation.claims import claim
 from components.shared.runtime.progress import Progress
 from components.shared.tasks.item import Item
 
@@ -133,20 +133,9 @@ def controls(
     return results
 
 
-def comparison(claim: str, arm: tuple[str, Losses], control: tuple[str, Losses]) -> dict[str, Any]:
+def comparison(text: str, arm: tuple[str, Losses], control: tuple[str, Losses]) -> dict[str, Any]:
     """A claim that the arm loses less than the control on the same items of the select split: names and losses."""
     (name, (ours, tokens)), (other, (theirs, _)) = arm, control
-    difference, low, high = paired_interval(ours / tokens.mean(), theirs / tokens.mean())
-    return {
-        "claim": claim,
-        "arm": name,
-        "value": float(ours.sum() / tokens.sum()),
-        "control": other,
-        "control_value": float(theirs.sum() / tokens.sum()),
-        "difference": difference,
-        "difference_low": low,
-        "difference_high": high,
-        "unit": "loss on the select split, nats a token",
-        "higher_is_better": False,
-        "holds": high < 0,
-    }
+    unit = "loss on the select split, nats a token"
+    scale = tokens.mean()
+    return claim(text, name, ours / scale, other, theirs / scale, unit=unit, higher_is_better=False)

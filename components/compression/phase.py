@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from components.shared.evaluation.report_split import score
-from components.shared.evaluation.suites import SUITES, suite_items
+from components.shared.evaluation.suites import all_items
 from components.shared.models.agent import AGENT, Agent
 from components.shared.models.card import model_card
 from components.shared.models.half import round_to_half
@@ -129,12 +129,8 @@ class Compression(Phase):
             "search": settings.search_items,
             "select": settings.select_items,
         }
-        items = items or of_split[split]
-        return [
-            without_scratch(item)
-            for suite in SUITES
-            for item in suite_items(suite, split=split, items=items, seed=self.run.seed)
-        ]
+        found = all_items(split=split, items=items or of_split[split], seed=self.run.seed)
+        return [without_scratch(item) for item in found]
 
     def _retain(self, choices: list[Choice]) -> dict[str, str]:
         """Publish the fewest bytes that keep the retention asked for, on the search split.

@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from components.shared.tasks.batches import encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines.cli import app
 from tests.contract import killing
+from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
 
 SMALL = [
     *(
@@ -86,23 +86,6 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file({"a": torch.ones(9)}, folder / "agent" / "grams.safetensors")
     artifact.seal(folder / "agent", kind="model", phase="adas")
     return folder / "agent"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One MLflow database for all tests here: making one takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in killing.quiet(tmp_path_factory.mktemp("mlflow")).items():
-            patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def torch_as_before() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
 
 
 def run(source: Path, output: Path, *arguments: str) -> Manifest:
