@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.models.agent import AGENT, DISPATCHER, EXPERTS
 from components.shared.models.hub.coded import Coded, install
+from components.shared.models.hub.modeling_wrapped import ForgeWrapped
 from components.shared.models.loading import save
 from components.shared.runtime.errors import ArtifactError
 
@@ -33,6 +34,7 @@ def coded(model: PreTrainedModel, codes: Mapping[str, tuple[str, np.ndarray]]) -
     What a coded module did besides (8-bit activations, its own norm) stays.
     """
     before: dict[str, Any] = {path: model.get_submodule(path) for path in codes}
+    ties = model.ties() if isinstance(model, ForgeWrapped) else None
     try:
         for path, (codec, code) in codes.items():
             old = before[path]
@@ -41,11 +43,15 @@ def coded(model: PreTrainedModel, codes: Mapping[str, tuple[str, np.ndarray]]) -
             if isinstance(old, Coded):
                 spec |= {key: old.spec[key] for key in ("activations", "norm") if key in old.spec}
             install(model, path, spec, torch.from_numpy(code))
+        if isinstance(model, ForgeWrapped):
+            model.tie_to_code()
         yield
     finally:
         for path, old in before.items():
             parent, _, name = path.rpartition(".")
             setattr(model.get_submodule(parent), name, old)
+        if isinstance(model, ForgeWrapped):
+            model.tie_again(ties)
 
 
 def unfold(

@@ -17,6 +17,7 @@ from components.shared.evaluation.answers import batches, evaluating, next_logit
 from components.shared.models.gram import map_grams
 from components.shared.models.hub.coded import Coded
 from components.shared.models.hub.modeling_wrapped import ForgeWrapped
+from components.shared.models.hub.ternary import BitLinear
 from components.shared.models.hub.thoughts import think
 from components.shared.runtime.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
@@ -27,23 +28,30 @@ def codable(model: PreTrainedModel, smallest: int) -> dict[str, nn.Module]:
     """The modules whose weight can be stored as a code, by path: linear and embedding layers of `smallest` weights and
     more, and whatever is stored as a code already.
 
-    Left as they are: in a wrapped model, an embedding that shares its weight with the head, for a coded layer stands
-    for one module.
+    Left as they are: layers of other kinds, even if they inherit from these, for they may compute something else; and in a
+    wrapped model whatever shares its weight, but an embedding whose head has the same (ForgeWrapped.tie_to_code).
     """
-    tied: set[str] = set()
-    if isinstance(model, ForgeWrapped):
-        pairs = getattr(model, "all_tied_weights_keys", None) or {}
-        tied = {name.removesuffix(".weight") for pair in pairs.items() for name in pair}
+    left = tied(model) if isinstance(model, ForgeWrapped) else set()
     return {
         path: module
         for path, module in model.named_modules()
         if isinstance(module, Coded)
         or (
-            isinstance(module, (nn.Linear, nn.Embedding))
+            type(module) in (nn.Linear, BitLinear, nn.Embedding)
             and module.weight.numel() >= smallest
-            and path not in tied
+            and path not in left
         )
     }
+
+
+def tied(model: ForgeWrapped) -> set[str]:
+    """Paths of modules that share a weight, but for the input embedding that the head shares its own with."""
+    found = set()
+    for pair in (model.all_tied_weights_keys or {}).items():
+        head, embedding = (model.get_submodule(name.removesuffix(".weight")) for name in pair)
+        plain = head is model.get_output_embeddings() and embedding is model.get_input_embeddings()
+        found |= {name.removesuffix(".weight") for name in (pair[:1] if plain else pair)}
+    return found
 
 
 def weight_of(module: nn.Module) -> np.ndarray:

@@ -223,10 +223,28 @@ def test_a_llama_of_transformers_is_compressed_and_loads(tied: bool, tmp_path: P
     manifest = run(source, tmp_path / "out", "compression.bytes=75000")
     assert manifest.metrics["bytes"] <= 75000
     coded = {row["tensor"] for row in manifest.extra["sizes"]["per_tensor"]}
-    assert len(coded) == (7 if tied else 9) and all(path.startswith("inner.") for path in coded)
+    assert len(coded) == (8 if tied else 9) and all(path.startswith("inner.") for path in coded)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", trust_remote_code=True)
     own = AutoModelForCausalLM.from_pretrained(source)
     assert (model(IDS).logits - own(IDS).logits).abs().max() < 0.2 * own(IDS).logits.std()
+
+
+def test_a_head_that_shares_the_embeddings_weight_shares_its_code_and_learns_with_it_again(
+    tmp_path: Path,
+) -> None:
+    source = llama(tmp_path / "llama", tie_word_embeddings=True)
+    run(source, tmp_path / "once", "compression.recipe=fixed:uniform 1/8")
+    run(tmp_path / "once", tmp_path / "twice", "compression.recipe=fixed:int8")
+    once, twice = (load(tmp_path / name)[0] for name in ("once", "twice"))
+    for model in (once, twice):
+        assert torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight)
+        assert not any("lm_head" in name for name in model.state_dict())
+    assert (twice(IDS).logits - once(IDS).logits).abs().max() < 0.05 * once(IDS).logits.std()
+    model, tokenizer = load(tmp_path / "once", trainable=True)
+    assert torch.equal(model(IDS).logits, once(IDS).logits)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    save(model, tokenizer, tmp_path / "again", card="")
+    assert torch.equal(load(tmp_path / "again")[0](IDS).logits, once(IDS).logits)
 
 
 def refused(capsys: pytest.CaptureFixture[str], source: Path, output: Path, *arguments: str) -> str:

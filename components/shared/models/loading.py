@@ -28,7 +28,7 @@ from .half import halved
 from .hub.coded import Coded, CodedEmbedding
 from .hub.configuration_cognate import CognateConfig
 from .hub.modeling_cognate import CognateForCausalLM
-from .hub.modeling_wrapped import ForgeWrapped, ForgeWrappedConfig
+from .hub.modeling_wrapped import ForgeWrapped, ForgeWrappedConfig, TiedHead
 from .hub.ternary import BitLinear, to_latent
 
 __all__ = ["build", "extend", "load", "save", "trainable_layers", "union", "union_config", "wrap"]
@@ -140,7 +140,20 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, new.to(old.code.device).train(model.training))
     model.config.storage = {}
+    if isinstance(model, ForgeWrapped):
+        untie_from_code(model)
     return model
+
+
+def untie_from_code(model: ForgeWrapped) -> None:
+    """The head computes with the embedding's own weight again, where a TiedHead stood, and both are tied as they were."""
+    head, weight = model.inner.get_output_embeddings(), model.inner.get_input_embeddings().weight
+    if isinstance(head, TiedHead):
+        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        linear.weight = weight
+        _, flag, keys = head.ties[0]
+        model.tie_again((linear, flag, keys))
+        model.all_tied_weights_keys = {f"inner.{a}": f"inner.{b}" for a, b in keys.items()}
 
 
 def wrap(model: PreTrainedModel) -> ForgeWrapped:

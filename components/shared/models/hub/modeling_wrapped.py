@@ -1,8 +1,10 @@
 """Any causal language model of transformers, with some of its layers stored coded or trained ternary."""
 
+import torch.nn.functional as F
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
 
-from .coded import apply_storage  # if coded
+from .coded import CodedEmbedding, apply_storage  # if coded
 from .experts import set_expert  # if experts
 from .thoughts import TalkHead  # if thoughts
 
@@ -40,6 +42,24 @@ class ForgeWrappedConfig(PreTrainedConfig):
         return getattr(self.inner_config, name)
 
 
+class TiedHead(nn.Module):
+    """The head of a model that shares its weight with the embedding, which is coded: it computes with what that decodes to.
+
+    ties: the head, flag and keys that were there before, as ForgeWrapped.ties says them.
+    """
+
+    def __init__(self, embedding, ties):
+        super().__init__()
+        self.shared, self.ties = [embedding], [ties]  # in lists: no modules of this one
+
+    @property
+    def weight(self):
+        return self.shared[0].weight
+
+    def forward(self, x):
+        return F.linear(x, self.weight.to(x.dtype))
+
+
 class ForgeWrapped(PreTrainedModel, GenerationMixin):
     """`inner` is the model itself; this class only puts coded layers into it and passes calls on."""
 
@@ -56,7 +76,25 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
             self.talk_head = TalkHead(config.hidden_size)
         if config.storage:
             apply_storage(self, config.storage)
+            self.tie_to_code()
         self.post_init()
+
+    def tie_to_code(self):
+        """Where the embedding is coded and the head shares its weight, put a TiedHead there."""
+        embedding, ties = self.inner.get_input_embeddings(), self.ties()
+        if isinstance(embedding, CodedEmbedding) and (ties[1] or isinstance(ties[0], TiedHead)):
+            before = ties[0].ties[0] if isinstance(ties[0], TiedHead) else ties
+            self.tie_again((TiedHead(embedding, before), False, {}))
+
+    def ties(self):
+        """The head, whether it shares the embedding's weight, and what else is tied to what."""
+        flag = self.inner.config.get_text_config().tie_word_embeddings
+        return self.inner.get_output_embeddings(), flag, self.inner.all_tied_weights_keys
+
+    def tie_again(self, ties):
+        """As `ties` said that it was."""
+        head, self.inner.config.get_text_config().tie_word_embeddings, self.inner.all_tied_weights_keys = ties
+        self.inner.set_output_embeddings(head)
 
     def _init_weights(self, module):
         if hasattr(module, "start_closed"):
