@@ -1,12 +1,12 @@
 """How far is the error of a layer's output from what any code must make of it, when inputs are uneven or correlated?
 
-    OMP_NUM_THREADS=1 python tests/performance/waterfilling_gap.py [--peer-python PYTHON with ggml-python]
+    OMP_NUM_THREADS=1 python tests/performance/waterfilling_gap.py [--rows 1024] [--peer-python PYTHON with ggml-python]
 
-Normal weights, 1024 × 512, under three Hessians: a hundredth of the inputs twenty times as loud as the others; each input
-like the next (correlation .95 to the power of the distance); a spectrum that falls. Of every code its bits a weight,
-everything counted, and its gap: decibels of tr(ΔHΔᵀ) above the least that any code can reach at so many bits, which is
-reverse waterfilling over the eigenvalues of H (Cover and Thomas, theorem 10.3.3). HQQ and NF4 are those of rd_gap.py, which
-do not look at inputs; ggml's types have the diagonal of H as their importance matrix. About a minute.
+Normal weights, 1024 × 512, under four Hessians: white inputs; a hundredth of the inputs twenty times as loud as the others;
+each input like the next (correlation .95 to the power of the distance); a spectrum that falls. Of every code its bits a
+weight, everything counted, and its gap: decibels of tr(ΔHΔᵀ) above the least that any code can reach at so many bits, which
+is reverse waterfilling over the eigenvalues of H (Cover and Thomas, theorem 10.3.3). HQQ and NF4 are those of rd_gap.py,
+which do not look at inputs; ggml's types have the diagonal of H as their importance matrix. About a minute.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rd_gap import hqq, nf4
 from components.compression.encoding import decode, encode
 from components.compression.hessian import weighted_error
 
-ROWS, COLUMNS = 1024, 512
+COLUMNS = 512
 OURS = (
     *(
         "ectcq 4",
@@ -46,6 +46,7 @@ def hessians() -> dict[str, np.ndarray]:
     x = rng.normal(size=(8192, COLUMNS))
     x = x @ (rng.normal(size=(COLUMNS, COLUMNS)) * np.linspace(0.1, 1, COLUMNS) ** 2)
     return {
+        "white": np.eye(COLUMNS),
         "loud inputs": np.diag(np.where(rng.permutation(COLUMNS) < COLUMNS // 100, 400.0, 1.0)),
         "like the next": 0.95 ** np.abs(np.subtract.outer(place, place)).astype(float),
         "falling spectrum": x.T @ x / len(x),
@@ -82,12 +83,13 @@ def ggml(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--peer-python", help="a Python with ggml-python in it")
+    parser.add_argument("--rows", type=int, default=1024)
     chosen = parser.parse_args()
-    w, given = np.random.default_rng(1).normal(size=(ROWS, COLUMNS)).astype(np.float32), hessians()
+    w, given = np.random.default_rng(1).normal(size=(chosen.rows, COLUMNS)).astype(np.float32), hessians()
     power = {kind: np.maximum(np.linalg.eigvalsh(h), 1e-12) for kind, h in given.items()}
 
     def gap(kind: str, bits: float, decoded: np.ndarray) -> str:
-        err = weighted_error(w, decoded, given[kind]) / ROWS
+        err = weighted_error(w, decoded, given[kind]) / chosen.rows
         return f"  {bits:6.3f} {10 * np.log10(err / least(power[kind], bits)):6.2f}"
 
     print(f"{'code':22}" + "".join(f"{kind:>16}" for kind in given) + "   (bits, gap in dB)")
