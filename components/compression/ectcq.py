@@ -87,15 +87,13 @@ def encode(
     classes, bits = tables.class_of(level), tables.bits()
     index, quantiser = np.zeros(level.shape, np.int64), np.zeros(level.shape, np.int64)
     runs = -(-height // length)  # of a column
-    decoded = np.zeros(matrix.shape)
 
     def quantise(column: np.ndarray, j: int) -> np.ndarray:
         own, at = cut((column / scale[j])[:, None], length), slice(j * runs, (j + 1) * runs)
         index[at], quantiser[at] = search(own, classes[at], bits, 4 * price, memory)
-        decoded[:, j] = levels(index[at], quantiser[at]).reshape(-1)[: len(column)] * scale[j]
-        return decoded[:, j]
+        return levels(index[at], quantiser[at]).reshape(-1)[: len(column)] * scale[j]
 
-    round_columns(matrix, carried, quantise)
+    decoded = round_columns(matrix, carried, quantise)
     if hessian is None and decoded.any():
         unit *= (matrix * decoded).sum() / (decoded**2).sum()  # the step of least error
     tables = measured(index, quantiser, level, count, index.size)

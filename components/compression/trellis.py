@@ -66,15 +66,13 @@ def encode(
     scale = np.repeat(octaves(index, FINE), max(group, 1), axis=1)[:, :length] if group else np.ones((1, 1))
     scale = np.broadcast_to(scale, (columns * per_column, length)).reshape(columns, per_column, length)
     symbols = np.zeros(scale.shape, np.uint8)
-    decoded = np.zeros(matrix.shape)
 
     def quantise(column: np.ndarray, j: int) -> np.ndarray:
         symbols[j] = search(cut(column[:, None], length) / scale[j], bits, memory)
         value = values(bits, memory)[states(symbols[j], bits, memory)] / DEVIATION * scale[j]
-        decoded[:, j] = value.reshape(-1)[: len(column)]
-        return decoded[:, j]
+        return value.reshape(-1)[: len(column)]
 
-    round_columns(matrix, feedback(hessian), quantise)
+    decoded = round_columns(matrix, feedback(hessian), quantise)
     if hessian is None and decoded.any():
         unit *= (matrix * decoded).sum() / (decoded**2).sum()  # the scale of least error
     lowest, kinds = (int(-index.min()), int(np.ptp(index)) + 1) if index.size else (0, 1)  # the least is ≤ 0

@@ -2,8 +2,8 @@
 
 Two quantisers of step 2 share the multiples of a step: Q0 has 0, ±2, ±4 …, Q1 has 0, ±1, ±3 … (as in VVC's dependent
 quantisation). A weight is an index k into the quantiser of the moment, and the parity of k moves a machine of 2^ν
-states, Ungerboeck's codes, whose state says which quantiser comes next. Every run starts in
-state 0. With ν = 0 there is only Q0: a uniform quantiser.
+states, Ungerboeck's codes, whose state says which quantiser comes next. Every run starts in state 0. With ν = 0 there
+is only Q0: a uniform quantiser.
 
 A column may have a step of its own, in quarters of an octave, and columns and rows a size that is expected of them, in
 halves: sizes less step say how large an index is to be expected, and so which tables it is coded under.
@@ -45,8 +45,8 @@ def levels(index: np.ndarray, quantiser: np.ndarray) -> np.ndarray:
 
 
 def side(part: bytes, count: int) -> np.ndarray:
-    """(count,) int64 of a column or row each: what divides them all, an offset, how many
-    kinds there are, and the kinds; zeros for b""."""
+    """(count,) int64 of a column or row each: what divides them all, an offset, how many kinds there are, and the kinds;
+    zeros for b""."""
     if not part:
         return np.zeros(count, np.int64)
     (coarse, offset, kinds), at = read_numbers(part, 3)
