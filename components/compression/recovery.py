@@ -7,7 +7,6 @@ for each of its columns, so the scales learn too, at no byte more.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from components.shared.evaluation.answers import next_logits
+from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.progress import Progress
 from components.shared.tasks.batches import IGNORED
 
@@ -61,7 +61,7 @@ def recover(
         p.requires_grad_(True)
     model.eval()
     for step in range(steps):
-        rule.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
+        rule.param_groups[0]["lr"] = lr * warmup_cosine(step, steps)
         rule.zero_grad()
         loss = kl(model, lessons[step % len(lessons)])
         loss.backward()
