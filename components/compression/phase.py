@@ -18,6 +18,7 @@ from components.shared.models.half import round_to_half
 from components.shared.models.hub.coded import Coded
 from components.shared.models.loading import load, wrap
 from components.shared.runtime.errors import InputError
+from components.shared.runtime.heap import give_back_from
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
@@ -25,7 +26,6 @@ from components.shared.tasks.item import Item, Split
 from .artifact import coded, size_of, spent, unfold, write
 from .chooser import Choice, frontier, within
 from .comparison import Scale, comparison, controls, curve, thin
-from .heap import give_back
 from .mapped import map_weights
 from .menu import CHAIN
 from .recovery import recover
@@ -36,7 +36,8 @@ from .trial import Trial, codable
 from .workers import Workers
 
 LARGE = 1 << 27
-"""Bytes of a model from which on memory is worth more than the time that it takes to fault it in again."""
+"""Bytes of a model from which on memory is worth more than the time that it takes to fault it in again. Once a small object
+that stays has moved into a freed block that was kept, the next large one needs another: a hole for every layer."""
 
 
 class Compression(Phase):
@@ -50,7 +51,7 @@ class Compression(Phase):
         run, settings = self.run, self.run.settings
         where = str(run.artifact.path)
         if size_of(run.artifact.path) >= LARGE:
-            give_back(1 << 17)
+            give_back_from(1 << 17)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         model, tokenizer = load(run.artifact.path, device=self.device)
         model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)

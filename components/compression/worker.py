@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from components.shared.runtime.heap import give_back_from
+
 from .encoding import decode, encode, read_by
-from .heap import give_back
 from .hessian import weighted_error
 from .slabs import cut, parted
 
@@ -93,7 +94,7 @@ def bfloat16(w: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Do what comes until nothing can come any more."""
-    give_back(1 << 20)
+    give_back_from(1 << 20)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else prints does not come between
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever asked, and that one decides

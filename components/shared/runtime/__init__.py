@@ -1,8 +1,9 @@
 """How a phase runs: configuration, artifacts, stores, checkpoints, progress, tracking and gates."""
 
-import ctypes
 import gc
 import os
+
+from . import heap
 
 # How long OpenMP's threads spin before they sleep. By default so long that two phases on two cores are ten times slower;
 # not at all, and generating token by token takes twice as long. Read when torch is loaded, so it has to be set before.
@@ -11,9 +12,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # glibc gives freed blocks above 128 KiB back to the system, and every tensor of the next step faults its pages in
 # again: a tenth of a small network's time. Blocks up to 32 MiB stay with the process, 256 MiB at most.
-if hasattr(libc := ctypes.CDLL(None), "mallopt"):
-    libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD
-    libc.mallopt(-1, 256 << 20)  # M_TRIM_THRESHOLD
+heap.give_back_from(32 << 20)
+heap.keep(256 << 20)
 
 # torch, transformers and numba make half a million objects when they are imported, all of them to stay; looking them
 # through after every 700 costs a seventh of the CPU time of that.
