@@ -198,7 +198,8 @@ def test_a_single_codec_and_the_chain_are_recipes_with_their_true_sizes(agent: P
     chain = run(agent, tmp_path / "chain", "compression.recipe=seedlm+vptq+hyper")
     (stages,) = chain.extra["curves"].values()
     assert stages["x"][-1] == chain.metrics["bytes"] and len(set(stages["x"])) == 3
-    retained = stages["series"]["retention"]  # on few items a coarser stage may well be lucky: three models, in no order
+    # three models, in no order: on a few items a coarser stage may well be lucky
+    retained = stages["series"]["retention"]
     assert len(set(retained)) == 3 and retained[2] == pytest.approx(chain.metrics["retention"], abs=1e-3)
 
 

@@ -158,7 +158,7 @@ def test_a_phase_that_ignores_the_stop_is_killed_after_the_grace(bench):
         return await running
 
     assert asyncio.run(whole()) == "interrupted"
-    assert bench.statuses()["run-code"].exit_code == 137  # killed; it would have slept for a minute and ended with 0
+    assert bench.statuses()["run-code"].exit_code == 137  # left alone it would sleep, then end with 0
 
 
 def test_a_phase_that_was_asked_to_stop_by_someone_else_stops_the_run_and_is_not_tried_again(bench):
