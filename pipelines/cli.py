@@ -210,14 +210,13 @@ def status(
 @app.command()
 def report(run: Run = "latest", runs: Runs = Path("runs")) -> None:
     """Write a run's report again, and print its table."""
-    from pipelines import report as pages
-
+    from .report import page, terminal
     from .run_folder import find
 
     folder = find(runs, run)
-    page = pages.write(folder.path)
-    console.print(pages.table(folder.path))
-    _say(f"report: {page}")
+    written = page.write(folder.path)
+    console.print(terminal.table(folder.path))
+    _say(f"report: {written}")
 
 
 @app.command()
