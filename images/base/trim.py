@@ -20,14 +20,13 @@ USER = "forge:x:65532:65532:Agent Forge:/tmp:/usr/sbin/nologin\n"
 
 PROGRAMS = re.compile(r"python(3(\.\d+)?)?|ldconfig")
 SHARE = ("ca-certificates", "common-licenses", "doc", "zoneinfo")
-GONE = """
-    etc/alternatives etc/apt etc/cron.* etc/dpkg etc/init.d etc/pam.d etc/security etc/skel etc/systemd
-    etc/shadow* etc/gshadow* etc/passwd- etc/group-
-    usr/games usr/include usr/libexec usr/src usr/local/include usr/local/share
-    usr/lib/apt usr/lib/dpkg usr/lib/gcc usr/lib/init usr/lib/systemd usr/lib/udev usr/lib/valgrind
-    usr/lib/*/cmake usr/lib/*/perl-base usr/lib/*/pkgconfig
-    var/backups var/cache var/lib/apt var/lib/pam var/lib/systemd var/log
-""".split()
+GONE = (
+    "etc/alternatives", "etc/apt", "etc/cron.*", "etc/dpkg", "etc/init.d", "etc/pam.d", "etc/security", "etc/skel",
+    "etc/systemd", "etc/shadow*", "etc/gshadow*", "etc/passwd-", "etc/group-", "usr/games", "usr/include",
+    "usr/libexec", "usr/src", "usr/local/include", "usr/local/share", "usr/lib/apt", "usr/lib/dpkg", "usr/lib/gcc",
+    "usr/lib/init", "usr/lib/systemd", "usr/lib/udev", "usr/lib/valgrind", "usr/lib/*/cmake", "usr/lib/*/perl-base",
+    "usr/lib/*/pkgconfig", "var/backups", "var/cache", "var/lib/apt", "var/lib/pam", "var/lib/systemd", "var/log",
+)  # fmt: skip
 PYTHON_GONE = ("ensurepip", "idlelib", "lib2to3", "test", "tkinter", "turtledemo")
 
 
