@@ -172,13 +172,16 @@ def _take_details(view: RunView, details: Sequence[Mapping[str, Any]]) -> None:
 def _take_pods(view: RunView, pods: Sequence[Pod]) -> None:
     """The pods know better: a task runs for KFP while its pod waits."""
     by_name = {task.name: task for task in view.tasks} | {task.title: task for task in view.tasks}
+    newest: dict[str, Pod] = {}
     for pod in pods:  # the last attempt of a task comes last
-        task = by_name.get(pod.title) or by_name.get(pod.task)
-        if task is None:
-            continue
-        task.attempts = max(task.attempts, pod.attempt + 1)
+        if task := by_name.get(pod.title) or by_name.get(pod.task):
+            newest[task.name] = pod
+            task.attempts = max(task.attempts, pod.attempt + 1)
+    for name, pod in newest.items():
+        task = by_name[name]
         task.pod, task.why = pod.name, pod.why
-        if task.state not in ("succeeded", "cached", "failed"):
+        between = pod.phase == "Failed" and task.state == "running" and not view.ended  # Argo starts it again
+        if task.state not in ("succeeded", "cached", "failed") and not between:
             task.state = PODS.get(pod.phase, "pending")
             task.started, task.finished = task.started or pod.started, pod.finished
 
