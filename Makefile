@@ -46,7 +46,7 @@ format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff format .
 
 compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
-	$(BIN)/forge compile
+	$(BIN)/forge compile --committed
 
 clean: ## remove the virtual environment and the caches, keep the runs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -19,6 +19,7 @@ from typing import Any
 
 from components.shared.runtime import artifact, store
 from components.shared.runtime.artifact import MANIFEST
+from components.shared.runtime.code import code_digest
 from components.shared.runtime.config import compose
 from components.shared.runtime.manifest import FileEntry, decode, digest_of
 from components.shared.runtime.places import open_store
@@ -90,22 +91,6 @@ def settings_digest(phase: str, profile: str, overrides: tuple[str, ...], seed: 
     """The digest of the phase's composed settings. Raises ConfigError where they do not compose."""
     settings = importlib.import_module(f"components.{phase}.settings").Settings
     return compose(phase, settings, profile=profile, overrides=overrides, seed=seed).digest
-
-
-@functools.cache
-def code_digest(packages: tuple[str, ...], root: Path = ROOT / "components") -> str:
-    """The digest of the sources of these packages below `root`, without what only documents or compiles."""
-    digest = hashlib.sha256()
-    for package in packages:
-        for path in sorted((root / package).rglob("*")):
-            name = path.relative_to(root).as_posix()
-            if (
-                path.is_file()
-                and "__pycache__" not in name
-                and path.name not in ("component.py", "README.md")
-            ):
-                digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
 
 
 def content_digest(path: Path, *, verify: bool = False) -> str:
