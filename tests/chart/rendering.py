@@ -32,14 +32,14 @@ def values_file(name: str) -> list[str]:
 
 
 @functools.cache
-def render(name: str = "defaults", *arguments: str) -> tuple[Object, ...]:
+def render(name: str = "defaults", *arguments: str, namespace: str = NAMESPACE) -> tuple[Object, ...]:
     """All objects of the chart. Nobody may change them: they are rendered once for all tests.
 
     :param name: a table of values.
     :param arguments: further arguments for helm, such as `--set`, `mlflow.enabled=true`.
     :raises Refused: by helm.
     """
-    command = [str(tools.find("helm")), "template", "agent-forge", str(CHART), "--namespace", NAMESPACE]
+    command = [str(tools.find("helm")), "template", "agent-forge", str(CHART), "--namespace", namespace]
     ended = subprocess.run([*command, *values_file(name), *arguments], capture_output=True, text=True)
     if ended.returncode:
         raise Refused(ended.stderr.strip())

@@ -7,11 +7,24 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.chart.rendering import NAMESPACE, TABLE, containers, identity, of_kind, pod_templates, render, selects
+from tests.chart.rendering import (
+    NAMESPACE,
+    TABLE,
+    containers,
+    identity,
+    of_kind,
+    pod_templates,
+    render,
+    selects,
+)
 
 pytestmark = pytest.mark.usefixtures("helm")
 every_table = pytest.mark.parametrize("table", TABLE)
-PIPELINE_POD = {"pipelines.kubeflow.org/v2_component": "true", "pipeline/runid": "0b2f", "workflows.argoproj.io/workflow": "w"}
+PIPELINE_POD = {
+    "pipelines.kubeflow.org/v2_component": "true",
+    "pipeline/runid": "0b2f",
+    "workflows.argoproj.io/workflow": "w",
+}
 """Labels that Kubeflow Pipelines puts on the pods of a run: the root driver's, the drivers' and the phases'."""
 
 
@@ -30,7 +43,9 @@ def reaches(rules: list[dict[str, Any]], port: int, **peer: Any) -> bool:
     """Whether a rule lets traffic to such a peer on that port."""
     for rule in rules:
         ports = {each["port"] for each in rule.get("ports", [])}
-        if port in ports and any(all(to.get(key) == value for key, value in peer.items()) for to in rule["to"]):
+        if port in ports and any(
+            all(to.get(key) == value for key, value in peer.items()) for to in rule["to"]
+        ):
             return True
     return False
 
@@ -70,7 +85,9 @@ def test_every_rule_names_ports_and_peers(table: str) -> None:
 
 @every_table
 def test_nothing_may_open_a_connection_to_a_pod_of_the_pipeline(table: str) -> None:
-    assert not [rule for policy in policies_of(table, PIPELINE_POD) for rule in policy["spec"].get("ingress") or []]
+    assert not [
+        rule for policy in policies_of(table, PIPELINE_POD) for rule in policy["spec"].get("ingress") or []
+    ]
 
 
 @every_table
@@ -78,7 +95,11 @@ def test_the_pipeline_reaches_names_the_api_server_and_kubeflow_pipelines(table:
     rules = egress(table, PIPELINE_POD)
     dns = ("openshift-dns", 5353) if table == "openshift" else ("kube-system", 53)
     assert reaches(rules, dns[1], namespaceSelector=namespace(dns[0]))
-    assert any("ipBlock" in to and {p["port"] for p in rule["ports"]} & {443, 6443} for rule in rules for to in rule["to"])
+    assert any(
+        "ipBlock" in to and {p["port"] for p in rule["ports"]} & {443, 6443}
+        for rule in rules
+        for to in rule["to"]
+    )
     for port in (8888, 8887, 8080):
         assert reaches(rules, port, namespaceSelector=namespace("kubeflow"))
 
@@ -92,7 +113,9 @@ def test_the_pipeline_reaches_what_its_environment_names(table: str) -> None:
         address = config["data"].get(key)
         if key == "AWS_ENDPOINT_URL" and not address:  # AWS itself
             assert reaches(rules, 443, ipBlock={"cidr": "0.0.0.0/0"})
-        elif address and (host := str(urlsplit(address).hostname)).endswith(f".{NAMESPACE}.svc.cluster.local"):
+        elif address and (host := str(urlsplit(address).hostname)).endswith(
+            f".{NAMESPACE}.svc.cluster.local"
+        ):
             service = host.split(".")[0]
             labels = {
                 "seaweedfs": {"app": "seaweedfs"},
@@ -107,14 +130,20 @@ def test_the_pipeline_reaches_what_its_environment_names(table: str) -> None:
 @every_table
 def test_what_serves_is_open_on_its_port_only(table: str) -> None:
     for service in of_kind(render(table), "Service"):
-        (pod,) = [p for _, p in pod_templates(render(table)) if selects(service["spec"]["selector"], p["metadata"]["labels"])]
+        (pod,) = [
+            p
+            for _, p in pod_templates(render(table))
+            if selects(service["spec"]["selector"], p["metadata"]["labels"])
+        ]
         open_ports = {
             port["port"]
             for policy in policies_of(table, pod["metadata"]["labels"])
             for rule in policy["spec"].get("ingress") or []
             for port in rule["ports"]
         }
-        assert open_ports == {port["containerPort"] for each in containers(pod) for port in each["ports"]}, identity(service)
+        assert open_ports == {port["containerPort"] for each in containers(pod) for port in each["ports"]}, (
+            identity(service)
+        )
 
 
 @every_table

@@ -11,7 +11,16 @@ import pytest
 import yaml
 
 from tests.chart import rendering
-from tests.chart.rendering import NAMESPACE, TABLE, containers, identity, of_kind, pod_templates, render, selects
+from tests.chart.rendering import (
+    NAMESPACE,
+    TABLE,
+    containers,
+    identity,
+    of_kind,
+    pod_templates,
+    render,
+    selects,
+)
 
 pytestmark = pytest.mark.usefixtures("helm")
 SNAPSHOT = Path(__file__).parent / "snapshots" / "defaults.yaml"
@@ -74,7 +83,9 @@ def test_no_pod_has_a_token_for_the_kubernetes_api(table: str) -> None:
 def test_every_image_has_a_registry_and_a_version(table: str) -> None:
     for whose, pod in pod_templates(render(table)):
         for container in containers(pod):
-            assert re.fullmatch(r"[^/]+/.+(:v?[\w.-]*\d[\w.-]*|@sha256:[0-9a-f]{64})", container["image"]), whose
+            assert re.fullmatch(r"[^/]+/.+(:v?[\w.-]*\d[\w.-]*|@sha256:[0-9a-f]{64})", container["image"]), (
+                whose
+            )
             assert not container["image"].endswith(":latest"), whose
 
 
@@ -103,20 +114,32 @@ def test_every_selector_finds_the_pods_that_it_means(table: str) -> None:
     for thing in objects:
         spec = thing.get("spec", {})
         if thing["kind"] == "Deployment":
-            assert selects(spec["selector"]["matchLabels"], spec["template"]["metadata"]["labels"]), identity(thing)
-            assert sum(selects(spec["selector"]["matchLabels"], labels) for labels in pods) == 1, identity(thing)
+            assert selects(spec["selector"]["matchLabels"], spec["template"]["metadata"]["labels"]), identity(
+                thing
+            )
+            assert sum(selects(spec["selector"]["matchLabels"], labels) for labels in pods) == 1, identity(
+                thing
+            )
         elif thing["kind"] == "Service":
-            found = [pod for _, pod in pod_templates(objects) if selects(spec["selector"], pod["metadata"]["labels"])]
+            found = [
+                pod
+                for _, pod in pod_templates(objects)
+                if selects(spec["selector"], pod["metadata"]["labels"])
+            ]
             (pod,) = found
             names = {port["name"] for container in containers(pod) for port in container["ports"]}
             assert {port["targetPort"] for port in spec["ports"]} <= names, identity(thing)
         elif thing["kind"] == "PodDisruptionBudget":
-            assert sum(selects(spec["selector"]["matchLabels"], labels) for labels in pods) == 1, identity(thing)
+            assert sum(selects(spec["selector"]["matchLabels"], labels) for labels in pods) == 1, identity(
+                thing
+            )
         elif thing["kind"] == "ServiceMonitor":
             services = of_kind(objects, "Service")
             found = [s for s in services if selects(spec["selector"]["matchLabels"], s["metadata"]["labels"])]
             (service,) = found
-            assert {point["port"] for point in spec["endpoints"]} <= {p["name"] for p in service["spec"]["ports"]}
+            assert {point["port"] for point in spec["endpoints"]} <= {
+                p["name"] for p in service["spec"]["ports"]
+            }
             assert all(point["path"].startswith("/") for point in spec["endpoints"]), identity(thing)
 
 
@@ -172,7 +195,9 @@ def test_roles_allow_what_phases_ask_for_and_nothing_else(table: str) -> None:
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
                     allowed[group, resource] = set(rule["verbs"])
-    expected: dict[tuple[str, str], set[str]] = {("coordination.k8s.io", "leases"): {"create", "get", "update"}}
+    expected: dict[tuple[str, str], set[str]] = {
+        ("coordination.k8s.io", "leases"): {"create", "get", "update"}
+    }
     if table != "external-s3":
         expected["trainer.kubeflow.org", "trainjobs"] = {"create", "get", "list", "watch", "delete"}
     assert allowed == expected
@@ -188,18 +213,27 @@ def test_roles_allow_what_phases_ask_for_and_nothing_else(table: str) -> None:
 def test_the_pipelines_environment_is_one_config_map(table: str) -> None:
     (config,) = of_kind(render(table), "ConfigMap")
     assert config["metadata"]["name"] == "agent-forge"
-    assert all(isinstance(value, str) and value for value in config["data"].values()), "an empty value is no value"
+    assert all(isinstance(value, str) and value for value in config["data"].values()), (
+        "an empty value is no value"
+    )
 
 
 def test_services_made_here_are_what_the_pods_are_told() -> None:
     (config,) = of_kind(render("air-gapped"), "ConfigMap")
-    services = {s["metadata"]["name"]: s["spec"]["ports"][0]["port"] for s in of_kind(render("air-gapped"), "Service")}
-    for key, name in (("MLFLOW_TRACKING_URI", "agent-forge-mlflow"), ("AWS_ENDPOINT_URL", "agent-forge-minio")):
+    services = {
+        s["metadata"]["name"]: s["spec"]["ports"][0]["port"] for s in of_kind(render("air-gapped"), "Service")
+    }
+    for key, name in (
+        ("MLFLOW_TRACKING_URI", "agent-forge-mlflow"),
+        ("AWS_ENDPOINT_URL", "agent-forge-minio"),
+    ):
         assert config["data"][key] == f"http://{name}.{NAMESPACE}.svc.cluster.local:{services[name]}"
 
 
 def test_the_api_is_as_the_documents_have_it() -> None:
-    (deployment,) = [d for d in of_kind(render("gpu"), "Deployment") if d["metadata"]["name"] == "agent-forge-api"]
+    (deployment,) = [
+        d for d in of_kind(render("gpu"), "Deployment") if d["metadata"]["name"] == "agent-forge-api"
+    ]
     (service,) = [s for s in of_kind(render("gpu"), "Service") if s["metadata"]["name"] == "agent-forge-api"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     resources: dict[str, dict[str, Any]] = container["resources"]
@@ -212,7 +246,9 @@ def test_the_api_is_as_the_documents_have_it() -> None:
 
 
 def test_what_comes_later_is_off() -> None:
-    assert not [thing for thing in render() if thing["kind"] in ("Deployment", "Service", "CronJob", "ServiceMonitor")]
+    assert not [
+        thing for thing in render() if thing["kind"] in ("Deployment", "Service", "CronJob", "ServiceMonitor")
+    ]
 
 
 def test_a_kept_volume_is_kept_by_helm_itself() -> None:

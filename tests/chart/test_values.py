@@ -95,7 +95,6 @@ def test_what_the_schema_does_not_know_is_refused_by_its_key(wrong: str, said: s
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("cleaning.enabled=true",), "cleaning.address"),
         (("mlflow.enabled=true", "mlflow.trackingUri=http://mlflow:5000"), "mlflow.trackingUri"),
         (("serviceMonitor.enabled=true",), "serviceMonitor.enabled"),
     ],
@@ -115,4 +114,6 @@ def test_no_value_is_a_password() -> None:
 def test_custom_resource_definitions_are_not_in_crds() -> None:
     """helm installs what is there and never upgrades it."""
     assert not (CHART / "crds").exists()
-    assert not [path for path in Path(CHART / "templates").rglob("*.yaml") if "kind: CustomRes" in path.read_text()]
+    assert not [
+        path for path in Path(CHART / "templates").rglob("*.yaml") if "kind: CustomRes" in path.read_text()
+    ]

