@@ -30,13 +30,8 @@ def refused(arguments: list[str]) -> str:
 
 
 def in_text(text: str) -> Iterator[list[str]]:
-    """The arguments of every `forge …` line of a shell script or a code block: lines joined, variables kept."""
-    joined = re.sub(r"\\\n\s*", " ", text)
-    for line in joined.splitlines():
-        words = re.match(r"^\s*(?:\$ )?(?:.*&& )?(?:exec |\"\$FORGE\" |forge )(.*)$", line)
-        if words and re.match(r"^\s*(?:.*&& )?(?:forge|\"\$FORGE\") ", line):
-            yield [
-                word
-                for word in shlex.split(words[1].split(" | ")[0].split(" > ")[0], comments=True)
-                if word != "&"
-            ]
+    """The arguments of every line of a script or a code block that starts with `forge`; continued lines are joined."""
+    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
+        words = shlex.split(line, comments=True) if line.lstrip().startswith("forge ") else []
+        if words and not line.rstrip().endswith("}"):  # `forge() {…}` and prose are none
+            yield [word for word in words[1:] if word != "&"]
