@@ -8,7 +8,7 @@ PROFILE ?= tiny
 FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run report test lint types unit format compile clean
+.PHONY: help setup run report test lint types unit format compile images images-push images-test images-lock clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,19 @@ format: $(READY) ## let ruff put the code in order
 
 compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
 	$(BIN)/forge compile
+
+images: ## build the container images (VARIANT=cuda or cpu; docker buildx, podman or buildah)
+	images/build.sh
+
+images-push: ## push them and pin them in images/images.lock (REGISTRY=ghcr.io/acme/agent-forge)
+	@test -n "$(REGISTRY)" || { echo "Say where to: make images-push REGISTRY=ghcr.io/acme/agent-forge"; exit 1; }
+	$(PYTHON) images/push.py --registry $(REGISTRY) $(PUSH_FLAGS)
+
+images-test: $(READY) ## run the pipeline in the built images as pods run it
+	$(BIN)/python -m pytest tests/image --numprocesses 0 -rs --with-images
+
+images-lock: $(READY) ## resolve the images' packages again, with hashes
+	$(BIN)/python images/lock.py
 
 clean: ## remove the virtual environment and the caches, keep the runs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
