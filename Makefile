@@ -46,7 +46,7 @@ format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff format .
 
 compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
-	$(BIN)/forge compile
+	$(BIN)/forge compile --committed
 
 images: ## build the container images (VARIANT=cuda or cpu; docker buildx, podman or buildah)
 	images/build.sh

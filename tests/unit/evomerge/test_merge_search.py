@@ -13,9 +13,10 @@ from components.evomerge.archive import Archive, Birth, Measurement, Record, fro
 from components.evomerge.cma import CmaBreeder
 from components.evomerge.evolution import breed, elites_of, evolve, genetic, survivors
 from components.evomerge.genome import Genome
+from components.evomerge.history import since_best
 from components.evomerge.methods import METHODS
 from components.evomerge.population import Population, Setting, join, migrate
-from components.evomerge.search import Search, since_best
+from components.evomerge.search import Search
 from components.evomerge.space import Space
 from components.shared.runtime.checkpoint import Checkpoints
 from components.shared.runtime.errors import InputError
