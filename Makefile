@@ -56,7 +56,7 @@ images-push: ## push them and pin them in images/images.lock (REGISTRY=ghcr.io/a
 	$(PYTHON) images/push.py --registry $(REGISTRY) $(PUSH_FLAGS)
 
 images-test: $(READY) ## run the pipeline in the built images as pods run it
-	$(BIN)/python -m pytest tests/image --numprocesses 0 -rs --with-images
+	FORGE_TEST_IMAGES=1 $(BIN)/python -m pytest tests/image --numprocesses 0 -rs
 
 images-lock: $(READY) ## resolve the images' packages again, with hashes
 	$(BIN)/python images/lock.py
