@@ -9,6 +9,7 @@ FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run report test lint types unit format compile clean
+.PHONY: chart-test cluster-test kind-up kind-load kind-test kind-down
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,25 @@ format: $(READY) ## let ruff put the code in order
 
 compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
 	$(BIN)/forge compile --committed
+
+chart-test: $(READY) ## the Helm chart: lint, schemas, what it renders (helm comes out of a wheel where PATH has none)
+	$(BIN)/python -m pytest tests/chart --ignore tests/chart/cluster --numprocesses 0
+
+cluster-test: $(READY) ## the chart on a real Kubernetes API (KUBEBUILDER_ASSETS=folder, or FORGE_TEST_KUBECONFIG=file)
+	@test -n "$(KUBEBUILDER_ASSETS)$(FORGE_TEST_KUBECONFIG)" || { echo "Say where an API server is: KUBEBUILDER_ASSETS, a folder with etcd and kube-apiserver, or FORGE_TEST_KUBECONFIG"; exit 1; }
+	$(BIN)/python -m pytest tests/chart/cluster --numprocesses 0 -rs
+
+kind-up: ## a kind cluster with Kubeflow Pipelines (charts/kind)
+	charts/kind/up.sh
+
+kind-load: $(READY) ## the images into it
+	charts/kind/load.sh
+
+kind-test: $(READY) ## the chart there, a micro run to its end, one phase again
+	charts/kind/test.sh
+
+kind-down: ## remove the cluster
+	charts/kind/down.sh
 
 clean: ## remove the virtual environment and the caches, keep the runs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
