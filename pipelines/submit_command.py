@@ -139,6 +139,7 @@ def _prepared(
             where=f"--from {first}",
             fix="give --run RUN (a run that has it), or --artifact with its address",
         )
+    asked = {**starting_points(first, base_models, artifacts), **asked}
     made = compiled(
         first,
         last,
@@ -147,7 +148,6 @@ def _prepared(
         rounds=rounds,
         cluster=cluster,
     )
-    asked = {**starting_points(first, base_models, artifacts), **asked}
     parameters = given_parameters(asked, made.pipeline.root.parameters)
     profile, overrides = str(parameters["profile"]), parameters["overrides"]
     validate_all(profile, overrides, seed=parameters["seed"])
