@@ -86,6 +86,16 @@ def test_a_run_that_still_goes_on_at_the_timeout_says_so(follow):
     assert code == 124 and "it goes on" in text and f"forge status {RUN}" in text
 
 
+def test_ctrl_c_ends_the_looking_and_says_that_the_run_goes_on(kubeflow, follow, clock, monkeypatch):
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clock, "sleep", stop)
+    code, text = follow(run("RUNNING"))
+    assert code == 130 and "the run goes on" in text and f"forge cancel {RUN}" in text
+    assert kubeflow.calls == []
+
+
 def test_a_failed_run_names_the_task_its_last_lines_and_its_page(kubeflow, kubernetes, follow):
     kubernetes.pods = [pod("quietstar", "Failed", attempt=0, state=ended(1, "OOMKilled"))]
     kubernetes.logs[kubernetes.pods[0]["metadata"]["name"]] = "step 1\nMemoryError: too large\n"
