@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(render(run), encoding="utf-8")
         print(f"{page}: {len(records)} tasks")
-        if request.run_root:
+        if request.in_pod:
             _close(run)
     except ForgeError as error:
         print(f"report: {error}", file=sys.stderr, flush=True)

@@ -25,4 +25,4 @@ def report(records: int) -> Any:
     summary = (
         "The page of the run: scores through the phases, size against quality, claims beside their controls."
     )
-    return declared(container, "report", summary, {**annotations, "page": Output[HTML]}, ())
+    return declared(container, "report", summary, {**annotations, "page": Output[HTML]}, {})

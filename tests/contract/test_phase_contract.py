@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,8 +87,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 def wait_for_a_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
-    while not list(output.parent.glob("out.checkpoints/*/*/state.json")):
-        assert process.poll() is None and time.monotonic() < deadline
+    while not list(output.parent.glob("out.checkpoints/*/*/state.json")) and process.poll() is None:
+        assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
@@ -98,12 +99,18 @@ def test_a_phase_killed_at_random_moments_ends_with_the_same_digest(
     print(f"seed {seed}")
     moment = random.Random(seed)
     output = tmp_path / "out"
-    for _ in range(3):
+    kills = 0
+    while kills < 3:
         process = start("--output", output, *LONG)
         wait_for_a_checkpoint(output, process)
-        time.sleep(moment.uniform(0, 0.6))
+        time.sleep(moment.uniform(0, 0.4))
         process.kill()
         _, errors = process.communicate()
+        if process.returncode == 0:  # this process slept longer than it asked: the phase was done before
+            shutil.rmtree(output)
+            kills = 0
+            continue
+        kills += 1
         assert process.returncode == -signal.SIGKILL, errors
         assert not output.exists()
     process = start("--output", output, *LONG)

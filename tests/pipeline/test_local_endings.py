@@ -157,10 +157,8 @@ def test_a_phase_that_ignores_the_stop_is_killed_after_the_grace(bench):
         runner.stop()
         return await running
 
-    began = time.monotonic()
     assert asyncio.run(whole()) == "interrupted"
-    assert time.monotonic() - began < 10
-    assert bench.statuses()["run-code"].exit_code == 137
+    assert bench.statuses()["run-code"].exit_code == 137  # left alone it would sleep, then end with 0
 
 
 def test_a_phase_that_was_asked_to_stop_by_someone_else_stops_the_run_and_is_not_tried_again(bench):

@@ -42,7 +42,7 @@ def test_a_forked_phase_speaks_to_its_own_log_and_ends_with_its_own_code(tmp_pat
     )
     assert helped.exit_code == 0 and "cognate" in (tmp_path / "help.log").read_text()
     assert refused.exit_code == 2 and "no_such_key" in (tmp_path / "refused.log").read_text()
-    assert helped.peak_memory_bytes > 50e6 and refused.seconds < helped.seconds + 60
+    assert helped.peak_memory_bytes > 50e6 and helped.seconds > 0 and refused.seconds > 0
 
 
 def test_a_forked_phase_publishes_what_a_started_one_does(tmp_path):

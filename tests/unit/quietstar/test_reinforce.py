@@ -100,7 +100,7 @@ def test_without_the_clamp_the_expectation_is_the_exact_policy_gradient_shrunk_b
 def test_with_the_clamp_it_is_the_exact_policy_gradient_of_the_expected_lead_over_a_rival(toy):
     rewards, log_p = toy.worth(toy.thoughts)
     p = log_p.sum(-1).exp().detach()
-    lead = (rewards[:, None] - rewards[None, :]).clamp(min=0) @ p
+    lead = (rewards[:, None] - rewards[None, :]).clamp(min=0) @ p.to(rewards)
     assert (rewards.argsort() == lead.argsort()).all()
     found = toy.expected_estimate(passes=2, clamp=True)
     assert torch.allclose(found, -toy.exact(lead) / 2, rtol=1e-3, atol=1e-6)

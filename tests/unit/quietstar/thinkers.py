@@ -15,7 +15,10 @@ KINDS = ("llama", "standard", "memory", "refinement", "union")
 
 
 def make(kind: str) -> PreTrainedModel:
-    """An untrained model with weights large enough that no two tokens tie."""
+    """An untrained model with weights large enough that no two tokens tie.
+
+    In float64, so that what two ways of computing the same have in common does not hang on the last bits of their sums.
+    """
     torch.manual_seed(0)
     if kind == "llama":
         config = LlamaConfig(
@@ -58,4 +61,4 @@ def make(kind: str) -> PreTrainedModel:
                 parameter.normal_(std=0.25)
         head = model.lm_head if kind == "llama" else model.get_input_embeddings()
         head.weight[END] *= 3  # so that some thoughts end before their length
-    return model.eval()
+    return model.double().eval()

@@ -28,8 +28,9 @@ def test_the_loss_is_the_squared_error_of_the_middle_layer_over_real_tokens():
 
 
 def test_the_gradient_flows_into_the_target_and_into_the_prediction():
-    embeddings, middle, last = (torch.randn(2, 3, 4, requires_grad=True) for _ in range(3))
-    read_out = SelfModel(4)
+    drawn = torch.randn(3, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    embeddings, middle, last = (layer.clone().requires_grad_() for layer in drawn)
+    read_out = SelfModel(4).double()
     nn.init.eye_(read_out.weight)
     self_modelling_loss(read_out, (embeddings, middle, last), torch.ones(2, 3, dtype=torch.bool)).backward()
     error = (last - middle).detach()
