@@ -19,7 +19,7 @@ from typing import Any
 
 from components.shared.runtime import artifact, store
 from components.shared.runtime.artifact import MANIFEST
-from components.shared.runtime.code import code_digest
+from components.shared.runtime.code import code_digest as code_digest
 from components.shared.runtime.config import compose
 from components.shared.runtime.manifest import FileEntry, decode, digest_of
 from components.shared.runtime.places import open_store

@@ -33,8 +33,6 @@ from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
 
 SMALL = [
     *(
-        "--set",
-        "code_version=test",
         "evaluation.items=16",
         "compression.threads=1",
         "compression.retention=0.9",

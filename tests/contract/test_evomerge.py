@@ -26,7 +26,7 @@ from tests.contract import killing
 from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
 
 SMALL = [
-    *("--set", "code_version=test", "evaluation.items=16", "evomerge.threads=1", "evomerge.items=8"),
+    *("evaluation.items=16", "evomerge.threads=1", "evomerge.items=8"),
     *("evomerge.select_items=8", "evomerge.population=4"),
     *("evomerge.generations=8", "evomerge.rounds=2", "evomerge.islands=2", "evomerge.layer_groups=2"),
     "evomerge.suites=[efficiency, reasoning]",

@@ -2,7 +2,7 @@
 
 from components.evomerge.settings import Settings
 from components.shared.runtime.config import compose
-from components.shared.runtime.inputs import parse
+from components.shared.runtime.command_line import parse
 from pipelines.evo_command import arguments
 
 

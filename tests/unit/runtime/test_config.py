@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.shared.runtime.config import CONFIGS, Config, PhaseSettings, compose, validate_all
+from components.shared.runtime.code import CONFIGS
+from components.shared.runtime.config import Config, PhaseSettings, compose, validate_all
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.tree import known_phases
 

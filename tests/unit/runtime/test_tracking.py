@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from components.shared.runtime import tracking
-from components.shared.runtime.mlflow_log import Destination
-from components.shared.runtime.tracking import Tracker, destination, flatten
+from components.shared.runtime.inputs import Request
+from components.shared.runtime.mlflow_log import Destination, MlflowLog
+from components.shared.runtime.tracking import Tracker, destination, fail_pipeline, flatten
 
 WRITER = """
 import sys
@@ -69,6 +70,12 @@ def runs(uri: str) -> dict[str, Any]:
     client = MlflowClient(uri)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     return {run.info.run_name: run for run in client.search_runs(ids)}
+
+
+def in_pod(run: str) -> Request:
+    """A request as a cluster makes it."""
+    uri = f"minio://mlpipeline/v2/artifacts/agent-forge/{run}/bitnet/0/model"
+    return Request({}, "/minio/x", output_file=Path("f"), uri=uri, pipeline_run=run)
 
 
 def test_two_processes_that_create_the_database_do_not_collide(raced: Path) -> None:
@@ -121,7 +128,7 @@ def test_the_run_that_the_platform_gives_is_the_parent(uri: str, monkeypatch: py
     parent = runs(uri)["one"].info.run_id
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_RUN_ID", parent)
-    place = destination("phase", target="/minio/x", by_hand=False, pipeline_run="ignored", identity="five")
+    place = destination(in_pod("ignored"), "phase", "five")
     assert place is not None
     Tracker(place).close()
     found = runs(uri)
@@ -222,7 +229,7 @@ def test_without_a_server_a_phase_tracks_nothing_and_says_nothing(tmp_path: Path
 
 def test_where_a_phase_reports_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def uri(target: str, by_hand: bool = True) -> str | None:
-        found = destination("toy", target=target, by_hand=by_hand, pipeline_run="", identity="x")
+        found = destination(Request({}, target, output_file=None if by_hand else Path("f")), "toy", "x")
         return found.uri if found else None
 
     monkeypatch.chdir(tmp_path)
