@@ -9,8 +9,7 @@ FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run report test lint types unit format compile clean
-.PHONY: images images-push images-test images-lock
-.PHONY: chart-test cluster-test kind-up kind-load kind-test kind-down
+.PHONY: images images-push images-test images-lock chart-test cluster-test kind-up kind-load kind-test kind-down
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -141,7 +141,7 @@ class Server:
 
 def specification(text: str, *, caching: bool) -> dict[str, Any]:
     """The documents of a compiled pipeline, as a run takes them."""
-    pipeline, *platforms = yaml.safe_load_all(text)
+    pipeline, *platforms = yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     for task in pipeline["root"]["dag"]["tasks"].values():
         task.setdefault("cachingOptions", {})["enableCache"] = caching
     platform: dict[str, Any] = {}

@@ -31,6 +31,10 @@ SMALL = [
     *("evomerge.generations=8", "evomerge.rounds=2", "evomerge.islands=2", "evomerge.layer_groups=2"),
     "evomerge.suites=[efficiency, reasoning]",
 ]
+SHARED = [
+    *("evomerge.fan_out=evaluations", "evomerge.rounds=3", "evomerge.generations=3"),
+    "evomerge.methods=[linear, slerp, ties, regmean]",
+]
 GEOMETRY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 COURSES: dict[str, tuple[dict[str, float], dict[str, bool]]] = {
     "standard": ({"max": 1, "copy": 1}, {}),
@@ -70,7 +74,7 @@ def cognates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def run(output: Path, *arguments: str | Path) -> Manifest:
-    assert main(EvoMerge, ["--output", str(output), *map(str, arguments), *SMALL]) == 0
+    assert main(EvoMerge, ["--output", str(output), *SMALL, *map(str, arguments)]) == 0
     return artifact.read(output).manifest
 
 
@@ -120,30 +124,122 @@ def test_the_champion_loads_in_plain_transformers_and_has_the_modules_of_all_var
     assert not (alone / "trunk.safetensors").exists()
 
 
+@pytest.fixture(scope="module")
+def shared(cognates: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of the phase in one process, as one population whose evaluations may be shared out."""
+    folder = tmp_path_factory.mktemp("shared") / "champion"
+    run(folder, *models(cognates), *SHARED)
+    return folder
+
+
+def worker(index: int, number: int, rounds: int, state: list[str]) -> list[str]:
+    """The command line of one worker of two."""
+    told = {"index": index, "round": number, "rounds": rounds, "workers": 2}
+    return [
+        "--step",
+        "worker",
+        *state,
+        *(word for name in told for word in ("--set", f"{name}={told[name]}")),
+    ]
+
+
+def results(folder: Path, number: int) -> list[str]:
+    return [word for index in range(2) for word in ("--input", f"results={folder}/results-{number}-{index}")]
+
+
+def spread(cognates: list[Path], folder: Path, rounds: int, *settings: str) -> Manifest:
+    """The pipeline's steps, each with nothing but its inputs: two workers a round; no selection after the last round."""
+    parents, state = models(cognates, "models"), list[str]()
+    for number in range(rounds):
+        for index in range(2):
+            place = folder / f"results-{number}-{index}"
+            made = run(place, *parents, *worker(index, number, rounds, state), *settings)
+            assert made.kind == "population" and not list(place.glob("*.safetensors"))
+        found = results(folder, number)
+        if number < rounds - 1:
+            run(folder / f"state-{number}", "--step", "select", *parents, *found, *settings)
+            state = ["--input", f"state={folder}/state-{number}"]
+    return run(folder / "champion", *parents, *found, *settings)
+
+
 def test_workers_that_share_nothing_but_genomes_end_with_the_same_champion(
     alone: Path, cognates: list[Path], tmp_path: Path
 ) -> None:
-    state: list[str] = []
-    for number in range(2):
-        told = ["--set", f"round={number}", "--set", "rounds=2"]
-        results = []
-        for index in range(2):
-            folder = tmp_path / f"results-{number}-{index}"
-            inputs = [*models(cognates, "models"), *state]
-            made = run(folder, "--step", "worker", *inputs, "--set", f"index={index}", *told)
-            assert made.kind == "population" and not list(folder.glob("*.safetensors"))
-            results += ["--input", f"results={folder}"]
-        folder = tmp_path / f"state-{number}"
-        run(folder, "--step", "select", *models(cognates, "models"), *results, "--set", f"round={number}")
-        state = ["--input", f"state={folder}"]
-    champion = run(tmp_path / "champion", *models(cognates, "models"), *state)
-    assert champion.digest == artifact.read(alone).digest
+    assert spread(cognates, tmp_path, 2).digest == artifact.read(alone).digest
+
+
+def test_shards_of_one_population_end_with_the_champion_of_one_process_and_a_lost_one_costs_only_itself(
+    shared: Path, cognates: list[Path], tmp_path: Path
+) -> None:
+    champion = spread(cognates, tmp_path, 3, *SHARED)
+    alone = artifact.read(shared).manifest
+    assert champion.digest == alone.digest
+    for name in ("population", "curves", "pareto", "champion", "finalists"):
+        assert champion.extra[name] == alone.extra[name]
+    assert [entry["generation"] for entry in champion.extra["population"]] == [0, 1, 2, 3]
+
+    state = ["--input", f"state={tmp_path}/state-0"]
+    lost, parents = tmp_path / "results-1-1", models(cognates, "models")
+    before = artifact.read(lost).digest
+    lost.rename(tmp_path / "lost")
+    slow = [*SMALL, *parents, *worker(1, 1, 3, state), *SHARED, "evomerge.checkpoint_seconds=0"]
+    killing.kill("evomerge", lost, slow, within=0.1, moment=random.Random())
+    assert killing.run("evomerge", lost, slow) == before
+    again = run(tmp_path / "again", "--step", "select", *parents, *results(tmp_path, 1), *SHARED)
+    assert again.digest == artifact.read(tmp_path / "state-1").digest
+
+
+def test_shards_that_are_missing_or_of_another_round_are_refused(
+    shared: Path, cognates: list[Path], tmp_path: Path, capsys: Any
+) -> None:
+    parents = models(cognates, "models")
+    for index in range(2):
+        place = tmp_path / f"results-0-{index}"
+        run(place, *parents, *worker(index, 0, 3, []), *SHARED)
+    [_, first, _, second] = results(tmp_path, 0)
+    select = ["--step", "select", *parents, *SHARED]
+    said = refused(capsys, tmp_path / "out", *select, "--input", first)
+    assert "2 workers" in said and "run the lost ones alone again" in said
+    said = refused(capsys, tmp_path / "out", *parents, *SHARED, "--input", second)
+    assert "2 workers" in said
+    run(tmp_path / "state", *select, "--input", first, "--input", second)
+    state = ["--input", f"state={tmp_path}/state"]
+    said = refused(capsys, tmp_path / "out", *parents, *worker(0, 2, 3, state), *SHARED)
+    assert "lived 1 generations, and this is round 2" in said
+    said = refused(
+        capsys, tmp_path / "out", *parents, *worker(0, 1, 3, state), *SHARED, "evomerge.population=5"
+    )
+    assert "does not follow" in said
+    said = refused(capsys, tmp_path / "out", *parents, *state, "--input", first, *SHARED)
+    assert "beside the results" in said
+    said = refused(capsys, tmp_path / "out", "--step", "select", *parents, "--input", first)
+    assert "another search" in said and "fan_out" in said
+
+
+@pytest.mark.parametrize(
+    ("told", "means"),
+    [
+        ({"workers": 2, "rounds": 5}, "3 generations do not fit into 5 rounds"),
+        ({"workers": 2, "rounds": 3, "generations": 16}, "16 generations do not fit into 3 rounds"),
+        ({"rounds": 3}, "how many share"),
+        ({"workers": 2, "rounds": 3, "index": 2}, "worker 2 is none of 2"),
+    ],
+)
+def test_a_fan_out_that_cannot_be_is_refused_before_any_work(
+    told: dict[str, int], means: str, cognates: list[Path], tmp_path: Path, capsys: Any
+) -> None:
+    words = [word for name, value in told.items() for word in ("--set", f"{name}={value}")]
+    given = [*models(cognates), "--step", "worker", *words, *SHARED]
+    assert means in refused(capsys, tmp_path / "out", *given, code=2)
+    if told.get("rounds") == 5:
+        said = refused(capsys, tmp_path / "out", *models(cognates), *SHARED, "evomerge.rounds=5", code=2)
+        assert means in said
 
 
 def test_killed_at_a_random_moment_it_ends_with_the_identical_champion(
     alone: Path, cognates: list[Path], tmp_path: Path
 ) -> None:
-    slow = [*models(cognates), *SMALL, "evomerge.checkpoint_seconds=0"]
+    slow = [*SMALL, *models(cognates), "evomerge.checkpoint_seconds=0"]
     killing.kill("evomerge", tmp_path / "killed", slow, within=0.3, moment=random.Random())
     assert killing.run("evomerge", tmp_path / "killed", slow) == artifact.read(alone).digest
 
@@ -194,9 +290,9 @@ def test_parents_of_different_initialisations_are_merged_with_a_warning(tmp_path
     assert any("do not merge" in text for text in manifest.extra["warnings"])
 
 
-def refused(capsys: pytest.CaptureFixture[str], output: Path, *arguments: str | Path) -> str:
-    code = main(EvoMerge, ["--output", str(output), *map(str, arguments), *SMALL])
-    assert code == 6 and not output.exists()
+def refused(capsys: pytest.CaptureFixture[str], output: Path, *arguments: str | Path, code: int = 6) -> str:
+    assert main(EvoMerge, ["--output", str(output), *SMALL, *map(str, arguments)]) == code
+    assert not output.exists()
     return capsys.readouterr().err
 
 

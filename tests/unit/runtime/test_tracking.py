@@ -19,8 +19,8 @@ import pytest
 
 from components.shared.runtime import tracking
 from components.shared.runtime.inputs import Request
-from components.shared.runtime.mlflow_log import Destination, MlflowLog
-from components.shared.runtime.tracking import Tracker, destination, fail_pipeline, flatten
+from components.shared.runtime.mlflow_log import Destination
+from components.shared.runtime.tracking import Tracker, destination, flatten
 
 WRITER = """
 import sys
