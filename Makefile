@@ -9,6 +9,7 @@ FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run report test lint types unit format compile clean
+.PHONY: images images-push images-test images-lock chart-test cluster-test kind-up kind-load kind-test kind-down
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,7 +61,39 @@ format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff format .
 
 compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
-	$(BIN)/forge compile
+	$(BIN)/forge compile --committed
+
+images: ## build the container images (VARIANT=cuda or cpu; docker buildx, podman or buildah)
+	images/build.sh
+
+images-push: ## push them and pin them in images/images.lock (REGISTRY=ghcr.io/acme/agent-forge)
+	@test -n "$(REGISTRY)" || { echo "Say where to: make images-push REGISTRY=ghcr.io/acme/agent-forge"; exit 1; }
+	$(PYTHON) images/push.py --registry $(REGISTRY) $(PUSH_FLAGS)
+
+images-test: $(READY) ## run the pipeline in the built images as pods run it
+	FORGE_TEST_IMAGES=1 $(BIN)/python -m pytest tests/image --numprocesses 0 -rs
+
+images-lock: $(READY) ## resolve the images' packages again, with hashes
+	$(BIN)/python images/lock.py
+
+chart-test: $(READY) ## the Helm chart: lint, schemas, what it renders (helm comes out of a wheel where PATH has none)
+	$(BIN)/python -m pytest tests/chart --ignore tests/chart/cluster --numprocesses 0
+
+cluster-test: $(READY) ## the chart on a real Kubernetes API (KUBEBUILDER_ASSETS=folder, or FORGE_TEST_KUBECONFIG=file)
+	@test -n "$(KUBEBUILDER_ASSETS)$(FORGE_TEST_KUBECONFIG)" || { echo "Say where an API server is: KUBEBUILDER_ASSETS, a folder with etcd and kube-apiserver, or FORGE_TEST_KUBECONFIG"; exit 1; }
+	$(BIN)/python -m pytest tests/chart/cluster --numprocesses 0 -rs
+
+kind-up: ## a kind cluster with Kubeflow Pipelines (charts/kind)
+	charts/kind/up.sh
+
+kind-load: $(READY) ## the images into it
+	charts/kind/load.sh
+
+kind-test: $(READY) ## the chart there, a micro run to its end, one phase again
+	charts/kind/test.sh
+
+kind-down: ## remove the cluster
+	charts/kind/down.sh
 
 clean: ## remove the virtual environment and the caches, keep the runs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,18 +1,16 @@
 """The pipeline: base models → cognate ∥ → evomerge ∥ → quietstar → bitnet → training → baking → adas →
-compression.
+compression → report.
 
     python pipelines/agent_forge.py compile|run|submit        (or: forge compile|run-pipeline|submit)
 
 What KFP cannot do decides the shape:
 
-- No loops over time. The rounds of evomerge are unrolled when compiling (`rounds`): each is a fan-out over
-  workers and a selection. How many generations there are, and which workers, are parameters of the run.
-- No conditions here. `start` and `end` are decided when compiling too: a pipeline that starts later has an
-  importer in front, which takes the address of an artifact.
-- A list of artifacts reaches a container only beside the loop that made it. So the variants are bound into
-  one artifact (`evomerge_gather`) before they go into the workers' loops.
-- Accelerators as parameters reach a task in a loop only through a nested pipeline. So the loops' bodies are
-  `…_pod` pipelines.
+- It has no loops over time, and each loop, each of its turns and each nested pipeline is a pod more. So the graph is
+  written out when compiling: `parents` variants, and `rounds` of `workers` side by side, each round closed by a
+  selection (the last one by the merge). How many generations there are is a parameter of the run.
+- It has no conditions here. `start` and `end` are decided when compiling too: a pipeline that starts later has an
+  importer in front for each artifact, which takes its address.
+- A list of artifacts reaches a container only beside the loop that made it. So lists travel as numbered inputs.
 """
 
 import sys
@@ -23,25 +21,29 @@ if __name__ == "__main__":  # as a script: import from the project, not from thi
 
 import inspect
 import tempfile
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from kfp import compiler, dsl
-from kfp.dsl import Artifact, Collected, Input, Model, ParallelFor
+from kfp.dsl import Model
 
 from components.adas.component import adas
 from components.baking.component import baking
 from components.bitnet.component import bitnet
-from components.cognate.component import cognate, cognate_trunk
+from components.cognate import component as cognate
 from components.compression.component import compression
-from components.evomerge.component import evomerge, evomerge_gather, evomerge_select, evomerge_worker
+from components.evomerge import component as evomerge
 from components.quietstar.component import quietstar
+from components.shared.runtime.code import code_version, configs_digest
 from components.shared.runtime.errors import ConfigError
 from components.training.component import training
-from pipelines.cluster import Cluster, load, place
-from pipelines.phases import GPU_PHASES, PHASES, ROUNDS, between
+from pipelines.cluster import MEANING, UNSCHEDULED, Cluster, load, place
+from pipelines.phases import PARENTS, PHASES, ROUNDS, WORKERS, between
+from pipelines.report.component import report
 
 NAME = "agent-forge"
+VARIANTS = ("standard", "memory", "reasoning")
+"""The base models that are trained where none are given."""
 
 CHAIN = {
     "quietstar": quietstar,
@@ -53,97 +55,156 @@ CHAIN = {
 }
 """The phases that take one model and give one."""
 
-Parameters = Mapping[str, tuple[Any, Any]]
-"""Name → (type, default)."""
 
-COMMON: Parameters = {
-    "profile": (str, "tiny"),
-    "overrides": (list[str], []),
-    "seed": (int, 0),
-    "code_version": (str, ""),
-    "config_digest": (str, ""),
-    "checkpoint_root": (str, ""),
+class Parameter(NamedTuple):
+    """A parameter of the pipeline: its type, its default (None: it has none), and what KFP's page says of it."""
+
+    kind: type
+    default: Any
+    meaning: str
+
+
+Parameters = Mapping[str, Parameter]
+
+EVERYWHERE: Parameters = {
+    "profile": Parameter(str, "tiny", "how large everything is: tiny, small or full (configs/profile)"),
+    "overrides": Parameter(list[str], [], 'changed settings, such as ["bitnet.steps=100"]'),
+    "seed": Parameter(int, 0, "of everything random"),
 }
 """What every phase is told."""
 
-WORKER: Parameters = {name: (int, None) for name in ("index", "round", "rounds", "generations", "population")}
-"""What a worker of evomerge is told beside that."""
+SEARCH: Parameters = {
+    "generations": Parameter(int, 0, "generations of evomerge's search; 0: what the profile says"),
+    "population": Parameter(int, 0, "members of its population; 0: what the profile says"),
+}
+"""What the steps of evomerge are told beside that."""
+
+
+class Graph:
+    """The tasks of one pipeline, as they are made inside KFP's pipeline function.
+
+    :param given: the pipeline's parameters by name, as KFP's channels.
+    :param pinned: each task carries the digests of the code and the configuration files that it is compiled from.
+    """
+
+    def __init__(self, given: Mapping[str, Any], cluster: Cluster, *, pinned: bool) -> None:
+        self.given = given
+        self.cluster = cluster
+        self.pinned = pinned
+        self.records: list[Any] = []
+
+    def task(self, component: Any, phase: str, title: str, *, light: bool = False, **inputs: Any) -> Any:
+        """One container, with what all of them are told.
+
+        :param title: what KFP's graph, and its folder in the store, are called.
+        :param light: it needs no accelerator whatever its phase.
+        """
+        pins = {
+            "code_version": code_version(phase) if self.pinned else "",
+            "config_digest": configs_digest(phase) if self.pinned else "",
+        }
+        told = {name: self.given[name] for name in (*EVERYWHERE, "checkpoint_root")}
+        made = component(**inputs, **told, **pins).set_display_name(title)
+        self.records.append(made.outputs["metrics"])
+        return place(made, title, phase, self.cluster, self.given, light=light)
+
+    def variants(self, count: int) -> list[Any]:
+        """The trunk, and its variants side by side."""
+        names = _numbers("base_model", count)
+        trunk = self.task(
+            cognate.trunk(count), "cognate", "cognate-trunk", **{name: self.given[name] for name in names}
+        )
+        return [
+            self.task(
+                cognate.cognate,
+                "cognate",
+                f"cognate-variant-{number}",
+                trunk=trunk.outputs["model"],
+                variant=self.given[name],
+            ).outputs["model"]
+            for number, name in enumerate(names, 1)
+        ]
+
+    def evolution(self, parents: Sequence[Any], workers: int, rounds: int) -> Any:
+        """Rounds of workers side by side, each closed by a selection, the last one by the merge."""
+        models = _named("model", parents)
+        state: dict[str, Any] = {}
+        for number in range(rounds):
+            told = {name: self.given[name] for name in SEARCH}
+            told |= {**models, "round": number, "rounds": rounds, "workers": workers}
+            results = [
+                self.task(
+                    evomerge.worker(len(parents)),
+                    "evomerge",
+                    f"evomerge-round-{number + 1}-worker-{index + 1}",
+                    **{**told, **state, "index": index},
+                ).outputs["results"]
+                for index in range(workers)
+            ]
+            told |= _named("result", results)
+            if number + 1 < rounds:
+                barrier = evomerge.select(len(parents), workers)
+                title = f"evomerge-round-{number + 1}-selection"
+                state = {"state": self.task(barrier, "evomerge", title, light=True, **told).outputs["state"]}
+        merged = self.task(evomerge.merge(len(parents), workers), "evomerge", "evomerge", **told)
+        return merged.outputs["model"]
+
+    def finish(self) -> None:
+        """The page of the run, made from the records of all its tasks."""
+        made = report(len(self.records))(**_named("record", self.records)).set_display_name(UNSCHEDULED)
+        made.set_caching_options(False)  # it also ends the run in MLflow, which no earlier run's page does
+        place(made, UNSCHEDULED, UNSCHEDULED, self.cluster, self.given, light=True)
 
 
 def pipeline(
-    *, start: str = PHASES[0], end: str = PHASES[-1], rounds: int = ROUNDS, cluster: Cluster | None = None
+    *,
+    start: str = PHASES[0],
+    end: str = PHASES[-1],
+    parents: int = PARENTS,
+    workers: int = WORKERS,
+    rounds: int = ROUNDS,
+    cluster: Cluster | None = None,
+    pinned: bool = True,
 ) -> Any:
     """The KFP pipeline of the phases from `start` to `end`.
 
-    :param rounds: fan-outs of evomerge.
+    :param parents: base models, or the artifacts from which evomerge starts.
+    :param workers: of evomerge, side by side in each of its `rounds`.
     :param cluster: what is fixed of Kubernetes when compiling, and the defaults of what is not.
-    :raises ConfigError: an unknown phase, phases in the wrong order, no rounds.
+    :param pinned: see `Graph`; the committed pipeline is not.
+    :raises ConfigError: an unknown phase, phases in the wrong order, a count below its least.
     """
     phases = between(start, end)
-    if rounds < 1:
-        raise ConfigError(f"{rounds} rounds of evolution", where="rounds", fix="give 1 or more")
+    counts = (
+        ("parents", parents, 2 if "evomerge" in phases else 1),
+        ("workers", workers, 1),
+        ("rounds", rounds, 1),
+    )
+    for name, count, least in counts:
+        if count < least:
+            raise ConfigError(f"{count} {name}", where=name, fix=f"give {least} or more")
     cluster = cluster or load()
-    defaults = cluster.parameters.model_dump()
-    settings = {**COMMON, **{name: (type(value), value) for name, value in defaults.items()}}
-
-    def task(component: Any, phase: str, given: Mapping[str, Any], **inputs: Any) -> Any:
-        gpu = phase in GPU_PHASES and component is not evomerge_select
-        return place(component(**inputs, **_only(COMMON, given)), phase, cluster, given, gpu=gpu)
-
-    @_pod(settings)
-    def cognate_pod(given: dict[str, Any], variant: str, trunk: Input[Model]) -> Model:
-        return task(cognate, "cognate", given, variant=variant, trunk=trunk).output
-
-    @_pod({**settings, **WORKER})
-    def evomerge_first_pod(given: dict[str, Any], models: Input[Artifact]) -> Artifact:
-        return task(evomerge_worker, "evomerge", given, models=models, **_only(WORKER, given)).output
-
-    @_pod({**settings, **WORKER})
-    def evomerge_pod(given: dict[str, Any], models: Input[Artifact], state: Input[Artifact]) -> Artifact:
-        inputs = {"models": models, "state": state, **_only(WORKER, given)}
-        return task(evomerge_worker, "evomerge", given, **inputs).output
-
-    def variants(given: Mapping[str, Any]) -> Any:
-        """The trunk, and its variants in parallel."""
-        trunk = task(cognate_trunk, "cognate", given, base_models=given["base_models"])
-        with ParallelFor(given["base_models"], name="cognate variants") as variant:
-            made = cognate_pod(variant=variant, trunk=trunk.output, **_only(settings, given))
-        return made.output
-
-    def evolution(given: Mapping[str, Any], gathered: Any) -> Any:
-        """Rounds of workers in parallel, each closed by a selection; then the merge."""
-        models = place(gathered, "evomerge", cluster, given, gpu=False).output
-        state: dict[str, Any] = {}
-        for number in range(rounds):
-            told = {name: given[name] for name in ("generations", "population")}
-            told |= {"round": number, "rounds": rounds, **_only(settings, given)}
-            with ParallelFor(given["workers"], name=f"evomerge round {number + 1}") as index:
-                worker = (evomerge_pod if state else evomerge_first_pod)(
-                    models=models, index=index, **state, **told
-                )
-            results = Collected(worker.output)
-            selection = task(evomerge_select, "evomerge", given, models=models, results=results, round=number)
-            state = {"state": selection.output}
-        return task(evomerge, "evomerge", given, models=models, **state).output
 
     def agent_forge(given: dict[str, Any]) -> None:
-        model: Any = None
+        graph = Graph(given, cluster, pinned=pinned)
+        models: list[Any] = []
         for phase in phases:
             if phase == "cognate":
-                model = variants(given)
-            elif phase == "evomerge":
-                parents = (
-                    evomerge_gather(models=Collected(model))
-                    if model
-                    else evomerge_gather(uris=given["artifact_uris"])
-                )
-                model = evolution(given, parents)
+                models = graph.variants(parents)
+                continue
+            models = models or [_imported(given[name]) for name in _addresses(phase, parents)]
+            if phase == "evomerge":
+                models = [graph.evolution(models, workers, rounds)]
             else:
-                model = model or dsl.importer(artifact_uri=given["artifact_uri"], artifact_class=Model).output
-                model = task(CHAIN[phase], phase, given, model=model).output
+                made = graph.task(CHAIN[phase], phase, phase, model=models[0])
+                models = [made.outputs["output_model"]]
+        graph.finish()
 
-    agent_forge.__doc__ = "Agent Forge: " + " → ".join(phases)
-    return dsl.pipeline(_with({**_own_parameters(phases), **settings}, agent_forge), name=_name(phases))
+    parameters = {**_own_parameters(phases, parents), **EVERYWHERE, **_cluster_parameters(cluster)}
+    meanings = "\n".join(f"    {name}: {one.meaning}." for name, one in parameters.items())
+    agent_forge.__doc__ = f"Agent Forge: {' → '.join(phases)}.\n\nArgs:\n{meanings}\n"
+    title = "Agent Forge" if phases == PHASES else f"Agent Forge: {' → '.join(dict.fromkeys((start, end)))}"
+    return dsl.pipeline(_with(parameters, agent_forge), name=name_of(start, end), display_name=title)
 
 
 def text(pipeline: Any) -> str:
@@ -154,57 +215,66 @@ def text(pipeline: Any) -> str:
         return path.read_text()
 
 
-def _own_parameters(phases: tuple[str, ...]) -> Parameters:
-    """The parameters that only some ranges of phases have."""
-    own: dict[str, tuple[Any, Any]] = {}
-    if phases[0] == "cognate":
-        own["base_models"] = (list[str], ["standard", "memory", "reasoning"])
-    elif phases[0] == "evomerge":
-        own["artifact_uris"] = (list[str], None)
-    else:
-        own["artifact_uri"] = (str, None)
-    if "evomerge" in phases:
-        # 0: what the profile says
-        own |= {"workers": (list[int], [0, 1]), "generations": (int, 0), "population": (int, 0)}
-    return own
-
-
-def _name(phases: tuple[str, ...]) -> str:
-    if phases == PHASES:
+def name_of(start: str, end: str) -> str:
+    """What KFP calls the pipeline of these phases."""
+    if (start, end) == (PHASES[0], PHASES[-1]):
         return NAME
-    return "-".join([NAME, phases[0], *(["to", phases[-1]] if len(phases) > 1 else [])])
+    return "-".join([NAME, start, *(["to", end] if start != end else [])])
 
 
-def _only(names: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: given[name] for name in names}
-
-
-def _pod(parameters: Parameters) -> Callable[[Callable[..., Any]], Any]:
-    """A nested pipeline, the body of a loop. Its parameters are without defaults: all of them are passed
-    on.
-    """
-    bare = {name: (kind, None) for name, (kind, _) in parameters.items()}
-    return lambda function: dsl.pipeline(_with(bare, function))
-
-
-def _with(parameters: Parameters, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as KFP shall see it: each of `parameters` a parameter of its own, which it gets as one
-    dictionary, its first argument. A default of None is no default.
-    """
-    declared = inspect.signature(function)
-    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    rest = [
-        inspect.Parameter(
-            name, positional, annotation=kind, default=inspect.Parameter.empty if value is None else value
+def _own_parameters(phases: tuple[str, ...], parents: int) -> Parameters:
+    """The parameters that only some ranges of phases have."""
+    own: dict[str, Parameter] = {}
+    if phases[0] == "cognate":
+        meaning = f"{', '.join(VARIANTS)}; or the address of a Hugging Face model taken in its place"
+        for number, name in enumerate(_numbers("base_model", parents)):
+            own[name] = Parameter(str, VARIANTS[number] if number < len(VARIANTS) else None, meaning)
+    else:
+        meaning = (
+            "the address of an artifact to start from, as KFP's page of a run shows it (minio://… or s3://…)"
         )
-        for name, (kind, value) in parameters.items()
-    ]
-    signature = declared.replace(parameters=[*list(declared.parameters.values())[1:], *rest])
+        own |= {name: Parameter(str, None, meaning) for name in _addresses(phases[0], parents)}
+    return {**own, **SEARCH} if "evomerge" in phases else own
 
-    def call(*arguments: Any) -> Any:
-        bound = signature.bind(*arguments).arguments
-        given = {name: bound.pop(name) for name in parameters}
-        return function(given, **bound)
+
+def _cluster_parameters(cluster: Cluster) -> Parameters:
+    defaults = cluster.parameters.model_dump()
+    return {name: Parameter(type(value), value, MEANING[name]) for name, value in defaults.items()}
+
+
+def _addresses(phase: str, parents: int) -> list[str]:
+    """The parameters with the addresses of what a pipeline that starts at `phase` starts from."""
+    return _numbers("artifact_uri", parents) if phase == "evomerge" else ["artifact_uri"]
+
+
+def _imported(address: Any) -> Any:
+    return dsl.importer(artifact_uri=address, artifact_class=Model).output
+
+
+def _numbers(name: str, count: int) -> list[str]:
+    return [f"{name}_{number}" for number in range(1, count + 1)]
+
+
+def _named(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """A list as numbered inputs."""
+    return dict(zip(_numbers(name, len(values)), values, strict=True))
+
+
+def _with(parameters: Parameters, function: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+    """`function` as KFP shall see it: each of `parameters` a parameter of its own, which it gets as one dictionary."""
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    none = inspect.Parameter.empty
+    signature = inspect.Signature(
+        [
+            inspect.Parameter(
+                name, positional, annotation=one.kind, default=none if one.default is None else one.default
+            )
+            for name, one in sorted(parameters.items(), key=lambda item: item[1].default is not None)
+        ]
+    )
+
+    def call(*arguments: Any) -> None:
+        function(signature.bind(*arguments).arguments)
 
     call.__name__, call.__doc__ = function.__name__, function.__doc__
     call.__signature__ = signature  # type: ignore[attr-defined]

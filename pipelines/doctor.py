@@ -13,6 +13,8 @@ from typing import Literal
 
 from components.shared.runtime.errors import ForgeError
 
+from .kfp_http import Access
+
 GIB = 2**30
 MEMORY_NEEDED = 4 * GIB
 """Of the tiny profile, with two phases at once."""
@@ -30,25 +32,32 @@ class Finding:
     fix: str = ""
 
 
-def examine(runs: Path, store: str, host: str) -> Iterator[Finding]:
+def examine(runs: Path, store: str, access: Access) -> Iterator[Finding]:
     """All findings, one by one, as they are made."""
+    from . import doctor_cluster
+
     checks: list[Callable[[], Finding]] = [
-        torch_,
+        lambda: torch_(here=not access.host),
         memory,
         lambda: disk(runs),
         lambda: artifacts(store or str(runs)),
     ]
-    checks += [lambda: mlflow(os.environ.get("MLFLOW_TRACKING_URI", "")), lambda: kubeflow(host), kubernetes]
+    checks += [lambda: mlflow(os.environ.get("MLFLOW_TRACKING_URI", ""))]
     for check in checks:
         yield check()
+    yield from doctor_cluster.examine(access)
 
 
-def torch_() -> Finding:
-    """torch, and what it can compute on."""
+def torch_(*, here: bool) -> Finding:
+    """torch, and what it can compute on.
+
+    :param here: phases shall run on this machine; where a cluster runs them, it can do without.
+    """
     try:
         import torch
     except ImportError as error:
-        return Finding("fail", "torch", str(error), "install the project: make setup")
+        fix = "install the project: make setup" if here else "only where phases run: the images have it"
+        return Finding("fail" if here else "ok", "torch", str(error), fix)
     if torch.cuda.is_available():
         names = {torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())}
         return Finding(
@@ -108,50 +117,6 @@ def mlflow(uri: str) -> Finding:
             "warn", "MLflow", f"{uri}: {problem}", "runs work without it; check MLFLOW_TRACKING_URI"
         )
     return Finding("ok", "MLflow", uri)
-
-
-def kubeflow(host: str) -> Finding:
-    """The Kubeflow Pipelines API, where one is named."""
-    if not host:
-        return Finding("ok", "Kubeflow", "no host named: --host or KFP_HOST, only needed to submit")
-    problem = _get(f"{host.rstrip('/')}/apis/v2beta1/healthz")
-    if problem:
-        return Finding(
-            "fail",
-            "Kubeflow",
-            f"{host}: {problem}",
-            "kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80",
-        )
-    return Finding("ok", "Kubeflow", host)
-
-
-def kubernetes() -> Finding:
-    """GPUs that the cluster can give to pods."""
-    kubeconfig = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    inside = "KUBERNETES_SERVICE_HOST" in os.environ
-    if not inside and not any(os.path.exists(path) for path in kubeconfig.split(os.pathsep)):
-        return Finding("ok", "Kubernetes", "no kubeconfig: only needed for a cluster")
-    from kubernetes import client, config
-
-    try:
-        if inside:
-            config.load_incluster_config()
-        else:
-            config.load_kube_config(config_file=kubeconfig)
-        nodes = client.CoreV1Api().list_node(_request_timeout=SECONDS).items
-    except Exception as error:  # whatever a cluster, its proxy or its certificates answer
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return Finding("warn", "Kubernetes", first[:160], "kubectl get nodes shows more")
-    gpus = sum(int(node.status.allocatable.get("nvidia.com/gpu", 0)) for node in nodes)
-    found = f"{len(nodes)} nodes, {gpus} allocatable GPUs"
-    if not gpus:
-        return Finding(
-            "warn",
-            "Kubernetes",
-            found,
-            "without GPUs submit with --cluster kind, or install the device plugin",
-        )
-    return Finding("ok", "Kubernetes", found)
 
 
 def _get(url: str) -> str:

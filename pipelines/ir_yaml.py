@@ -42,6 +42,9 @@ PLACEHOLDER = re.compile(
 
 JOB_PLACEHOLDERS = ("{{$.pipeline_job_name}}", "{{$.pipeline_job_uuid}}", "{{$.pipeline_task_name}}")
 
+TOLD = "FORGE_"
+"""What begins so tells a pod of its place in the run. On this machine it is the runner that tells it."""
+
 
 def load(path: Path) -> Pipeline:
     """The pipeline in the YAML file `path`.
@@ -249,7 +252,11 @@ def _executor(label: str, found: Mapping[str, Any], kubernetes: Mapping[str, Any
     return Container(
         command=tuple(one.get("command", ())),
         arguments=tuple(one.get("args", ())),
-        environment={pair["name"]: pair.get("value", "") for pair in one.get("env", ())},
+        environment={
+            pair["name"]: pair.get("value", "")
+            for pair in one.get("env", ())
+            if not pair["name"].startswith(TOLD)
+        },
         timeout=float(kubernetes.get("activeDeadlineSeconds", 0)),
     )
 

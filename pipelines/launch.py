@@ -25,8 +25,8 @@ from .cache import Depot
 from .ir import Pipeline
 from .leaf import Options
 from .local import Ending, Runner
-from .parameters import artifact_parameters, given_parameters
-from .phases import COMPILED, PHASES, ROUNDS, between
+from .parameters import check_search, given_parameters, parents_of, starting_points
+from .phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS, between
 from .process import Launcher
 from .run_folder import RunFolder, find
 
@@ -38,6 +38,7 @@ class Wish:
     """What was asked for. `resume` names a run to go on with; everything that decides results is then that run's.
 
     :param pipeline: a compiled pipeline; without one, the project's own.
+    :param base_models: what cognate makes its variants of.
     :param artifacts: addresses of the models with which `first` starts, in place of the phases before it.
     :param parameters: of the pipeline, as texts or values.
     """
@@ -47,10 +48,12 @@ class Wish:
     resume: str = ""
     first: str = PHASES[0]
     last: str = PHASES[-1]
+    base_models: Sequence[str] = ()
     artifacts: Sequence[str] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pipeline: Path | None = None
     rounds: int = ROUNDS
+    workers: int = WORKERS
     store: str = ""
     slots: int = 0
     cache: bool = True
@@ -123,10 +126,19 @@ def run(wish: Wish, console: Console) -> Ended:
 def _new(wish: Wish) -> tuple[RunFolder, Pipeline, dict[str, Any]]:
     """The folder, the pipeline and the complete parameters of a new run. Nothing is written yet."""
     pipeline = _chosen_pipeline(wish)
-    given = {**artifact_parameters(wish.first, wish.artifacts), **wish.parameters}
+    given = {**starting_points(wish.first, wish.base_models, wish.artifacts), **wish.parameters}
     parameters = given_parameters(given, pipeline.root.parameters)
     if "profile" in parameters and "overrides" in parameters:
-        validate_all(parameters["profile"], parameters["overrides"], seed=parameters.get("seed"))
+        profile, overrides = parameters["profile"], parameters["overrides"]
+        validate_all(profile, overrides, seed=parameters.get("seed"))
+        if "generations" in parameters:
+            check_search(
+                profile,
+                overrides,
+                rounds=wish.rounds,
+                workers=wish.workers,
+                generations=parameters["generations"],
+            )
     name = wish.name or f"{time.strftime('%Y%m%d-%H%M%S')}-{parameters.get('profile') or pipeline.name}"
     folder = RunFolder((wish.runs / name).resolve())
     if (folder.path / "run.json").exists():
@@ -154,22 +166,26 @@ def _chosen_pipeline(wish: Wish) -> Pipeline:
             where=f"--from {wish.first}",
             fix="give --resume RUN (a run that has it), or --artifact with a folder or an s3:// address",
         )
-    if wish.first == PHASES[0] and wish.rounds == ROUNDS:
+    parents = parents_of(wish.base_models, wish.artifacts)
+    shape = (wish.first, parents, wish.workers, wish.rounds)
+    if shape == (PHASES[0], PARENTS, WORKERS, ROUNDS):
         return ir_yaml.load(COMPILED)
     from .agent_forge import pipeline, text  # KFP's compiler, which the committed pipeline does without
 
-    return ir_yaml.parse(text(pipeline(start=wish.first, rounds=wish.rounds)))
+    made = pipeline(start=wish.first, parents=parents, workers=wish.workers, rounds=wish.rounds, pinned=False)
+    return ir_yaml.parse(text(made))
 
 
 def _gone_on_with(wish: Wish) -> tuple[RunFolder, Pipeline, dict[str, Any]]:
     """The folder, the pipeline and the parameters of a run that is there."""
     folder = find(wish.runs, wish.resume)
     asked = [f"{name}={value}" for name, value in wish.parameters.items()]
-    if asked or wish.artifacts or wish.pipeline or wish.rounds != ROUNDS:
+    reshaped = (wish.rounds, wish.workers) != (ROUNDS, WORKERS)
+    if asked or wish.base_models or wish.artifacts or wish.pipeline or reshaped:
         raise ConfigError(
             "a run goes on with what it was started with",
             where=f"--resume {folder.name}",
-            why=f"also given: {', '.join([*asked, *wish.artifacts]) or 'another pipeline'}",
+            why=f"also given: {', '.join([*asked, *wish.base_models, *wish.artifacts]) or 'another pipeline'}",
             fix="start a new run for other settings; what did not change comes from the cache",
         )
     return folder, ir_yaml.load(folder.pipeline), dict(folder.info()["parameters"])
@@ -209,11 +225,11 @@ async def _watched(
 
 def _report(folder: RunFolder, console: Console) -> None:
     """The report, its table, and what to do next."""
-    from pipelines import report
+    from .report import page, terminal
 
-    page = report.write(folder.path)
-    console.print(report.table(folder.path))
-    console.print(f"report: {page}", highlight=False)
+    written = page.write(folder.path)
+    console.print(terminal.table(folder.path))
+    console.print(f"report: {written}", highlight=False)
 
 
 def default_slots() -> int:

@@ -26,6 +26,7 @@ from components.shared.runtime.errors import (
 from components.shared.runtime.places import localise
 
 from .cache import Depot, remove
+from .devices import Devices, visible
 from .identity import ROOT, cache_key, content_digest, module_of, phase_of, step_of
 from .ir import Component, Constant, Container, Importer, Task
 from .phases import PHASES
@@ -116,6 +117,7 @@ class Leaves:
         self.say = say
         self.first, self.last = PHASES.index(options.first), PHASES.index(options.last)
         self.slots = asyncio.Semaphore(options.slots)
+        self.devices = Devices(visible())
         self.stopping = asyncio.Event()
 
     async def run(
@@ -233,7 +235,8 @@ class Leaves:
             async with self.slots:
                 self._check_stop(status)
                 self._begin(status)
-                outcome = await self.launcher.run(job)
+                with self.devices.one() as device:
+                    outcome = await self.launcher.run(replace(job, environment={**job.environment, **device}))
             status.seconds += outcome.seconds
             status.cpu_seconds += outcome.cpu_seconds
             status.peak_memory_bytes = max(status.peak_memory_bytes, outcome.peak_memory_bytes)

@@ -1,21 +1,18 @@
-"""The parameters of a run: what was given for it, checked by name and type, and what KFP's cache has to know."""
+"""The parameters of a run: what was given for it, checked by name and type."""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.image import VERSION
+from components.evomerge.settings import check_fan_out
 from components.shared.runtime.config import validate_all
 from components.shared.runtime.errors import ConfigError, InputError
 
-from .identity import code_digest
 from .ir import Parameter
-from .phases import PHASES
+from .phases import PARENTS, PHASES
 from .values import complete, from_text
 
 
@@ -37,11 +34,19 @@ def given_parameters(given: Mapping[str, Any], declared: Mapping[str, Parameter]
     return complete(values, declared, "the pipeline's parameters")
 
 
-def artifact_parameters(first: str, artifacts: Sequence[str]) -> dict[str, Any]:
-    """The parameters by which a pipeline that starts at phase `first` gets the artifacts to start from."""
-    if not artifacts:
-        return {}
-    if first == PHASES[0]:
+def starting_points(first: str, base_models: Sequence[str], artifacts: Sequence[str]) -> dict[str, str]:
+    """The parameters that say what a pipeline which starts at phase `first` starts from, each with its number where
+    there are several: `base_model_1` …, `artifact_uri_1` … for evomerge, `artifact_uri`.
+
+    :raises InputError: base models or artifacts that this phase does not start from.
+    """
+    if base_models and first != PHASES[0]:
+        raise InputError(
+            f"phase {first} starts from artifacts",
+            where="--base-model",
+            fix="use --artifact, or leave out --from",
+        )
+    if artifacts and first == PHASES[0]:
         raise InputError(
             f"phase {first} starts from base models",
             where="--artifact",
@@ -51,8 +56,28 @@ def artifact_parameters(first: str, artifacts: Sequence[str]) -> dict[str, Any]:
         raise InputError(
             f"phase {first} takes one model", where="--artifact", fix="only evomerge takes several"
         )
-    places = [place if "://" in place else str(Path(place).resolve()) for place in artifacts]
-    return {"artifact_uris": places} if first == "evomerge" else {"artifact_uri": places[0]}
+    if base_models:
+        return {f"base_model_{number}": name for number, name in enumerate(base_models, 1)}
+    addresses = [address if "://" in address else str(Path(address).resolve()) for address in artifacts]
+    if first == "evomerge":
+        return {f"artifact_uri_{number}": address for number, address in enumerate(addresses, 1)}
+    return {"artifact_uri": addresses[0]} if addresses else {}
+
+
+def parents_of(base_models: Sequence[str], artifacts: Sequence[str]) -> int:
+    """How many models the pipeline has to be compiled for."""
+    return len(base_models) or len(artifacts) or PARENTS
+
+
+def check_search(
+    profile: str, overrides: Sequence[str], *, rounds: int, workers: int, generations: int
+) -> None:
+    """Whether evomerge's settings and the pipeline's shape fit each other.
+
+    :raises ConfigError: they do not.
+    """
+    [settings] = [one.settings for one in validate_all(profile, overrides) if one.phase == "evomerge"]
+    check_fan_out(settings, rounds=rounds, workers=workers, generations=generations)
 
 
 def settings(texts: Sequence[str]) -> dict[str, str]:
@@ -64,14 +89,3 @@ def settings(texts: Sequence[str]) -> dict[str, str]:
             raise ConfigError("a parameter has no value", where=text, fix="write name=value")
         found[name] = value
     return found
-
-
-def for_the_cache(profile: str, overrides: Sequence[str], seed: int) -> dict[str, str]:
-    """`config_digest` and `code_version` of a run on a cluster, where KFP knows only image names and parameters.
-
-    :raises ConfigError: the configuration is wrong, so that it is known before anything is submitted.
-    """
-    configs = {one.phase: one.digest for one in validate_all(profile, overrides, seed=seed)}
-    text = json.dumps(configs, sort_keys=True).encode()
-    code = code_digest(("shared", *PHASES))[:12]
-    return {"config_digest": hashlib.sha256(text).hexdigest(), "code_version": f"{VERSION}+{code}"}

@@ -9,14 +9,11 @@ from components.shared.runtime.errors import ConfigError
 
 PHASES = ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression")
 
-GPU_PHASES = frozenset({"cognate", "evomerge", "training"})
-"""Those whose pods ask for an accelerator, but for the steps that only copy or choose."""
-
-ROUNDS = 2
-"""Barriers of evomerge's search in the committed pipeline."""
+PARENTS, WORKERS, ROUNDS = 3, 2, 2
+"""In the committed pipeline: models that evomerge merges, its workers side by side, and its barriers."""
 
 COMPILED = Path(__file__).with_name("agent_forge.yaml")
-"""The pipeline as it is committed: all phases, ROUNDS rounds, the cluster settings `default`."""
+"""The pipeline as it is committed: all phases, PARENTS, WORKERS, ROUNDS, the cluster settings `default`."""
 
 
 def between(first: str = PHASES[0], last: str = PHASES[-1]) -> tuple[str, ...]:

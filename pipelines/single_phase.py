@@ -1,4 +1,4 @@
-"""One-phase pipelines: an importer, then the phase, to run a phase again on any artifact.
+"""One-phase pipelines: importers, then the phase, to run a phase again on any artifact.
 
     python pipelines/single_phase.py compile|submit PHASE …        (or: forge compile|submit --from PHASE --to PHASE)
 
@@ -15,13 +15,14 @@ if __name__ == "__main__":  # as a script: import from the project, not from thi
 from typing import Any
 
 from pipelines import agent_forge
-from pipelines.cluster import Cluster
-from pipelines.phases import ROUNDS
 
 
-def pipeline(phase: str, *, rounds: int = ROUNDS, cluster: Cluster | None = None) -> Any:
-    """The pipeline `agent-forge-<phase>`. `artifact_uri` (evomerge: `artifact_uris`) says what it works on."""
-    return agent_forge.pipeline(start=phase, end=phase, rounds=rounds, cluster=cluster)
+def pipeline(phase: str, **fixed: Any) -> Any:
+    """The pipeline `agent-forge-<phase>`. `artifact_uri` (evomerge: `artifact_uri_1` …) says what it works on.
+
+    :param fixed: as for `agent_forge.pipeline`.
+    """
+    return agent_forge.pipeline(start=phase, end=phase, **fixed)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def table(folder: RunFolder, *, active: bool, now: float | None = None) -> Table
     rows = [(phase, [one for one in statuses if one.phase == phase]) for phase in PHASES]
     others = [(one.component, [one]) for one in statuses if not one.phase]
     for name, tasks in (*rows, *others):
-        if tasks or not others:
+        if tasks or any(of_phase for _, of_phase in rows) or not others:
             out.add_row(*_row(name, tasks, folder, now))
     return out
 

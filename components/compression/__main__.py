@@ -1,5 +1,3 @@
-from components.shared.runtime.executor import main
+from components.shared.runtime.entry import start
 
-from .phase import Compression
-
-raise SystemExit(main(Compression))
+raise SystemExit(start("compression", "Compression"))

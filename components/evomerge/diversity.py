@@ -9,10 +9,9 @@ import numpy as np
 
 from .genome import ALPHA, DENSITY, SCALE, Genome
 from .methods import GENES
-from .space import Space
 
 
-def distance(a: Genome, b: Genome, space: Space) -> float:
+def distance(a: Genome, b: Genome) -> float:
     """In [0, 1]: 1 for different methods; else the mean over the genes that the method reads of their
     differences.
 
@@ -22,7 +21,7 @@ def distance(a: Genome, b: Genome, space: Space) -> float:
     if a.method != b.method:
         return 1.0
     genes = GENES[a.method]
-    rows = range(space.groups)
+    rows = range(len(a.weights))
     parts = [float(np.mean([np.abs(np.subtract(a.shares(row), b.shares(row))).sum() / 2 for row in rows]))]
     if "scales" in genes:
         parts.append(float(np.mean([abs(a.scale(g) - b.scale(g)) for g in rows])) / (SCALE[1] - SCALE[0]))
@@ -34,7 +33,7 @@ def distance(a: Genome, b: Genome, space: Space) -> float:
     return float(np.mean(parts))
 
 
-def diversity(genomes: Sequence[Genome], space: Space) -> float:
+def diversity(genomes: Sequence[Genome]) -> float:
     """Mean distance over all pairs; 0 for fewer than two genomes."""
     pairs = list(itertools.combinations(genomes, 2))
-    return float(np.mean([distance(a, b, space) for a, b in pairs])) if pairs else 0.0
+    return float(np.mean([distance(a, b) for a, b in pairs])) if pairs else 0.0

@@ -29,6 +29,24 @@ class Child:
     origin: str
     parents: tuple[str, ...] = ()
 
+    def birth(self, shared: Birth) -> Birth:
+        """Its own birth. shared: what all children of a generation have in common."""
+        return replace(shared, origin=self.origin, parents=self.parents)
+
+
+@dataclass(frozen=True)
+class Brood:
+    """The children of one generation, to be measured in a race with `rival`, where there is one (race.py).
+
+    restarted: the population had collapsed, and these are all drawn anew. bred: the breeder made them, and is told what
+    became of them.
+    """
+
+    children: list[Child]
+    rival: Genome | None
+    restarted: bool = False
+    bred: bool = True
+
 
 class Breed(Protocol):
     """One way to make the next candidates.
@@ -92,6 +110,38 @@ def survivors(population: Sequence[Record], children: Sequence[Record], size: in
     return ranked(pool.values())[:size]
 
 
+class Evolution:
+    """One population on its way: `ask` for the children of a generation, have them measured, `tell` their records.
+
+    population: measured. collapse: below this diversity all but the champion are replaced by genomes drawn at random.
+    """
+
+    def __init__(
+        self, population: Sequence[Record], *, space: Space, breeder: Breed, collapse: float
+    ) -> None:
+        self.members = ranked(population)
+        self.size = len(self.members)
+        self.space, self.breeder, self.collapse = space, breeder, collapse
+        self.born: list[Record] = []
+        self.diversity = diversity([record.genome for record in self.members])
+
+    def ask(self, rng: np.random.Generator) -> Brood:
+        """The next children. They race with the last elite: who is surely worse cannot be one."""
+        if self.size > 1 and self.diversity < self.collapse:
+            drawn = [Child(self.space.random(rng), "immigrant") for _ in range(self.size - 1)]
+            return Brood(drawn, None, restarted=True, bred=False)
+        children = self.breeder(self.members, self.born, rng)
+        return Brood(children, self.members[: elites_of(self.size)][-1].genome)
+
+    def tell(self, brood: Brood, records: Sequence[Record]) -> Generation:
+        """The population after this generation. records: of the brood's children, in their order."""
+        before = self.members[:1] if brood.restarted else self.members
+        self.members = survivors(before, records, self.size)
+        self.born = list(records) if brood.bred else []
+        self.diversity = diversity([record.genome for record in self.members])
+        return Generation(self.members, self.diversity, brood.restarted)
+
+
 def evolve(
     population: Sequence[Record],
     generations: int,
@@ -107,32 +157,12 @@ def evolve(
 
     population: measured, best first. random: the stream of a generation, by its number. birth: what the
     children share (worker, round, seed); its generation is the number of the last generation before these.
-    collapse: below this diversity all but the champion are replaced by genomes drawn at random. Children race with the
-    last elite: who is surely worse cannot be one.
     """
-    current = ranked(population)
-    born: list[Record] = []
-    size = len(current)
-    for step in range(1, generations + 1):
-        number = birth.generation + step
-        rng = random(number)
-        spread = diversity([record.genome for record in current], space)
-        restart = size > 1 and spread < collapse
-        if restart:
-            current = current[:1]
-            children = [Child(space.random(rng), "immigrant") for _ in range(size - 1)]
-            rival = None
-        else:
-            children = breeder(current, born, rng)
-            rival = current[elites_of(size) - 1].genome
-        born = [
-            measure(
-                child.genome,
-                replace(birth, origin=child.origin, parents=child.parents, generation=number),
-                rival,
-            )
-            for child in children
+    evolution = Evolution(population, space=space, breeder=breeder, collapse=collapse)
+    for number in range(birth.generation + 1, birth.generation + generations + 1):
+        brood = evolution.ask(random(number))
+        records = [
+            measure(child.genome, child.birth(replace(birth, generation=number)), brood.rival)
+            for child in brood.children
         ]
-        current = survivors(current, born, size)
-        born = [] if restart else born
-        yield Generation(current, diversity([record.genome for record in current], space), restart)
+        yield evolution.tell(brood, records)

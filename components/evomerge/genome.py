@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 LEVELS = 12  # a weight is a whole number 0 … 12; a row of weights is read relative to its sum
@@ -52,7 +53,7 @@ class Genome:
         """λ of a layer group, in units."""
         return self.scales[group] if self.scales else UNIT
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """16 hex digits of the sha256 of the genome's JSON."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))

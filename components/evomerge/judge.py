@@ -6,8 +6,8 @@ The items are drawn and encoded once; a worker then measures hundreds of merged 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,15 @@ class Answers:
     def loss(self) -> float:
         """Mean answer NLL in nats a token."""
         return float(self.nll.sum() / self.tokens.sum())
+
+    def to_json(self) -> dict[str, list[float]]:
+        """As plain JSON; every number survives exactly."""
+        return {item.name: getattr(self, item.name).tolist() for item in fields(self)}
+
+    @staticmethod
+    def from_json(data: Mapping[str, list[float]]) -> Answers:
+        kinds = {"places": np.int64, "right": np.bool_, "nll": np.float64, "tokens": np.int64}
+        return Answers(**{name: np.array(data[name], kind) for name, kind in kinds.items()})
 
 
 class Judge:

@@ -2,10 +2,11 @@
 
 In a pipeline the search is spread over processes that pass genomes and scores to each other, never weights:
 
-    workers (an island each, round 0) → select → workers (round 1) → select → … → the champion is merged
+    workers (round 0) → select → workers (round 1) → select → … → workers (last round) → the champion is merged
 
-A worker without a state measures generation 0 first. By hand, given models alone, one process does all of it and ends
-with the same champion.
+A worker is an island, and the first measures generation 0 by itself; or it measures a shard of the one population's next
+generation (`evomerge.fan_out`). The last step selects from the last round's results itself. By hand, given models alone,
+one process does all of it and ends with the same champion.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from components.shared.runtime.places import localise
 from .admission import check
 from .archive import Record, lineage
 from .connectivity import connections, warning
-from .population import LINEAGE, Population, Setting, join
-from .search import Search
+from .fan_out import FanOut
+from .population import LINEAGE, Population, Setting
 from .settings import Settings
 
 if TYPE_CHECKING:  # a selection merges nothing, and need not wait for the import of transformers
@@ -35,7 +36,7 @@ class EvoMerge(Phase):
     """Merges two or more variants of one model into the best that an evolutionary search over merge recipes finds.
 
     By hand: --input A --input B … --output D. In a pipeline: `--step worker`, `--step select`, and last without a step,
-    with the state of the last selection.
+    with the results of the last round.
     """
 
     name = "evomerge"
@@ -46,15 +47,23 @@ class EvoMerge(Phase):
         super().__init__(run)
         self.models = run.inputs.get("models") or run.inputs.get("model", [])
         self.metrics: dict[str, float] = {}
+        self.fan_out = FanOut(run, self._setting())
 
     def validate_input(self) -> None:
         """Models that can be merged; results and a state of this very search."""
         check(self.models)
+        self.fan_out.check()
         if self.run.step == "select" and not self.run.inputs.get("results"):
             raise InputError(
                 "a selection has no results to select from",
                 where="input results",
                 fix="give the outputs of the workers of one round",
+            )
+        if self.run.inputs.get("state") and self.run.inputs.get("results"):
+            raise InputError(
+                "there is a state beside the results that are to become one",
+                where="inputs state and results",
+                fix="give the results of the last round, or the state of the last selection",
             )
         for name in ("state", "results"):
             for artifact in self.run.inputs.get(name, []):
@@ -72,26 +81,23 @@ class EvoMerge(Phase):
         return self.metrics
 
     def work(self) -> None:
-        """One island for one round."""
-        search, before = self._search(self._trial()), self._state()
-        if before is None:
-            before = search.start()
-        parameters = self.run.parameters
-        rounds = int(parameters.get("rounds", self.run.settings.rounds))
-        worker, number = int(parameters.get("index", 0)), int(parameters.get("round", 0))
-        self._leave(self._live(search, before, worker, number, rounds))
+        """One island for one round, or one shard of a generation."""
+        self._leave(self.fan_out.work(self._trial(), self._state()))
 
     def select(self) -> None:
-        """The barrier of a round: archives are united, champions migrate."""
-        self._leave(join([self._read(artifact, "results") for artifact in self.run.inputs["results"]]))
+        """The barrier of a round: archives are united; champions migrate, or it is decided who survives."""
+        self._leave(self.fan_out.select(self._results()))
 
     def merge(self) -> None:
-        """Search first, unless a state says that this is done; then choose, compare and publish the champion."""
+        """Search first, unless results or a state say that this is done; then choose, compare and publish the champion."""
         from . import champion
 
-        trial, population = self._trial(), self._state()
+        results, population = self._results(), self._state()
+        if results:
+            population = self.fan_out.select(results)
+        trial = self._trial()
         if population is None:
-            population = self._whole_search(self._search(trial))
+            population = self.fan_out.whole(trial)
         settings, progress, archive = self.run.settings, self.run.progress, population.archive
         candidates = champion.finalists(archive, settings.finalists)
         progress.start("select split", len(candidates))
@@ -109,35 +115,6 @@ class EvoMerge(Phase):
         self._explain(population, best, candidates, trial)
         self.run.extra["controls"] = controls
         self._publish(best, population, trial)
-
-    def _whole_search(self, search: Search) -> Population:
-        settings, population = self.run.settings, search.start()
-        for number in range(settings.rounds):
-            islands = range(settings.islands)
-            population = join(
-                [self._live(search, population, worker, number, settings.rounds) for worker in islands]
-            )
-        return population
-
-    def _live(self, search: Search, before: Population, worker: int, number: int, rounds: int) -> Population:
-        """An island's share of the generations in one round. 0 as a parameter means: what the settings say."""
-        settings, parameters = self.run.settings, self.run.parameters
-        generations = int(parameters.get("generations") or settings.generations)
-        after = search.live(
-            before,
-            worker=worker,
-            round=number,
-            generations=generations // rounds + (number % rounds < generations % rounds),
-            size=int(parameters.get("population") or settings.population),
-            breeder=settings.breeders[worker % len(settings.breeders)],
-            collapse=settings.collapse,
-            patience=settings.patience,
-        )
-        for entry in after.history:
-            if (entry["worker"], entry["round"]) == (worker, number) and entry["best"] is not None:
-                figures = {f"island {worker}/{name}": entry[name] for name in ("best", "mean", "diversity")}
-                self.run.tracker.metrics(figures, step=entry["generation"])
-        return after
 
     def _explain(self, population: Population, best: Record, candidates: list[Record], trial: Trial) -> None:
         """What the report shows of the search."""
@@ -190,17 +167,6 @@ class EvoMerge(Phase):
             self.run.progress.note(text)
         return trial
 
-    def _search(self, trial: Trial) -> Search:
-        judge = trial.judge("search", self.run.settings.items)
-        return Search(
-            trial.space,
-            self._setting(),
-            lambda genome, rival: trial.measure(genome, judge, rival),
-            random=self.run.numpy,
-            checkpoints=self.run.checkpoints,
-            progress=self.run.progress,
-        )
-
     def _setting(self) -> Setting:
         settings = self.run.settings
         digests = tuple(model.digest for model in self.models)
@@ -211,7 +177,11 @@ class EvoMerge(Phase):
             items=settings.items,
             fitness=settings.fitness,
             calibration=settings.calibration_items,
+            fan_out=settings.fan_out,
         )
+
+    def _results(self) -> list[Population]:
+        return [self._read(artifact, "results") for artifact in self.run.inputs.get("results", [])]
 
     def _state(self) -> Population | None:
         states = self.run.inputs.get("state", [])
@@ -232,10 +202,11 @@ class EvoMerge(Phase):
         """A population as this step's output."""
         self.run.kind = "population"
         population.write(self.run.output)
-        best = population.archive.best()
-        self.run.extra["best"] = best.summary()
         self.metrics = {
-            "fitness": best.fitness or 0.0,
             "evaluations": len(population.archive),
             "failures": sum(record.fitness is None for record in population.archive),
         }
+        if len(population.archive):  # a shard may be empty
+            best = population.archive.best()
+            self.run.extra["best"] = best.summary()
+            self.metrics["fitness"] = best.fitness or 0.0

@@ -24,8 +24,8 @@ LINEAGE = "lineage.jsonl"
 
 @dataclass(frozen=True)
 class Setting:
-    """What makes two fitness values comparable: the same parents, judged on the same items in the same
-    way.
+    """What makes two populations of one search: the same parents, judged on the same items in the same way, and evolved
+    in the same way (`fan_out`, settings.py).
     """
 
     models: tuple[str, ...]
@@ -34,10 +34,29 @@ class Setting:
     items: int
     fitness: str
     calibration: int  # items of each suite
+    fan_out: str = "islands"
 
     def differences(self, other: Setting) -> list[str]:
         mine, theirs = asdict(self), asdict(other)
         return [name for name in mine if mine[name] != theirs[name]]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A worker's part of one generation of the one population (sharing.py).
+
+    size: of the population. members: hashes of those that the children compete with; in round 0 generation 0, of which
+    the best `size` are the first population. children: hashes of the whole generation in the order in which they were
+    bred; none after a plateau. restarted: the members but for the first had collapsed.
+    """
+
+    index: int
+    workers: int
+    round: int
+    size: int
+    members: list[str]
+    children: list[str]
+    restarted: bool = False
 
 
 @dataclass
@@ -45,7 +64,9 @@ class Population:
     """The search so far.
 
     islands: worker → hashes of its members, best first. history: one entry a generation of an island: round,
-    worker, generation, best, mean, diversity, restarted, members (hashes).
+    worker, generation, best, mean, diversity, restarted, members (hashes). Where evaluations are shared out there is one
+    island, 0; what its worker leaves is a `shard`. answers: hash → what possible rivals of the next children answer, as
+    judge.Answers has it, so that no worker has to ask them again.
     """
 
     setting: Setting
@@ -53,6 +74,8 @@ class Population:
     islands: dict[int, list[str]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     generation: int = 0
+    shard: Shard | None = None
+    answers: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         content = {
@@ -62,6 +85,10 @@ class Population:
             "islands": {str(worker): members for worker, members in self.islands.items()},
             "history": self.history,
         }
+        if self.shard is not None:
+            content["shard"] = asdict(self.shard)
+        if self.answers:
+            content["answers"] = self.answers
         (folder / POPULATION).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
         (folder / LINEAGE).write_text(lineage(self.archive))
 
@@ -84,7 +111,7 @@ class Population:
                 where=str(folder / POPULATION),
                 fix=f"run the search again; this version reads format {FORMAT}",
             )
-        setting = content["setting"]
+        setting, shard = content["setting"], content.get("shard")
         setting["models"], setting["suites"] = tuple(setting["models"]), tuple(setting["suites"])
         return Population(
             Setting(**setting),
@@ -92,16 +119,13 @@ class Population:
             {int(worker): members for worker, members in content["islands"].items()},
             content["history"],
             content["generation"],
+            None if shard is None else Shard(**shard),
+            content.get("answers", {}),
         )
 
 
-def join(results: Sequence[Population]) -> Population:
-    """One population out of those of all workers: archives united, champions migrated around the ring of
-    islands.
-
-    The order of `results` does not matter. Raises InputError where they belong to different searches.
-    """
-    results = sorted(results, key=lambda result: min(result.islands, default=0))
+def require_one_search(results: Sequence[Population]) -> None:
+    """Raises InputError where results belong to different searches."""
     first = results[0]
     for other in results[1:]:
         if differences := first.setting.differences(other.setting):
@@ -111,6 +135,16 @@ def join(results: Sequence[Population]) -> Population:
                 why=f"they differ in {', '.join(differences)}",
                 fix="give the results of one round, made from the same models with the same settings",
             )
+
+
+def join(results: Sequence[Population]) -> Population:
+    """One population out of those of all workers: archives united, champions migrated around the ring of
+    islands.
+
+    The order of `results` does not matter. Raises InputError where they belong to different searches.
+    """
+    results = sorted(results, key=lambda result: min(result.islands, default=0))
+    require_one_search(results)
     archive = Archive(record for result in results for record in result.archive)
     islands = {worker: members for result in results for worker, members in result.islands.items()}
     history = {
@@ -119,7 +153,7 @@ def join(results: Sequence[Population]) -> Population:
         for entry in result.history
     }
     return Population(
-        first.setting,
+        results[0].setting,
         archive,
         migrate(islands, archive),
         list(history.values()),

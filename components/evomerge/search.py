@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -14,10 +12,10 @@ from components.shared.runtime.progress import Progress
 
 from .archive import Archive, Birth, Measurement, Record, ranked
 from .cma import CmaBreeder
-from .diversity import diversity
 from .evolution import Breed, evolve, genetic
 from .generation_zero import generation_zero
 from .genome import Genome
+from .history import entry, since_best
 from .population import Population, Setting
 from .space import Space
 
@@ -89,7 +87,7 @@ class Search:
         for origin, genome in zero:
             self.measure(genome, Birth(origin, seed=self.setting.seed), None, population.archive)
         records = list(population.archive)
-        population.history.append(self._history(records, round=0, worker=0, generation=0))
+        population.history.append(entry(records, round=0, worker=0, generation=0))
         return population
 
     def live(
@@ -121,7 +119,7 @@ class Search:
             members,
             generations,
             space=self.space,
-            breeder=self._breeder(breeder, size, name),
+            breeder=self.breeder(breeder, size, name),
             measure=lambda genome, birth, rival: self.measure(genome, birth, rival, born),
             random=lambda step: self.random(f"{name}/generation {step}"),
             birth=birth,
@@ -129,8 +127,9 @@ class Search:
         ):
             number += 1
             members = generation.population
-            entry = self._history(members, round=round, worker=worker, generation=number)
-            history.append({**entry, "restarted": generation.restarted})
+            history.append(
+                entry(members, round=round, worker=worker, generation=number, restarted=generation.restarted)
+            )
             if since_best(history, worker) >= patience:
                 self.progress.note(f"{name}: a plateau, nothing better for {patience} generations")
                 break
@@ -152,27 +151,8 @@ class Search:
             )
         return ranked(members)
 
-    def _breeder(self, name: str, size: int, stream: str) -> Breed:
+    def breeder(self, name: str, size: int, stream: str) -> Breed:
+        """A breeder by its name; what is random in it comes from `stream`."""
         if name == "catcma":
             return CmaBreeder(self.space, size, int(self.random(f"{stream}/catcma").integers(2**31)))
         return genetic(self.space)
-
-    def _history(self, records: list[Record], *, round: int, worker: int, generation: int) -> dict[str, Any]:
-        values = [record.fitness for record in records if record.fitness is not None and record.finished]
-        return {
-            "round": round,
-            "worker": worker,
-            "generation": generation,
-            "best": max(values, default=None),
-            "mean": float(np.mean(values)) if values else None,
-            "diversity": diversity([record.genome for record in records], self.space),
-            "restarted": False,
-            "members": [record.hash for record in ranked(records)],
-        }
-
-
-def since_best(history: Sequence[Mapping[str, Any]], worker: int) -> int:
-    """How many generations an island has lived since its best was last improved; generation 0 is nobody's."""
-    bests = [entry["best"] for entry in history if entry["worker"] == worker and entry["generation"] > 0]
-    known = [-math.inf if best is None else best for best in bests]
-    return len(known) - 1 - known.index(max(known)) if known else 0

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from components.shared.runtime.config import PhaseSettings
+from components.shared.runtime.errors import ConfigError
 
 MethodName = Literal[
     "linear",
@@ -54,8 +55,14 @@ class Settings(PhaseSettings):
     extra_layers: int = Field(
         0, ge=0, description="how many layers deeper than a parent a path may make the model"
     )
-    population: int = Field(ge=2, description="members of one island")
-    generations: int = Field(ge=0, description="generations of every island, over all rounds")
+    fan_out: Literal["islands", "evaluations"] = Field(
+        description="what workers share: islands live on their own between rounds; or the evaluations of one "
+        "population, a generation a round"
+    )
+    population: int = Field(ge=2, description="members of one island, or of the one population")
+    generations: int = Field(
+        ge=0, description="generations of every island, over all rounds; or as many as there are rounds"
+    )
     rounds: int = Field(
         ge=1, description="barriers, after which champions migrate (by hand; a pipeline has its own)"
     )
@@ -92,3 +99,31 @@ class Settings(PhaseSettings):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice: {', '.join(values)}")
         return self
+
+    @model_validator(mode="after")
+    def _one_breeder(self) -> Settings:
+        if self.fan_out == "evaluations" and len(self.breeders) > 1:
+            names = ", ".join(self.breeders)
+            raise ValueError(
+                f"with fan_out=evaluations one population has one breeder, and breeders has {names}: give one of them"
+            )
+        return self
+
+
+def check_fan_out(settings: Settings, rounds: int, workers: int, generations: int) -> None:
+    """Refuse a fan-out that cannot be.
+
+    :param generations: 0 for what the settings say.
+    :raises ConfigError: no workers; or evaluations are shared out, and there are not as many rounds as generations.
+    """
+    if workers < 1:
+        raise ConfigError(f"{workers} workers share the search", where="workers", fix="give 1 or more")
+    generations = generations or settings.generations
+    if settings.fan_out == "evaluations" and rounds != generations:
+        raise ConfigError(
+            f"{generations} generations do not fit into {rounds} rounds",
+            where="evomerge.fan_out=evaluations",
+            why="there a round is one generation",
+            fix=f"give {rounds} generations, or {generations} rounds; rounds of several generations are what "
+            "evomerge.fan_out=islands has",
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -96,19 +97,28 @@ class Trial:
             device=self.device,
         )
 
+    @cached_property
+    def search_judge(self) -> Judge:
+        """Of the split on which fitness is measured."""
+        return self.judge("search", self.settings.items)
+
+    def remember(self, genome: Genome, answers: Mapping[str, list[float]]) -> None:
+        """What a merge that another process has measured answered there to the items of the search split."""
+        self.answered[self.search_judge, genome] = Answers.from_json(answers)
+
     def measure(self, genome: Genome, judge: Judge, rival: Genome | None = None) -> Measurement:
         """Of all items, or of as many as the race with a rival takes (race.py).
 
         Raises what merging and judging raise; the search makes a failure of it.
         """
-        theirs = None if rival is None else self._answers(rival, judge)
+        theirs = None if rival is None else self.answers(rival, judge)
         answers = judge.answers(self.model(genome), theirs)
         if len(answers.places) == len(judge.items):
             self.answered[judge, genome] = answers
         return judge.measurement(answers)
 
-    def _answers(self, genome: Genome, judge: Judge) -> Answers:
-        """What a rival answers, from before; a rival that another process has measured is asked again."""
+    def answers(self, genome: Genome, judge: Judge) -> Answers:
+        """What a merge answers to all items, from before; what only another process has measured is asked again."""
         if (judge, genome) not in self.answered:
             self.answered[judge, genome] = judge.answers(self.model(genome))
         return self.answered[judge, genome]

@@ -7,6 +7,7 @@ in the manifest of the artifact that it published; how long it took is in its ta
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,9 @@ class Phase:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder as records."""
+    """A run as records."""
 
-    folder: Path
+    name: str
     info: dict[str, Any]
     phases: list[Phase]
 
@@ -128,10 +129,30 @@ def read(folder: Path) -> Run:
             fix="give a folder under runs/, or start a run with `make run`",
         )
     info = json.loads((folder / "run.json").read_text())
-    tasks = [_task(path, folder) for path in sorted((folder / "tasks").rglob("status.json"))]
+    return _run(folder.name, info, [_task(path, folder) for path in (folder / "tasks").rglob("status.json")])
+
+
+def from_records(name: str, records: Sequence[Mapping[str, Any]]) -> Run:
+    """The run whose tasks left these records (components/shared/runtime/record.py); all of them succeeded."""
+    tasks = [
+        Task({**record, "component": record["task"], "status": "succeeded"}, record["manifest"])
+        for record in records
+    ]
+    info = {
+        "name": name,
+        "status": "succeeded",
+        "profile": records[-1]["manifest"]["config"].get("profile", ""),
+        "seed": records[-1]["manifest"]["seed"],
+        "started": min(record["started"] for record in records),
+        "finished": max(record["finished"] for record in records),
+    }
+    return _run(name, info, tasks)
+
+
+def _run(name: str, info: dict[str, Any], tasks: list[Task]) -> Run:
     tasks.sort(key=lambda t: (t.status.get("started") or float("inf"), t.name))
-    phases = [Phase(name, [t for t in tasks if t.status.get("phase") == name]) for name in PHASES]
-    return Run(folder, info, phases)
+    phases = [Phase(phase, [t for t in tasks if t.status.get("phase") == phase]) for phase in PHASES]
+    return Run(name, info, phases)
 
 
 def _task(path: Path, folder: Path) -> Task:

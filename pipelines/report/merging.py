@@ -67,12 +67,12 @@ def idle(phase: Phase) -> tuple[float, float] | None:
     workers = [
         task.status
         for task in phase.tasks
-        if task.name.endswith("worker")
+        if task.status.get("step") == "worker"
         and task.status.get("started") is not None
         and task.status.get("finished") is not None
     ]
     if not workers:
         return None
-    places = max(Counter(worker["task"].split("/")[0] for worker in workers).values())
+    places = max(Counter(worker["task"].rpartition("-worker-")[0] for worker in workers).values())
     span = max(worker["finished"] for worker in workers) - min(worker["started"] for worker in workers)
     return places * span - sum(worker["finished"] - worker["started"] for worker in workers), places * span

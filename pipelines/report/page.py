@@ -16,12 +16,16 @@ from .gather import SUITES, Run, Task, read
 
 def write(folder: Path) -> Path:
     """Write `report.html` into the run's folder and return its path; InputError where there is no run."""
-    run = read(folder)
     page = folder / "report.html"
     draft = page.with_suffix(".html.tmp")
-    draft.write_text(_environment().get_template("report.html.j2").render(_content(run)), encoding="utf-8")
+    draft.write_text(render(read(folder)), encoding="utf-8")
     os.replace(draft, page)
     return page
+
+
+def render(run: Run) -> str:
+    """The page of a run, as HTML."""
+    return _environment().get_template("report.html.j2").render(_content(run))
 
 
 def _environment() -> jinja2.Environment:

@@ -24,7 +24,7 @@ def table(folder: Path) -> Table:
     """A row a phase: time, memory, parameters, bytes, scores (dim where guessing is not excluded)."""
     run = read(folder)
     out = Table(
-        title=f"{run.folder.name} · {run.info.get('status', '')}",
+        title=f"{run.name} · {run.info.get('status', '')}",
         title_style="bold",
         header_style="bold",
         pad_edge=False,

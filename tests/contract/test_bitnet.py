@@ -19,7 +19,7 @@ from components.shared.tasks.tokenizer import byte_tokenizer
 from tests.contract import killing
 
 SMALL = [
-    *("--set", "code_version=test", "evaluation.items=16", "bitnet.threads=1", "bitnet.steps=10"),
+    *("evaluation.items=16", "bitnet.threads=1", "bitnet.steps=10"),
     *("bitnet.batch=8", "bitnet.rows=4", "bitnet.calibration_items=16", "bitnet.held_out_items=32"),
     *("bitnet.tasks={copy: 1, chain: 1}", "bitnet.levels=[1]"),
 ]

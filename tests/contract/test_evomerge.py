@@ -1,4 +1,4 @@
-"""Phase evomerge: by hand and spread over workers, killed and started again, on foreign models, with bad input."""
+"""Phase evomerge by hand: its champion, killed and started again, on foreign models, with bad input."""
 
 from __future__ import annotations
 
@@ -9,73 +9,25 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from components.evomerge.phase import EvoMerge
-from components.shared.models.card import model_card
-from components.shared.models.gram import capture_grams, save_grams
 from components.shared.models.hub.configuration_cognate import CognateConfig
-from components.shared.models.loading import build, extend, load, save
+from components.shared.models.loading import build, load, save
 from components.shared.runtime import artifact
-from components.shared.runtime.artifact import Manifest
-from components.shared.runtime.executor import main
-from components.shared.tasks.batches import encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 from tests.contract import killing
+from tests.contract.evomerge_cases import (
+    GEOMETRY,
+    SMALL,
+    models,
+    refused,
+    run,
+    spread,
+    three_cognates,  # noqa: F401
+    train,
+)
 from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
-
-SMALL = [
-    *("--set", "code_version=test", "evaluation.items=16", "evomerge.threads=1", "evomerge.items=8"),
-    *("evomerge.select_items=8", "evomerge.population=4"),
-    *("evomerge.generations=8", "evomerge.rounds=2", "evomerge.islands=2", "evomerge.layer_groups=2"),
-    "evomerge.suites=[efficiency, reasoning]",
-]
-GEOMETRY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-COURSES: dict[str, tuple[dict[str, float], dict[str, bool]]] = {
-    "standard": ({"max": 1, "copy": 1}, {}),
-    "memory": ({"recall": 1, "next": 1}, {"memory": True}),
-    "reasoning": ({"letter": 1, "next": 1}, {"refinement": True}),
-}
-
-
-def train(model: torch.nn.Module, tasks: dict[str, float], steps: int) -> torch.nn.Module:
-    rule = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for step in range(steps):
-        batch = encode(mixture(tasks, [1], "train", 0, step, 16), byte_tokenizer())
-        loss = model(input_ids=batch.input_ids, labels=batch.labels).loss
-        rule.zero_grad()
-        loss.backward()
-        rule.step()
-    return model.eval()
-
-
-@pytest.fixture(scope="module")
-def cognates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three variants of a trunk, as phase cognate leaves them."""
-    root = tmp_path_factory.mktemp("cognates")
-    config = CognateConfig(**GEOMETRY, memory_size=16, refinement_size=32)
-    trunk = train(build(config, seed=0), {"copy": 1, "next": 1, "recall": 1}, 30)
-    base = {name: tensor.clone() for name, tensor in trunk.state_dict().items()}
-    for name, (tasks, modules) in COURSES.items():
-        model = train(extend(trunk, **modules).train(), tasks, 15)
-        folder = root / name
-        save(model, byte_tokenizer(), folder, card=model_card(name, "A variant."))
-        batch = encode(mixture(tasks, [1], "train", 0, 0, 32), byte_tokenizer())
-        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        save_grams(capture_grams(model, [inputs]), folder)
-        save_file(base, folder / "trunk.safetensors")
-        artifact.seal(folder, kind="model", phase="cognate", extra={"variant": name})
-    return [root / name for name in COURSES]
-
-
-def run(output: Path, *arguments: str | Path) -> Manifest:
-    assert main(EvoMerge, ["--output", str(output), *map(str, arguments), *SMALL]) == 0
-    return artifact.read(output).manifest
-
-
-def models(folders: list[Path], name: str = "model") -> list[str]:
-    return [word for folder in folders for word in ("--input", f"{name}={folder}")]
 
 
 @pytest.fixture(scope="module")
@@ -123,27 +75,13 @@ def test_the_champion_loads_in_plain_transformers_and_has_the_modules_of_all_var
 def test_workers_that_share_nothing_but_genomes_end_with_the_same_champion(
     alone: Path, cognates: list[Path], tmp_path: Path
 ) -> None:
-    state: list[str] = []
-    for number in range(2):
-        told = ["--set", f"round={number}", "--set", "rounds=2"]
-        results = []
-        for index in range(2):
-            folder = tmp_path / f"results-{number}-{index}"
-            inputs = [*models(cognates, "models"), *state]
-            made = run(folder, "--step", "worker", *inputs, "--set", f"index={index}", *told)
-            assert made.kind == "population" and not list(folder.glob("*.safetensors"))
-            results += ["--input", f"results={folder}"]
-        folder = tmp_path / f"state-{number}"
-        run(folder, "--step", "select", *models(cognates, "models"), *results, "--set", f"round={number}")
-        state = ["--input", f"state={folder}"]
-    champion = run(tmp_path / "champion", *models(cognates, "models"), *state)
-    assert champion.digest == artifact.read(alone).digest
+    assert spread(cognates, tmp_path, 2).digest == artifact.read(alone).digest
 
 
 def test_killed_at_a_random_moment_it_ends_with_the_identical_champion(
     alone: Path, cognates: list[Path], tmp_path: Path
 ) -> None:
-    slow = [*models(cognates), *SMALL, "evomerge.checkpoint_seconds=0"]
+    slow = [*SMALL, *models(cognates), "evomerge.checkpoint_seconds=0"]
     killing.kill("evomerge", tmp_path / "killed", slow, within=0.3, moment=random.Random())
     assert killing.run("evomerge", tmp_path / "killed", slow) == artifact.read(alone).digest
 
@@ -192,12 +130,6 @@ def test_parents_of_different_initialisations_are_merged_with_a_warning(tmp_path
     [connection] = manifest.extra["connectivity"]
     assert connection["barrier"] > 0.05 and not connection["connected"]
     assert any("do not merge" in text for text in manifest.extra["warnings"])
-
-
-def refused(capsys: pytest.CaptureFixture[str], output: Path, *arguments: str | Path) -> str:
-    code = main(EvoMerge, ["--output", str(output), *map(str, arguments), *SMALL])
-    assert code == 6 and not output.exists()
-    return capsys.readouterr().err
 
 
 def test_one_model_alone_is_refused(cognates: list[Path], tmp_path: Path, capsys: Any) -> None:

@@ -21,14 +21,13 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from components.shared.runtime import artifact, tracking
+from components.shared.runtime import artifact, code, tracking
 from components.shared.runtime.artifact import Manifest
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.executor import main
 from tests.contract.toy_phase import CONFIGS, Toy
 
 SCRIPT = Path(__file__).with_name("toy_phase.py")
-COMMON = ("--set", "code_version=test")
 LONG = ("toy.steps=150", "toy.pause=0.01", "toy.checkpoint_seconds=0.05", "toy.threads=1")
 
 
@@ -45,11 +44,11 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 def toy(*arguments: str | Path) -> int:
-    return main(Toy, [*COMMON, *map(str, arguments)], configs=CONFIGS)
+    return main(Toy, [*map(str, arguments)], configs=CONFIGS)
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), *COMMON, *map(str, arguments)]
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     root = {"PYTHONPATH": str(SCRIPT.parents[2])}
     return subprocess.Popen(command, env=os.environ | root, stderr=subprocess.PIPE, text=True)
 
@@ -64,7 +63,7 @@ def kfp(folder: Path, *models: Path, output: str = "model", file: str = "out.jso
     return json.dumps(
         {
             "inputs": {
-                "parameterValues": {"code_version": "test", **parameters},
+                "parameterValues": parameters,
                 "artifacts": {"model": {"artifacts": uris}} if models else {},
             },
             "outputs": {
@@ -165,7 +164,7 @@ def test_muon_resumes_as_exactly_as_adamw(tmp_path: Path, capsys: pytest.Capture
 
             self.run.checkpoints.save = save_and_die  # type: ignore[method-assign]
 
-    again = [*COMMON, "--output", str(tmp_path / "b"), *options, "toy.checkpoint_seconds=0"]
+    again = ["--output", str(tmp_path / "b"), *options, "toy.checkpoint_seconds=0"]
     assert main(Dies, again, configs=CONFIGS) == 130
     assert main(Dies, again, configs=CONFIGS) == 130
     assert main(Toy, again, configs=CONFIGS) == 0
@@ -178,7 +177,8 @@ def test_the_manifest_tells_where_the_artifact_comes_from(tmp_path: Path) -> Non
     assert toy("--input", tmp_path / "a", "--output", tmp_path / "b", "toy.steps=6", "--seed", "4") == 0
     parent, child = manifest(tmp_path / "a"), manifest(tmp_path / "b")
     assert child.parents == [parent.digest] and parent.parents == []
-    assert (child.phase, child.kind, child.seed, child.code_version) == ("toy", "model", 4, "test")
+    assert (child.phase, child.kind, child.seed) == ("toy", "model", 4)
+    assert child.code_version == code.code_version("toy")
     assert child.config["toy"]["steps"] == 6 and child.config["evaluation"] == {"items": 16, "batch": 8}
     assert child.metrics["loss"] > 0 and child.scores["reasoning"]["n"] == 16
     assert child.timing["seconds"] > 0 and child.timing["peak_memory_bytes"] > 10**7
@@ -223,8 +223,18 @@ def test_the_metadata_goes_to_the_file_that_kfp_names(tmp_path: Path, file: str)
     assert main(Toy, ["--executor-input", given], configs=CONFIGS) == 0
     made = manifest(tmp_path / "results")
     [found] = json.loads((tmp_path / file).read_text())["artifacts"]["results"]["artifacts"]
-    values = {"digest": made.digest, "bytes": made.bytes, "parameters": 256, "loss": made.metrics["loss"]}
-    assert found == {"metadata": values}
+    assert found == {
+        "metadata": {
+            "digest": made.digest,
+            "bytes": made.bytes,
+            "parameters": 256,
+            "loss": made.metrics["loss"],
+            "parents": "[]",
+            "code_version": code.code_version("toy"),
+            "seed": 3,
+            "gates": "{}",
+        }
+    }
     (tmp_path / file).unlink()
     assert (
         main(Toy, ["--executor-input", given], configs=CONFIGS) == 0
@@ -289,7 +299,7 @@ def test_a_programming_error_shows_where_it_is_and_publishes_nothing(
         def get_metrics(self) -> dict[str, float]:
             return {"loss": 1 / 0}
 
-    assert main(Broken, [*COMMON, "--output", str(tmp_path / "out"), "toy.steps=5"], configs=CONFIGS) == 1
+    assert main(Broken, ["--output", str(tmp_path / "out"), "toy.steps=5"], configs=CONFIGS) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
 
@@ -299,7 +309,7 @@ def test_running_out_of_memory_says_what_to_do(tmp_path: Path, capsys: pytest.Ca
         def execute(self) -> None:
             raise torch.OutOfMemoryError("tried to allocate 2 TiB")
 
-    assert main(Greedy, [*COMMON, "--output", str(tmp_path / "out")], configs=CONFIGS) == 9
+    assert main(Greedy, ["--output", str(tmp_path / "out")], configs=CONFIGS) == 9
     errors = capsys.readouterr().err
     assert "2 TiB" in errors and "lower the batch size" in errors
 
@@ -309,7 +319,7 @@ def test_a_refused_input_leaves_nothing_behind(tmp_path: Path, capsys: pytest.Ca
         def validate_input(self) -> None:
             raise InputError("not this one", where="input")
 
-    assert main(Picky, [*COMMON, "--output", str(tmp_path / "out")], configs=CONFIGS) == 6
+    assert main(Picky, ["--output", str(tmp_path / "out")], configs=CONFIGS) == 6
     assert "not this one" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
@@ -320,7 +330,7 @@ def test_a_training_that_diverged_publishes_nothing(
         def get_metrics(self) -> dict[str, float]:
             return {"loss": float("nan")}
 
-    assert main(Diverges, [*COMMON, "--output", str(tmp_path / "out"), "toy.steps=5"], configs=CONFIGS) == 9
+    assert main(Diverges, ["--output", str(tmp_path / "out"), "toy.steps=5"], configs=CONFIGS) == 9
     assert "'loss' is nan" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 

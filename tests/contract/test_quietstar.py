@@ -23,7 +23,7 @@ from tests.contract import killing
 from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
 
 SMALL = [
-    *("--set", "code_version=test", "evaluation.items=16", "quietstar.threads=1", "quietstar.items=16"),
+    *("evaluation.items=16", "quietstar.threads=1", "quietstar.items=16"),
     *("quietstar.questions.levels=[1]", "quietstar.questions.batch=4", "quietstar.text.batch=4"),
     *("quietstar.length=2", "quietstar.talk=2", "quietstar.positions=2", "quietstar.lr=0.003"),
     *("quietstar.steps=12", "quietstar.warmup=4"),

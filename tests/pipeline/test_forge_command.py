@@ -13,29 +13,12 @@ import pytest
 from kfp import dsl
 from kfp.dsl import Artifact, Output
 from rich.console import Console
-from typer.testing import CliRunner
 
-from pipelines import cli, launch, view
+from pipelines import launch, view
 from pipelines.run_folder import RunFolder, Status
 from tests.pipeline.toy_pipelines import append, fail, toy, write
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def forge(bench, monkeypatch):
-    """Calls the command in this process; (exit code, output)."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(bench.runs.parent)
-
-    def call(*arguments):
-        result = CliRunner().invoke(
-            cli.app, [str(argument) for argument in arguments], catch_exceptions=False
-        )
-        return result.exit_code, result.output + (result.stderr if result.exit_code else "")
-
-    monkeypatch.setattr(cli.console, "file", None)
-    return call
 
 
 def test_help_imports_nothing_but_the_command_line_itself():

@@ -46,7 +46,7 @@ def test_a_forked_phase_speaks_to_its_own_log_and_ends_with_its_own_code(tmp_pat
 
 
 def test_a_forked_phase_publishes_what_a_started_one_does(tmp_path):
-    arguments = ["--profile", "micro", "--step", "trunk", "--set", "code_version=test"]
+    arguments = ["--profile", "micro", "--step", "trunk"]
     quiet = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
     forked = job(tmp_path, "--output", str(tmp_path / "forked"), *arguments, name="forked", **quiet)
     other = job(tmp_path, "--output", str(tmp_path / "started"), *arguments, name="started", **quiet)

@@ -15,14 +15,15 @@ from kfp import components, dsl
 from kfp.dsl import Artifact, Collected, Input, Model, Output, ParallelFor
 
 from components.image import VERSION
+from components.shared.runtime.code import code_version, configs_digest
 from components.shared.runtime.errors import ConfigError, UnsupportedPipeline
-from pipelines import agent_forge, ir_yaml
+from pipelines import agent_forge, ir_yaml, size
 from pipelines.cache import Depot
-from pipelines.cluster import FOLDER, load
+from pipelines.cluster import FOLDER, Queue, Spot, load
 from pipelines.leaf import Options
 from pipelines.local import Runner
 from pipelines.parameters import given_parameters
-from pipelines.phases import COMPILED, GPU_PHASES, PHASES
+from pipelines.phases import COMPILED, PHASES
 from pipelines.process import Outcome
 from pipelines.run_folder import RunFolder
 from tests.pipeline.toy_pipelines import join, toy, write
@@ -42,8 +43,9 @@ def test_the_committed_pipeline_is_what_compiles_with_no_torch_at_hand(tmp_path)
         "        heavy = ('torch', 'transformers', 'numpy', 'safetensors')\n"
         "        if name.split('.')[0] in heavy: raise ImportError(f'{name} is heavy')\n"
         "sys.meta_path.insert(0, Blocker())\n"
-        "from pipelines.cli import app\n"
-        f"app(['compile', '-o', {str(tmp_path / 'again.yaml')!r}])"
+        "from pathlib import Path\n"
+        "from pipelines.agent_forge import pipeline, text\n"
+        f"Path({str(tmp_path / 'again.yaml')!r}).write_text(text(pipeline(pinned=False)))"
     )
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("AGENT_FORGE_IMAGE")
@@ -53,20 +55,18 @@ def test_the_committed_pipeline_is_what_compiles_with_no_torch_at_hand(tmp_path)
     )
     assert done.returncode == 0, done.stderr
     again = (tmp_path / "again.yaml").read_text()
-    assert without_sdk_version(again) == without_sdk_version(COMPILED.read_text()), "run: forge compile"
+    assert without_sdk_version(again) == without_sdk_version(COMPILED.read_text()), "run: make compile"
 
 
 def test_kfp_itself_loads_the_committed_pipeline():
     loaded = components.load_component_from_file(str(COMPILED))
     assert loaded.name == "agent-forge"
-    assert set(loaded.component_spec.inputs) >= {
-        "base_models",
-        "profile",
-        "overrides",
-        "seed",
-        "generations",
-        "workers",
-    }
+    told = {"base_model_1", "base_model_2", "base_model_3", "profile", "overrides", "seed", "generations"}
+    assert set(loaded.component_spec.inputs) >= told
+    spec, _ = documents(COMPILED.read_text())
+    assert spec["pipelineInfo"]["displayName"] == "Agent Forge"
+    parameters = spec["root"]["inputDefinitions"]["parameters"].values()
+    assert all(one["description"] for one in parameters), "what KFP's page says of them"
 
 
 def test_the_version_of_the_images_is_that_of_the_project():
@@ -83,11 +83,7 @@ def test_the_pipeline_stays_inside_the_supported_part_for_every_cluster(cluster)
         component.name.removeprefix("comp-").split("-")[0]
         for _, component in pipeline.containers(pipeline.root.body)
     }
-    assert phases == set(PHASES)
-
-
-def test_the_committed_pipeline_is_far_from_the_size_that_a_workflow_may_have():
-    assert len(COMPILED.read_bytes()) < 128 * 1024
+    assert phases == {*PHASES, "report"}
 
 
 def documents(text):
@@ -95,87 +91,140 @@ def documents(text):
     return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
-def uses(spec):
-    """Every container task: (phase, task, its executor's label, the chain of (task, component) that leads to it)."""
-
-    def walk(dag, chain):
-        for name, task in dag["tasks"].items():
-            component = spec["components"][task["componentRef"]["name"]]
-            if "dag" in component:
-                yield from walk(component["dag"], [*chain, (task, component)])
-            else:
-                yield name.split("-")[0], task, component["executorLabel"], chain
-
-    yield from walk(spec["root"]["dag"], [])
+def uses(text):
+    """Every container task: (phase, task, its container, its Kubernetes settings)."""
+    spec, settings = documents(text)
+    for task in spec["root"]["dag"]["tasks"].values():
+        label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        if "container" in spec["deploymentSpec"]["executors"][label]:
+            container = spec["deploymentSpec"]["executors"][label]["container"]
+            yield task["taskInfo"]["name"].split("-")[0], task, container, settings[label]
 
 
-def root_parameter(spec, name, chain):
-    """The pipeline's parameter behind `name` in the innermost DAG of `chain`; every DAG on the way must declare it."""
-    for task, component in reversed(chain):
-        assert name in component["inputDefinitions"]["parameters"], (
-            f"{name} is not declared by a DAG that passes it on"
-        )
-        name = task["inputs"]["parameters"][name]["componentInputParameter"]
-    assert name in spec["root"]["inputDefinitions"]["parameters"]
-    return name
+def parameter(task, placeholder):
+    """The pipeline's parameter behind a placeholder of a task's container."""
+    channel = placeholder.removeprefix("{{$.inputs.parameters['").removesuffix("']}}")
+    return task["inputs"]["parameters"][channel]["componentInputParameter"]
 
 
-def test_accelerators_reach_every_gpu_phase_also_inside_loops():
-    spec, _ = documents(COMPILED.read_text())
-    seen = {}
-    for phase, task, label, chain in uses(spec):
-        resources = spec["deploymentSpec"]["executors"][label]["container"]["resources"]
-        light = any(step in label for step in ("gather", "select"))  # these copy and choose
-        assert ("accelerator" in resources) == (phase in GPU_PHASES and not light), label
-        for key, wanted in (("resourceType", "accelerator_type"), ("resourceCount", "accelerator_limit")):
-            if "accelerator" in resources:
-                channel = (
-                    resources["accelerator"][key].removeprefix("{{$.inputs.parameters['").removesuffix("']}}")
-                )
-                source = task["inputs"]["parameters"][channel]["componentInputParameter"]
-                assert root_parameter(spec, source, chain) == wanted
-                seen.setdefault(phase, set()).add(len(chain))
-    assert set(seen) == set(GPU_PHASES)
-    assert seen["cognate"] == {0, 2} and seen["evomerge"] == {
-        0,
-        2,
-    }  # beside the loops, and in the pods inside them
+def test_the_graph_is_written_out_so_that_a_run_takes_few_pods():
+    text = COMPILED.read_text()
+    spec, _ = documents(text)
+    tasks = spec["root"]["dag"]["tasks"]
+    assert not any("dag" in component for component in spec["components"].values())
+    assert not any("parameterIterator" in task for task in tasks.values())
+    assert size.estimate(text).pods == 2 * len(tasks) + 1 == 35
+    assert size.check(text, load().workflow_bytes).bytes < load().workflow_bytes
 
 
-def test_kubernetes_settings_by_parameter_are_known_where_they_are_used():
-    spec, executors = documents(COMPILED.read_text())
-    wanted = {"tolerations", "node_selector", "config_map", "s3_secret"}
-    for phase, _, label, chain in uses(spec):
-        found = executors[label]
+def test_a_graph_whose_workflow_kfp_could_not_show_is_refused_before_it_is_submitted():
+    text = agent_forge.text(agent_forge.pipeline(workers=8, rounds=4))
+    with pytest.raises(ConfigError, match=r"95 pods.*fewer --rounds or --workers"):
+        size.check(text, load().workflow_bytes)
+    before = size.estimate(agent_forge.text(agent_forge.pipeline(workers=2, rounds=1)))
+    assert before.bytes < size.estimate(COMPILED.read_text()).bytes < size.estimate(text).bytes
+
+
+def test_the_phases_that_the_cluster_says_ask_for_an_accelerator_and_no_others():
+    for name in ("default", "gpu"):
+        text = agent_forge.text(agent_forge.pipeline(cluster=load(name)))
+        for phase, task, container, _ in uses(text):
+            light = phase == "report" or task["taskInfo"]["name"].endswith("selection")
+            wanted = phase in load(name).gpu_phases and not light
+            accelerator = container["resources"].get("accelerator")
+            assert bool(accelerator) == wanted, task["taskInfo"]["name"]
+            if accelerator:
+                assert parameter(task, accelerator["resourceType"]) == "accelerator_type"
+                assert parameter(task, accelerator["resourceCount"]) == "accelerator_limit"
+
+
+def test_gpu_pods_and_cpu_pods_have_places_and_sizes_of_their_own():
+    cluster = load("gpu").model_copy(update={"gpu_phases": ("training",)})
+    seen = set()
+    for _, _, container, found in uses(agent_forge.text(agent_forge.pipeline(cluster=cluster))):
+        kind = "gpu" if "accelerator" in container["resources"] else "cpu"
+        seen.add(kind)
+        [toleration] = found["tolerations"]
+        assert toleration["tolerationJson"]["componentInputParameter"] == f"{kind}_tolerations"
+        selector = found["nodeSelector"]["nodeSelectorJson"]
+        assert selector["componentInputParameter"] == f"{kind}_node_selector"
+        pod = cluster.pods[kind]
+        assert container["resources"]["resourceMemoryRequest"] == pod.requests.memory
+        assert container["resources"]["resourceMemoryLimit"] == pod.limits.memory
+        mounts = {mount["mountPath"]: mount["sizeLimit"] for mount in found["emptyDirMounts"]}
+        assert mounts == {"/tmp": pod.scratch, **({"/dev/shm": cluster.shm} if kind == "gpu" else {})}
+    assert seen == {"gpu", "cpu"}
+
+
+def test_every_pod_is_restricted_timed_and_told_where_it_is():
+    for phase, _, container, found in uses(COMPILED.read_text()):
         assert found["activeDeadlineSeconds"] == str(load().timeout_seconds[phase])
+        assert found["securityContext"] == {
+            "runAsUser": "65532",
+            "runAsGroup": "65532",
+            "runAsNonRoot": True,
+        }
         assert found["fieldPathAsEnv"] == [
             {"name": "FORGE_PIPELINE_RUN", "fieldPath": "metadata.labels['pipeline/runid']"}
         ]
-        sources = {
-            found["tolerations"][0]["tolerationJson"]["componentInputParameter"],
-            found["nodeSelector"]["nodeSelectorJson"]["componentInputParameter"],
-            found["configMapAsEnv"][0]["configMapNameParameter"]["componentInputParameter"],
-            found["secretAsEnv"][0]["secretNameParameter"]["componentInputParameter"],
+        [config_map], [secret] = found["configMapAsEnv"], found["secretAsEnv"]
+        assert config_map["configMapNameParameter"]["componentInputParameter"] == "config_map"
+        assert secret["secretNameParameter"]["componentInputParameter"] == "s3_secret"
+        assert config_map["optional"] and secret["optional"]
+        assert "AWS_REGION" in {pair["envVar"] for pair in config_map["keyToEnv"]}
+        told = {pair["name"]: pair["value"] for pair in container["env"]}
+        assert told["FORGE_RETRIES"] == "2" and told["FORGE_TASK"].startswith(phase)
+
+
+def test_the_deadline_of_all_attempts_leaves_each_of_them_its_time():
+    for cluster in (load(path.stem) for path in FOLDER.glob("*.yaml")):
+        for phase, task, _, _ in uses(agent_forge.text(agent_forge.pipeline(cluster=cluster))):
+            retry, timeout = task["retryPolicy"], cluster.timeout_seconds[phase]
+            count, pause = retry["maxRetryCount"], cluster.retries.backoff_seconds
+            pauses = sum(pause * cluster.retries.factor**n for n in range(count))
+            # Argo counts from the first attempt's start: after the last retry begins, a whole attempt fits in.
+            assert int(retry["backoffMaxDuration"].removesuffix("s")) > timeout * (count + 1) + pauses
+
+
+def test_queue_pull_secrets_and_spot_nodes_are_settings():
+    cluster = load().model_copy(
+        update={
+            "queue": Queue(name="team", priority="low"),
+            "image_pull_secrets": ("registry",),
+            "spot": Spot(
+                phases=("bitnet",), label={"pool": "spot"}, taint={"key": "spot", "operator": "Exists"}
+            ),
         }
-        assert {root_parameter(spec, source, chain) for source in sources} == wanted
-        assert found["configMapAsEnv"][0]["optional"] and found["secretAsEnv"][0]["optional"]
+    )
+    for phase, _, _, found in uses(agent_forge.text(agent_forge.pipeline(cluster=cluster))):
+        labels = found["podMetadata"]["labels"]
+        assert labels == {"kueue.x-k8s.io/queue-name": "team", "kueue.x-k8s.io/priority-class": "low"}
+        assert [one["secretName"] for one in found["imagePullSecret"]] == ["registry"]
+        preferred = [one for one in found.get("nodeAffinity", ()) if one.get("weight") == 100]
+        assert bool(preferred) == (phase == "bitnet") == (len(found["tolerations"]) == 2)
 
 
-def test_every_container_but_the_gather_is_told_what_the_cache_key_needs():
-    spec, _ = documents(COMPILED.read_text())
-    for _, task, label, chain in uses(spec):
-        told = {"profile", "overrides", "seed", "code_version", "config_digest", "checkpoint_root"}
-        if "gather" not in label:
-            sources = {name: task["inputs"]["parameters"][name]["componentInputParameter"] for name in told}
-            assert {name: root_parameter(spec, source, chain) for name, source in sources.items()} == {
-                n: n for n in told
-            }
-        assert (
-            task["cachingOptions"]["enableCache"]
-            and task["retryPolicy"]["maxRetryCount"] == load().retries.count
-        )
-        container = spec["deploymentSpec"]["executors"][label]["container"]
+def test_the_cache_key_knows_code_and_configuration_also_when_a_run_is_started_from_the_page():
+    text = agent_forge.text(agent_forge.pipeline())
+    for phase, task, container, _ in uses(text):
+        assert ("enableCache" in task["cachingOptions"]) == (phase != "report")
         assert container["args"][-2:] == ["--executor-input", "{{$}}"]
+        if phase == "report":
+            continue
+        given = task["inputs"]["parameters"]
+        for name in ("profile", "overrides", "seed", "checkpoint_root"):
+            assert given[name]["componentInputParameter"] == name
+        assert given["code_version"]["runtimeValue"]["constant"] == code_version(phase)
+        assert given["config_digest"]["runtimeValue"]["constant"] == configs_digest(phase)
+
+
+def test_the_committed_pipeline_runs_any_code():
+    for phase, task, _, _ in uses(COMPILED.read_text()):
+        if phase != "report":
+            given = task["inputs"]["parameters"]
+            assert {
+                given[name]["runtimeValue"]["constant"] for name in ("code_version", "config_digest")
+            } == {""}
 
 
 @dataclass
@@ -237,30 +286,35 @@ def test_what_each_phase_is_handed_in_the_whole_pipeline(tmp_path, no_settings):
     run = recorded(
         tmp_path,
         COMPILED.read_text(),
-        base_models='["memory", "/given/model", "standard"]',
-        workers="[0, 1, 2]",
+        base_model_1="memory",
+        base_model_2="/given/model",
+        base_model_3="standard",
         seed="5",
     )
-    variants = [f"cognate-variants/{number}/cognate-pod/cognate" for number in range(3)]
+    trunk = run.parameters("cognate-trunk")
+    assert [trunk[f"base_model_{n}"] for n in (1, 2, 3)] == ["memory", "/given/model", "standard"]
+    variants = [f"cognate-variant-{number}" for number in (1, 2, 3)]
     assert [run.parameters(name)["variant"] for name in variants] == ["memory", "/given/model", "standard"]
     assert all(run.inputs(name) == {"trunk": ["cognate-trunk"]} for name in variants)
-    assert run.inputs("evomerge-gather") == {"models": variants}  # Collected, in the order of base_models
-    first = [f"evomerge-round-1/{number}/evomerge-first-pod/evomerge-worker" for number in range(3)]
-    second = [f"evomerge-round-2/{number}/evomerge-pod/evomerge-worker" for number in range(3)]
+    parents = {f"model_{number}": [name] for number, name in enumerate(variants, 1)}
+    first, second = ([f"evomerge-round-{n}-worker-{index}" for index in (1, 2)] for n in (1, 2))
     for number, names in enumerate((first, second)):
         for index, name in enumerate(names):
             told = run.parameters(name)
-            assert (told["index"], told["round"], told["rounds"]) == (index, number, 2)
+            assert (told["index"], told["round"], told["rounds"], told["workers"]) == (index, number, 2, 2)
             assert isinstance(told["index"], int) and told["seed"] == 5
-    assert run.inputs(first[1]) == {"models": ["evomerge-gather"]}
-    assert run.inputs("evomerge-select") == {"models": ["evomerge-gather"], "results": first}
-    assert run.inputs(second[2]) == {"models": ["evomerge-gather"], "state": ["evomerge-select"]}
-    assert run.inputs("evomerge-select-2") == {"models": ["evomerge-gather"], "results": second}
-    assert run.inputs("evomerge") == {"models": ["evomerge-gather"], "state": ["evomerge-select-2"]}
+    assert all(run.inputs(name) == parents for name in first)
+    selection = "evomerge-round-1-selection"
+    assert run.inputs(selection) == {**parents, "result_1": [first[0]], "result_2": [first[1]]}
+    assert all(run.inputs(name) == {**parents, "state": [selection]} for name in second)
+    assert run.inputs("evomerge") == {**parents, "result_1": [second[0]], "result_2": [second[1]]}
     for before, phase in itertools.pairwise(PHASES[1:]):
         assert run.inputs(phase) == {"model": [before]}
         assert run.arguments[phase][1:3] == ["-m", f"components.{phase}"]
-    assert run.arguments["evomerge-select"][1:5] == ["-m", "components.evomerge", "--step", "select"]
+    assert run.arguments[selection][1:5] == ["-m", "components.evomerge", "--step", "select"]
+    records = run.inputs("report")
+    assert sorted(made for [made] in records.values()) == sorted(set(run.requests) - {"report"})
+    assert records["record_1"] == ["cognate-trunk"] and records["record_16"] == ["compression"]
 
 
 def test_a_pipeline_that_starts_at_a_phase_imports_its_artifact(tmp_path, no_settings):
@@ -270,14 +324,23 @@ def test_a_pipeline_that_starts_at_a_phase_imports_its_artifact(tmp_path, no_set
     run = recorded(tmp_path, text, artifact_uri=str(tmp_path / "given"))
     assert run.inputs("bitnet") == {"model": ["somebody"]}
     assert run.inputs("training") == {"model": ["bitnet"]}
-    assert set(run.requests) == {"bitnet", "training"}
+    assert set(run.requests) == {"bitnet", "training", "report"}
 
 
-def test_a_pipeline_that_starts_at_evomerge_gathers_addresses(tmp_path, no_settings):
-    text = agent_forge.text(agent_forge.pipeline(start="evomerge", end="evomerge", rounds=1))
-    run = recorded(tmp_path, text, artifact_uris='["s3://a/one", "s3://a/two"]')
-    assert run.parameters("evomerge-gather") == {"uris": ["s3://a/one", "s3://a/two"]}
-    assert run.inputs("evomerge") == {"models": ["evomerge-gather"], "state": ["evomerge-select"]}
+def test_a_pipeline_that_starts_at_evomerge_imports_its_parents(tmp_path, no_settings):
+    given = {}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "made-by").write_text(name)
+        given[f"artifact_uri_{len(given) + 1}"] = str(tmp_path / name)
+    made = agent_forge.pipeline(start="evomerge", end="evomerge", parents=2, workers=1, rounds=1)
+    run = recorded(tmp_path, agent_forge.text(made), **given)
+    assert run.inputs("evomerge-round-1-worker-1") == {"model_1": ["one"], "model_2": ["two"]}
+    assert run.inputs("evomerge") == {
+        "model_1": ["one"],
+        "model_2": ["two"],
+        "result_1": ["evomerge-round-1-worker-1"],
+    }
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -286,7 +349,7 @@ def test_every_phase_has_a_pipeline_of_its_own(phase):
 
     pipeline = ir_yaml.parse(agent_forge.text(single_phase.pipeline(phase)))
     assert pipeline.name == f"agent-forge-{phase}"
-    given = {"cognate": "base_models", "evomerge": "artifact_uris"}.get(phase, "artifact_uri")
+    given = {"cognate": "base_model_1", "evomerge": "artifact_uri_1"}.get(phase, "artifact_uri")
     assert given in pipeline.root.parameters
 
 
@@ -295,6 +358,12 @@ def test_phases_in_the_wrong_order_and_unknown_ones_are_refused():
         agent_forge.pipeline(start="bitnett")
     with pytest.raises(ConfigError, match="comes after"):
         agent_forge.pipeline(start="adas", end="bitnet")
+
+
+@pytest.mark.parametrize("counts", [{"parents": 1}, {"workers": 0}, {"rounds": 0}])
+def test_a_search_needs_two_parents_a_worker_and_a_round(counts):
+    with pytest.raises(ConfigError, match=next(iter(counts))):
+        agent_forge.pipeline(**counts)
 
 
 @dsl.container_component

@@ -9,10 +9,8 @@ own (`append`, `parts`). Nothing is pickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from . import packing
+from . import curves, packing, stopping
 from .errors import Interrupted, MissingKey, PhaseFailed
 from .packing import pack, unpack
 from .places import localise, open_store
@@ -38,26 +36,15 @@ TENSORS = "tensors.safetensors"
 MOST_OF_THE_TIME = 10
 """Between two checkpoints lies at least this many times the seconds that the last one took."""
 
-_asked: list[int] = []
-
-
-def ask_to_stop(signal_number: int = signal.SIGTERM, frame: object = None) -> None:
-    """Signal handler: the next checkpoint is due at once, and the phase ends behind it."""
-    _asked.append(signal_number)
-
-
-def forget_stop() -> None:
-    """Take the request back (a new phase begins in the same process)."""
-    _asked.clear()
-
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint: the step at which it was taken, its tensors by name, and its state, plain JSON."""
+    """A whole checkpoint: its step, its tensors by name, its state, plain JSON, and the bytes of metrics.jsonl then."""
 
     step: int
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
+    mark: int = 0
 
 
 class Checkpoints:
@@ -67,6 +54,7 @@ class Checkpoints:
     :param identity: digest of all that determines the result; checkpoints of another identity are not seen.
     :param every: seconds between two checkpoints.
     :param say: where a damaged checkpoint is reported.
+    :param metrics: the phase's metrics.jsonl: copied to a bucket with each checkpoint, and restored with it.
     """
 
     def __init__(
@@ -76,12 +64,15 @@ class Checkpoints:
         keep: int = 2,
         every: float = 30.0,
         say: Callable[[str], None] = print,
+        metrics: Path | None = None,
     ) -> None:
         self.uri = f"{store_uri.rstrip('/')}/{identity[:16]}"
         self.identity = identity
         self.keep = keep
         self.every = every
         self.say = say
+        self.metrics = metrics
+        self.rewound = False
         self.last = time.monotonic()
         self.cost = 0.0
         self.number = 0
@@ -90,17 +81,18 @@ class Checkpoints:
     @property
     def store(self) -> Store:
         """Opened on first use: a phase too short for checkpoints needs no store."""
-        if self._store is None:
-            self._store = open_store(self.uri)
+        self._store = self._store or open_store(self.uri)
         return self._store
 
     def due(self) -> bool:
         """True when it is time for a checkpoint: the interval has passed, or SIGTERM arrived."""
-        return bool(_asked) or time.monotonic() - self.last >= max(self.every, MOST_OF_THE_TIME * self.cost)
+        return stopping.asked() or time.monotonic() - self.last >= max(
+            self.every, MOST_OF_THE_TIME * self.cost
+        )
 
     def stop_if_asked(self) -> None:
         """Call right after `save`. Raises Interrupted after a SIGTERM."""
-        if _asked:
+        if stopping.asked():
             raise Interrupted(
                 "stopped as asked; a checkpoint is written", where=self.uri, fix="start it again to go on"
             )
@@ -130,12 +122,14 @@ class Checkpoints:
                 "format": FORMAT,
                 "identity": self.identity,
                 "step": step,
-                "sha256": _sha256(path),
+                "sha256": packing.sha256(path),
                 "bytes": path.stat().st_size,
                 "same": same,
                 "state": state,
+                "mark": curves.mark(self.metrics) if self.metrics is not None else 0,
             }
             self.store.put(f"{name}/{TENSORS}", path)
+        self.put_metrics()
         self.store.put(f"{name}/{STATE}", json.dumps(header).encode())
         self.last = time.monotonic()
         self.cost = self.last - began
@@ -143,6 +137,7 @@ class Checkpoints:
     def restore(self) -> Checkpoint | None:
         """The newest whole checkpoint, or None. A damaged one is reported and the one before it is tried."""
         for found in self._whole(reversed(self._names())):
+            self._rewind(found)
             self.last = time.monotonic()
             self.say(f"going on from the checkpoint at step {found.step}")
             return found
@@ -150,8 +145,24 @@ class Checkpoints:
 
     def parts(self) -> Iterator[Checkpoint]:
         """All that `append` wrote, one by one in the order of writing. A damaged part is reported and left out."""
-        yield from self._whole(self._names())
+        found = None
+        for found in self._whole(self._names()):
+            yield found
+        if found is not None:
+            self._rewind(found)
         self.last = time.monotonic()
+
+    def put_metrics(self) -> str:
+        """Copy metrics.jsonl beside the checkpoints in a bucket. Its address, "" where there is nothing to copy."""
+        if self.metrics is None or "://" not in self.uri:
+            return ""
+        return curves.copy(self.metrics, self.store)
+
+    def _rewind(self, found: Checkpoint) -> None:
+        """Have the metrics as they were at this checkpoint, once: what this process has measured since is its own."""
+        if self.metrics is not None and not self.rewound and not self.number:
+            self.rewound = True
+            curves.go_back(self.metrics, found.mark, self.store)
 
     def _names(self) -> list[str]:
         """Of checkpoints with a state, in the order of writing."""
@@ -181,12 +192,12 @@ class Checkpoints:
             raise ValueError("it belongs to other work")
         with tempfile.TemporaryDirectory(prefix="forge-checkpoint-") as folder:
             path = localise(f"{self.uri}/{name}", Path(folder)) / TENSORS
-            if path.stat().st_size != header["bytes"] or _sha256(path) != header["sha256"]:
+            if path.stat().st_size != header["bytes"] or packing.sha256(path) != header["sha256"]:
                 raise ValueError(f"{TENSORS} is not what {STATE} says")
             # Copied out of the file's pages, so that the file may go while the tensors stay.
             tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
         tensors.update({copy: tensors[original] for copy, original in header["same"].items()})
-        return Checkpoint(header["step"], tensors, header["state"])
+        return Checkpoint(header["step"], tensors, header["state"], header["mark"])
 
     def _next(self) -> int:
         """The next number in the order of writing: steps may begin again in another stage of the phase."""
@@ -200,7 +211,8 @@ class Checkpoints:
     def _prune(self) -> None:
         names: dict[str, list[str]] = {}
         for entry in self.store.list():
-            names.setdefault(entry.key.rsplit("/", 1)[0], []).append(entry.key)
+            if "/" in entry.key:  # metrics.jsonl stays
+                names.setdefault(entry.key.rsplit("/", 1)[0], []).append(entry.key)
         whole = sorted(name for name, keys in names.items() if f"{name}/{STATE}" in keys)
         kept = set(whole[-self.keep :])
         for name, keys in names.items():
@@ -286,8 +298,3 @@ class Snapshot:
         self.state.clear()
         self.state.update({key: value for key, value in checkpoint.state.items() if key != SNAPSHOT})
         self.step = checkpoint.step
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

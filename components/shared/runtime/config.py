@@ -3,7 +3,7 @@
 configs/config.yaml holds what every run starts from, configs/phase/<name>.yaml the defaults of a phase and
 configs/profile/<profile>.yaml what a profile changes. Overrides (`bitnet.steps=200`) come last. A phase
 sees its own section, `evaluation` and the seed, and nothing else: its digest changes only when something
-that it uses does.
+that it uses does. So it needs no other phase's defaults, and its image has none.
 """
 
 from __future__ import annotations
@@ -11,29 +11,19 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import explain
+from .code import CONFIGS
 from .errors import ConfigError
 from .gates import Gate
-
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
-HYDRA = threading.Lock()
-"""Hydra keeps its search path in a global: one composition at a time."""
+from .tree import compose_tree, known_phases, plain
 
 
 class PhaseSettings(BaseModel):
@@ -46,6 +36,9 @@ class PhaseSettings(BaseModel):
     )
     checkpoint_seconds: float = Field(30.0, ge=0, description="seconds of work that a kill may cost")
     gates: list[Gate] = Field(default_factory=list, description="conditions on the result, see gates.py")
+    register_as: str = Field(
+        "", description="name in MLflow's model registry that the result gets; empty: none"
+    )
 
 
 class EvaluationSettings(BaseModel):
@@ -78,8 +71,8 @@ class Config:
 
     @property
     def work_digest(self) -> str:
-        """The same without the gates, which change what is published but not how it is made."""
-        return self._digest_without("checkpoint_seconds", "gates")
+        """The same without what decides where and whether a result is published, but not how it is made."""
+        return self._digest_without("checkpoint_seconds", "gates", "register_as")
 
     def _digest_without(self, *names: str) -> str:
         section = {key: value for key, value in self.tree[self.phase].items() if key not in names}
@@ -90,11 +83,6 @@ def digest_of_tree(tree: dict[str, Any]) -> str:
     """sha256 of canonical JSON: sorted keys, no spaces."""
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def phases(configs: Path = CONFIGS) -> list[str]:
-    """The phases that have defaults in configs/phase."""
-    return sorted(path.stem for path in (configs / "phase").glob("*.yaml"))
 
 
 def compose(
@@ -113,7 +101,7 @@ def compose(
     :param seed: overrules the seed of the files.
     :raises ConfigError: all that is wrong, at once: key, who set it, what is allowed, what looks like it.
     """
-    tree = _compose_tree(profile, overrides, configs)
+    tree = compose_tree(profile, overrides, configs)
     return _typed(tree, phase, settings, profile, overrides, seed, configs)
 
 
@@ -127,7 +115,7 @@ def _typed(
     configs: Path,
 ) -> Config:
     """What one phase uses of the tree, validated."""
-    if phase not in tree:
+    if phase not in tree or not (configs / "phase" / f"{phase}.yaml").is_file():
         raise ConfigError(
             f"there are no settings for phase {phase!r}", where=str(configs / "phase" / f"{phase}.yaml")
         )
@@ -136,7 +124,7 @@ def _typed(
         (configs / "phase" / f"{phase}.yaml", f"{phase}."),
         (configs / "config.yaml", ""),
     ]
-    section, common = _plain(tree, phase), _plain(tree, "evaluation")
+    section, common = plain(tree, phase), plain(tree, "evaluation")
     seed = tree.get("seed") if seed is None else seed
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ConfigError(f"the seed is {seed!r}", where="seed", fix="give an integer ≥ 0")
@@ -164,9 +152,9 @@ def validate_all(
 
     :raises ConfigError: the problems of all phases together.
     """
-    tree = _compose_tree(profile, overrides, configs)
+    tree = compose_tree(profile, overrides, configs)
     done, problems = [], []
-    for phase in phases(configs):
+    for phase in known_phases(configs):
         name = f"components.{phase}.settings"
         try:
             module = importlib.import_module(name)
@@ -182,72 +170,6 @@ def validate_all(
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     return done
-
-
-def _compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictConfig:
-    """The whole tree, of all phases, untyped."""
-    if not (configs / "config.yaml").is_file():
-        raise ConfigError(
-            "there is no configuration", where=str(configs), fix="run from a checkout or an image of ours"
-        )
-    profiles = sorted(path.stem for path in (configs / "profile").glob("*.yaml"))
-    if profile not in profiles:
-        raise ConfigError(
-            f"there is no profile {profile!r}", where=str(configs / "profile"), fix=_choose(profile, profiles)
-        )
-    try:
-        with HYDRA, initialize_config_dir(str(configs), version_base="1.3"):
-            base = hydra_compose("config", overrides=[f"profile={profile}"])
-            if not overrides:
-                return base
-            changes = [_checked(override, base, configs) for override in overrides]
-            return hydra_compose("config", overrides=[f"profile={profile}", *changes])
-    except yaml.MarkedYAMLError as error:
-        where = (
-            f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else str(configs)
-        )
-        raise ConfigError("a file is not YAML", where=where, why=str(error.problem)) from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(
-            "the configuration does not compose", where=str(configs), why=_first_line(error)
-        ) from error
-
-
-def _checked(override: str, base: DictConfig, configs: Path) -> str:
-    """One override in the form that Hydra takes for a key which may or may not be in the files."""
-    where = f"override {override!r}"
-    try:
-        parsed = OverridesParser.create().parse_override(override)
-    except HydraException as error:
-        raise ConfigError(
-            "an override cannot be read", where=where, why=_first_line(error), fix="write key=value"
-        ) from error
-    key = str(parsed.key_or_group)
-    if key in ("profile", "seed"):
-        raise ConfigError(
-            f"{key} is no override", where=where, fix=f"use --{key}, or the parameter {key} of the pipeline"
-        )
-    if parsed.is_sweep_override() or "/" in key or parsed.package is not None:
-        raise ConfigError("an override gives one value to one key", where=where, fix="write key=value")
-    head, _, rest = key.partition(".")
-    if head not in base or not rest:
-        sections = sorted(str(name) for name in base if isinstance(base[name], DictConfig))
-        known = {f"{name}.{item}" for name in sections for item in base[name]}
-        near = explain.close_matches(key, [*sorted(known), *(f"{name}.{rest}" for name in sections if rest)])
-        fix = f"did you mean {' or '.join(near[:3])}?" if near else f"begin with one of {', '.join(sections)}"
-        raise ConfigError(f"there is no setting {key!r}", where=where, fix=fix)
-    if parsed.type == OverrideType.DEL:
-        return override
-    return "++" + override.lstrip("+")
-
-
-def _plain(tree: DictConfig, section: str) -> Any:
-    """One section as plain JSON, its interpolations resolved."""
-    try:
-        node = tree[section]
-        return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if node is not None else {}
-    except (OmegaConfBaseException, ValueError) as error:
-        raise ConfigError("a value cannot be resolved", where=section, why=_first_line(error)) from error
 
 
 def _validate(
@@ -274,7 +196,7 @@ def _validate(
             value = json.dumps(found["input"], ensure_ascii=False)
             if found["type"] == "extra_forbidden":
                 names = explain.keys(schema, location[:-1])
-                problems.append(f"{key} is unknown [{source}], {_choose(str(location[-1]), names)}")
+                problems.append(f"{key} is unknown [{source}], {explain.choose(str(location[-1]), names)}")
             elif found["type"] == "missing":
                 problems.append(f"{key} is not set, allowed: {explain.allowed(schema, location)}")
             else:
@@ -287,13 +209,3 @@ def _validate(
                     detail += f"; did you mean {near[0]}?" if near else ""
                 problems.append(f"{key} = {value} [{source}], {detail}")
         return None
-
-
-def _choose(word: str, words: Sequence[str]) -> str:
-    """What to write in place of `word`: the words that look like it, or else all of them."""
-    near = explain.close_matches(word, words)
-    return f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(words) or 'no keys'}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -15,16 +15,21 @@ class ForgeError(Exception):
     :param where: the file, key or address that it is about.
     :param why: the reason, or what was found in place of what was expected.
     :param fix: what to do about it.
+    :param transient: whether the same work may well succeed when it is tried again in a while, with nothing
+        changed: a store that does not answer, a process that was killed.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
+    def __init__(
+        self, what: str, *, where: str = "", why: str = "", fix: str = "", transient: bool = False
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.why = why
         self.fix = fix
+        self.transient = transient
 
     def __str__(self) -> str:
         text = self.what

@@ -10,21 +10,22 @@ after its end sees that it is done.
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from . import checkpoint, inputs
-from .config import CONFIGS
-from .errors import ForgeError, PhaseFailed
-from .lifecycle import perform
+from . import command_line, run_root, tracking
+from .code import CONFIGS
+from .errors import ForgeError, Interrupted, PhaseFailed
+from .inputs import Request
+from .lifecycle import Attempts, perform
 from .phase import Phase
+from .progress_object import ProgressObject
+from .retries import Retries, persistently
+from .stopping import stoppable
 
 
 def main(phase: type[Phase], argv: Sequence[str] | None = None, *, configs: Path = CONFIGS) -> int:
@@ -34,41 +35,50 @@ def main(phase: type[Phase], argv: Sequence[str] | None = None, *, configs: Path
         after Ctrl-C, 1.
     """
     about = (phase.__doc__ or phase.name).strip().split("\n\n", 1)[0]
+
+    def say(text: str) -> None:
+        print(f"{phase.name}: {text}", file=sys.stderr, flush=True)
+
     try:
-        with _stoppable():
-            perform(phase, inputs.parse(phase.name, about, argv), configs)
+        with stoppable():
+            _perform(phase, command_line.parse(phase.name, about, argv), configs, say)
         return 0
     except ForgeError as error:
-        print(f"{phase.name}: {error}", file=sys.stderr, flush=True)
+        say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print(
-            f"{phase.name}: stopped; start it again to go on from its last checkpoint",
-            file=sys.stderr,
-            flush=True,
-        )
+        say("stopped; start it again to go on from its last checkpoint")
         return 130
     except (MemoryError, torch.OutOfMemoryError) as error:
         traceback.print_exc()
         failure = PhaseFailed(
             "out of memory", why=str(error), fix="lower the batch size, or take a smaller profile"
         )
-        print(f"{phase.name}: {failure}", file=sys.stderr, flush=True)
+        say(str(failure))
         return failure.exit_code
     except Exception:
         traceback.print_exc()
         return 1
 
 
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM asks for a checkpoint instead of killing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    checkpoint.forget_stop()
-    before = signal.signal(signal.SIGTERM, checkpoint.ask_to_stop)
+def _perform(phase: type[Phase], request: Request, configs: Path, say: Callable[[str], None]) -> None:
+    """Do the work, trying again what may pass, in view of whoever follows the run from outside its pod."""
+    retries = Retries.from_environment()
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with ProgressObject(run_root.settle(request, say), phase.name, say) as following:
+            attempts = Attempts(following.attempt, sink=following)
+
+            def work() -> None:
+                following.attempt = attempts.number + 1
+                perform(phase, request, configs, attempts)
+
+            def noted(text: str) -> None:
+                say(text)
+                following({"note": text})
+
+            persistently(work, retries, noted)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except Exception:
+        tracking.fail_pipeline(request, phase.name, say)
+        raise

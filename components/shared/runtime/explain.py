@@ -31,6 +31,12 @@ def close_matches(word: str, words: Iterable[str]) -> list[str]:
     return near + [other for other in words if other not in near and other.rsplit(".", 1)[-1] == word]
 
 
+def choose(word: str, words: Sequence[str]) -> str:
+    """What to write in place of `word`: the words that look like it, or else all of them."""
+    near = close_matches(word, words)
+    return f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(words) or 'no keys'}"
+
+
 def source_of(key: str, overrides: Sequence[str], files: Sequence[tuple[Path, str]]) -> str:
     """Who set `key` last: `override 'a.b=1'`, `profile/tiny.yaml:12`, or the phase's own default.
 

@@ -14,6 +14,9 @@ from pathlib import Path
 from .errors import MissingKey, StoreError
 from .store import PARTIAL, Entry, Store, is_safe_name, walk
 
+PASSING = (errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+"""What a network file system answers while its server is away."""
+
 
 def fsync(path: Path) -> None:
     """Make a file's content, or a directory's names, survive a crash of the machine."""
@@ -121,5 +124,9 @@ class FolderStore(Store):
                     "use a file system with hard links, or s3://: without them two writers may both be first"
                 )
             raise StoreError(
-                "the folder refuses", where=self.address(key), why=error.strerror or str(error), fix=fix
+                "the folder refuses",
+                where=self.address(key),
+                why=error.strerror or str(error),
+                fix=fix,
+                transient=error.errno in PASSING,
             ) from error

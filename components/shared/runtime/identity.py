@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 import random
-import subprocess
 from collections.abc import Mapping, Sequence
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +12,6 @@ import torch
 
 from .artifact import Artifact
 from .config import Config, digest_of_tree
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def identity_of(
@@ -46,25 +39,6 @@ def identity_of(
             "code": code_version,
         }
     )
-
-
-def code_version(phase: str) -> str:
-    """The commit and a digest of the phase's uncommitted code; outside a checkout the package's version."""
-    places = ("components/shared", f"components/{phase}")
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        commit = _git("rev-parse", "HEAD").decode().strip()[:12]
-        changes = _git("diff", "HEAD", "--", *places)
-        for name in sorted(_git("ls-files", "-zo", "--exclude-standard", *places).decode().split("\0")):
-            if name:
-                changes += name.encode() + (ROOT / name).read_bytes()
-        return f"{commit}+{hashlib.sha256(changes).hexdigest()[:12]}" if changes else commit
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version("agent-forge")
-    return "unknown"
-
-
-def _git(*arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
 
 
 def seed_everything(seed: int) -> None:

@@ -1,17 +1,20 @@
-"""What a phase is asked to do: by KFP's executor input (JSON), or by hand on the command line."""
+"""What a phase is asked to do, as KFP's launcher says it: one JSON object, the executor input.
+
+A list travels as numbered inputs, since KFP hands a list of artifacts to nothing inside a loop: what arrives as
+`model_1, model_2, …` is the list `models` of the phase, and `base_model_1, …` its parameter `base_models`.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import artifact, bundle
+from . import artifact
 from .artifact import Artifact
 from .errors import ConfigError, InputError
 from .places import localise
@@ -19,48 +22,35 @@ from .places import localise
 COMMON = ("profile", "overrides", "seed", "code_version", "config_digest", "checkpoint_root", "pipeline_run")
 """KFP parameters that every phase understands; all others are the phase's own."""
 
-PLACEMENT = "pipelinechannel--"
-"""What the names begin with under which KFP passes a task's accelerators: where a pod runs is no part of what it does."""
+PLACEMENT = re.compile(r"pipelinechannel--.*|accelerator_(count|limit|type)")
+"""The names under which KFP passes a task's accelerators: where a pod runs is no part of what it does."""
+
+LOGS = "executor-logs"
+"""The output that KFP's launcher adds to every container for its log (PUBLISH_LOGS)."""
+
+METRICS = "metrics"
+"""The output beside the artifact that gets the task's record."""
+
+NUMBERED = re.compile(r"(?P<name>.+)_(?P<number>[1-9][0-9]*)")
 
 MOUNTS = {"minio": "/minio/", "s3": "/s3/", "gs": "/gcs/"}
 """Where KFP's launcher puts an artifact of each scheme in the pod."""
 
 
-OPTIONS = (
-    (
-        "--input",
-        "[NAME=]PLACE",
-        "many",
-        "an artifact or a Hugging Face model: folder or s3://bucket/prefix; NAME is what "
-        "the pipeline calls this input (default: model)",
-    ),
-    ("--output", "PLACE", "one", "where the new artifact goes: folder or s3://bucket/prefix"),
-    ("--profile", "NAME", "one", "tiny, small or full (default: tiny)"),
-    ("--seed", "INTEGER", "one", "default: the one in configs/config.yaml"),
-    ("--set", "KEY=VALUE", "many", "a parameter of the pipeline's component, such as variant=memory"),
-    ("--checkpoints", "PLACE", "one", "folder or s3:// (default: OUTPUT.checkpoints)"),
-    ("--progress", "FILE", "one", "gets a JSON line whenever the phase has come further"),
-    ("--step", "NAME", "one", "one step of the phase, where it has several"),
-    ("--executor-input", "JSON", "one", "what KFP passes, in place of all of the above"),
-)
-
-EXAMPLE = """example:
-  python -m components.{phase} --input runs/demo/model --output runs/demo/{phase} {phase}.threads=1
-
-The output must not exist yet; it appears when it is complete. Killed and started again with the same
-arguments, the phase goes on from its last checkpoint. Its settings are explained in
-components/{phase}/README.md, and their defaults are in configs/phase/{phase}.yaml.
-"""
-
-
 @dataclass
 class Request:
-    """One piece of work. Places are local folders or s3:// addresses."""
+    """One piece of work. Places are local folders or addresses in a store.
+
+    :param uri: where KFP's launcher will upload the target to; "" by hand and under the local runner.
+    :param record: the file that gets the task's record, None where there is no such output.
+    """
 
     inputs: dict[str, list[str]]
     target: str
     output_name: str = "model"
     output_file: Path | None = None
+    uri: str = ""
+    record: Path | None = None
     profile: str = "tiny"
     overrides: list[str] = field(default_factory=list)
     seed: int | None = None
@@ -76,76 +66,77 @@ class Request:
     def by_hand(self) -> bool:
         return self.output_file is None
 
-
-def parse(phase: str, about: str, argv: Sequence[str] | None) -> Request:
-    """Read the command line.
-
-    :raises ConfigError: it does not say what to do.
-    """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m components.{phase}",
-        description=about,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EXAMPLE.format(phase=phase),
-    )
-    for option, place, kind, text in OPTIONS:
-        if kind == "many":
-            parser.add_argument(option, action="append", default=[], metavar=place, help=text)
-        else:
-            parser.add_argument(option, default="", metavar=place, help=text)
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="overrides of the settings")
-    given = parser.parse_intermixed_args(argv)
-    if given.executor_input:
-        request = from_kfp(given.executor_input)
-        request.step = given.step
-        request.overrides += given.overrides
-    else:
-        if not given.output:
-            raise ConfigError(
-                "there is no --output", where=parser.prog, fix="say where the artifact goes; --help shows how"
-            )
-        request = Request(_named(given.input), given.output)
-        _take(request, {"profile": given.profile, "seed": given.seed, "checkpoint_root": given.checkpoints})
-        _take(request, dict(_setting(text) for text in given.set))
-        request.overrides += given.overrides
-        request.step = given.step
-    request.progress = given.progress or os.environ.get("FORGE_PROGRESS", "")
-    request.checkpoint_root = request.checkpoint_root or os.environ.get("FORGE_CHECKPOINTS", "")
-    request.pipeline_run = request.pipeline_run or os.environ.get("FORGE_PIPELINE_RUN", "")
-    return request
+    @property
+    def in_pod(self) -> bool:
+        """Whether a KFP cluster asks: its artifacts have addresses in an object store, the local runner's have not."""
+        return "://" in self.uri
 
 
 def from_kfp(text: str) -> Request:
     """KFP's executor input, the JSON that stands for `{{$}}`.
+
+    Of the outputs, the log that the launcher adds is left out by name, and `metrics` is the task's record.
 
     :raises ConfigError: not JSON, or not one output artifact.
     """
     try:
         given = json.loads(text)
         inputs, outputs = given.get("inputs", {}), given["outputs"]
-        artifacts = outputs["artifacts"]
+        artifacts = {
+            name: found["artifacts"][0] for name, found in outputs["artifacts"].items() if name != LOGS
+        }
         file = Path(outputs["outputFile"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
         raise ConfigError(
             "KFP's input cannot be read", where="--executor-input", why=why, fix="pass {{$}} as it is"
         ) from error
+    record = artifacts.pop(METRICS, None)
     if len(artifacts) != 1:
         why = f"it names {len(artifacts)}: {', '.join(sorted(artifacts))}"
         raise ConfigError("a phase writes one artifact", where="--executor-input, outputs", why=why)
     [(name, target)] = artifacts.items()
+    places = {
+        key: [_path(one) for one in found.get("artifacts", [])]
+        for key, found in inputs.get("artifacts", {}).items()
+    }
     request = Request(
-        inputs={
-            key: [_path(one) for one in found.get("artifacts", [])]
-            for key, found in inputs.get("artifacts", {}).items()
-        },
-        target=_path(target["artifacts"][0]),
+        inputs={key: found for key, found in places.items() if found},
+        target=_path(target),
         output_name=name,
         output_file=file,
+        uri=str(target.get("uri", "")),
+        record=None if record is None else Path(_path(record)),
     )
-    request.inputs = {key: places for key, places in request.inputs.items() if places}
-    _take(request, inputs.get("parameterValues", {}))
+    take(request, inputs.get("parameterValues", {}))
+    group(request)
     return request
+
+
+def group(request: Request) -> None:
+    """Put numbered inputs and parameters together: `model_1`, `model_2` become the list `models`.
+
+    :raises ConfigError: a list is given both whole and in numbers.
+    """
+    for name, members in _numbered(request.inputs).items():
+        request.inputs[name] = [place for member in members for place in request.inputs.pop(member)]
+    for name, members in _numbered(request.parameters).items():
+        request.parameters[name] = [request.parameters.pop(member) for member in members]
+
+
+def _numbered(names: Iterable[str]) -> dict[str, list[str]]:
+    """{"models": ["model_1", "model_2", "model_10"]}: the lists among these names, in the order of the numbers."""
+    names = list(names)
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        if match := NUMBERED.fullmatch(name):
+            found.setdefault(f"{match['name']}s", []).append((int(match["number"]), name))
+    for name, members in found.items():
+        if name in names:
+            raise ConfigError(
+                f"{name} is given twice", where=name, why=f"as a list, and as {members[0][1]}", fix="give one"
+            )
+    return {name: [member for _, member in sorted(members)] for name, members in found.items()}
 
 
 def read(request: Request) -> dict[str, list[Artifact]]:
@@ -160,14 +151,14 @@ def read(request: Request) -> dict[str, list[Artifact]]:
             folder = localise(place, cache)
             plain = request.by_hand and not (folder / artifact.MANIFEST).exists()
             one = artifact.adopt(folder) if plain else artifact.read(folder)
-            found.setdefault(name, []).extend(bundle.members(one))
+            found.setdefault(name, []).append(one)
     return found
 
 
-def _take(request: Request, values: dict[str, Any]) -> None:
+def take(request: Request, values: dict[str, Any]) -> None:
     """Parameters into their places. Whole numbers become integers: KFP's JSON knows only doubles."""
     for name, value in values.items():
-        if name.startswith(PLACEMENT):
+        if PLACEMENT.fullmatch(name):
             continue
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -197,26 +188,6 @@ def _overrides(value: object) -> list[str]:
         fix = 'give a JSON list of "section.key=value"'
         raise ConfigError(f"the overrides are {value!r}", where="parameter overrides", fix=fix)
     return found
-
-
-def _named(places: Sequence[str]) -> dict[str, list[str]]:
-    inputs: dict[str, list[str]] = {}
-    for place in places:
-        name, equals, rest = place.partition("=")
-        if not equals or not name.isidentifier() or Path(place).exists():
-            name, rest = "model", place
-        inputs.setdefault(name, []).append(rest)
-    return inputs
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError("a parameter has no value", where=f"--set {text}", fix="write --set key=value")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _path(one: dict[str, Any]) -> str:

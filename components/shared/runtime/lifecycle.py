@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import resource
-import shutil
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from . import artifact, inputs, tracking
+from . import artifact, code, curves, inputs, record, scratch, tracking
 from .artifact import MANIFEST, Artifact, Manifest
 from .checkpoint import Checkpoints
 from .config import Config, compose
-from .errors import ArtifactError, ConfigError, Interrupted, LostRace, PhaseFailed
-from .identity import code_version, identity_of, seed_everything
+from .errors import ArtifactError, ConfigError, Interrupted, PhaseFailed, StoreError
+from .identity import identity_of, seed_everything
 from .inputs import Request
 from .manifest import decode
 from .phase import Phase, Run
 from .places import open_store
-from .progress import Progress
+from .progress import Progress, Sink
+from .record import Outcome
 from .tracking import Tracker
 from .verdict import check_rollback, judge, scores_of
+
+
+@dataclass
+class Attempts:
+    """The tries of one piece of work in this process, and what they share.
+
+    :param number: which one this is, those of pods before this one included.
+    :param began: when the first of this process began, in Unix seconds and on the monotonic clock.
+    :param sink: who follows the progress from afar.
+    """
+
+    number: int = 0
+    began: tuple[float, float] = field(default_factory=lambda: (time.time(), time.monotonic()))
+    sink: Sink | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class Work:
     inputs: dict[str, list[Artifact]]
     code_version: str
     identity: str
+    place: Path
     checkpoints: Checkpoints
     progress: Progress
 
@@ -49,10 +59,19 @@ class Work:
     def parents(self) -> list[str]:
         return [one.digest for name in sorted(self.inputs) for one in self.inputs[name]]
 
+    @property
+    def metrics(self) -> Path:
+        """metrics.jsonl."""
+        return self.place / curves.FILE
 
-def perform(phase: type[Phase], request: Request, configs: Path) -> Manifest:
+
+def perform(
+    phase: type[Phase], request: Request, configs: Path, attempts: Attempts | None = None
+) -> Manifest:
     """Do what was asked, or find that it is done already. Returns the manifest of what the target holds."""
-    work = _understand(phase, request, configs)
+    attempts = attempts or Attempts()
+    attempts.number += 1
+    work = _understand(phase, request, configs, attempts.sink)
     done = published(request.target)
     if done is not None and done.extra.get("identity") != work.identity:
         raise ArtifactError(
@@ -61,25 +80,31 @@ def perform(phase: type[Phase], request: Request, configs: Path) -> Manifest:
             why=f"of phase {done.phase}, seed {done.seed}, code {done.code_version}",
             fix="give another target, or delete that artifact first",
         )
-    with _place_for(work) as place:
+    with scratch.held(work.place):
         if done is None:
-            manifest = _tracked(phase, work, place)
+            outcome = _tracked(phase, work)
         else:
-            manifest = done
+            outcome = Outcome(done, curves.read(work.metrics))
             work.progress.note(
                 f"{request.target} holds this very artifact already ({done.digest[:12]}); done"
             )
-        _write_metadata(request, manifest)
-        work.checkpoints.clear()
-    return manifest
+        record.write(request, outcome, _timing(*attempts.began), attempts.number)
+        try:
+            work.checkpoints.clear()
+        except StoreError as error:  # the result is there, and complete
+            work.progress.note(f"the checkpoints are not needed any more and could not be deleted: {error}")
+    return outcome.manifest
 
 
-def _understand(phase: type[Phase], request: Request, configs: Path) -> Work:
+def _understand(phase: type[Phase], request: Request, configs: Path, sink: Sink | None) -> Work:
     if request.step not in phase.steps:
         known = ", ".join(step or "(none)" for step in phase.steps)
         raise ConfigError(
             f"phase {phase.name!r} has no step {request.step!r}", where="--step", fix=f"use one of {known}"
         )
+    version = code.code_version(phase.name)
+    _refuse_other("code_version", request.code_version, version)
+    _refuse_other("config_digest", request.config_digest, code.configs_digest(phase.name, configs))
     config = compose(
         phase.name,
         phase.Settings,
@@ -88,10 +113,9 @@ def _understand(phase: type[Phase], request: Request, configs: Path) -> Work:
         seed=request.seed,
         configs=configs,
     )
-    progress = Progress(phase.name, file=Path(request.progress) if request.progress else None)
+    progress = Progress(phase.name, file=Path(request.progress) if request.progress else None, sink=sink)
     found = inputs.read(request)
     check_rollback(config, found)
-    version = request.code_version or code_version(phase.name)
     identity, name = (
         identity_of(
             config,
@@ -103,40 +127,70 @@ def _understand(phase: type[Phase], request: Request, configs: Path) -> Work:
         )
         for with_gates in (True, False)
     )
+    place = scratch.place_of(request, name)
     checkpoints = Checkpoints(
-        checkpoint_root(request), name, every=config.settings.checkpoint_seconds, say=progress.note
+        scratch.checkpoint_root(request),
+        name,
+        every=config.settings.checkpoint_seconds,
+        say=progress.note,
+        metrics=place / curves.FILE,
     )
-    return Work(request, config, found, version, identity, checkpoints, progress)
+    return Work(request, config, found, version, identity, place, checkpoints, progress)
 
 
-def _tracked(phase: type[Phase], work: Work, place: Path) -> Manifest:
+def _refuse_other(parameter: str, asked: str, found: str) -> None:
+    """The pipeline was compiled for other code or other files than this image carries: its cache would be wrong."""
+    if asked and asked != found:
+        what = "code" if parameter == "code_version" else "configuration"
+        raise ConfigError(
+            f"the {what} here is not what the pipeline was compiled for",
+            where=f"parameter {parameter}",
+            why=f"the pipeline says {asked}, and this image has {found}",
+            fix="build the images of the checkout that you submit from, or submit from the checkout of the images; "
+            f"an empty {parameter} takes whatever the image has",
+        )
+
+
+def _tracked(phase: type[Phase], work: Work) -> Outcome:
     """Live the phase inside its MLflow run."""
     request = work.request
     tracker = Tracker(
-        tracking.destination(
-            " ".join(filter(None, (phase.name, request.step))),
-            target=request.target,
-            by_hand=request.by_hand,
-            pipeline_run=request.pipeline_run,
-            identity=work.identity,
-        ),
-        file=place / tracking.FILE,
+        tracking.destination(request, " ".join(filter(None, (phase.name, request.step))), work.identity),
+        file=work.metrics,
         say=work.progress.note,
+        patience=tracking.POD_PATIENCE if request.in_pod else None,
     )
-    status = "FAILED"
+    status, lines = "FAILED", []
     try:
-        manifest = _live(phase, work, place, tracker)
+        manifest = _live(phase, work, tracker)
         status = "FINISHED"
+        lines = curves.read(work.metrics) if request.record else []
     except (Interrupted, KeyboardInterrupt):
         status = "KILLED"
         raise
     finally:
         work.progress.done()
-        tracker.close(status)
-    return manifest
+        tracker.close(status, kept=_kept(work, status))
+    return Outcome(manifest, lines, tracker.lineage)
 
 
-def _live(phase: type[Phase], work: Work, place: Path, tracker: Tracker) -> Manifest:
+def _kept(work: Work, status: str) -> str:
+    """Where the metrics are, for the case that MLflow has not got them; copied out of the pod where that can be."""
+    if status == "FINISHED":
+        if not work.request.in_pod:
+            return ""
+        return "they are in the task's record" if work.request.record else "they are lost with this pod"
+    try:
+        address = work.checkpoints.put_metrics()
+    except StoreError as error:
+        address = ""
+        work.progress.note(f"the metrics could not be copied to the checkpoints: {error}")
+    if not work.request.in_pod:
+        return ""
+    return f"the metrics are in {address}" if address else "the metrics are lost with this pod"
+
+
+def _live(phase: type[Phase], work: Work, tracker: Tracker) -> Manifest:
     began, clock = time.time(), time.monotonic()
     request, config = work.request, work.config
     torch.set_num_threads(config.settings.threads)
@@ -153,13 +207,13 @@ def _live(phase: type[Phase], work: Work, place: Path, tracker: Tracker) -> Mani
             "forge.seed": str(config.seed),
         }
     )
-    with _staging(work, place) as staging:
+    with scratch.staging(request, work.identity, work.place) as staging:
         run = Run(
             config=config,
             inputs=work.inputs,
             parameters=request.parameters,
             output=staging,
-            work=place,
+            work=work.place,
             checkpoints=work.checkpoints,
             progress=work.progress,
             tracker=tracker,
@@ -193,8 +247,8 @@ def _live(phase: type[Phase], work: Work, place: Path, tracker: Tracker) -> Mani
         tracker.metrics({**metrics, **scores_of(run.scores)})
         tracker.tags({"forge.output": manifest.digest})
         artifact.publish(staging, request.target)
-        if run.register_as:
-            tracker.register(staging if "://" in request.target else Path(request.target), run.register_as)
+        if name := config.settings.register_as:
+            tracker.register(staging if "://" in request.target else Path(request.target), name)
             tracker.flush()
     work.progress.note(
         f"published {request.target}: {manifest.bytes:,} bytes, {manifest.parameters:,} parameters, "
@@ -211,53 +265,6 @@ def published(target: str) -> Manifest | None:
     return decode(there.get(MANIFEST), there.address(MANIFEST)) if there.exists(MANIFEST) else None
 
 
-def checkpoint_root(request: Request) -> str:
-    """Where checkpoints go: as asked, or beside the output."""
-    return request.checkpoint_root or f"{request.target.rstrip('/')}.checkpoints"
-
-
-@contextlib.contextmanager
-def _place_for(work: Work) -> Iterator[Path]:
-    """The scratch directory of this work, held by one process at a time; gone after success."""
-    root = checkpoint_root(work.request)
-    base = Path(tempfile.gettempdir()) / "agent-forge" if "://" in root else Path(root)
-    place = base / f"{work.checkpoints.identity[:16]}.work"
-    place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise LostRace(
-            "another process is doing this very work", where=str(place), fix="wait for it, or stop it"
-        ) from None
-    done = False
-    try:
-        yield place
-        done = True
-    finally:
-        left = {path.name for path in place.iterdir()} - {"lock"}
-        if not left or (done and tracking.FILE not in left):  # metrics that MLflow has not got are kept
-            shutil.rmtree(place, ignore_errors=True)
-            with contextlib.suppress(OSError):  # other work may be there
-                base.rmdir()
-        lock.release()
-
-
-@contextlib.contextmanager
-def _staging(work: Work, place: Path) -> Iterator[Path]:
-    """An empty directory on the file system of the target; in the work's own place for s3://."""
-    staging = place / "output"
-    if "://" not in work.request.target:
-        target = Path(work.request.target).absolute()
-        staging = target.parent / f".{target.name}.{work.identity[:16]}"
-    shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
-    staging.mkdir(parents=True)
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
 def _timing(began: float, clock: float) -> dict[str, Any]:
     """What this process took; a phase that was killed before has spent more."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -269,17 +276,3 @@ def _timing(began: float, clock: float) -> dict[str, Any]:
         "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         "host": socket.gethostname(),
     }
-
-
-def _write_metadata(request: Request, manifest: Manifest) -> None:
-    """KFP's output metadata, to the file that its input names."""
-    if request.output_file is None:
-        return
-    sizes = {"digest": manifest.digest, "bytes": manifest.bytes, "parameters": manifest.parameters}
-    found = {"metadata": {**manifest.metrics, **sizes}}
-    request.output_file.parent.mkdir(parents=True, exist_ok=True)
-    partial = request.output_file.with_name(f"{request.output_file.name}.partial")
-    partial.write_text(
-        json.dumps({"artifacts": {request.output_name: {"artifacts": [found]}}}), encoding="utf-8"
-    )
-    partial.replace(request.output_file)

@@ -123,7 +123,10 @@ def decode(text: bytes, where: str) -> Manifest:
 
     :raises ArtifactError: unknown format, damaged, an unsafe file name, a digest not that of its files.
     """
-    damaged = {"where": where, "fix": "fetch the artifact again, or run the phase that made it again"}
+    damaged: dict[str, Any] = {
+        "where": where,
+        "fix": "fetch the artifact again, or run the phase that made it again",
+    }
     try:
         content = json.loads(text)
     except ValueError as error:

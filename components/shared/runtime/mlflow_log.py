@@ -16,6 +16,12 @@ BATCH = 1000
 """MLflow takes at most so many metrics in one request."""
 TRIES = 3
 
+PIPELINE = "forge.pipeline_run"
+"""The tag by which phases find the run that stands for the whole pipeline."""
+FAILED = "forge.failed."
+"""Begins the names of that run's tags, one for each task that has failed for good."""
+KFP = "kfp.run_id"
+
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -27,13 +33,21 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Destination:
-    """Where MLflow is, and what this phase's run is called there."""
+    """Where MLflow is, and what this phase's run is called there.
+
+    :param parent_run: the id of a run that the platform has given: it is the parent, and its end is not our affair.
+    :param pipeline_run: the name of the pipeline's own run, made by the first phase that looks for it.
+    :param kfp_run: the id of KFP's run, "" elsewhere; with it the pipeline's run is ended and revived by its phases.
+    :param task: the name of the task in the pipeline.
+    """
 
     uri: str
     name: str
     parent_run: str = ""
     pipeline_run: str = ""
     identity: str = ""
+    kfp_run: str = ""
+    task: str = ""
 
 
 @dataclass
@@ -112,8 +126,37 @@ class MlflowLog:
             finally:
                 self.is_uploading = False
 
+    def end_pipeline(self, status: str) -> None:
+        """End the pipeline's run, and note on it which task has failed. One that the platform gave is left alone.
+
+        :param status: MLflow's word: FINISHED or FAILED.
+        :raises Exception: whatever MLflow raises.
+        """
+        if self.destination.parent_run:
+            return
+        with self._connected():
+            run = self._pipeline_run()
+            if status == "FAILED":
+                self.client.set_tag(run, _name(FAILED + self.destination.task), "true")
+            self.client.set_terminated(run, status)
+
     def _open(self) -> None:
         """Connect; find or make the experiment, the pipeline's run and ours."""
+        with self._connected():
+            parent = self.destination.parent_run
+            if not parent and self.destination.pipeline_run:
+                parent = self._pipeline_run()
+                if self.destination.kfp_run:
+                    self._revive(parent)
+            tags = {"forge.identity": self.destination.identity, **self._kfp()}
+            before = self._find(tags) if self.destination.identity else ""
+            if before:
+                self.client.update_run(before, status="RUNNING")
+            self.runs[""] = before or self._create(self.destination.name, parent, tags)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """With a client and the experiment; alone, where the database is a file that might have to be created."""
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         from mlflow.tracking import MlflowClient
@@ -124,15 +167,23 @@ class MlflowLog:
         with _one_at_a_time(self.destination.uri):
             self.client = MlflowClient(self.destination.uri)
             parent = self.destination.parent_run
-            if parent:
-                self.experiment = self.client.get_run(parent).info.experiment_id
-            else:
-                self.experiment = self._find_experiment()
-                if self.destination.pipeline_run:
-                    parent = self._pipeline_run()
-            self.runs[""] = self._find("forge.identity", self.destination.identity) or self._create(
-                self.destination.name, parent, {"forge.identity": self.destination.identity}
+            self.experiment = (
+                self.client.get_run(parent).info.experiment_id if parent else self._find_experiment()
             )
+            yield
+
+    def _revive(self, run: str) -> None:
+        """The pipeline's run goes on: a task that had failed is tried again, and no other one's failure stands."""
+        found = self.client.get_run(run)
+        own = _name(FAILED + self.destination.task)
+        if own in found.data.tags:
+            self.client.delete_tag(run, own)
+        others = [tag for tag in found.data.tags if tag.startswith(FAILED) and tag != own]
+        if found.info.status != "RUNNING" and not others:
+            self.client.update_run(run, status="RUNNING")
+
+    def _kfp(self) -> dict[str, str]:
+        return {KFP: self.destination.kfp_run} if self.destination.kfp_run else {}
 
     def _find_experiment(self) -> str:
         if os.environ.get("MLFLOW_EXPERIMENT_ID"):
@@ -158,22 +209,21 @@ class MlflowLog:
 
     def _pipeline_run(self) -> str:
         """The run that stands for the whole pipeline; of several made at the same time the first."""
-        tag = "forge.pipeline_run"
         name = self.destination.pipeline_run
-        if not self._find(tag, name):
-            made = self._create(name, "", {tag: name})
-            first = self._find(tag, name)
+        tag = {PIPELINE: name}
+        if not self._find(tag):
+            made = self._create(name, "", {**tag, **self._kfp()})
+            first = self._find(tag)
             if first and first != made:
                 self.client.delete_run(made)
-        return self._find(tag, name)
+        return self._find(tag)
 
-    def _find(self, tag: str, value: str) -> str:
-        if not value:
-            return ""
-        quoted = value.replace("'", "")
+    def _find(self, tags: dict[str, str]) -> str:
+        """The first run that has all these tags, "" where there is none."""
+        wanted = (f"tags.`{tag}` = '" + value.replace("'", "") + "'" for tag, value in tags.items())
         found = self.client.search_runs(
             [self.experiment],
-            f"tags.`{tag}` = '{quoted}'",
+            " and ".join(wanted),
             max_results=1,
             order_by=["attributes.start_time ASC"],
         )

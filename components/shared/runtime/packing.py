@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,3 +136,9 @@ def require_plain(value: object, where: str) -> None:
         raise TypeError(
             f"{where} is a {type(value).__name__}: the state is plain JSON; tensors go to `tensors`"
         )
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

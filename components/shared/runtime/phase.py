@@ -41,7 +41,6 @@ class Run:
     :param scores: suite → Score of the output on the report split; goes into the manifest.
     :param gates: results of checks that the phase made itself; those of the configuration are added.
     :param extra: anything plain and deterministic that the report shows; goes into the manifest.
-    :param register_as: a name in the MLflow model registry, for the final agent.
     """
 
     config: Config
@@ -57,7 +56,6 @@ class Run:
     extra: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     gates: list[dict[str, Any]] = field(default_factory=list)
-    register_as: str = ""
 
     @property
     def settings(self) -> Any:

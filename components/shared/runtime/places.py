@@ -12,20 +12,23 @@ from .errors import StoreError
 from .folder import FolderStore
 from .store import MULTIPART_BYTES, PARTIAL, Store
 
+SCHEMES = ("s3", "minio")
+"""Both are S3: minio:// is what Kubeflow Pipelines calls the server that AWS_ENDPOINT_URL names."""
+
 
 def open_store(uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> Store:
-    """The store at `s3://bucket/prefix` or at a folder, which is made when it is not there.
+    """The store at `s3://bucket/prefix`, `minio://bucket/prefix` or a folder, which is made when it is not there.
 
     :raises StoreError: an unknown scheme, no such bucket, no credentials, an endpoint that does not answer.
     """
     scheme = re.match(r"^([A-Za-z][A-Za-z0-9+.-]*)://", uri)
     if scheme is None:
         return FolderStore(Path(uri))
-    if scheme[1] != "s3":
+    if scheme[1] not in SCHEMES:
         raise StoreError(
             f"no store speaks {scheme[1]}://",
             where=uri,
-            fix="give s3://bucket/prefix or a folder",
+            fix="give s3://bucket/prefix, minio://bucket/prefix or a folder",
         )
     from .s3 import S3Store  # boto3 costs a third of a second, which a folder need not pay
 
@@ -33,7 +36,7 @@ def open_store(uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> Store:
 
 
 def localise(uri: str, into: Path) -> Path:
-    """A folder with the files of `uri`: a folder is itself, s3:// comes below `into`, once per content."""
+    """A folder with the files of `uri`: a folder is itself, a bucket's come below `into`, once per content."""
     if "://" not in uri:
         if not Path(uri).is_dir():
             raise StoreError("there is no such folder", where=uri, fix="check the path")

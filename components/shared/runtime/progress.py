@@ -2,7 +2,7 @@
 
 A line of the file is {time, task, phase, stage, step, total, metrics, eta}, with `time` in Unix seconds and
 `eta` the seconds left in this stage, or {time, task, phase, note}. A metric that is no finite number is
-null there.
+null there. In a pod whoever watches reads no file: a sink gets the same lines.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,6 +30,9 @@ from rich.progress import Progress as Bar
 LINE_SECONDS = 0.5
 TEXT_SECONDS = 5.0
 
+Sink = Callable[[dict[str, Any], bool], None]
+"""Gets each line, and whether a stage ends with it."""
+
 
 class Progress:
     """The progress of one phase, stage by stage.
@@ -39,11 +43,18 @@ class Progress:
     """
 
     def __init__(
-        self, phase: str, *, file: Path | None = None, task: str = "", stream: TextIO | None = None
+        self,
+        phase: str,
+        *,
+        file: Path | None = None,
+        task: str = "",
+        stream: TextIO | None = None,
+        sink: Sink | None = None,
     ) -> None:
         self.phase = phase
         self.task = task or os.environ.get("FORGE_TASK", phase)
         self.file = file
+        self.sink = sink
         self.stream = sys.stderr if stream is None else stream
         self.stage = ""
         self.total = self.at = self.first = 0
@@ -89,7 +100,7 @@ class Progress:
         """End the stage. Its last line is always written."""
         if not self.stage:
             return
-        self._emit()
+        self._emit(ends=True)
         if self.bar is not None and self.bar_task is not None:
             self.bar.update(self.bar_task, completed=self.at, metrics=self._figures())
             self.bar.stop()
@@ -128,7 +139,7 @@ class Progress:
         )
         print(text, file=self.stream, flush=True)
 
-    def _emit(self, now: float | None = None) -> None:
+    def _emit(self, now: float | None = None, *, ends: bool = False) -> None:
         self.lined = time.monotonic() if now is None else now
         eta = self.eta
         self._write(
@@ -141,10 +152,13 @@ class Progress:
                 "total": self.total,
                 "metrics": {n: value if math.isfinite(value) else None for n, value in self.metrics.items()},
                 "eta": None if eta is None else round(eta, 1),
-            }
+            },
+            ends,
         )
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: dict[str, Any], ends: bool = False) -> None:
+        if self.sink is not None:
+            self.sink(line, ends)
         if self.file is None:
             return
         try:

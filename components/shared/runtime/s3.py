@@ -1,5 +1,8 @@
 """A store in a bucket of any S3 server, by boto3 and AWS_ENDPOINT_URL.
 
+`minio://bucket/prefix`, as Kubeflow Pipelines writes addresses in its own object store, is the same at the server
+that AWS_ENDPOINT_URL names.
+
 Retries (exponential backoff with jitter, on 5xx, throttling and timeouts), checksums in transit and parallel
 parts are botocore's and s3transfer's own. Added here: errors that say what to do; put-if-absent that survives
 a retried request; and a SHA-256 in each object's metadata, compared when it comes back.
@@ -24,6 +27,7 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as aws
 from botocore.config import Config
+from s3transfer.exceptions import RetriesExceededError
 
 from .errors import MissingKey, StoreError
 from .store import MULTIPART_BYTES, PARTIAL, TRANSFERS, Entry, Store, is_safe_name
@@ -33,6 +37,9 @@ ATTEMPTS = 6
 
 BROKEN = (aws.HTTPClientError, aws.FlexibleChecksumError)
 """What a connection that breaks, or garbles, in the middle of an answer raises."""
+
+PASSING = {"InternalError", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "SlowDown"}
+"""Refusals of a server that is overloaded or starting, beside those with status 429 and 500 up."""
 
 SHA256 = "sha256"
 WRITER = "writer"
@@ -50,15 +57,43 @@ ADVICE = {
 }
 
 
-class S3Store(Store):
-    """Everything below `s3://bucket/prefix`. One client, shared by threads.
+ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
-    :raises StoreError: on opening, where the bucket cannot be reached.
+
+def endpoint() -> str:
+    """The server's address, "" for Amazon's own."""
+    return next(filter(None, map(os.environ.get, ENDPOINT)), "")
+
+
+def missing_settings(uri: str) -> list[str]:
+    """The environment variables without which the store at `uri` cannot be used here; none: it can be tried."""
+    missing = [] if endpoint() or not uri.startswith("minio://") else ["AWS_ENDPOINT_URL"]
+    try:
+        known = boto3.session.Session().get_credentials() is not None
+    except aws.PartialCredentialsError:
+        known = False
+    except aws.BotoCoreError:  # configured, and broken: using the store will tell
+        known = True
+    return missing if known else [*missing, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+
+
+class S3Store(Store):
+    """Everything below `s3://bucket/prefix`, or minio://. One client, shared by threads.
+
+    :raises StoreError: on opening, where the bucket cannot be reached, or minio:// has no AWS_ENDPOINT_URL.
     """
 
     def __init__(self, uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> None:
         self.uri = uri.rstrip("/")
-        self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        scheme, _, place = self.uri.partition("://")
+        if scheme == "minio" and not endpoint():
+            raise StoreError(
+                "minio:// names no server by itself",
+                where=self.uri,
+                why="AWS_ENDPOINT_URL is not set",
+                fix="set it to the address of the object store, such as http://seaweedfs.kubeflow:9000",
+            )
+        self.bucket, _, prefix = place.partition("/")
         self.prefix = f"{prefix}/" if prefix else ""
         self.transfer = TransferConfig(
             multipart_threshold=multipart_bytes,
@@ -140,7 +175,9 @@ class S3Store(Store):
             time.sleep(
                 random.random() * 0.1 * 2**attempt
             )  # refused, yet absent: deleted since, or a conflict
-        raise StoreError("other writers kept interfering", where=self.address(key), fix="try again")
+        raise StoreError(
+            "other writers kept interfering", where=self.address(key), fix="try again", transient=True
+        )
 
     def list(self, prefix: str = "") -> builtins.list[Entry]:
         with self._explained():
@@ -191,6 +228,7 @@ class S3Store(Store):
             where=self.address(key),
             why=f"its checksum was wrong, or the connection broke, {ATTEMPTS} times",
             fix="check the network and the store; write the object again",
+            transient=True,
         )
 
     @contextlib.contextmanager
@@ -204,17 +242,20 @@ class S3Store(Store):
             raise self._explain(error, key) from error
 
     def _explain(self, error: BaseException, key: str) -> StoreError:
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "Amazon S3"
-        where = f"{self.address(key)} at {endpoint}"
+        where = f"{self.address(key)} at {endpoint() or 'Amazon S3'}"
+        transient = False
         if isinstance(error, aws.ClientError):
             code = str(error.response.get("Error", {}).get("Code", ""))
             if key and code in ("NoSuchKey", "404"):
                 return MissingKey("nothing is stored here", where=where)
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            transient = code in PASSING or (code not in ADVICE and (status == 429 or status >= 500))
             what = "the bucket does not exist" if code in ("NoSuchBucket", "404") else "the store refuses"
             fix = ADVICE.get(code, "look at the store's own log; try again if it was overloaded")
         elif isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError)):
             what, fix = "there are no credentials for the store", CREDENTIALS
-        elif isinstance(error, (aws.HTTPClientError, aws.ConnectionError)):
+        elif isinstance(error, (*BROKEN, aws.ConnectionError, RetriesExceededError, ConnectionError)):
+            transient = not isinstance(error, aws.SSLError)
             what, fix = (
                 "the store does not answer",
                 "check that it runs and that AWS_ENDPOINT_URL is its address",
@@ -226,7 +267,7 @@ class S3Store(Store):
             )
         else:
             what, fix = "the store cannot be used", "check its address and the AWS_* settings"
-        return StoreError(what, where=where, why=str(error), fix=fix)
+        return StoreError(what, where=where, why=str(error), fix=fix, transient=transient)
 
 
 def _digest(data: bytes | Path, algorithm: str = SHA256) -> str:

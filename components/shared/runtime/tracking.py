@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .inputs import Request
 from .mlflow_log import Destination, MlflowLog, Operation
 
-FILE = "metrics.jsonl"
 FLUSH_SECONDS = 2.0
 PATIENCE = 10.0
 """A server that has taken nothing for so many seconds is given up at the end."""
+POD_PATIENCE = 120.0
+"""The same in a pod: a cluster's server may be starting, and what it has not got by then is lost to it."""
 LOCAL_PATIENCE = 60.0
 """The same for a database of this machine, which another process may be creating just now."""
 UPLOAD_PATIENCE = 600.0
@@ -42,6 +44,7 @@ class Tracker:
     :param destination: where MLflow is and what the run is called there; None for no tracking.
     :param file: JSON lines {time, run, step, metrics}; removed by `close` when MLflow has got everything.
     :param say: where trouble is reported.
+    :param patience: seconds, in place of PATIENCE or LOCAL_PATIENCE.
     """
 
     def __init__(
@@ -50,9 +53,11 @@ class Tracker:
         *,
         file: Path | None = None,
         say: Callable[[str], None] = print,
+        patience: float | None = None,
     ) -> None:
         self.file = file
         self.say = say
+        self.patience = patience
         self.run = ""
         self.root = self
         self.broken = ""
@@ -104,7 +109,7 @@ class Tracker:
         """Wait until everything is sent, or nothing has been taken for too long."""
         if self._log is None or not self._thread.is_alive():
             return
-        patience = LOCAL_PATIENCE if self._log.is_local else PATIENCE
+        patience = self.patience or (LOCAL_PATIENCE if self._log.is_local else PATIENCE)
         since, before = time.monotonic(), -1
         while self._thread.is_alive():
             left = self._queue.qsize() + len(self._pending)
@@ -117,10 +122,18 @@ class Tracker:
                 return
             self._thread.join(0.05)
 
-    def close(self, status: str = "FINISHED") -> None:
+    @property
+    def lineage(self) -> dict[str, str]:
+        """MLflow's ids of this run and its experiment; empty without a server, or where it never answered."""
+        if self._log is None or "" not in self._log.runs:
+            return {}
+        return {"mlflow_run_id": self._log.runs[""], "mlflow_experiment_id": str(self._log.experiment)}
+
+    def close(self, status: str = "FINISHED", *, kept: str = "") -> None:
         """Send what is left, and say so when not everything could be sent.
 
         :param status: MLflow's word: FINISHED, FAILED or KILLED.
+        :param kept: a clause that says where the metrics are in that case; by default they are in `file`.
         """
         self._put("end", {"status": status})
         self._closing.set()
@@ -128,7 +141,7 @@ class Tracker:
         if self._log is not None:
             self.broken = "; ".join(filter(None, [*self._log.refused[:3], self.broken]))
         if self.broken:
-            kept = f"the metrics are kept in {self.file}" if self.file else "the metrics are lost"
+            kept = kept or (f"the metrics are kept in {self.file}" if self.file else "the metrics are lost")
             self.say(f"MLflow has not got everything ({self.broken}); {kept}")
         elif self.file is not None and status == "FINISHED":
             self.file.unlink(missing_ok=True)
@@ -185,23 +198,37 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def destination(
-    phase: str, *, target: str, by_hand: bool, pipeline_run: str, identity: str
-) -> Destination | None:
-    """MLFLOW_TRACKING_URI; without it mlflow.db in the runs/ folder that the phase belongs to; else None."""
+def destination(request: Request, name: str, identity: str = "") -> Destination | None:
+    """MLFLOW_TRACKING_URI; without it mlflow.db in the runs/ folder that the phase belongs to; else None.
+
+    :param name: what the run of the phase is called.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
-        runs = _runs_folder(target, by_hand)
+        runs = _runs_folder(request.target, request.by_hand)
         if runs is None:
             return None
         uri = f"sqlite:///{runs.resolve()}/mlflow.db"
     return Destination(
         uri=uri,
-        name=phase,
+        name=name,
         parent_run=os.environ.get("MLFLOW_RUN_ID", ""),
-        pipeline_run=pipeline_run or os.environ.get("FORGE_PIPELINE_RUN", ""),
+        pipeline_run=request.pipeline_run,
         identity=identity,
+        kfp_run=request.pipeline_run if request.in_pod else "",
+        task=os.environ.get("FORGE_TASK", name),
     )
+
+
+def fail_pipeline(request: Request, name: str, say: Callable[[str], None]) -> None:
+    """End MLflow's run of the KFP run as failed: a phase of it has failed, and will not be tried again here."""
+    place = destination(request, name)
+    if place is None or not place.kfp_run:
+        return
+    try:
+        MlflowLog(place).end_pipeline("FAILED")
+    except Exception as error:  # whatever a server can do must not hide why the phase failed
+        say(f"MLflow was not told that the pipeline has failed: {first_line(error)}")
 
 
 def _runs_folder(target: str, by_hand: bool) -> Path | None:

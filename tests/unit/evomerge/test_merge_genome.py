@@ -61,8 +61,8 @@ def test_a_mutant_is_another_genome_close_to_its_parent(seed: int) -> None:
     parent = next(genome for genome in iter(lambda: space.random(rng), None) if genome.method == "ties")
     mutant = mutate(parent, space, rng)
     assert mutant != parent
-    far = [distance(parent, space.random(rng), space) for _ in range(20)]
-    near = [distance(parent, mutate(parent, space, rng), space) for _ in range(20)]
+    far = [distance(parent, space.random(rng)) for _ in range(20)]
+    near = [distance(parent, mutate(parent, space, rng)) for _ in range(20)]
     assert np.mean(near) < np.mean(far)
 
 
@@ -150,10 +150,10 @@ def test_generation_zero_without_a_base_has_no_task_vectors() -> None:
 
 def test_diversity_is_none_among_equals_and_whole_among_methods() -> None:
     a, b = SPACE.default("ties"), SPACE.default("linear")
-    assert diversity([a, a, a], SPACE) == 0.0
-    assert diversity([a, b], SPACE) == 1.0
-    assert distance(SPACE.parent(0), SPACE.parent(1), SPACE) == 1.0
-    assert diversity([a], SPACE) == 0.0
+    assert diversity([a, a, a]) == 0.0
+    assert diversity([a, b]) == 1.0
+    assert distance(SPACE.parent(0), SPACE.parent(1)) == 1.0
+    assert diversity([a]) == 0.0
 
 
 @pytest.mark.parametrize("method", EVERYTHING)

@@ -13,50 +13,11 @@ from components.evomerge.archive import Archive, Birth, Measurement, Record, fro
 from components.evomerge.cma import CmaBreeder
 from components.evomerge.evolution import breed, elites_of, evolve, genetic, survivors
 from components.evomerge.genome import Genome
-from components.evomerge.methods import METHODS
-from components.evomerge.population import Population, Setting, join, migrate
-from components.evomerge.search import Search, since_best
-from components.evomerge.space import Space
-from components.shared.runtime.checkpoint import Checkpoints
+from components.evomerge.history import since_best
+from components.evomerge.population import Population, join, migrate
+from components.evomerge.search import Search
 from components.shared.runtime.errors import InputError
-from components.shared.runtime.progress import Progress
-
-SPACE = Space(parents=3, groups=2, methods=tuple(METHODS))
-SETTING = Setting(("a", "b", "c"), 0, ("reasoning",), 8, "accuracy", 4)
-TARGET = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])
-
-
-def closeness(genome: Genome) -> Measurement:
-    """Best for TIES near the target weights at λ = 1.2."""
-    shares = np.array([genome.shares(group) for group in range(2)])
-    value = (
-        1
-        - np.abs(shares - TARGET).mean()
-        - 0.1 * abs(genome.scale(1) / 20 - 1.2)
-        - 0.2 * (genome.method != "ties")
-    )
-    return Measurement(float(value), {"all": float(value)}, 1 - float(value))
-
-
-def rng_of(name: str) -> np.random.Generator:
-    return np.random.default_rng(list(name.encode()))
-
-
-class AfterEach(Checkpoints):
-    def due(self) -> bool:
-        return True
-
-
-def search(folder: Path, evaluate=closeness, kind: type[Checkpoints] = Checkpoints) -> Search:
-    checkpoints = kind(str(folder), "0" * 64, every=1e9)
-    return Search(
-        SPACE,
-        SETTING,
-        lambda genome, rival: evaluate(genome),
-        random=rng_of,
-        checkpoints=checkpoints,
-        progress=Progress("evomerge"),
-    )
+from tests.unit.evomerge.landscape import SETTING, SPACE, AfterEach, closeness, search
 
 
 def live(one: Search, population: Population, worker: int = 0, round: int = 0, **changes) -> Population:

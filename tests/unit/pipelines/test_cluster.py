@@ -15,9 +15,14 @@ def changed(tmp_path, monkeypatch, **changes):
     return cluster.load("mine")
 
 
+def pod(cpu):
+    amount = {"cpu": cpu, "memory": "1Gi"}
+    return {"requests": amount, "limits": amount, "scratch": "1Gi"}
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in cluster.FOLDER.glob("*.yaml")))
 def test_every_file_of_the_project_is_right(name):
-    assert set(cluster.load(name).timeout_seconds) == set(PHASES)
+    assert set(cluster.load(name).timeout_seconds) == {*PHASES, cluster.UNSCHEDULED}
 
 
 @pytest.mark.parametrize(
@@ -25,12 +30,11 @@ def test_every_file_of_the_project_is_right(name):
     [
         ({"shmm": "1Gi"}, "shmm"),
         ({"image_pull_policy": "Sometimes"}, "image_pull_policy"),
-        (
-            {"requests": {"gpu": {"cpu": "four", "memory": "1Gi"}, "cpu": {"cpu": "1", "memory": "1Gi"}}},
-            "requests.gpu.cpu",
-        ),
-        ({"retries": {"count": -1, "backoff_seconds": 1, "factor": 2, "max_seconds": 9}}, "retries.count"),
+        ({"pods": {"gpu": pod("four"), "cpu": pod("1")}}, "pods.gpu.requests.cpu"),
+        ({"retries": {"count": -1, "backoff_seconds": 1, "factor": 2}}, "retries.count"),
+        ({"retries": {"count": 1, "backoff_seconds": 1, "factor": 2, "max_seconds": 9}}, "max_seconds"),
         ({"timeout_seconds": {"cognate": 60}}, "evomerge"),
+        ({"gpu_phases": ["cognates"]}, "cognates"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, monkeypatch, changes, named):

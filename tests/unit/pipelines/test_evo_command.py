@@ -1,8 +1,8 @@
 """`forge evo` is phase evomerge with its settings given as options."""
 
 from components.evomerge.settings import Settings
+from components.shared.runtime.command_line import parse
 from components.shared.runtime.config import compose
-from components.shared.runtime.inputs import parse
 from pipelines.evo_command import arguments
 
 

@@ -6,8 +6,7 @@ import json
 import pytest
 
 from components.shared.runtime.errors import InputError
-from pipelines import report
-from pipelines.report import gather, words
+from pipelines.report import gather, page, terminal, words
 
 SCORE = {"score": 0.61, "low": 0.52, "high": 0.69, "n": 100, "chance": 0.1}
 
@@ -124,20 +123,20 @@ class Links(html.parser.HTMLParser):
 
 
 def test_the_page_stands_alone_and_escapes_what_a_model_said(run):
-    page = report.write(run).read_text()
+    text = page.write(run).read_text()
     links = Links()
-    links.feed(page)
+    links.feed(text)
     assert links.scripts == 0 and links.sources == []
-    assert "&lt;script&gt;1+1=" in page and "thoughts &lt;beat&gt; pauses" in page
+    assert "&lt;script&gt;1+1=" in text and "thoughts &lt;beat&gt; pauses" in text
 
 
 def test_the_page_shows_size_lineage_gates_and_claims(run):
-    page = report.write(run).read_text()
-    assert "240.0 kB" in page and "9.2% of its cognate" in page  # 240,000 / (4 × 651,264)
-    assert "1 of 1 claims held" in page and "retention" in page
-    assert "+0.200 [+0.050, +0.350]" in page, "what decides whether a claim holds"
-    assert "lastlastlast" in page and "evomevom <span" in page
-    assert page.count("<svg") == 6  # scores, plane, controls, population, one curve, time
+    text = page.write(run).read_text()
+    assert "240.0 kB" in text and "9.2% of its cognate" in text  # 240,000 / (4 × 651,264)
+    assert "1 of 1 claims held" in text and "retention" in text
+    assert "+0.200 [+0.050, +0.350]" in text, "what decides whether a claim holds"
+    assert "lastlastlast" in text and "evomevom <span" in text
+    assert text.count("<svg") == 6  # scores, plane, controls, population, one curve, time
 
 
 def test_parallel_tasks_overlap_in_a_phases_wall_time(run):
@@ -148,16 +147,16 @@ def test_parallel_tasks_overlap_in_a_phases_wall_time(run):
 
 def test_a_run_that_has_only_begun_gives_a_page_too(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"status": "running", "profile": "tiny", "seed": 0}))
-    assert "published no model yet" in report.write(tmp_path).read_text()
+    assert "published no model yet" in page.write(tmp_path).read_text()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"no run\.json"):
-        report.write(tmp_path)
+        page.write(tmp_path)
 
 
 def test_the_terminal_table_has_a_row_a_phase_and_one_a_variant(run):
-    assert report.table(run).row_count == 8 + 3
+    assert terminal.table(run).row_count == 8 + 3
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ from pipelines.report.gather import Phase, Task
 
 
 def worker(round: int, index: int, started: float, finished: float) -> Task:
-    name = f"evomerge-round-{round}/{index}/evomerge-pod/evomerge-worker"
-    return Task({"task": name, "started": started, "finished": finished}, {})
+    name = f"evomerge-round-{round}-worker-{index + 1}"
+    return Task({"task": name, "step": "worker", "started": started, "finished": finished}, {})
 
 
 def test_workers_wait_for_slower_ones_and_for_the_selection() -> None:
-    select = Task({"task": "evomerge-select", "started": 10.0, "finished": 12.0}, {})
+    select = Task(
+        {"task": "evomerge-round-1-selection", "step": "select", "started": 10.0, "finished": 12.0}, {}
+    )
     phase = Phase(
         "evomerge",
         [

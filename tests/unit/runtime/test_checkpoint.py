@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.shared.runtime import checkpoint
+from components.shared.runtime import checkpoint, stopping
 from components.shared.runtime.checkpoint import Checkpoints
 from components.shared.runtime.errors import Interrupted
 
@@ -33,7 +33,7 @@ def checkpoints(tmp_path: Path, said: list[str]) -> Checkpoints:
 @pytest.fixture(autouse=True)
 def nobody_asks() -> Any:
     yield
-    checkpoint.forget_stop()
+    stopping.forget_stop()
 
 
 def folder(checkpoints: Checkpoints, step: int) -> Path:
@@ -229,7 +229,7 @@ def test_saving_takes_at_most_a_tenth_of_the_time(tmp_path: Path, monkeypatch: p
 def test_sigterm_makes_a_checkpoint_due_and_ends_the_phase_behind_it(tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path), IDENTITY, every=3600)
     checkpoints.stop_if_asked()
-    before = signal.signal(signal.SIGTERM, checkpoint.ask_to_stop)
+    before = signal.signal(signal.SIGTERM, stopping.ask_to_stop)
     try:
         os.kill(os.getpid(), signal.SIGTERM)
     finally:

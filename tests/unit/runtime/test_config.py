@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -12,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.config import Config, PhaseSettings, compose, validate_all
 from components.shared.runtime.errors import ConfigError
+from components.shared.runtime.tree import known_phases
 
 
 class Stage(BaseModel):
@@ -36,7 +41,7 @@ def configs(tmp_path: Path) -> Path:
     (tmp_path / "phase").mkdir()
     (tmp_path / "profile").mkdir()
     (tmp_path / "config.yaml").write_text(
-        "defaults:\n  - _self_\n  - phase@press: press\n  - phase@other: other\n  - profile: tiny\n"
+        "defaults:\n  - _self_\n  - optional phase@press: press\n  - optional phase@other: other\n  - profile: tiny\n"
         "seed: 7\nevaluation:\n  items: 16\n  batch: 8\n"
     )
     (tmp_path / "phase" / "press.yaml").write_text("steps: 20\nstages:\n  - rate: 0.5\n")
@@ -154,6 +159,57 @@ def test_overrides_of_another_phase_have_no_effect_here(configs: Path) -> None:
     assert press(configs, "other.anything=3").digest == press(configs).digest
 
 
+def test_a_name_in_the_registry_is_other_publishing_but_not_other_work(configs: Path) -> None:
+    named = press(configs, "press.register_as=agent")
+    assert named.work_digest == press(configs).work_digest and named.digest != press(configs).digest
+
+
+def with_one_phase(configs: Path, phase: str, into: Path) -> Path:
+    """The configuration as the image of that phase has it."""
+    shutil.copytree(configs, into, ignore=shutil.ignore_patterns("phase"))
+    (into / "phase").mkdir()
+    shutil.copy(configs / "phase" / f"{phase}.yaml", into / "phase")
+    return into
+
+
+@pytest.mark.parametrize("phase", known_phases(CONFIGS))
+def test_a_phase_composes_the_same_without_the_defaults_of_the_others(phase: str, tmp_path: Path) -> None:
+    alone = with_one_phase(CONFIGS, phase, tmp_path / "configs")
+    kind = importlib.import_module(f"components.{phase}.settings").Settings
+    another = next(name for name in known_phases(CONFIGS) if name != phase)
+    overrides = [f"{another}.threads=1", f"{another}.made.up=2", f"~{another}.threads", f"{phase}.threads=3"]
+    for profile in sorted(path.stem for path in (CONFIGS / "profile").glob("*.yaml")):
+        whole, part = (
+            compose(phase, kind, profile=profile, overrides=overrides, configs=configs)
+            for configs in (CONFIGS, alone)
+        )
+        assert part.tree == whole.tree and part.digest == whole.digest, profile
+
+
+def test_an_override_of_another_phase_to_which_this_one_refers_counts_without_its_defaults(
+    tmp_path: Path,
+) -> None:
+    alone = with_one_phase(CONFIGS, "bitnet", tmp_path / "configs")
+    kind = importlib.import_module("components.bitnet.settings").Settings
+    override = ["cognate.standard.levels=[1]"]
+    whole, part = (compose("bitnet", kind, overrides=override, configs=place) for place in (CONFIGS, alone))
+    assert part.settings.levels == whole.settings.levels
+    assert part.digest == whole.digest != compose("bitnet", kind, configs=alone).digest
+
+
+def test_what_has_to_be_a_phase_is_one_without_its_defaults_too(configs: Path, tmp_path: Path) -> None:
+    alone = with_one_phase(configs, "press", tmp_path / "alone")
+    assert press(alone, "other.anything=3", "~other.codec").digest == press(configs).digest
+    assert "there is no setting 'ohter.x'" in problem(alone, "ohter.x=1")
+    assert "phase/other.yaml" in _refusal(lambda: compose("other", Settings, configs=alone))
+
+
+def _refusal(work: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        work()
+    return str(caught.value)
+
+
 def test_an_unknown_profile_lists_the_known_ones(configs: Path) -> None:
     assert "big, tiny" in problem(configs, profile="huge")
 
@@ -224,6 +280,15 @@ def test_validating_all_phases_reports_the_problems_of_all(
     with pytest.raises(ConfigError) as caught:
         validate_all(overrides=["press.steps=0", "other.codec=zip"], configs=configs)
     assert "press.steps" in str(caught.value) and "other.codec" in str(caught.value)
+
+
+def test_validating_all_phases_misses_the_defaults_of_one(
+    configs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module(monkeypatch, "press", Settings)
+    module(monkeypatch, "other", Settings)
+    (configs / "phase" / "other.yaml").unlink()
+    assert "phase/other.yaml" in _refusal(lambda: validate_all(configs=configs))
 
 
 def test_a_phase_without_settings_is_named(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from components.shared.runtime import identity
 from components.shared.runtime.artifact import Artifact, adopt
+from components.shared.runtime.command_line import parse
 from components.shared.runtime.config import Config, PhaseSettings, compose
 from components.shared.runtime.errors import ConfigError, ForgeError, InputError, StoreError
-from components.shared.runtime.identity import code_version, identity_of
-from components.shared.runtime.inputs import Request, parse, read
+from components.shared.runtime.identity import identity_of
+from components.shared.runtime.inputs import Request, read
 
 CONFIGS = Path(__file__).parents[2] / "contract" / "toy_configs"
 
@@ -221,35 +220,3 @@ def test_a_changed_gate_is_other_work_but_not_other_checkpoints() -> None:
     gate = "toy.gates=[{metric: loss, value: 1}]"
     assert of(gate, with_gates=True) != of(with_gates=True)
     assert of(gate, with_gates=False) == of(with_gates=False)
-
-
-def test_uncommitted_code_of_the_phase_changes_the_code_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def git(*arguments: str) -> None:
-        options = ["-c", "user.name=t", "-c", "user.email=t@t"]
-        subprocess.run(["git", *options, *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    monkeypatch.setattr(identity, "ROOT", tmp_path)
-    for name in ("shared", "toy", "other"):
-        (tmp_path / "components" / name).mkdir(parents=True)
-        (tmp_path / "components" / name / "a.py").write_text("1")
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "first")
-    clean = code_version("toy")
-    (tmp_path / "components" / "other" / "a.py").write_text("2")
-    assert code_version("toy") == clean and "+" not in clean
-    (tmp_path / "components" / "toy" / "a.py").write_text("2")
-    changed = code_version("toy")
-    (tmp_path / "components" / "shared" / "new.py").write_text("3")
-    assert len({clean, changed, code_version("toy")}) == 3
-
-
-def test_outside_a_checkout_the_version_is_that_of_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(identity, "ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setattr(identity.metadata, "version", lambda name: f"{name} 9.9")
-    assert code_version("toy") == "agent-forge 9.9"

@@ -1,0 +1,102 @@
+"""What KFP keeps of a task beside its artifact: metadata, and a record that outlives the pod.
+
+The record is the file of the output `metrics`, one JSON object:
+
+    {"format": 1, "task", "phase", "step", "started", "finished", "seconds", "cpu_seconds", "peak_memory_bytes",
+     "attempts", "manifest": forge.json as written, "curves": [{"time", "run", "step", "metrics"} …]}
+
+The curves are thinned (curves.py). A report over a whole run reads the records of its tasks and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .inputs import METRICS, Request
+from .manifest import Manifest, encode
+from .verdict import scores_of
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a phase has left behind.
+
+    :param curves: lines of metrics.jsonl.
+    :param lineage: MLflow's ids, as `Tracker.lineage` gives them.
+    """
+
+    manifest: Manifest
+    curves: Sequence[Mapping[str, Any]] = ()
+    lineage: Mapping[str, str] = field(default_factory=dict)
+
+
+def write(request: Request, outcome: Outcome, timing: Mapping[str, Any], attempts: int) -> None:
+    """Write the record, and KFP's output metadata to the file that its input names; nothing by hand.
+
+    :param timing: of this pod's work: started, seconds, cpu_seconds, peak_memory_bytes.
+    """
+    if request.output_file is None:
+        return
+    manifest = outcome.manifest
+    metadata = {request.output_name: _of_artifact(manifest, outcome.lineage)}
+    if request.record is not None:
+        record = {
+            "format": FORMAT,
+            "task": os.environ.get("FORGE_TASK", manifest.phase),
+            "phase": manifest.phase,
+            "step": request.step,
+            "started": timing["started"],
+            "finished": timing["started"] + timing["seconds"],
+            **{name: timing[name] for name in ("seconds", "cpu_seconds", "peak_memory_bytes")},
+            "attempts": attempts,
+            "manifest": json.loads(encode(manifest)),
+            "curves": list(outcome.curves),
+        }
+        _put(request.record, record)
+        metadata[METRICS] = _of_metrics(manifest, timing["seconds"])
+    artifacts = {name: {"artifacts": [{"metadata": values}]} for name, values in metadata.items()}
+    _put(request.output_file, {"artifacts": artifacts})
+
+
+def _of_artifact(manifest: Manifest, lineage: Mapping[str, str]) -> dict[str, Any]:
+    """Numbers and texts only: KFP's store of metadata keeps no null, and shows lists as it pleases."""
+    held: dict[str, bool] = {}
+    for gate in manifest.gates:
+        held[gate["metric"]] = held.get(gate["metric"], True) and bool(gate["passed"])
+    return {
+        **manifest.metrics,
+        "digest": manifest.digest,
+        "bytes": manifest.bytes,
+        "parameters": manifest.parameters,
+        "parents": json.dumps(manifest.parents),
+        "code_version": manifest.code_version,
+        "seed": manifest.seed,
+        "gates": json.dumps(held),
+        **lineage,
+    }
+
+
+def _of_metrics(manifest: Manifest, seconds: float) -> dict[str, float]:
+    """What KFP's interface compares runs by."""
+    return {
+        **manifest.metrics,
+        **scores_of(manifest.scores),
+        "bytes": float(manifest.bytes),
+        "parameters": float(manifest.parameters),
+        "seconds": float(seconds),
+    }
+
+
+def _put(file: Path, content: Mapping[str, Any]) -> None:
+    """All or nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    partial.replace(file)

@@ -1,0 +1,105 @@
+"""What runs leave in a store for their own use, and nobody needs later: checkpoints and progress; whole runs if asked.
+
+Runs are known by their shape: `…/checkpoints/…` and `…/progress/<task>.json` below the same folder are a run's. A run is
+old when nothing in it was written for a while; an older object of a run that still writes stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.runtime.errors import ConfigError, StoreError
+from components.shared.runtime.folder import FolderStore
+from components.shared.runtime.places import open_store
+from components.shared.runtime.store import Store, walk
+
+AGE = re.compile(r"(\d+)([hdw])")
+SECONDS = {"h": 3600, "d": 86400, "w": 604800}
+RUN = re.compile(r"(?:(.*?)/)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
+"""The first folder in a key that is called as KFP calls its runs."""
+
+OWN = ("checkpoints/", "progress/")
+
+
+@dataclass(frozen=True)
+class Stale:
+    """What may go of one run.
+
+    :param run: its root below the store.
+    :param touched: when something in it was written last, Unix seconds.
+    """
+
+    run: str
+    touched: float
+    keys: Sequence[str]
+    bytes: int
+
+
+def age(text: str) -> int:
+    """Seconds of an age such as 12h, 30d or 4w.
+
+    :raises ConfigError: it is none.
+    """
+    found = AGE.fullmatch(text)
+    if not found or not int(found[1]):
+        raise ConfigError(f"{text!r} is no age", where="--older-than", fix="write it as 12h, 30d or 4w")
+    return int(found[1]) * SECONDS[found[2]]
+
+
+def stale(address: str, *, older_than: int, artifacts: bool, now: float) -> tuple[Store, list[Stale]]:
+    """The store at `address`, and what may go of the runs below it that were not touched for `older_than` seconds.
+
+    :param artifacts: everything of such a run, not only checkpoints and progress.
+    """
+    above, _, last_folder = address.rstrip("/").rpartition("/")
+    one = f"{last_folder}/" if RUN.fullmatch(f"{last_folder}/") else ""  # the address of a run itself
+    store = open_store(above if one else address)
+    runs: dict[str, list[tuple[str, float, int]]] = {}
+    for key, touched, size in objects(store, one):
+        if found := RUN.match(key):
+            runs.setdefault(key[: found.end()], []).append((key, touched, size))
+    out = []
+    for run, entries in sorted(runs.items()):
+        last = max(touched for _, touched, _ in entries)
+        chosen = [one for one in entries if artifacts or one[0].removeprefix(run).startswith(OWN)]
+        if now - last >= older_than and chosen:
+            size = sum(bytes_ for _, _, bytes_ in chosen)
+            out.append(Stale(run.rstrip("/"), last, [key for key, _, _ in chosen], size))
+    return store, out
+
+
+def remove(store: Store, run: Stale) -> bool:
+    """Remove what was found of a run; nothing when something was written into it since. False then."""
+    if any(touched > run.touched for _, touched, _ in objects(store, f"{run.run}/")):
+        return False
+    # The manifests, which say that something is whole, go first: half of a model is then none.
+    for key in sorted(run.keys, key=lambda key: not key.endswith("/forge.json")):
+        store.delete(key)
+    return True
+
+
+def objects(store: Store, prefix: str = "") -> Iterator[tuple[str, float, int]]:
+    """Key, time of the last write (Unix seconds) and bytes of everything in a store below `prefix`.
+
+    :raises StoreError: the store does not tell when something was written.
+    """
+    if isinstance(store, FolderStore):
+        for name in walk(store.root, prefix):
+            found = (store.root / name).stat()
+            yield name, found.st_mtime, found.st_size
+        return
+    from components.shared.runtime.s3 import S3Store
+
+    if not isinstance(store, S3Store):
+        raise StoreError("this store does not tell when something was written", where=store.uri)
+    pages: Iterator[Mapping[str, Any]] = store.client.get_paginator("list_objects_v2").paginate(
+        Bucket=store.bucket, Prefix=store.prefix + prefix
+    )
+    for page in pages:
+        for item in page.get("Contents", []):
+            name = item["Key"].removeprefix(store.prefix)
+            if name and not name.endswith("/"):
+                yield name, item["LastModified"].timestamp(), item["Size"]

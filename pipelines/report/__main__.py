@@ -1,0 +1,74 @@
+"""The last task of the pipeline: the page of the run, made from the records that the other tasks left.
+
+    python -m pipelines.report --executor-input '{{$}}'
+
+On a cluster it also ends the MLflow run that stands for the whole pipeline: it runs only where all else has succeeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components.shared.runtime import inputs
+from components.shared.runtime.errors import ForgeError, InputError
+from pipelines import lineage
+
+from .gather import Run, from_records
+from .page import render
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page where KFP's executor input wants it."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.report", description=__doc__)
+    parser.add_argument("--executor-input", required=True, metavar="JSON", help="what KFP passes as {{$}}")
+    try:
+        request = inputs.from_kfp(parser.parse_args(argv).executor_input)
+        records = [record(Path(path)) for path in request.inputs.get("records", [])]
+        if not records:
+            raise InputError("there are no records to report on", where="--executor-input, record_1 …")
+        run = from_records(os.environ.get("FORGE_PIPELINE_RUN", "a run"), records)
+        page = Path(request.target)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(render(run), encoding="utf-8")
+        print(f"{page}: {len(records)} tasks")
+        if request.in_pod:
+            _close(run)
+    except ForgeError as error:
+        print(f"report: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
+
+
+def record(path: Path) -> dict[str, Any]:
+    """What one task left in its output `metrics`.
+
+    :raises InputError: it is no record.
+    """
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content["manifest"], dict):
+            raise TypeError("its manifest is no object")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError("this is no task's record", where=str(path), why=repr(error)) from error
+    found: dict[str, Any] = content
+    return found
+
+
+def _close(run: Run) -> None:
+    """End the pipeline's MLflow run, where it is ours: one that KFP's plugin made is the plugin's to end."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri or os.environ.get("MLFLOW_RUN_ID"):
+        return
+    seconds = run.info["finished"] - run.info["started"]
+    closing = lineage.start_closing(uri, run.name, run.info["status"], {"seconds": seconds})
+    lineage.wait(closing, print)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,28 @@
+"""The container that makes a run's page, at the end of the pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl import HTML, Input, Metrics, Output
+
+from components.container import declared, numbered
+from components.image import image
+
+
+def report(records: int) -> Any:
+    """The component `report`: the records of all tasks in, the page out.
+
+    :param records: how many tasks there are.
+    """
+    annotations = {name: Input[Metrics] for name in numbered("record", records)}
+
+    def container(*_: Any) -> dsl.ContainerSpec:
+        arguments = ["-m", "pipelines.report", "--executor-input", "{{$}}"]
+        return dsl.ContainerSpec(image=image("forge"), command=["python"], args=arguments)
+
+    summary = (
+        "The page of the run: scores through the phases, size against quality, claims beside their controls."
+    )
+    return declared(container, "report", summary, {**annotations, "page": Output[HTML]}, {})

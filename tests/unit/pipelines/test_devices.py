@@ -1,0 +1,24 @@
+"""GPUs of one machine: each process sees the least busy one."""
+
+from pipelines.devices import Devices, visible
+
+
+def test_processes_side_by_side_get_different_gpus_and_a_free_one_is_taken_again():
+    devices = Devices(("0", "1"))
+    with devices.one() as first, devices.one() as second:
+        assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"0", "1"}
+        with devices.one() as third:
+            assert third == first
+    with devices.one() as again:
+        assert again["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_one_gpu_or_none_needs_no_sharing():
+    for names in ((), ("0",)):
+        with Devices(names).one() as environment:
+            assert environment == {}
+
+
+def test_the_environment_says_which_gpus_there_are():
+    assert visible({"CUDA_VISIBLE_DEVICES": "2,GPU-7"}) == ("2", "GPU-7")
+    assert visible({"CUDA_VISIBLE_DEVICES": ""}) == ()
