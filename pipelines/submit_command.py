@@ -91,6 +91,7 @@ def submit(
       9    it has failed; the task and its last lines are named
       75   it was cancelled
       124  it still goes on after --timeout
+      130  Ctrl-C: only the looking has ended
       5    the server did not answer at --timeout, or does not know us any more; the run goes on
     """  # fmt: skip
     from . import follow

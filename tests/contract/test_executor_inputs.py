@@ -80,7 +80,7 @@ def test_the_log_that_the_launcher_adds_is_ignored_by_name_and_nothing_else(path
     logs = outputs.pop("executor-logs")
     assert parsed(given) == whole
     outputs["some-logs"] = logs
-    with pytest.raises(ConfigError, match="it names 2: .*some-logs"):
+    with pytest.raises(ConfigError, match=r"it names 2: .*some-logs"):
         parsed(given)
 
 

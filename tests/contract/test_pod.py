@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-from components.shared.runtime import code, tracking
+from components.shared.runtime import checkpoint, code, tracking
+from components.shared.runtime.errors import Interrupted, StoreError
 from components.shared.runtime.executor import main
 from components.shared.runtime.places import open_store
 from components.shared.runtime.store import Store
@@ -65,14 +67,11 @@ def by_hand(output: Path, *overrides: str) -> str:
     return str(json.loads((output / "forge.json").read_text())["digest"])
 
 
-def wait_for(store: Store, process: subprocess.Popen[str], attempt: int) -> None:
-    """Until this attempt is on its way, and there is a checkpoint to go on from."""
+def wait_for(store: Store, process: subprocess.Popen[str]) -> None:
+    """Until it says how far it is, and there is a checkpoint to go on from."""
     deadline = time.monotonic() + DEADLINE
-    while True:
-        keys = [entry.key for entry in store.list()]
-        if "progress/toy.json" in keys and any(key.endswith("/state.json") for key in keys):
-            if json.loads(store.get("progress/toy.json"))["attempt"] == attempt:
-                return
+    names = ("/state.json", "/toy.json")
+    while not all(any(entry.key.endswith(name) for entry in store.list()) for name in names):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -82,33 +81,33 @@ def test_a_pod_that_is_killed_goes_on_in_the_next_one_to_the_same_digest(bucket:
     seed = int.from_bytes(os.urandom(4), "big")
     print(f"seed {seed}")
     moment = random.Random(seed)
-    pods = [Pod(bucket, tmp_path / f"pod-{number}", execution=f"{number}") for number in range(3)]
+    pods = [Pod(bucket, tmp_path / f"pod-{number}", execution=f"{number}") for number in range(2)]
     store = open_store(pods[0].run_root)
-    for number, pod in enumerate(pods[:2], start=1):
-        process = pod.start(*LONG)
-        wait_for(store, process, number)
-        time.sleep(moment.uniform(0, 0.4))
-        process.kill()
-        _, errors = process.communicate()
-        assert process.returncode == -signal.SIGKILL, errors
-    process = pods[2].start(*LONG)
+    process = pods[0].start(*LONG)
+    wait_for(store, process)
+    time.sleep(moment.uniform(0, 0.4))
+    process.kill()
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    process = pods[1].start(*LONG)
     _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, errors
     assert "going on from the checkpoint at step" in errors and "pod's disk" not in errors
-    assert pods[2].manifest.digest == by_hand(tmp_path / "laptop", *LONG)
-    record = pods[2].record
-    assert record["attempts"] == 3
+    assert pods[1].manifest.digest == by_hand(tmp_path / "laptop", *LONG)
+    record = pods[1].record
+    assert record["attempts"] == 2
     steps = [line["step"] for line in record["curves"] if line["step"] is not None]
-    assert steps == list(range(150))  # what three pods have measured, each step once
+    assert steps == list(range(150))  # what two pods have measured, each step once
     assert [entry.key for entry in store.list()] == ["progress/toy.json"]
     progress = json.loads(store.get("progress/toy.json"))
-    assert (progress["stage"], progress["step"], progress["attempt"]) == ("fit", 150, 3)
+    assert (progress["stage"], progress["step"], progress["attempt"]) == ("fit", 150, 2)
     assert progress["host"] and progress["updated"] >= progress["time"]
 
 
 def test_a_store_that_fails_twice_and_then_works_costs_two_attempts_and_no_step(
     bucket: str, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
+    monkeypatch.setattr(checkpoint, "MOST_OF_THE_TIME", 0)  # after each step, however slow the store
     attempts: list[int] = []
     with Proxy(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
@@ -308,6 +307,80 @@ def test_code_and_files_that_the_pipeline_was_compiled_for_are_taken(tmp_path: P
     pod = Pod("minio://bucket", tmp_path / "pod", parameters=told)
     assert live(pod, *SHORT) == 0
     assert pod.manifest.code_version == told["code_version"]
+
+
+@pytest.fixture(scope="module")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database, with nothing in it: making one takes seconds."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of a database of the test's own, which pods use too."""
+    from mlflow.tracking import MlflowClient
+
+    shutil.copyfile(empty_mlflow, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setattr(tracking, "POD_PATIENCE", 600.0)
+    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+def statuses(mlflow: Any) -> dict[str, str]:
+    ids = [one.experiment_id for one in mlflow.search_experiments()]
+    return {run.info.run_name: run.info.status for run in mlflow.search_runs(ids)}
+
+
+def test_the_run_in_mlflow_ends_with_a_failure_for_good_and_goes_on_with_the_next_pod(
+    mlflow: Any, tmp_path: Path
+) -> None:
+    gate = 'toy.gates=[{metric: loss, op: "<", value: 0}]'
+    assert live(Pod("minio://bucket", tmp_path / "first"), *SHORT, gate) == 7
+    assert statuses(mlflow) == {"toy": "FAILED", RUN: "FAILED"}
+    pod = Pod("minio://bucket", tmp_path / "second", execution="2")
+    assert live(pod, *SHORT) == 0
+    assert statuses(mlflow) == {"toy": "FINISHED", RUN: "RUNNING"}  # its end is the report's
+    run = mlflow.get_run(pod.metadata("model")["mlflow_run_id"])
+    assert run.info.experiment_id == pod.metadata("model")["mlflow_experiment_id"]
+    assert run.data.tags["kfp.run_id"] == RUN and run.data.tags["forge.output"] == pod.manifest.digest
+
+
+def test_a_failure_before_any_work_ends_the_run_in_mlflow_too(mlflow: Any, tmp_path: Path) -> None:
+    assert live(Pod("minio://bucket", tmp_path / "pod"), "toy.steps=0") == 2
+    assert statuses(mlflow) == {RUN: "FAILED"}
+
+
+def test_a_phase_that_was_interrupted_or_is_tried_again_does_not_end_the_run_in_mlflow(
+    mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORGE_RETRIES", "1")
+    monkeypatch.setenv("FORGE_RETRY_SECONDS", "0")
+    seen: list[dict[str, str]] = []
+
+    class Fails(Toy):
+        def execute(self) -> None:
+            self.run.tracker.flush()
+            seen.append(statuses(mlflow))
+            if len(seen) == 1:
+                raise StoreError("the store does not answer", transient=True)
+            raise Interrupted("stopped as asked")
+
+    assert live(Pod("minio://bucket", tmp_path / "pod"), *SHORT, phase=Fails) == 75
+    assert [found[RUN] for found in [*seen, statuses(mlflow)]] == ["RUNNING"] * 3
+    assert statuses(mlflow)["toy"] == "KILLED"
+
+
+def test_a_result_gets_the_name_in_the_registry_that_the_settings_say(mlflow: Any, tmp_path: Path) -> None:
+    pod = Pod("minio://bucket", tmp_path / "pod")
+    assert live(pod, *SHORT, "toy.register_as=agent-forge") == 0
+    [version] = mlflow.search_model_versions("name='agent-forge'")
+    assert version.run_id == pod.metadata("model")["mlflow_run_id"]
+    registered = Path(version.source.removeprefix("file://"))
+    assert json.loads((registered / "forge.json").read_text())["digest"] == pod.manifest.digest
 
 
 def test_checkpoints_that_cannot_be_deleted_do_not_undo_a_result(

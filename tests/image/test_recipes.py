@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from components.image import VERSION, image
 from pipelines.phases import PHASES
@@ -81,6 +83,18 @@ def test_every_entry_of_a_lock_has_hashes_and_the_version_of_the_constraints(nam
         package for package, version in locked(name).items() if constraints.get(package, version) != version
     }
     assert not differing, "run: make images-lock"
+
+
+@pytest.mark.parametrize("names", [("phase", "torch-cuda"), ("forge",)], ids="+".join)
+def test_what_a_package_requires_on_linux_is_in_the_lock_too(names):
+    there = {package for name in names for package in locked(name)}
+    missing = set()
+    for package in there & {normal(one.metadata["Name"]) for one in metadata.distributions()}:
+        for requirement in map(Requirement, metadata.requires(package) or []):
+            needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if needed and normal(requirement.name) not in there:
+                missing.add(f"{package} needs {requirement.name}")
+    assert not missing
 
 
 def test_a_phase_carries_what_the_project_depends_on_and_no_pipeline_tools():
