@@ -103,7 +103,7 @@ def test_helm_in_the_readme_names_files_and_values_that_there_are() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     for path in re.findall(r"--values (\S+)", text):
         assert Path(ROOT / path).is_file(), path
-    for key in re.findall(r"--set (?:'|\")?([\w.]+)=", text):
+    for key in re.findall(r"--set(?:-file)? (?:'|\")?([\w.]+)=", text):
         at = values
         for step in key.split("."):
             assert step in at, key

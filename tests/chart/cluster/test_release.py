@@ -5,11 +5,15 @@ Hooks (the jobs) are left out: without a kubelet none would end. Their objects a
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.chart import tools
 from tests.chart.cluster.control_plane import Cluster
 from tests.chart.rendering import CHART, TABLE, values_file
 
@@ -99,6 +103,30 @@ def test_a_volume_that_is_to_be_kept_outlives_the_release(
     cluster.kubectl("delete", "pvc", "agent-forge-minio", "--namespace", namespace, "--wait=false")
     _let_go(cluster, namespace)
     assert left == {"persistentvolumeclaim/agent-forge-minio"}
+
+
+def test_the_patch_in_the_notes_lets_argo_try_failed_pods_again(
+    cluster: Cluster, namespace: str, untouched: set[str]
+) -> None:
+    """Run as it stands there, on the ConfigMap as Kubeflow Pipelines 2.17 has it."""
+    defaults = (
+        "spec:\n  templateDefaults:\n    retryStrategy:\n      limit: '2'\n      retryPolicy: OnError\n"
+    )
+    name = {"name": "workflow-controller-configmap", "namespace": namespace}
+    data = {"executor": "imagePullPolicy: IfNotPresent\n", "workflowDefaults": defaults}
+    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": data})
+    arguments = ("agent-forge", "--namespace", namespace)
+    cluster.helm(
+        "install", "agent-forge", str(CHART), *arguments[1:], *NAMES, "--set", f"kfp.namespace={namespace}"
+    )
+    notes = cluster.helm("get", "notes", *arguments)
+    (patch,) = re.findall(r"^ +(kubectl get configmap .*\n.*kubectl apply -f -)$", notes, re.MULTILINE)
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    environment["PATH"] = f"{tools.find('kubectl').parent}:{environment['PATH']}"
+    subprocess.run(["bash", "-euo", "pipefail", "-c", patch], env=environment, check=True)
+    changed = cluster.get("configmap", name["name"], "--namespace", namespace)["data"]
+    cluster.kubectl("delete", "configmap", name["name"], "--namespace", namespace)
+    assert changed == {**data, "workflowDefaults": defaults.replace("OnError", "Always")}
 
 
 def test_a_value_that_does_not_fit_changes_nothing(
