@@ -5,6 +5,7 @@ Hooks (the jobs) are left out: without a kubelet none would end. Their objects a
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -105,28 +106,49 @@ def test_a_volume_that_is_to_be_kept_outlives_the_release(
     assert left == {"persistentvolumeclaim/agent-forge-minio"}
 
 
+def _run_from_the_notes(cluster: Cluster, namespace: str, command: str) -> None:
+    """Run the one command of the release's notes that this pattern describes, as it stands there."""
+    notes = cluster.helm("get", "notes", "agent-forge", "--namespace", namespace)
+    (found,) = re.findall(rf"^ +({command})$", notes, re.MULTILINE)
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    environment["PATH"] = f"{tools.find('kubectl').parent}:{environment['PATH']}"
+    subprocess.run(["bash", "-euo", "pipefail", "-c", found], env=environment, check=True)
+
+
 def test_the_patch_in_the_notes_lets_argo_try_failed_pods_again(
     cluster: Cluster, namespace: str, untouched: set[str]
 ) -> None:
-    """Run as it stands there, on the ConfigMap as Kubeflow Pipelines 2.17 has it."""
+    """On the ConfigMap as Kubeflow Pipelines 2.17 has it."""
     defaults = (
         "spec:\n  templateDefaults:\n    retryStrategy:\n      limit: '2'\n      retryPolicy: OnError\n"
     )
     name = {"name": "workflow-controller-configmap", "namespace": namespace}
     data = {"executor": "imagePullPolicy: IfNotPresent\n", "workflowDefaults": defaults}
     cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": data})
-    arguments = ("agent-forge", "--namespace", namespace)
-    cluster.helm(
-        "install", "agent-forge", str(CHART), *arguments[1:], *NAMES, "--set", f"kfp.namespace={namespace}"
-    )
-    notes = cluster.helm("get", "notes", *arguments)
-    (patch,) = re.findall(r"^ +(kubectl get configmap .*\n.*kubectl apply -f -)$", notes, re.MULTILINE)
-    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
-    environment["PATH"] = f"{tools.find('kubectl').parent}:{environment['PATH']}"
-    subprocess.run(["bash", "-euo", "pipefail", "-c", patch], env=environment, check=True)
+    release = ("agent-forge", str(CHART), "--namespace", namespace, *NAMES)
+    cluster.helm("install", *release, "--set", f"kfp.namespace={namespace}")
+    _run_from_the_notes(cluster, namespace, r"kubectl get configmap workflow.*\n.*kubectl apply -f -")
     changed = cluster.get("configmap", name["name"], "--namespace", namespace)["data"]
     cluster.kubectl("delete", "configmap", name["name"], "--namespace", namespace)
     assert changed == {**data, "workflowDefaults": defaults.replace("OnError", "Always")}
+
+
+def test_the_patch_in_the_notes_points_kubeflow_pipelines_at_minio(
+    cluster: Cluster, namespace: str, untouched: set[str]
+) -> None:
+    name = {"name": "kfp-launcher", "namespace": namespace}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": {"defaultPipelineRoot": ""}}
+    )
+    release = ("agent-forge", str(CHART), "--namespace", namespace, *NAMES, *values_file("air-gapped"))
+    cluster.helm("install", *release, "--set", "minio.persistence.keep=false")
+    _run_from_the_notes(cluster, namespace, "kubectl patch configmap kfp-launcher .*")
+    changed = cluster.get("configmap", name["name"], "--namespace", namespace)["data"]
+    cluster.kubectl("delete", "configmap", name["name"], "--namespace", namespace)
+    assert changed["defaultPipelineRoot"] == "minio://mlpipeline/v2/artifacts"
+    store = json.loads(changed["providers"])["minio"]["default"]
+    assert store["endpoint"] == f"agent-forge-minio.{namespace}.svc.cluster.local:9000"
+    assert store["credentials"]["secretRef"]["secretName"] == "mlpipeline-minio-artifact"
 
 
 def test_a_value_that_does_not_fit_changes_nothing(
