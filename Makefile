@@ -24,11 +24,25 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: $(READY) ## forge an agent through all eight phases on this machine; ends in a report
-	$(BIN)/forge run-pipeline --profile $(PROFILE) $(FORGE_ARGS)
+run: $(READY) ## forge an agent through all eight phases on this machine; ends in a report (STORE=s3: through make up)
+	$(if $(filter s3,$(STORE)),images/in-store.sh) $(BIN)/forge run-pipeline --profile $(PROFILE) $(FORGE_ARGS) $(addprefix --store ,$(filter-out s3,$(STORE)))
 
 report: $(READY) ## write the report of a run again (RUN=name, default the latest)
 	$(BIN)/forge report $(RUN)
+
+# Docker's compose, or podman-compose, which neither waits nor knows how to.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || command -v docker-compose || command -v podman-compose || echo docker compose)
+STACK    = $(COMPOSE) --file images/compose.yaml --env-file images/.env
+
+.PHONY: up down
+up: images/.env ## start MinIO, MLflow, Postgres and Redis (PROFILES=control or gpu: our own services too)
+	$(STACK) $(addprefix --profile ,$(PROFILES)) up --detach $(if $(findstring podman,$(COMPOSE)),,--wait)
+
+down: images/.env ## stop them; what they hold stays in their volumes
+	$(STACK) --profile control --profile gpu down
+
+images/.env:
+	$(PYTHON) images/dotenv.py
 
 test: $(READY) lint types unit ## what CI runs: ruff, mypy, pytest
 

@@ -151,7 +151,8 @@ class Graph:
 
     def finish(self) -> None:
         """The page of the run, made from the records of all its tasks."""
-        made = report(len(self.records))(**_named("record", self.records)).set_display_name("report")
+        made = report(len(self.records))(**_named("record", self.records)).set_display_name(UNSCHEDULED)
+        made.set_caching_options(False)  # it also ends the run in MLflow, which no earlier run's page does
         place(made, UNSCHEDULED, UNSCHEDULED, self.cluster, self.given, light=True)
 
 

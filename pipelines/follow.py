@@ -7,6 +7,7 @@ What ends a command, and with which exit code:
 9    the run has failed: the task, its last lines and its page are named
 75   the run was cancelled
 124  the run still goes on after --timeout
+130  Ctrl-C: only the looking has ended, the run goes on
 5    the server did not answer at --timeout, or does not know us any more: the run goes on
 ==== =====================================================================================
 """
@@ -36,12 +37,29 @@ class StillRunning(ForgeError):
     exit_code: ClassVar[int] = 124
 
 
+class StoppedLooking(ForgeError):
+    """Ctrl-C while waiting."""
+
+    exit_code: ClassVar[int] = 130
+
+
 def wait(watcher: Watcher, console: Console, *, timeout: float) -> RunView:
     """Show a run until it ends.
 
     :param timeout: seconds to stay at most.
     :raises ForgeError: StillRunning at the timeout; StoreError where the server is lost by then, or refuses us.
     """
+    try:
+        return _shown(watcher, console, timeout)
+    except KeyboardInterrupt as error:
+        raise StoppedLooking(
+            "stopped looking; the run goes on",
+            where=watcher.server.url(watcher.run),
+            fix=f"look again: {_again(watcher)}; stop it: forge cancel {watcher.run}",
+        ) from error
+
+
+def _shown(watcher: Watcher, console: Console, timeout: float) -> RunView:
     if not console.is_terminal:
         shown: list[RunView] = []
 
@@ -98,7 +116,7 @@ def _until_end(
     watcher: Watcher, show: Callable[[RunView], None], say: Callable[[str], None], timeout: float
 ) -> RunView:
     end = time.monotonic() + timeout
-    again = f"look again: forge status {watcher.run} --follow --host {watcher.server.host}"
+    again = f"look again: {_again(watcher)}"
     pause, lost = PAUSE_SECONDS, None
     while True:
         try:
@@ -137,6 +155,10 @@ def _until_end(
     raise StillRunning(
         f"the run did not end in {timeout:g} s; it goes on", where=watcher.server.url(watcher.run), fix=again
     )
+
+
+def _again(watcher: Watcher) -> str:
+    return f"forge status {watcher.run} --follow --host {watcher.server.host}"
 
 
 def _say(console: Console, text: str) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from components.shared.runtime.errors import ForgeError, InputError
 
+from .argo_names import pod_of
 from .kubeflow_run import Watcher
+from .kubeflow_tasks import tasks_of
 from .pods import Pod, problem
 
 
@@ -39,7 +41,7 @@ def log_of(watcher: Watcher, task: str, lines: int | None = None, *, follow: boo
         tried.append(
             f"pods: {watcher.missing or 'there is none of this task (KFP deletes them after an hour)'}"
         )
-    text = _by_kfp(watcher, pod, tried) if pod is not None else ""
+    text = _by_kfp(watcher, task, pod, tried)
     if not text and watcher.store is not None:
         text = watcher.store.log(task)
         if not text:
@@ -55,10 +57,14 @@ def log_of(watcher: Watcher, task: str, lines: int | None = None, *, follow: boo
     yield from found_lines[-lines:] if lines else found_lines
 
 
-def _by_kfp(watcher: Watcher, pod: Pod, tried: list[str]) -> str:
+def _by_kfp(watcher: Watcher, task: str, pod: Pod | None, tried: list[str]) -> str:
     """The log by way of KFP: its UI's server has a path for it, its API server another."""
-    asked = {"podname": pod.name, "podnamespace": pod.namespace, "runid": watcher.run}
-    places = (("/k8s/pod/logs", asked), (f"/apis/v1alpha1/runs/{watcher.run}/nodes/{pod.name}/log", None))
+    named = next((one.name for one in tasks_of(watcher.answer) if task in (one.title, one.name)), task)
+    name = pod.name if pod else pod_of(watcher.answer, named)
+    if not name:
+        return ""
+    asked = {"podname": name, "podnamespace": watcher.server.namespace, "runid": watcher.run}
+    places = (("/k8s/pod/logs", asked), (f"/apis/v1alpha1/runs/{watcher.run}/nodes/{name}/log", None))
     for path, query in places:
         try:
             if text := watcher.server.http.text(path, query):

@@ -18,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .argo_names import ATTEMPT
 from .kubeflow import Server
 from .kubeflow_tasks import ENDED, STATES, State, TaskView, seconds, state_of, tasks_of
-from .pods import ATTEMPT, Kubernetes, Pod, problem
+from .pods import Kubernetes, Pod, problem
 from .run_store import RunStore, root_of
 
 PODS: Mapping[str, State] = {"Running": "running", "Succeeded": "succeeded", "Failed": "failed"}
@@ -73,6 +74,7 @@ class Watcher:
         self.missing = missing
         self.store: RunStore | None = None
         self.pods: list[Pod] = []
+        self.answer: dict[str, Any] = {}
         self._launcher: dict[str, str] = {}
 
     @classmethod
@@ -89,7 +91,7 @@ class Watcher:
 
         :raises ServerLost: KFP's API does not answer.
         """
-        found = self.server.run(self.run)
+        found = self.answer = self.server.run(self.run)
         self._see_pods()
         store = self.the_store(found)
         view = RunView(

@@ -68,10 +68,11 @@ def _tasks(
     tasks: Mapping[str, Any] = dag.get("tasks") or {}
     for name in _in_order(tasks):
         task = tasks[name]
-        component = (spec.get("components") or {}).get((task.get("componentRef") or {}).get("name")) or {}
+        reference = (task.get("componentRef") or {}).get("name") or ""
+        component = (spec.get("components") or {}).get(reference) or {}
         if "dag" in component:
             yield from _tasks(spec, component["dag"], executors, f"{above}{name}/")
-        container = (executors.get(component.get("executorLabel")) or {}).get("container")
+        container = (executors.get(component.get("executorLabel") or "") or {}).get("container")
         if container:
             title = str((task.get("taskInfo") or {}).get("name") or name)
             found.append(TaskView(f"{above}{name}", title, phase_of(title) or phase_of(name)))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,12 +14,13 @@ from typing import Any
 
 from components.shared.runtime.errors import StoreError
 
+from .argo_names import task_of
+
 SECONDS = (5, 10)
 """Limits of connecting, and of an answer."""
 
 RUN = "pipeline/runid"
 NODE = "workflows.argoproj.io/node-name"
-ATTEMPT = re.compile(r"\((\d+)\)$")
 
 
 @dataclass(frozen=True)
@@ -142,20 +142,6 @@ def problem(error: Exception) -> str:
         return f"{status} {reason}"
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return first[:160]
-
-
-def task_of(node: str) -> tuple[str, int] | None:
-    """Task and attempt that an Argo node's name speaks of; None for a driver's.
-
-    `agent-forge-x7k2p.root.quietstar.executor(1)` is the second attempt of quietstar; each part of the name may
-    carry such a number, where the controller's ConfigMap retries DAGs too.
-    """
-    parts = node.split(".")
-    if ATTEMPT.sub("", parts[-1]) != "executor" or len(parts) < 3:
-        return None
-    number = ATTEMPT.search(parts[-1])
-    names = [ATTEMPT.sub("", part) for part in parts[1:-1]]
-    return "/".join(name for name in names if name != "root"), int(number[1]) if number else 0
 
 
 def _pod(found: Any) -> Pod | None:

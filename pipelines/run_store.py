@@ -54,12 +54,16 @@ class RunStore:
 
     def progress(self) -> dict[str, dict[str, Any]]:
         """The last progress of each task that has said something, by the task's title."""
-        found = {}
-        for name in self._read(lambda store: [entry.key for entry in store.list("progress/")], []):
-            line = self._read(lambda store, key=name: json.loads(store.get(key)), {})
-            if isinstance(line, dict) and name.endswith(".json"):
-                found[name.removeprefix("progress/").removesuffix(".json")] = line
-        return found
+
+        def read(store: Store) -> dict[str, dict[str, Any]]:
+            found = {}
+            for entry in store.list("progress/"):
+                line = json.loads(store.get(entry.key))
+                if isinstance(line, dict) and entry.key.endswith(".json"):
+                    found[entry.key.removeprefix("progress/").removesuffix(".json")] = line
+            return found
+
+        return dict(self._read(read, {}))
 
     def outputs(self) -> list[Output]:
         """The whole artifacts of all tasks: those that have their manifest."""
@@ -74,7 +78,11 @@ class RunStore:
         """What the last attempt of a task has written, "" where nothing is kept."""
         keys = self._read(lambda store: [entry.key for entry in store.list(f"{title}/")], [])
         logs = [(int(match[1] or 0), key) for key in keys if (match := LOG.search(key))]
-        return self._read(lambda store: store.get(max(logs)[1]).decode(errors="replace"), "") if logs else ""
+        return (
+            str(self._read(lambda store: store.get(max(logs)[1]).decode(errors="replace"), ""))
+            if logs
+            else ""
+        )
 
     def model_for(self, phase: str, count: int) -> list[str]:
         """The addresses of the models that `phase` starts from: the output of the phase before it.

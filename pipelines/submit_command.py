@@ -91,6 +91,7 @@ def submit(
       9    it has failed; the task and its last lines are named
       75   it was cancelled
       124  it still goes on after --timeout
+      130  Ctrl-C: only the looking has ended
       5    the server did not answer at --timeout, or does not know us any more; the run goes on
     """  # fmt: skip
     from . import follow
@@ -139,6 +140,7 @@ def _prepared(
             where=f"--from {first}",
             fix="give --run RUN (a run that has it), or --artifact with its address",
         )
+    asked = {**starting_points(first, base_models, artifacts), **asked}
     made = compiled(
         first,
         last,
@@ -147,7 +149,6 @@ def _prepared(
         rounds=rounds,
         cluster=cluster,
     )
-    asked = {**starting_points(first, base_models, artifacts), **asked}
     parameters = given_parameters(asked, made.pipeline.root.parameters)
     profile, overrides = str(parameters["profile"]), parameters["overrides"]
     validate_all(profile, overrides, seed=parameters["seed"])

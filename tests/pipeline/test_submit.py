@@ -142,6 +142,7 @@ def test_a_login_page_is_no_run(kubeflow, submit, fault):
         (["--from", "adas", "--artifact", "/home/me/model"], "a pod cannot read a folder"),
         (["--from", "adas", "--artifact", "s3://b/x", "--run", "latest"], "twice"),
         (["--run", "latest"], "starts from base models"),
+        (["--artifact", "s3://b/x"], "use --base-model"),
         (["--rounds", "4"], "packs its nodes away"),
     ],
 )

@@ -19,8 +19,19 @@ OWN_NOISE = ("events", "events.events.k8s.io", "secrets")
 """What changes in a namespace without us; Secrets are looked at one by one, as helm keeps its releases there."""
 
 
+def _let_go(cluster: Cluster, namespace: str) -> None:
+    """What the controller-manager does, which is not here: a deleted claim that no pod uses is let go."""
+    for claim in cluster.get("pvc", "--namespace", namespace)["items"] if cluster.ours else []:
+        if "deletionTimestamp" in claim["metadata"]:
+            of = (claim["metadata"]["name"], "--namespace", namespace)
+            cluster.kubectl(
+                "patch", "pvc", *of, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}'
+            )
+
+
 def _everything(cluster: Cluster, namespace: str) -> set[str]:
     """All objects of the namespace, and the PriorityClasses of the cluster."""
+    _let_go(cluster, namespace)
     kinds = cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "--output", "name").split()
     listed = ",".join(kind for kind in kinds if kind not in OWN_NOISE)
     found = cluster.kubectl("get", listed, "--namespace", namespace, "--output", "name").split()
@@ -34,6 +45,7 @@ def untouched(cluster: Cluster, namespace: str) -> Iterator[set[str]]:
     """What is there before; whatever the test leaves of its release is removed."""
     yield _everything(cluster, namespace)
     cluster.run("helm", "uninstall", "agent-forge", "--namespace", namespace, "--no-hooks", check=False)
+    _let_go(cluster, namespace)
 
 
 def _config(cluster: Cluster, namespace: str) -> dict[str, Any]:
@@ -85,6 +97,7 @@ def test_a_volume_that_is_to_be_kept_outlives_the_release(
     cluster.helm("uninstall", *release, "--no-hooks")
     left = _everything(cluster, namespace) - untouched
     cluster.kubectl("delete", "pvc", "agent-forge-minio", "--namespace", namespace, "--wait=false")
+    _let_go(cluster, namespace)
     assert left == {"persistentvolumeclaim/agent-forge-minio"}
 
 
