@@ -142,6 +142,21 @@ def test_the_forge_image_compiles_the_pipeline_without_torch():
     assert "None #" in printed and "name: agent-forge" in printed
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("submit", "--help"), ("clean", "--help"), ("doctor", "--help"), ("validate",)],
+    ids=" ".join,
+)
+def test_the_forge_image_has_the_command_for_jobs_in_a_cluster(arguments):
+    command = ["podman", "run", *LOCKED, "--network=none", "--entrypoint=forge", image("forge"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_forge_image_has_all_that_the_report_task_imports():
+    assert "--executor-input" in inside("forge", "-m", "pipelines.report", "--help")
+
+
 BYTECODE = """
     import importlib, pathlib, sys
     importlib.import_module(f"components.{sys.argv[1]}.phase")
