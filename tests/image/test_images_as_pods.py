@@ -221,6 +221,7 @@ def test_sigterm_stops_a_phase_with_a_checkpoint_that_it_goes_on_from(tmp_path):
     assert container.wait() == 75, container.stdout.read()
 
 
+@pytest.mark.timeout(3600)
 def test_the_whole_pipeline_in_containers_ends_with_the_digests_of_a_run_on_this_machine(tmp_path):
     command = [sys.executable, "-m", "pipelines.cli", "run-pipeline", "--profile", "micro", "--name", "local"]
     local = subprocess.run(
