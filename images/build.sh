@@ -58,7 +58,9 @@ local_image() { # NAME: a build context that is an image of this machine
 
 one_by_one() {
   build base base
-  build "runtime-$variant" runtime --build-arg "VARIANT=$variant" --build-context "$(local_image base base)"
+  if [ "${names[*]}" != forge ]; then
+    build "runtime-$variant" runtime --build-arg "VARIANT=$variant" --build-context "$(local_image base base)"
+  fi
   for name in "${names[@]}"; do
     if [ "$name" = forge ]; then
       build forge forge --build-context "$(local_image base base)"
@@ -69,16 +71,26 @@ one_by_one() {
 }
 
 contents() { # NAME: what an image holds, as CycloneDX, where syft is installed
-  local image=$registry/$1:$version place container=
+  local image=$registry/$1:$version place container='' ended=0
   mkdir -p images/sbom
+  local result=(--source-name "agent-forge/$1" --source-version "$version" --output "cyclonedx-json=images/sbom/$1.json" --quiet)
   case $builder in
-    buildx) syft scan "docker:$image" --output "cyclonedx-json=images/sbom/$1.json" --quiet; return ;;
-    podman) place=$(podman image mount "$image") ;;
-    buildah) container=$(buildah from --pull=never "$image"); place=$(buildah mount "$container") ;;
+    buildx)
+      syft scan "docker:$image" "${result[@]}"
+      ;;
+    podman)
+      place=$(podman image mount "$image")
+      syft scan "dir:$place" "${result[@]}" || ended=$?
+      podman image unmount "$image" >/dev/null
+      ;;
+    buildah)
+      container=$(buildah from --pull=never "$image")
+      place=$(buildah mount "$container")
+      syft scan "dir:$place" "${result[@]}" || ended=$?
+      buildah rm "$container" >/dev/null
+      ;;
   esac
-  syft scan "dir:$place" --source-name "agent-forge/$1" --source-version "$version" \
-    --output "cyclonedx-json=images/sbom/$1.json" --quiet
-  if [ -n "$container" ]; then buildah rm "$container" >/dev/null; else podman image unmount "$image" >/dev/null; fi
+  return "$ended"
 }
 
 case $builder in

@@ -44,7 +44,7 @@ LOCKED = [
 
 @dataclass(frozen=True)
 class Ended:
-    """A task that has ended well: what it published (digest by output) and how long its container lived."""
+    """A task that has ended well: its readable name, digests by output, and how long its container lived."""
 
     task: str
     digests: Mapping[str, str]
@@ -100,11 +100,15 @@ class Cluster:
                 (pod / _key(one["uri"])).parent.mkdir(parents=True, exist_ok=True)
             _give_to(USER, pod)
             arguments = [text.replace("{{$}}", json.dumps(request)) for text in container.arguments]
-            environment = {"FORGE_TASK": task.name, "FORGE_PIPELINE_RUN": self.run, **self.island.environment}
+            environment = {
+                "FORGE_TASK": task.label,
+                "FORGE_PIPELINE_RUN": self.run,
+                **self.island.environment,
+            }
             started = time.monotonic()
             self.container(image, arguments, environment, pod)
             seconds = time.monotonic() - started
-            return Ended(task.name, dict(self._collect(task.name, request, pod)), seconds)
+            return Ended(task.label, dict(self._collect(task.name, request, pod)), seconds)
 
     def executor_input(
         self, pipeline: str, task: Task, component: Component, values: Mapping[str, Any]

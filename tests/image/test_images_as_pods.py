@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from components.image import image
+from components.image import VERSION, image
 from components.shared.runtime.code import code_version, configs_digest
 from pipelines.phases import COMPILED, PHASES
 from tests.image.run_pipeline_in_containers import LOCKED, Cluster
@@ -27,8 +27,15 @@ for needed in ("podman", "ip"):
         pytest.skip(f"{needed} is not installed", allow_module_level=True)
 if os.geteuid():
     pytest.skip("network namespaces and the pods' files need root", allow_module_level=True)
+
+
+def there(address):
+    """Whether this machine has an image."""
+    return subprocess.run(["podman", "image", "exists", address]).returncode == 0
+
+
 for name in NAMES:
-    if subprocess.run(["podman", "image", "exists", image(name)]).returncode:
+    if not there(image(name)):
         pytest.skip(f"{image(name)} is not built: make images", allow_module_level=True)
 
 
@@ -135,6 +142,21 @@ def test_the_forge_image_compiles_the_pipeline_without_torch():
     assert "None #" in printed and "name: agent-forge" in printed
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("submit", "--help"), ("clean", "--help"), ("doctor", "--help"), ("validate",)],
+    ids=" ".join,
+)
+def test_the_forge_image_has_the_command_for_jobs_in_a_cluster(arguments):
+    command = ["podman", "run", *LOCKED, "--network=none", "--entrypoint=forge", image("forge"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_forge_image_has_all_that_the_report_task_imports():
+    assert "--executor-input" in inside("forge", "-m", "pipelines.report", "--help")
+
+
 BYTECODE = """
     import importlib, pathlib, sys
     importlib.import_module(f"components.{sys.argv[1]}.phase")
@@ -150,6 +172,29 @@ BYTECODE = """
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_module_is_loaded_from_bytecode_that_no_source_is_compared_with(phase):
     assert python(phase, BYTECODE, phase) == "[]"
+
+
+def test_a_phase_built_again_from_files_with_other_times_has_the_same_digest(tmp_path):
+    for part in ("components", "configs", "images"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    shutil.copy(ROOT / ".dockerignore", tmp_path)
+    runtimes = [f"localhost/agent-forge/runtime-{variant}:{VERSION}" for variant in ("cuda", "cpu")]
+    runtime = next(one for one in runtimes if there(one))
+    names = [f"localhost/agent-forge-again/{number}:{VERSION}" for number in (1, 2)]
+    for number, name in enumerate(names):
+        for path in tmp_path.rglob("*"):
+            os.utime(path, (1_000_000_000 + number, 1_000_000_000 + number))
+        command = ["podman", "build", "--quiet", "--layers", "--no-cache", "--pull=never", "--timestamp=0"]
+        command += ["--build-arg=PHASE=bitnet", f"--build-arg=VERSION={VERSION}", f"--tag={name}"]
+        command += [f"--build-context=runtime=container-image://{runtime}"]
+        done = subprocess.run(
+            [*command, "--file=images/phase/Dockerfile", "."], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    digest = ["podman", "image", "inspect", "--format={{.Digest}}", *names]
+    first, second = subprocess.run(digest, capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run(["podman", "rmi", *names], check=True, capture_output=True)
+    assert first == second
 
 
 def test_sigterm_stops_a_phase_with_a_checkpoint_that_it_goes_on_from(tmp_path):
@@ -176,6 +221,7 @@ def test_sigterm_stops_a_phase_with_a_checkpoint_that_it_goes_on_from(tmp_path):
     assert container.wait() == 75, container.stdout.read()
 
 
+@pytest.mark.timeout(3600)
 def test_the_whole_pipeline_in_containers_ends_with_the_digests_of_a_run_on_this_machine(tmp_path):
     command = [sys.executable, "-m", "pipelines.cli", "run-pipeline", "--profile", "micro", "--name", "local"]
     local = subprocess.run(
