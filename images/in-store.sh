@@ -6,10 +6,8 @@ settings="$(dirname "$0")/.env"
 set -a
 # shellcheck source=images/.env.example
 . "$settings"
-AWS_ENDPOINT_URL="http://127.0.0.1:$MINIO_PORT"
-AWS_REGION=us-east-1
-AWS_ACCESS_KEY_ID="$MINIO_ROOT_USER"
-AWS_SECRET_ACCESS_KEY="$MINIO_ROOT_PASSWORD"
-MLFLOW_TRACKING_URI="http://127.0.0.1:$MLFLOW_PORT"
 set +a
+export AWS_ENDPOINT_URL="http://127.0.0.1:$MINIO_PORT" AWS_REGION=us-east-1
+export AWS_ACCESS_KEY_ID="$MINIO_ROOT_USER" AWS_SECRET_ACCESS_KEY="$MINIO_ROOT_PASSWORD"
+export MLFLOW_TRACKING_URI="http://127.0.0.1:$MLFLOW_PORT"
 exec "$@" --store "s3://$FORGE_BUCKET/runs"
