@@ -3,10 +3,8 @@
 set -eu
 settings="$(dirname "$0")/.env"
 [ -f "$settings" ] || { echo "there is no $settings: make up writes it and starts the services" >&2; exit 2; }
-set -a
-# shellcheck source=images/.env.example
+# shellcheck disable=SC1090
 . "$settings"
-set +a
 export AWS_ENDPOINT_URL="http://127.0.0.1:$MINIO_PORT" AWS_REGION=us-east-1
 export AWS_ACCESS_KEY_ID="$MINIO_ROOT_USER" AWS_SECRET_ACCESS_KEY="$MINIO_ROOT_PASSWORD"
 export MLFLOW_TRACKING_URI="http://127.0.0.1:$MLFLOW_PORT"

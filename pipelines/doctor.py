@@ -13,7 +13,7 @@ from typing import Literal
 
 from components.shared.runtime.errors import ForgeError
 
-from .kfp_http import Access
+from .kubeflow.http import Access
 
 GIB = 2**30
 MEMORY_NEEDED = 4 * GIB
@@ -34,7 +34,7 @@ class Finding:
 
 def examine(runs: Path, store: str, access: Access) -> Iterator[Finding]:
     """All findings, one by one, as they are made."""
-    from . import doctor_cluster
+    from .kubeflow import doctor as doctor_cluster
 
     checks: list[Callable[[], Finding]] = [
         lambda: torch_(here=not access.host),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from components.evomerge.judge import Answers, Judge
 from components.shared.runtime import artifact
 from tests.contract import killing
 from tests.contract.evomerge_cases import (
@@ -82,6 +83,26 @@ def test_shards_that_are_missing_or_of_another_round_are_refused(
     assert "beside the results" in said
     said = refused(capsys, tmp_path / "out", "--step", "select", *parents, "--input", first)
     assert "another search" in said and "fan_out" in said
+
+
+def test_no_worker_asks_again_what_the_rival_of_the_race_has_answered(
+    cognates: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents = models(cognates, "models")
+    for index in range(2):
+        run(tmp_path / f"results-0-{index}", *parents, *worker(index, 0, 3, []), *SHARED)
+    run(tmp_path / "state", "--step", "select", *parents, *results(tmp_path, 0), *SHARED)
+    races: list[bool] = []
+    answers = Judge.answers
+
+    def watched(judge: Judge, model: Any, rival: Answers | None = None) -> Answers:
+        races.append(rival is not None)
+        return answers(judge, model, rival)
+
+    monkeypatch.setattr(Judge, "answers", watched)
+    state = ["--input", f"state={tmp_path}/state"]
+    run(tmp_path / "results-1-0", *parents, *worker(0, 1, 3, state), *SHARED)
+    assert races and all(races)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from components.shared.runtime import checkpoint, code, tracking
-from components.shared.runtime.errors import Interrupted, StoreError
+from components.shared.runtime.errors import Interrupted, PhaseFailed, StoreError
 from components.shared.runtime.executor import main
 from components.shared.runtime.places import open_store
 from components.shared.runtime.store import Store
@@ -338,8 +338,11 @@ def statuses(mlflow: Any) -> dict[str, str]:
 def test_the_run_in_mlflow_ends_with_a_failure_for_good_and_goes_on_with_the_next_pod(
     mlflow: Any, tmp_path: Path
 ) -> None:
-    gate = 'toy.gates=[{metric: loss, op: "<", value: 0}]'
-    assert live(Pod("minio://bucket", tmp_path / "first"), *SHORT, gate) == 7
+    class Fails(Toy):
+        def execute(self) -> None:
+            raise PhaseFailed("nothing came out of it")
+
+    assert live(Pod("minio://bucket", tmp_path / "first"), *SHORT, phase=Fails) == 9
     assert statuses(mlflow) == {"toy": "FAILED", RUN: "FAILED"}
     pod = Pod("minio://bucket", tmp_path / "second", execution="2")
     assert live(pod, *SHORT) == 0

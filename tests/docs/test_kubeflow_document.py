@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from pipelines import cli
-from pipelines.doctor_cluster import patch
+from pipelines.kubeflow.doctor import patch
 from tests.pipeline.test_doctor_cluster import STOCK
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -154,6 +154,21 @@ def test_the_settings_are_made_once_with_random_secrets_for_their_owner_only(tmp
     assert (tmp_path / "one").read_text() == made
 
 
+def test_a_run_is_led_to_the_store_and_the_tracker_of_the_services(tmp_path: Path) -> None:
+    for name in ("in-store.sh", ".env.example"):
+        shutil.copy(IMAGES / name, tmp_path / name)
+    led = [tmp_path / "in-store.sh", "sh", "-c", 'env; echo "$@"', "forge", "run-pipeline"]
+    refused = subprocess.run(led, capture_output=True, text=True)
+    assert refused.returncode == 2 and "make up" in refused.stderr
+    dotenv.main(tmp_path / ".env.example", tmp_path / ".env")
+    done = subprocess.run(led, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "run-pipeline --store s3://forge/runs"
+    said = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert said["AWS_ENDPOINT_URL"] == "http://127.0.0.1:9000" and said["AWS_ACCESS_KEY_ID"] == "forge"
+    assert f"MINIO_ROOT_PASSWORD={said['AWS_SECRET_ACCESS_KEY']}\n" in (tmp_path / ".env").read_text()
+    assert said["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
+
+
 def compose_command() -> list[str] | None:
     """Compose, as a program or as docker's plugin. podman-compose takes misspelt keys, so it proves nothing."""
     found = program("docker-compose")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.argo_names import fnv1a, pod_of, task_of
+from pipelines.kubeflow.argo_names import fnv1a, pod_of, task_of
 
 
 @pytest.mark.parametrize(("text", "number"), [("", 0x811C9DC5), ("a", 0xE40C292C), ("foobar", 0xBF9CF968)])

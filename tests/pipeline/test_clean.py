@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines.clean import age, objects, remove, stale
+from pipelines.kubeflow.clean import age, objects, remove, stale
 
 DAY = 86400
 NOW = 1_700_000_000.0

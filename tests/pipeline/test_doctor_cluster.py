@@ -6,8 +6,8 @@ import shlex
 import pytest
 import yaml
 
-from pipelines.doctor_cluster import examine, patch, policy_of
-from pipelines.kfp_http import Access
+from pipelines.kubeflow.doctor import examine, patch, policy_of
+from pipelines.kubeflow.http import Access
 
 STOCK = """spec:
   ttlStrategy:

@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from pipelines.follow import wait
-from pipelines.kfp_http import Access
-from pipelines.kubeflow import Server
-from pipelines.kubeflow_run import Watcher
+from pipelines.kubeflow.follow import wait
+from pipelines.kubeflow.http import Access
+from pipelines.kubeflow.run import Watcher
+from pipelines.kubeflow.server import Server
 from tests.pipeline.kubeflow_server import RUN, detail, run
 from tests.pipeline.kubernetes_server import ended, pod
 

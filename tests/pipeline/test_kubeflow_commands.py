@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pipelines import run_store
-from pipelines.argo_names import fnv1a
+from pipelines.kubeflow import store as run_store
+from pipelines.kubeflow.argo_names import fnv1a
 from tests.pipeline.kubeflow_server import RUN, detail, run
 from tests.pipeline.kubernetes_server import ended, pod
 

@@ -360,8 +360,8 @@ def test_phases_in_the_wrong_order_and_unknown_ones_are_refused():
         agent_forge.pipeline(start="adas", end="bitnet")
 
 
-@pytest.mark.parametrize("counts", [{"parents": 1}, {"workers": 0}, {"rounds": 0}])
-def test_a_search_needs_two_parents_a_worker_and_a_round(counts):
+@pytest.mark.parametrize("counts", [{"parents": 1}, {"workers": 0}, {"rounds": 0}, {"rounds": 1_000_000}])
+def test_a_search_needs_two_parents_a_worker_and_a_round_and_not_a_million(counts):
     with pytest.raises(ConfigError, match=next(iter(counts))):
         agent_forge.pipeline(**counts)
 

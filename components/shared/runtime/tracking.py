@@ -181,7 +181,7 @@ class Tracker:
             ) as error:  # whatever a server, a proxy or a database can do must not reach the phase
                 failures += 1
                 self.broken = first_line(error)
-                if failures == 1 and not closing:
+                if failures == 1 and not self._closing.is_set():  # else `close` says it
                     self.say(f"MLflow does not work, going on without it: {self.broken}")
             if closing and (failures > 1 or not self._pending):
                 return

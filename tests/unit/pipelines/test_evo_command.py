@@ -3,7 +3,7 @@
 from components.evomerge.settings import Settings
 from components.shared.runtime.command_line import parse
 from components.shared.runtime.config import compose
-from pipelines.evo_command import arguments
+from pipelines.cli.evo import arguments
 
 
 def test_the_options_are_settings_of_the_phase_and_overrides_win(tmp_path) -> None:

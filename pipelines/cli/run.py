@@ -11,6 +11,7 @@ import typer
 
 from components.shared.runtime.errors import Interrupted, PhaseFailed
 
+from ..phases import PHASES, ROUNDS, WORKERS, between
 from .options import (
     Artifacts,
     BaseModels,
@@ -26,7 +27,6 @@ from .options import (
     given,
     say,
 )
-from .phases import PHASES, ROUNDS, WORKERS, between
 
 
 def run_pipeline(
@@ -66,7 +66,7 @@ def run_pipeline(
     Ctrl-C lets the phases write their checkpoints; --resume goes on from there. A finished phase does not run again as
     long as its inputs, its settings and its code stay what they were.
     """
-    from .launch import Wish, run
+    from ..launch import Wish, run
 
     ended = run(
         Wish(
@@ -91,7 +91,7 @@ def phase(context: typer.Context, name: Annotated[str, typer.Argument(help="One 
     forge phase quietstar --input runs/demo/artifacts/evomerge/model --output /tmp/thinker
     forge phase cognate --step trunk --output /tmp/trunk
     """
-    from .identity import ROOT
+    from ..identity import ROOT
 
     if name in ("--help", "-h"):
         typer.echo(context.get_help())

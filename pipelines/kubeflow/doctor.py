@@ -11,10 +11,10 @@ import yaml
 
 from components.shared.runtime.errors import ForgeError
 
-from .doctor import Finding
-from .kfp_http import Access, ServerLost
-from .kubeflow import Server
+from ..doctor import Finding
+from .http import Access, ServerLost
 from .pods import Kubernetes, kubeconfig, problem
+from .server import Server
 
 CONTROLLER = "workflow-controller-configmap"
 CONFIG_MAP, SECRET = "agent-forge", "mlpipeline-minio-artifact"

@@ -31,8 +31,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from .kubeflow_run import RunView, Watcher
-    from .run_folder import RunFolder
+    from ..kubeflow.run import RunView, Watcher
+    from ..run_folder import RunFolder
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Stay until the run has ended.")]
 
@@ -61,8 +61,8 @@ def status(
     if folder := _local(run, runs, host):
         _show_local(folder, follow=follow, as_json=as_json)
         return
-    from . import follow as following
-    from .kubeflow_view import strip
+    from ..kubeflow import follow as following
+    from ..kubeflow.view import strip
 
     watcher = _watcher(run, host, namespace, token, cookies, authority)
     if not follow:
@@ -111,7 +111,7 @@ def logs(
         for line in _local_lines(folder, task, lines, follow=follow):
             print(line)
         return
-    from .kubeflow_logs import log_of
+    from ..kubeflow.logs import log_of
 
     watcher = _watcher(run, host, namespace, token, cookies, authority)
     chosen = _chosen(watcher.look(), task)
@@ -174,7 +174,7 @@ def retry(
 
 def _local(run: str, runs: Path, host: str) -> RunFolder | None:
     """The run on this machine that is meant; None for one of Kubeflow."""
-    from .run_folder import find
+    from ..run_folder import find
 
     if "#/runs/details/" in run:
         return None
@@ -185,8 +185,8 @@ def _local(run: str, runs: Path, host: str) -> RunFolder | None:
 
 def _watcher(run: str, host: str, *how: str) -> Watcher:
     """What looks at a run of Kubeflow."""
-    from .kubeflow import RUN_PAGE, Server
-    from .kubeflow_run import Watcher
+    from ..kubeflow.run import Watcher
+    from ..kubeflow.server import RUN_PAGE, Server
 
     page = RUN_PAGE.match(run)
     server = Server(access(page[1] if page else host, *how))
@@ -214,7 +214,7 @@ def _chosen(view: RunView, task: str) -> str:
 def _show_local(folder: RunFolder, *, follow: bool, as_json: bool) -> None:
     from rich.live import Live
 
-    from . import view
+    from .. import view
 
     active = folder.active()
     if follow and active and not as_json:

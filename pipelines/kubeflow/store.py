@@ -17,7 +17,7 @@ from components.shared.runtime.errors import ForgeError, InputError, StoreError
 from components.shared.runtime.places import open_store
 from components.shared.runtime.store import Store
 
-from .phases import PHASES
+from ..phases import PHASES
 
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 """Where KFP keeps artifacts where its ConfigMap kfp-launcher and the run say nothing."""

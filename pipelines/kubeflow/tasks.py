@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from .phases import PHASES
-from .run_store import specification_of
+from ..phases import PHASES
+from .store import specification_of
 
 State = Literal["pending", "running", "succeeded", "cached", "failed", "cancelled", "skipped"]
 STATES: Mapping[str, State] = {

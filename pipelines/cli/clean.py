@@ -35,7 +35,7 @@ def clean(
 
     A run is old when nothing in it was written since, and stays whole until then.
     """
-    from .clean import age, remove, stale
+    from ..kubeflow.clean import age, remove, stale
 
     store, runs = stale(address, older_than=age(older_than), artifacts=artifacts, now=time.time())
     gone = 0

@@ -27,7 +27,7 @@ def doctor(
     With a kubeconfig, or in a pod, it looks at the cluster too: nodes, what the namespace needs, and what Argo's
     controller makes of a phase that fails.
     """
-    from .doctor import examine
+    from ..doctor import examine
 
     colours = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     failed = False

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .argo_names import ATTEMPT
-from .kubeflow import Server
-from .kubeflow_tasks import ENDED, STATES, State, TaskView, seconds, state_of, tasks_of
 from .pods import Kubernetes, Pod, problem
-from .run_store import RunStore, root_of
+from .server import Server
+from .store import RunStore, root_of
+from .tasks import ENDED, STATES, State, TaskView, seconds, state_of, tasks_of
 
 PODS: Mapping[str, State] = {"Running": "running", "Succeeded": "succeeded", "Failed": "failed"}
 

@@ -23,9 +23,9 @@ from rich.live import Live
 
 from components.shared.runtime.errors import ForgeError, Interrupted, PhaseFailed, StoreError
 
-from . import kubeflow_view
-from .kfp_http import NotLoggedIn, ServerLost
-from .kubeflow_run import RunView, Watcher
+from . import view as kubeflow_view
+from .http import NotLoggedIn, ServerLost
+from .run import RunView, Watcher
 
 PAUSE_SECONDS, LONGEST_PAUSE = 5.0, 60.0
 LAST_LINES = 15
@@ -104,7 +104,7 @@ def ending(watcher: Watcher, view: RunView) -> ForgeError | None:
 
 def last_lines(watcher: Watcher, task: str, count: int) -> list[str]:
     """The last lines that a task wrote, from its pod or from the store; none where neither has them."""
-    from .kubeflow_logs import log_of
+    from .logs import log_of
 
     try:
         return list(log_of(watcher, task, count))

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from components.shared.runtime.errors import ForgeError, InputError
 
 from .argo_names import pod_of
-from .kubeflow_run import Watcher
-from .kubeflow_tasks import tasks_of
 from .pods import Pod, problem
+from .run import Watcher
+from .tasks import tasks_of
 
 
 def log_of(watcher: Watcher, task: str, lines: int | None = None, *, follow: bool = False) -> Iterator[str]:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from .kfp_http import Access
+    from ..kubeflow.http import Access
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -85,14 +85,14 @@ Authority = Annotated[
 
 def access(host: str, namespace: str, token: str, cookies: str, authority: str) -> Access:
     """How the server is reached, from the options of a command."""
-    from .kfp_http import Access
+    from ..kubeflow.http import Access
 
     return Access(host, namespace, token, cookies, authority)
 
 
 def given(overrides: list[str], parameters: list[str], **named: Any) -> dict[str, Any]:
     """The pipeline's parameters that were given on the command line, and no others."""
-    from .parameters import settings
+    from ..parameters import settings
 
     named |= {"overrides": overrides or None}
     return {**{name: value for name, value in named.items() if value is not None}, **settings(parameters)}

@@ -11,19 +11,7 @@ from typer.core import TyperGroup
 
 from components.shared.runtime.errors import ForgeError
 
-from . import (
-    bitnet_command,
-    clean_command,
-    compile_command,
-    compression_command,
-    doctor_command,
-    evo_command,
-    look_commands,
-    merge_command,
-    run_command,
-    status_command,
-    submit_command,
-)
+from . import bitnet, clean, compile, compression, doctor, evo, look, merge, run, status, submit
 from .options import console
 
 __all__ = ["app", "console", "script"]
@@ -61,25 +49,25 @@ app = typer.Typer(
 
     A run that was stopped or killed goes on with: forge run-pipeline --resume latest""",
 )
-app.add_typer(bitnet_command.app, name="bitnet")
-app.add_typer(compression_command.app, name="compression")
-app.command()(run_command.run_pipeline)
+app.add_typer(bitnet.app, name="bitnet")
+app.add_typer(compression.app, name="compression")
+app.command()(run.run_pipeline)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-)(run_command.phase)
-app.command()(status_command.status)
-app.command()(status_command.logs)
-app.command()(status_command.cancel)
-app.command()(status_command.retry)
-app.command()(look_commands.report)
-app.command()(look_commands.test)
-app.command()(look_commands.validate)
-app.command("merge")(merge_command.merge)
-app.command("evo")(evo_command.evo)
-app.command()(doctor_command.doctor)
-app.command("compile")(compile_command.compile_)
-app.command()(submit_command.submit)
-app.command()(clean_command.clean)
+)(run.phase)
+app.command()(status.status)
+app.command()(status.logs)
+app.command()(status.cancel)
+app.command()(status.retry)
+app.command()(look.report)
+app.command()(look.test)
+app.command()(look.validate)
+app.command("merge")(merge.merge)
+app.command("evo")(evo.evo)
+app.command()(doctor.doctor)
+app.command("compile")(compile.compile_)
+app.command()(submit.submit)
+app.command()(clean.clean)
 
 
 def script(*, one_phase: bool = False) -> None:
@@ -91,7 +79,3 @@ def script(*, one_phase: bool = False) -> None:
         chosen = arguments.pop(1)
         arguments += ["--from", chosen, "--to", chosen]
     app(arguments, prog_name=Path(sys.argv[0]).name)
-
-
-if __name__ == "__main__":
-    app()

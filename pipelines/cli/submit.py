@@ -11,7 +11,8 @@ import typer
 
 from components.shared.runtime.errors import ConfigError, InputError
 
-from .compile_command import compiled
+from ..phases import PARENTS, PHASES, ROUNDS, WORKERS
+from .compile import compiled
 from .options import (
     Artifacts,
     Authority,
@@ -35,10 +36,9 @@ from .options import (
     given,
     say,
 )
-from .phases import PARENTS, PHASES, ROUNDS, WORKERS
 
 if TYPE_CHECKING:
-    from .kubeflow import Server
+    from ..kubeflow.server import Server
 
 
 def submit(
@@ -94,9 +94,9 @@ def submit(
       130  Ctrl-C: only the looking has ended
       5    the server did not answer at --timeout, or does not know us any more; the run goes on
     """  # fmt: skip
-    from . import follow
-    from .kubeflow import Server
-    from .kubeflow_run import Watcher
+    from ..kubeflow import follow
+    from ..kubeflow.run import Watcher
+    from ..kubeflow.server import Server
 
     server = Server(access(host, namespace, token, cookies, authority))
     if upload:
@@ -132,7 +132,7 @@ def _prepared(
     """The compiled pipeline and its complete parameters; what does not fit is found here, and not in a pod."""
     from components.shared.runtime.config import validate_all
 
-    from .parameters import check_search, given_parameters, parents_of, starting_points
+    from ..parameters import check_search, given_parameters, parents_of, starting_points
 
     if first != PHASES[0] and not artifacts:
         raise InputError(
@@ -161,7 +161,7 @@ def _prepared(
 
 def _artifacts(server: Server, first: str, artifacts: list[str], run: str, runs: Path) -> list[str]:
     """The addresses to start from, which pods can read."""
-    from .starting_artifacts import check, of_run
+    from ..kubeflow.starting import check, of_run
 
     if run and artifacts:
         raise ConfigError(

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS
 from .options import ClusterName, First, Last, Rounds, Workers, say
-from .phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS
 
 if TYPE_CHECKING:
-    from .ir import Pipeline
-    from .size import Size
+    from ..ir import Pipeline
+    from ..size import Size
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ def compiled(
 
     :raises ConfigError: phases, counts or cluster settings that do not fit, or a run that KFP could not show.
     """
-    from . import ir_yaml, size
-    from .agent_forge import pipeline, text
-    from .cluster import load
+    from .. import ir_yaml, size
+    from ..agent_forge import pipeline, text
+    from ..cluster import load
 
     settings = load(cluster)
     made = text(
@@ -91,7 +91,7 @@ def compile_(
     an address in a registry, pinned by digest. Each task carries the digests of the code and settings that are here, so
     that KFP's cache knows them, and a phase whose image carries others refuses to run; --committed leaves them out.
     """  # fmt: skip
-    from .run_folder import write_text
+    from ..run_folder import write_text
 
     made = compiled(
         first, last, parents=parents, workers=workers, rounds=rounds, cluster=cluster, pinned=not committed

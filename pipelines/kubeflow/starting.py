@@ -9,11 +9,11 @@ from pathlib import Path
 from components.shared.runtime.errors import InputError, StoreError
 from components.shared.runtime.places import open_store
 
-from .kubeflow import Server
-from .kubeflow_run import Watcher
-from .phases import PHASES
-from .run_folder import DONE, RunFolder, find
-from .run_store import Output, chosen
+from ..phases import PHASES
+from ..run_folder import DONE, RunFolder, find
+from .run import Watcher
+from .server import Server
+from .store import Output, chosen
 
 
 def of_run(server: Server, phase: str, run: str, runs: Path) -> list[str]:

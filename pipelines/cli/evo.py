@@ -48,7 +48,7 @@ def evo(
     Killed and started again it goes on from where it was. The card of the merged model holds its recipe, forge.json the
     whole search, its controls and its Pareto front.
     """  # fmt: skip
-    from .identity import ROOT
+    from ..identity import ROOT
 
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     words = arguments(

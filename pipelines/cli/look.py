@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+from ..phases import COMPILED
 from .options import Overrides, Profile, Run, Runs, Seed, console, say
-from .phases import COMPILED
 
 
 def report(run: Run = "latest", runs: Runs = Path("runs")) -> None:
     """Write a run's report again, and print its table."""
-    from .report import page, terminal
-    from .run_folder import find
+    from ..report import page, terminal
+    from ..run_folder import find
 
     folder = find(runs, run)
     written = page.write(folder.path)
@@ -38,7 +38,7 @@ def test(
     forge test --prompt "12+7="
     forge test --prompt "12+7=" runs/demo/artifacts/evomerge/model
     """
-    from .answer import agent_of, answer
+    from ..answer import agent_of, answer
 
     agent = agent_of(runs, place)
     say(f"{agent}\n{answer(agent, prompt, tokens=tokens, sample=sample, seed=seed)}")
@@ -48,9 +48,9 @@ def validate(*, profile: Profile = "tiny", override: Overrides, seed: Seed = 0) 
     """Check the settings of all phases and clusters, and the compiled pipeline, without running anything."""
     from components.shared.runtime.config import validate_all
 
-    from . import ir_yaml
-    from .agent_forge import pipeline, text
-    from .cluster import FOLDER, load
+    from .. import ir_yaml
+    from ..agent_forge import pipeline, text
+    from ..cluster import FOLDER, load
 
     for config in validate_all(profile, override, seed=seed):
         say(f"ok   {config.phase:<12} {config.digest[:12]}")
