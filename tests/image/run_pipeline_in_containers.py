@@ -161,7 +161,8 @@ class Cluster:
 
     def _collect(self, task: str, request: Mapping[str, Any], pod: Path) -> Iterator[tuple[str, str]]:
         """Copy the outputs away, and give the digests of those that have a manifest."""
-        written = json.loads((pod / _key(request["outputs"]["outputFile"][1:])).read_text())["artifacts"]
+        told = pod / _key(request["outputs"]["outputFile"][1:])  # KFP does without, as for the report
+        written = json.loads(told.read_text())["artifacts"] if told.is_file() else {}
         for name, group in request["outputs"]["artifacts"].items():
             place = pod / _key(group["artifacts"][0]["uri"])
             if name == "executor-logs":
