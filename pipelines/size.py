@@ -63,8 +63,9 @@ def check(text: str, limit: int) -> Size:
             f"the run would have {size.pods} pods and a workflow of about {size.bytes / 1e6:.2f} MB",
             where="rounds × workers",
             why=f"above {limit / 1e6:.2f} MB Argo packs its nodes away, and KFP shows a run without its tasks",
-            fix="fewer --rounds or --workers (a worker then measures more of the population), or a range of phases; "
-            "workflow_bytes in configs/cluster moves the limit",
+            fix="fewer --rounds or --workers (a worker then measures more of the population), or a range of phases. "
+            "A larger workflow_bytes in configs/cluster moves the limit: the run goes on past it, and `forge status` follows "
+            "it by its pods and its store",
         )
     return size
 

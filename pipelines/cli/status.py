@@ -7,6 +7,7 @@ that was given comes first, so that both can be looked at in one shell.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,7 +132,11 @@ def cancel(
 
     \b
     forge cancel latest --host http://localhost:8080
+
+    Where MLFLOW_TRACKING_URI is set, the run is ended there too.
     """
+    from .. import lineage
+
     watcher = _watcher(run, host, namespace, token, cookies, authority)
     view = watcher.look()
     if view.ended:
@@ -142,6 +147,9 @@ def cancel(
         )
     watcher.server.terminate(watcher.run)
     say(f"{view.name} is being stopped: {view.url}")
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        # No pod of the run is told that it ends; those that Kubeflow's own plugin made are the plugin's to end.
+        lineage.wait(lineage.start_closing(uri, view.id, "interrupted", {}), say)
 
 
 def retry(

@@ -24,11 +24,13 @@ from rich.live import Live
 from components.shared.runtime.errors import ForgeError, Interrupted, PhaseFailed, StoreError
 
 from . import view as kubeflow_view
-from .http import NotLoggedIn, ServerLost
+from .http import NotFound, NotLoggedIn, ServerLost
 from .run import RunView, Watcher
 
 PAUSE_SECONDS, LONGEST_PAUSE = 5.0, 60.0
 LAST_LINES = 15
+MISSES = 10
+"""So many answers in a row that there is no such run are not believed of a run that was there: some eight minutes."""
 
 
 class StillRunning(ForgeError):
@@ -117,11 +119,16 @@ def _until_end(
 ) -> RunView:
     end = time.monotonic() + timeout
     again = f"look again: {_again(watcher)}"
-    pause, lost = PAUSE_SECONDS, None
+    lost: ForgeError | None = None
+    pause, seen, unknown = PAUSE_SECONDS, False, 0
     while True:
         try:
             view = watcher.look()
-        except ServerLost as error:
+        except (ServerLost, NotFound) as error:
+            # There is no such run; or, once it was seen, a gateway says so while its server is being replaced.
+            unknown = unknown + 1 if isinstance(error, NotFound) else 0
+            if unknown > (MISSES if seen else 0):
+                raise
             if lost is None:
                 say(f"{error.what} ({error.why}); the run goes on, asking again until --timeout")
             else:
@@ -137,7 +144,7 @@ def _until_end(
         else:
             if lost is not None:
                 say("the server answers again")
-            pause, lost = PAUSE_SECONDS, None
+            pause, lost, seen, unknown = PAUSE_SECONDS, None, True, 0
             show(view)
             if view.ended:
                 return view

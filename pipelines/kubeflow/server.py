@@ -140,10 +140,14 @@ class Server:
 
 
 def specification(text: str, *, caching: bool) -> dict[str, Any]:
-    """The documents of a compiled pipeline, as a run takes them."""
+    """The documents of a compiled pipeline, as a run takes them.
+
+    :param caching: False: no task takes a result that KFP has. True leaves it to each task.
+    """
     pipeline, *platforms = yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    for task in pipeline["root"]["dag"]["tasks"].values():
-        task.setdefault("cachingOptions", {})["enableCache"] = caching
+    if not caching:
+        for task in pipeline["root"]["dag"]["tasks"].values():
+            task["cachingOptions"] = {}
     platform: dict[str, Any] = {}
     for one in platforms:
         platform |= one

@@ -29,15 +29,22 @@ def follow(kubeflow, forge, clock):
     return call
 
 
-@pytest.mark.parametrize("fault", ["drop", "page502", 503, "cut"])
+@pytest.mark.parametrize("fault", ["drop", "page502", 503, "cut", 404])
 def test_a_connection_that_is_gone_for_a_while_is_survived_and_said_once(kubeflow, follow, clock, fault):
     kubeflow.faults = [None, *[fault] * 8]
     code, text = follow(run("RUNNING"), run("SUCCEEDED"), timeout=3600)
     assert code == 0, text
-    assert text.count("does not answer") == 1 and "the run goes on" in text
+    assert text.count("; the run goes on, asking again until --timeout") == 1
     assert text.count("the server answers again") == 1
     assert "Traceback" not in text
     assert max(clock.slept) == 60 and clock.slept[-1] == 60  # less and less often
+
+
+def test_a_run_that_is_deleted_meanwhile_is_not_waited_for_until_the_timeout(kubeflow, follow, clock):
+    kubeflow.faults, kubeflow.always = [None], 404
+    code, text = follow(run("RUNNING"), timeout=604800)
+    assert code == 6 and "Traceback" not in text, text
+    assert sum(clock.slept) < 1200
 
 
 def test_a_server_that_hangs_while_waiting_is_survived(kubeflow, follow, monkeypatch):

@@ -8,6 +8,7 @@ from pipelines.kubeflow import store as run_store
 from pipelines.kubeflow.argo_names import fnv1a
 from tests.pipeline.kubeflow_server import RUN, detail, run
 from tests.pipeline.kubernetes_server import ended, pod
+from tests.pipeline.mlflow_runs import pipeline_run
 
 
 @pytest.fixture
@@ -131,6 +132,15 @@ def test_cancel_terminates_a_run_that_goes_on_and_no_other(kubeflow, forge_at):
     kubeflow.runs[RUN] = [run("SUCCEEDED")]
     code, text = forge_at("cancel", RUN)
     assert code == 6 and "has ended already" in text and kubeflow.calls == [":terminate"]
+
+
+def test_cancel_ends_the_run_in_mlflow_too(kubeflow, forge_at, tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client, made = pipeline_run(uri, RUN)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    code, text = forge_at("cancel", RUN)
+    assert code == 0 and "MLflow was not told" not in text, text
+    assert client.get_run(made).info.status == "KILLED"
 
 
 def test_retry_starts_at_the_task_that_failed(kubeflow, forge_at):

@@ -22,7 +22,7 @@ from pipelines.cache import Depot
 from pipelines.cluster import FOLDER, Queue, Spot, load
 from pipelines.leaf import Options
 from pipelines.local import Runner
-from pipelines.parameters import given_parameters
+from pipelines.parameters import check_search, given_parameters
 from pipelines.phases import COMPILED, PHASES
 from pipelines.process import Outcome
 from pipelines.run_folder import RunFolder
@@ -123,6 +123,13 @@ def test_a_graph_whose_workflow_kfp_could_not_show_is_refused_before_it_is_submi
         size.check(text, load().workflow_bytes)
     before = size.estimate(agent_forge.text(agent_forge.pipeline(workers=2, rounds=1)))
     assert before.bytes < size.estimate(COMPILED.read_text()).bytes < size.estimate(text).bytes
+
+
+def test_evaluations_can_be_shared_out_in_as_many_rounds_as_their_readme_says():
+    check_search("tiny", ["evomerge.fan_out=evaluations"], rounds=3, workers=2, generations=3)
+    size.check(agent_forge.text(agent_forge.pipeline(workers=2, rounds=3)), load().workflow_bytes)
+    with pytest.raises(ConfigError, match="workflow_bytes"):
+        size.check(agent_forge.text(agent_forge.pipeline(workers=2, rounds=4)), load().workflow_bytes)
 
 
 def test_the_phases_that_the_cluster_says_ask_for_an_accelerator_and_no_others():

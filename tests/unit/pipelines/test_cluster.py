@@ -50,3 +50,9 @@ def test_an_unknown_cluster_names_those_that_there_are():
 def test_a_range_of_phases_holds_both_ends():
     assert between("bitnet", "baking") == ("bitnet", "training", "baking")
     assert between() == PHASES
+
+
+def test_a_pod_on_a_small_cluster_reserves_what_a_phase_of_the_tiny_profile_takes():
+    """Measured there: .93 to 1.29 GB a phase. What reserves less is the first to be evicted."""
+    for pod in cluster.load("kind").pods.values():
+        assert pod.requests.memory == "2Gi" and pod.limits.memory == "4Gi"

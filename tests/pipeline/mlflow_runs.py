@@ -1,0 +1,13 @@
+"""MLflow runs that stand for whole pipeline runs, as the first phase of one makes them."""
+
+from mlflow import MlflowClient
+
+from components.shared.runtime.mlflow_log import EXPERIMENT
+from pipelines.lineage import TAG
+
+
+def pipeline_run(uri: str, name: str) -> tuple[MlflowClient, str]:
+    """The MLflow run of the pipeline run `name`, RUNNING, in the database at `uri`: a client and the run's id."""
+    client = MlflowClient(uri)
+    experiment = client.create_experiment(EXPERIMENT)
+    return client, client.create_run(experiment, tags={TAG: name}).info.run_id
