@@ -9,7 +9,7 @@ FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run report test lint types unit format compile clean
-.PHONY: chart-test cluster-test kind-up kind-load kind-test kind-down
+.PHONY: images images-push images-test images-lock chart-test cluster-test kind-up kind-load kind-test kind-down
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,11 +24,25 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: $(READY) ## forge an agent through all eight phases on this machine; ends in a report
-	$(BIN)/forge run-pipeline --profile $(PROFILE) $(FORGE_ARGS)
+run: $(READY) ## forge an agent through all eight phases on this machine; ends in a report (STORE=s3: through make up)
+	$(if $(filter s3,$(STORE)),images/in-store.sh) $(BIN)/forge run-pipeline --profile $(PROFILE) $(FORGE_ARGS) $(addprefix --store ,$(filter-out s3,$(STORE)))
 
 report: $(READY) ## write the report of a run again (RUN=name, default the latest)
 	$(BIN)/forge report $(RUN)
+
+# Docker's compose, or podman-compose, which neither waits nor knows how to.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || command -v docker-compose || command -v podman-compose || echo docker compose)
+STACK    = $(COMPOSE) --file images/compose.yaml --env-file images/.env
+
+.PHONY: up down
+up: images/.env ## start MinIO, MLflow, Postgres and Redis (PROFILES=control or gpu: our own services too)
+	$(STACK) $(addprefix --profile ,$(PROFILES)) up --detach $(if $(findstring podman,$(COMPOSE)),,--wait)
+
+down: images/.env ## stop them; what they hold stays in their volumes
+	$(STACK) --profile control --profile gpu down
+
+images/.env:
+	$(PYTHON) images/dotenv.py
 
 test: $(READY) lint types unit ## what CI runs: ruff, mypy, pytest
 
@@ -48,6 +62,19 @@ format: $(READY) ## let ruff put the code in order
 
 compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
 	$(BIN)/forge compile --committed
+
+images: ## build the container images (VARIANT=cuda or cpu; docker buildx, podman or buildah)
+	images/build.sh
+
+images-push: ## push them and pin them in images/images.lock (REGISTRY=ghcr.io/acme/agent-forge)
+	@test -n "$(REGISTRY)" || { echo "Say where to: make images-push REGISTRY=ghcr.io/acme/agent-forge"; exit 1; }
+	$(PYTHON) images/push.py --registry $(REGISTRY) $(PUSH_FLAGS)
+
+images-test: $(READY) ## run the pipeline in the built images as pods run it
+	FORGE_TEST_IMAGES=1 $(BIN)/python -m pytest tests/image --numprocesses 0 -rs
+
+images-lock: $(READY) ## resolve the images' packages again, with hashes
+	$(BIN)/python images/lock.py
 
 chart-test: $(READY) ## the Helm chart: lint, schemas, what it renders (helm comes out of a wheel where PATH has none)
 	$(BIN)/python -m pytest tests/chart --ignore tests/chart/cluster --numprocesses 0

@@ -60,11 +60,8 @@ def resolved(requirements: list[str]) -> list[str]:
 
 def write(name: str, entries: list[str]) -> None:
     """One lock, but for what is for other systems than Linux."""
-    ours = [
-        entry
-        for entry in entries
-        if "sys_platform == 'win32'" not in entry and "'emscripten' \\" not in entry
-    ]
+    others = re.compile(r"sys_platform == '(win32|emscripten)'")
+    ours = [entry for entry in entries if not others.search(entry)]
     text = "\n".join([f"# {len(ours)} packages; written by images/lock.py (make images-lock).", *ours])
     (LOCKS / f"{name}.txt").write_text(text + "\n")
 

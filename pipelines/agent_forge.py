@@ -45,6 +45,9 @@ NAME = "agent-forge"
 VARIANTS = ("standard", "memory", "reasoning")
 """The base models that are trained where none are given."""
 
+MOST = 256
+"""Tasks of evomerge's workers that a graph may have; compiling takes a twentieth of a second for each."""
+
 CHAIN = {
     "quietstar": quietstar,
     "bitnet": bitnet,
@@ -151,7 +154,8 @@ class Graph:
 
     def finish(self) -> None:
         """The page of the run, made from the records of all its tasks."""
-        made = report(len(self.records))(**_named("record", self.records)).set_display_name("report")
+        made = report(len(self.records))(**_named("record", self.records)).set_display_name(UNSCHEDULED)
+        made.set_caching_options(False)  # it also ends the run in MLflow, which no earlier run's page does
         place(made, UNSCHEDULED, UNSCHEDULED, self.cluster, self.given, light=True)
 
 
@@ -182,6 +186,12 @@ def pipeline(
     for name, count, least in counts:
         if count < least:
             raise ConfigError(f"{count} {name}", where=name, fix=f"give {least} or more")
+    if workers * rounds > MOST:
+        raise ConfigError(
+            f"{workers} workers in each of {rounds} rounds are {workers * rounds:,} tasks",
+            where="workers × rounds",
+            fix=f"at most {MOST} can be written out; a worker lives several generations in a round",
+        )
     cluster = cluster or load()
 
     def agent_forge(given: dict[str, Any]) -> None:

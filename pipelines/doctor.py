@@ -13,7 +13,7 @@ from typing import Literal
 
 from components.shared.runtime.errors import ForgeError
 
-from .kfp_http import Access
+from .kubeflow.http import Access
 
 GIB = 2**30
 MEMORY_NEEDED = 4 * GIB
@@ -34,10 +34,10 @@ class Finding:
 
 def examine(runs: Path, store: str, access: Access) -> Iterator[Finding]:
     """All findings, one by one, as they are made."""
-    from . import doctor_cluster
+    from .kubeflow import doctor as doctor_cluster
 
     checks: list[Callable[[], Finding]] = [
-        torch_,
+        lambda: torch_(here=not access.host),
         memory,
         lambda: disk(runs),
         lambda: artifacts(store or str(runs)),
@@ -48,12 +48,16 @@ def examine(runs: Path, store: str, access: Access) -> Iterator[Finding]:
     yield from doctor_cluster.examine(access)
 
 
-def torch_() -> Finding:
-    """torch, and what it can compute on."""
+def torch_(*, here: bool) -> Finding:
+    """torch, and what it can compute on.
+
+    :param here: phases shall run on this machine; where a cluster runs them, it can do without.
+    """
     try:
         import torch
     except ImportError as error:
-        return Finding("fail", "torch", str(error), "install the project: make setup")
+        fix = "install the project: make setup" if here else "only where phases run: the images have it"
+        return Finding("fail" if here else "ok", "torch", str(error), fix)
     if torch.cuda.is_available():
         names = {torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())}
         return Finding(

@@ -22,7 +22,7 @@ from components.shared.runtime.artifact import MANIFEST
 from components.shared.runtime.code import code_digest as code_digest
 from components.shared.runtime.config import compose
 from components.shared.runtime.manifest import FileEntry, decode, digest_of
-from components.shared.runtime.places import open_store
+from components.shared.runtime.places import SCHEMES, open_store
 
 from .ir import Component, Container
 from .phases import PHASES
@@ -34,6 +34,8 @@ MODULE = re.compile(r"components\.([a-z_]+)")
 SETTLED = ("profile", "overrides", "config_digest", "code_version", "checkpoint_root")
 """Parameters of a phase that the digests of its settings and of its code stand for, or that change no result."""
 
+
+ADDRESSES = tuple(f"{scheme}://" for scheme in SCHEMES)
 
 LIBRARIES = ("numpy", "torch", "transformers")
 """Those whose releases may change the last bits of a result."""
@@ -123,7 +125,7 @@ def _entry(path: Path) -> FileEntry:
 def _places(value: Mapping[str, Any] | Sequence[Any] | Any) -> Iterator[str]:
     """The texts, at any depth, that are addresses: s3://…, or the path of a folder that is there."""
     if isinstance(value, str):
-        if value.startswith("s3://") or ("/" in value and os.path.isdir(value)):
+        if value.startswith(ADDRESSES) or ("/" in value and os.path.isdir(value)):
             yield value
     elif isinstance(value, dict):
         for one in value.values():

@@ -125,8 +125,8 @@ def run(wish: Wish, console: Console) -> Ended:
 
 def _new(wish: Wish) -> tuple[RunFolder, Pipeline, dict[str, Any]]:
     """The folder, the pipeline and the complete parameters of a new run. Nothing is written yet."""
-    pipeline = _chosen_pipeline(wish)
     given = {**starting_points(wish.first, wish.base_models, wish.artifacts), **wish.parameters}
+    pipeline = _chosen_pipeline(wish)
     parameters = given_parameters(given, pipeline.root.parameters)
     if "profile" in parameters and "overrides" in parameters:
         profile, overrides = parameters["profile"], parameters["overrides"]

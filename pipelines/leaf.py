@@ -236,9 +236,7 @@ class Leaves:
                 self._check_stop(status)
                 self._begin(status)
                 with self.devices.one() as device:
-                    outcome = await self.launcher.run(
-                        replace(job, environment={**job.environment, **device})
-                    )
+                    outcome = await self.launcher.run(replace(job, environment={**job.environment, **device}))
             status.seconds += outcome.seconds
             status.cpu_seconds += outcome.cpu_seconds
             status.peak_memory_bytes = max(status.peak_memory_bytes, outcome.peak_memory_bytes)

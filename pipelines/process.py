@@ -58,10 +58,13 @@ class Launcher:
         began = time.monotonic()
         alive: list[int] = []
         expired: list[bool] = []
+        timers: list[asyncio.TimerHandle] = []
 
         def begun(pid: int) -> None:
             alive.append(pid)
             self._living.add(pid)
+            if job.timeout:  # from its beginning: before, there is nobody to stop
+                timers.append(loop.call_later(job.timeout, expire))
             if self._ending is not None:  # asked to stop while this one was about to begin
                 _signal(pid, self._ending)
 
@@ -74,7 +77,6 @@ class Launcher:
             end(signal.SIGTERM)
             timers.append(loop.call_later(TIMEOUT_GRACE, end, signal.SIGKILL))
 
-        timers = [loop.call_later(job.timeout, expire)] if job.timeout else []
         try:
             code, cpu_seconds, peak = await (
                 self._forked if module_to_fork(job.arguments) else self._started

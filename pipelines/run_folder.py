@@ -5,7 +5,7 @@
                             checkpoints/ · parameters/<output parameter>
     runs/<run>/artifacts/<task>/<output>/
 
-A task's name is its path in the pipeline, such as `cognate-variants/2/cognate-pod/cognate`.
+A task's name is its path in the pipeline: `evomerge-round-1-worker-2`, or with loops and nested pipelines `outer/2/inner`.
 """
 
 from __future__ import annotations

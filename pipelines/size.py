@@ -17,6 +17,8 @@ import yaml
 
 from components.shared.runtime.errors import ConfigError
 
+from .ir_yaml import LOADER
+
 COPIES = 5.4
 """How often a task's interface is in the finished workflow, as JSON in JSON. Measured on KFP 2.17 with Argo 4.0: a run of
 54 pods ended with 1.23 MB (from which this is), one of 102 pods with 2.29 MB (2.6 MB by this).
@@ -37,7 +39,7 @@ class Size:
 
 def estimate(text: str) -> Size:
     """The size of a run of the compiled pipeline `text`; the turns of a loop are not known here and count once."""
-    spec, *rest = yaml.safe_load_all(text)
+    spec, *rest = yaml.load_all(text, LOADER)
     platform = rest[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if rest else {}
     executors = spec["deploymentSpec"]["executors"]
     pods, weight = 1, 0

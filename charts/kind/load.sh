@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Our images into the cluster's node, as one archive: `kind load docker-image` fails on images of several platforms
-# (kind #3795), and one archive has the shared layers once.
+# in Docker's containerd store, and one archive has the shared layers once.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "$0")/common.sh"
 need kind "https://kind.sigs.k8s.io (0.31 or newer)"

@@ -106,8 +106,12 @@ def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def ended(process: subprocess.Popen[str]) -> PhaseFailed:
+    """What to say of a process that should be there. One that was killed was in somebody's way: that may pass."""
+    code = process.wait()
+    killed = code < 0
     return PhaseFailed(
-        "a process that encodes has ended",
-        why=f"exit code {process.wait()}",
+        "a process that encodes was killed" if killed else "a process that encodes has ended",
+        why=f"by signal {-code}" if killed else f"exit code {code}",
         fix="give more memory or lower compression.threads: each of them needs some hundred megabytes",
+        transient=killed,
     )

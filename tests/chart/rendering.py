@@ -18,6 +18,9 @@ NAMESPACE = "kubeflow"
 TABLE = ("defaults", *sorted(path.stem for path in (CHART / "ci").glob("*.yaml")))
 """Tables of values: the chart's own, and those of ci/."""
 
+NEWEST = ("--kube-version", "1.35.0")
+"""What helm is told without a cluster: a helm that was built without a release's flags takes it for 1.20."""
+
 Object = dict[str, Any]
 POD_TEMPLATES = ("Deployment", "Job", "CronJob", "Pod")
 
@@ -39,7 +42,15 @@ def render(name: str = "defaults", *arguments: str, namespace: str = NAMESPACE) 
     :param arguments: further arguments for helm, such as `--set`, `mlflow.enabled=true`.
     :raises Refused: by helm.
     """
-    command = [str(tools.find("helm")), "template", "agent-forge", str(CHART), "--namespace", namespace]
+    command = [
+        str(tools.find("helm")),
+        "template",
+        "agent-forge",
+        str(CHART),
+        "--namespace",
+        namespace,
+        *NEWEST,
+    ]
     ended = subprocess.run([*command, *values_file(name), *arguments], capture_output=True, text=True)
     if ended.returncode:
         raise Refused(ended.stderr.strip())

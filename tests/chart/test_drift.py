@@ -15,6 +15,8 @@ from tests.chart import command_lines
 from tests.chart.rendering import CHART, ROOT, TABLE, containers, of_kind, pod_templates, render
 
 pytestmark = pytest.mark.usefixtures("helm")
+FORGE = ["python", "-m", "pipelines.cli"]
+"""The forge command in its image."""
 ALL_KEYS = ("--set", "mlflow.enabled=true")
 
 
@@ -74,7 +76,7 @@ def test_the_forge_command_takes_what_the_templates_give_it(
 ) -> None:
     monkeypatch.setenv("KFP_HOST", "http://ml-pipeline:8888")  # as in these pods
     commands = [
-        c for _, pod in pod_templates(render(table)) for c in containers(pod) if c.get("command") == ["forge"]
+        c for _, pod in pod_templates(render(table)) for c in containers(pod) if c.get("command") == FORGE
     ]
     assert len(commands) >= 2
     for container in commands:
@@ -101,7 +103,7 @@ def test_helm_in_the_readme_names_files_and_values_that_there_are() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     for path in re.findall(r"--values (\S+)", text):
         assert Path(ROOT / path).is_file(), path
-    for key in re.findall(r"--set (?:'|\")?([\w.]+)=", text):
+    for key in re.findall(r"--set(?:-file)? (?:'|\")?([\w.]+)=", text):
         at = values
         for step in key.split("."):
             assert step in at, key

@@ -21,7 +21,7 @@ from tests.chart.rendering import (
 pytestmark = pytest.mark.usefixtures("helm")
 every_table = pytest.mark.parametrize("table", TABLE)
 PIPELINE_POD = {
-    "pipelines.kubeflow.org/v2_component": "true",
+    "pipelines.kubeflow.server.org/v2_component": "true",
     "pipeline/runid": "0b2f",
     "workflows.argoproj.io/workflow": "w",
 }

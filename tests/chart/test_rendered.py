@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.phases import PHASES
 from tests.chart import rendering
 from tests.chart.rendering import (
     NAMESPACE,
@@ -105,6 +107,40 @@ def test_a_digest_wins_over_the_tag_in_jobs_and_in_the_pipelines() -> None:
     assert container["image"] == f"ghcr.io/acme/agent-forge/forge@sha256:{'1' * 64}"
     assert given["AGENT_FORGE_IMAGE_TRAINING"] == f"ghcr.io/acme/agent-forge/training@sha256:{'2' * 64}"
     assert given["AGENT_FORGE_IMAGE_BITNET"] == "ghcr.io/acme/agent-forge/bitnet:0.1.0"
+
+
+def _lock(folder: Path, names: tuple[str, ...] = (*PHASES, "forge")) -> tuple[str, str]:
+    """helm's arguments for a lock as `make images-push` writes it."""
+    lock = {name: f"ghcr.io/acme/forge/{name}@sha256:{number:064x}" for number, name in enumerate(names)}
+    path = folder / "images.lock"
+    path.write_text(json.dumps(lock, indent=2))
+    return "--set-file", f"images.lock={path}"
+
+
+def _images(objects: tuple[dict[str, Any], ...]) -> list[str]:
+    found = []
+    for _, pod in pod_templates(objects):
+        for container in containers(pod):
+            found += [container["image"], *(v["value"] for v in container["env"] if "_IMAGE_" in v["name"])]
+    return [image for image in found if "mlflow" not in image and "minio" not in image]
+
+
+def test_the_lock_of_pushed_images_pins_jobs_and_pipelines(tmp_path: Path) -> None:
+    images = _images(render("defaults", *_lock(tmp_path)))
+    assert len(images) > len(PHASES)
+    assert all(re.fullmatch(r"ghcr\.io/acme/forge/\w+@sha256:[0-9a-f]{64}", image) for image in images)
+
+
+def test_a_mirror_has_the_same_digests_under_another_registry(tmp_path: Path) -> None:
+    images = _images(render("air-gapped", *_lock(tmp_path)))
+    assert all(
+        image.startswith("registry.internal:5000/acme/forge/") and "@sha256:" in image for image in images
+    )
+
+
+def test_a_lock_without_an_image_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(rendering.Refused, match=r"images\.lock: it does not pin the image forge"):
+        render("defaults", *_lock(tmp_path, PHASES))
 
 
 @every_table

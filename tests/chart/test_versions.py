@@ -7,7 +7,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from tests.chart.rendering import TABLE, identity, render
+from tests.chart.rendering import CHART, TABLE, Refused, identity, render
 
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35")
 CUSTOM = ("monitoring.coreos.com/v1",)
@@ -29,7 +29,7 @@ def read_once() -> Any:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("table", TABLE)
 def test_kubernetes_knows_every_field(table: str, version: str) -> None:
-    for thing in render(table, "--kube-version", version):
+    for thing in render(table):
         if thing["apiVersion"] in CUSTOM:
             continue
         try:
@@ -37,6 +37,13 @@ def test_kubernetes_knows_every_field(table: str, version: str) -> None:
         except kubernetes_validate.ValidationError as error:
             path = ".".join(str(step) for step in error.path)
             pytest.fail(f"{identity(thing)}: {path}: {error.message}")
+
+
+def test_one_rendering_stands_for_all_versions() -> None:
+    for path in (CHART / "templates").rglob("*"):
+        assert path.is_dir() or ".Capabilities" not in path.read_text(), (
+            f"{path} asks which Kubernetes it is for"
+        )
 
 
 def test_a_misspelt_field_is_found() -> None:
@@ -54,7 +61,5 @@ def test_a_misspelt_field_is_found() -> None:
 
 @pytest.mark.usefixtures("helm")
 def test_an_older_kubernetes_is_refused() -> None:
-    from tests.chart.rendering import Refused
-
     with pytest.raises(Refused, match=r"kubeVersion: >=1\.29"):
         render("defaults", "--kube-version", "1.28")

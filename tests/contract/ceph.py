@@ -1,4 +1,4 @@
-"""Ceph's radosgw on this machine: a second, unrelated S3 server, which checks credentials.
+"""Ceph's radosgw on this machine: an S3 server of three daemons, which checks credentials.
 
 One monitor, one OSD that keeps its data in memory, one gateway; started in about 13 s, all below one folder.
 Debian: `apt-get install radosgw ceph-mon ceph-osd`.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
-import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.contract.s3_servers import ACCESS_KEY, SECRET_KEY, free_port, wait_for
+
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
-ACCESS_KEY, SECRET_KEY = "forge", "a-secret-that-is-checked"
 
 # ms_mon_client_mode: radosgw's own default is "secure", which needs the authentication that is off inside.
 CONFIGURATION = """
@@ -56,7 +54,7 @@ def installed() -> bool:
 @contextlib.contextmanager
 def radosgw(root: Path) -> Iterator[str]:
     """Run the three daemons below `root` and yield the gateway's address."""
-    monitor, gateway = _free_port(), _free_port()
+    monitor, gateway = free_port(), free_port()
     fsid = str(uuid.uuid4())
     settings = root / "ceph.conf"
     settings.write_text(CONFIGURATION.format(fsid=fsid, monitor=monitor, gateway=gateway, root=root))
@@ -96,7 +94,7 @@ def radosgw(root: Path) -> Iterator[str]:
         start("ceph-osd", "--id", "0")
         start("radosgw", "--name", "client.admin")
         endpoint = f"http://127.0.0.1:{gateway}"
-        _wait_for(endpoint, daemons)
+        wait_for(endpoint, daemons)
         call("radosgw-admin", "user", "create", "--uid", "forge", "--display-name", "forge",
              "--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY)  # fmt: skip
         yield endpoint
@@ -105,22 +103,3 @@ def radosgw(root: Path) -> Iterator[str]:
             daemon.kill()
             daemon.wait()
         log.close()
-
-
-def _wait_for(endpoint: str, daemons: list[subprocess.Popen[bytes]], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for daemon in daemons:
-            if daemon.poll() is not None:
-                raise RuntimeError(f"{daemon.args} ended with {daemon.returncode}")
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(endpoint, timeout=2).close()
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"radosgw did not answer within {seconds} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

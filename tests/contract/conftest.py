@@ -1,4 +1,4 @@
-"""The stores that must all behave the same: a folder, moto, and Ceph where its programs are installed."""
+"""The stores that must all behave the same: a folder, moto, and each S3 server that is installed on this machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import ceph
+from tests.contract import ceph, s3_servers
 
-S3_SERVERS = ["moto"] + (["radosgw"] if ceph.installed() else [])
+INSTALLED = [name for name in ("minio", "versitygw") if s3_servers.program(name)]
+INSTALLED += ["radosgw"] if ceph.installed() else []
+"""Servers that check credentials. moto, which does not, is always there."""
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with s3_servers.minio(tmp_path_factory.mktemp("minio")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with s3_servers.versitygw(tmp_path_factory.mktemp("versitygw")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +32,7 @@ def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield endpoint
 
 
-@pytest.fixture(params=["folder", *S3_SERVERS])
+@pytest.fixture(params=["folder", "moto", *INSTALLED])
 def store_uri(request: pytest.FixtureRequest, tmp_path: Path, new_bucket: Callable[..., str]) -> str:
     """An empty place in each kind of store."""
     if request.param == "folder":
@@ -26,13 +40,20 @@ def store_uri(request: pytest.FixtureRequest, tmp_path: Path, new_bucket: Callab
     return _bucket(request, new_bucket) + "/some/prefix"
 
 
-@pytest.fixture(params=S3_SERVERS)
+@pytest.fixture(params=["moto", *INSTALLED])
 def s3_bucket(request: pytest.FixtureRequest, new_bucket: Callable[..., str]) -> str:
     """`s3://<fresh bucket>` on each S3 server."""
+    return _bucket(request, new_bucket)
+
+
+@pytest.fixture(params=INSTALLED or [pytest.param("none", marks=pytest.mark.skip("moto accepts any secret"))])
+def guarded_bucket(request: pytest.FixtureRequest, new_bucket: Callable[..., str]) -> str:
+    """`s3://<fresh bucket>` on each S3 server that checks credentials."""
     return _bucket(request, new_bucket)
 
 
 def _bucket(request: pytest.FixtureRequest, new_bucket: Callable[..., str]) -> str:
     if request.param == "moto":
         return str(request.getfixturevalue("s3_uri"))
-    return new_bucket(request.getfixturevalue("radosgw"), ceph.ACCESS_KEY, ceph.SECRET_KEY)
+    endpoint = request.getfixturevalue(request.param)
+    return new_bucket(endpoint, s3_servers.ACCESS_KEY, s3_servers.SECRET_KEY)

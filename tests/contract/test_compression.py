@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
 from components.compression.phase import Compression
+from components.compression.workers import Job, Workers
 from components.shared.models.agent import Agent
 from components.shared.models.architecture import Architecture, Route
 from components.shared.models.encoders import encode_ternary, stored
@@ -180,6 +183,27 @@ def test_killed_at_a_random_moment_it_ends_with_the_identical_artifact(
     slow = ["--input", agent, *SMALL, "compression.checkpoint_seconds=0"]
     killing.kill("compression", tmp_path / "killed", slow, within=0.5, moment=random.Random())
     assert killing.run("compression", tmp_path / "killed", slow) == artifact.read(compressed).digest
+
+
+def test_with_an_encoder_killed_it_goes_on_from_its_codes_to_the_identical_artifact(
+    agent: Path, compressed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("FORGE_RETRIES", "1")
+    monkeypatch.setenv("FORGE_RETRY_SECONDS", "0.01")
+    do, killed = Workers.do, []
+
+    def do_and_kill(self: Workers, jobs: Iterable[Job], look_up: Callable[[], None]) -> Iterator[Job]:
+        for number, reply in enumerate(do(self, jobs, look_up)):
+            yield reply
+            if number == 2 and not killed:
+                killed.append(self.processes[0].pid)
+                os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(Workers, "do", do_and_kill)
+    digest = run(agent, tmp_path / "out", "compression.checkpoint_seconds=0").digest
+    errors = capsys.readouterr().err
+    assert killed and "attempt 1 of 2 failed: a process that encodes was killed: by signal 9" in errors
+    assert digest == artifact.read(compressed).digest
 
 
 def test_a_size_that_is_given_is_kept_to_and_used(agent: Path, compressed: Path, tmp_path: Path) -> None:

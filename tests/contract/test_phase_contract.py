@@ -25,6 +25,7 @@ from components.shared.runtime import artifact, code, tracking
 from components.shared.runtime.artifact import Manifest
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.executor import main
+from tests.contract.killing import DEADLINE
 from tests.contract.toy_phase import CONFIGS, Toy
 
 SCRIPT = Path(__file__).with_name("toy_phase.py")
@@ -79,13 +80,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """What the long toy run gives when nobody disturbs it."""
     output = tmp_path_factory.mktemp("undisturbed") / "out"
     process = start("--output", output, *LONG)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, errors
     return manifest(output)
 
 
 def wait_for_a_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + DEADLINE
     while not list(output.parent.glob("out.checkpoints/*/*/state.json")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -113,7 +114,7 @@ def test_a_phase_killed_at_random_moments_ends_with_the_same_digest(
         assert process.returncode == -signal.SIGKILL, errors
         assert not output.exists()
     process = start("--output", output, *LONG)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, errors
     assert "going on from the checkpoint at step" in errors
     assert manifest(output).digest == undisturbed.digest
@@ -135,7 +136,7 @@ def test_sigterm_writes_a_checkpoint_and_the_next_start_goes_on_from_there(
         time.sleep(0.005)
     time.sleep(0.2)
     process.terminate()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 75 and "start it again" in errors and "Traceback" not in errors
     assert not output.exists() and len(list(tmp_path.glob("out.checkpoints/*/*/state.json"))) == 1
     assert toy("--output", output, *LONG) == 0  # checkpoint_seconds is not part of the identity

@@ -51,7 +51,10 @@ def test_eight_phases_forge_an_agent_through_an_s3_server(tmp_path, s3_uri):
     _lineage_reaches_the_cognates(folder)
     _the_bucket_holds_what_the_folder_holds(s3_uri, folder)
 
-    for page in (folder / "report.html", folder / "artifacts" / "report" / "page"):  # the runner's, the pipeline's own
+    for page in (
+        folder / "report.html",
+        folder / "artifacts" / "report" / "page",
+    ):  # the runner's, the pipeline's own
         text = page.read_text()
         assert "<script" not in text and all(phase in text for phase in PHASES)
     _the_agent_answers_in_plain_transformers(models["compression"][0].path, tmp_path)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import cli, follow
+from pipelines import cli
+from pipelines.kubeflow import follow
 from tests.pipeline.kubeflow_server import KubeflowServer, serve
 from tests.pipeline.kubernetes_server import KubernetesServer
 from tests.pipeline.toy_pipelines import Bench

@@ -1,8 +1,14 @@
 """Staying with a Kubeflow run: what networks do on the way is survived, and each end has its exit code."""
 
-import pytest
+import io
 
-from pipelines.kubeflow import Server
+import pytest
+from rich.console import Console
+
+from pipelines.kubeflow.follow import wait
+from pipelines.kubeflow.http import Access
+from pipelines.kubeflow.run import Watcher
+from pipelines.kubeflow.server import Server
 from tests.pipeline.kubeflow_server import RUN, detail, run
 from tests.pipeline.kubernetes_server import ended, pod
 
@@ -80,6 +86,16 @@ def test_a_run_that_still_goes_on_at_the_timeout_says_so(follow):
     assert code == 124 and "it goes on" in text and f"forge status {RUN}" in text
 
 
+def test_ctrl_c_ends_the_looking_and_says_that_the_run_goes_on(kubeflow, follow, clock, monkeypatch):
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clock, "sleep", stop)
+    code, text = follow(run("RUNNING"))
+    assert code == 130 and "the run goes on" in text and f"forge cancel {RUN}" in text
+    assert kubeflow.calls == []
+
+
 def test_a_failed_run_names_the_task_its_last_lines_and_its_page(kubeflow, kubernetes, follow):
     kubernetes.pods = [pod("quietstar", "Failed", attempt=0, state=ended(1, "OOMKilled"))]
     kubernetes.logs[kubernetes.pods[0]["metadata"]["name"]] = "step 1\nMemoryError: too large\n"
@@ -106,3 +122,13 @@ def test_each_change_is_a_line_where_there_is_no_terminal(follow):
     )
     assert code == 0, text
     assert text.count("cognate-trunk: running") == 1 and text.count("cognate-trunk: succeeded") == 1
+
+
+def test_on_a_terminal_the_phases_are_drawn_while_they_run(kubeflow, clock):
+    kubeflow.runs[RUN] = [run("RUNNING", detail("quietstar", "RUNNING")), run("SUCCEEDED")]
+    kubeflow.faults = [None, "drop"]
+    screen = Console(force_terminal=True, width=120, file=io.StringIO())
+    watcher = Watcher.of(Server(Access(kubeflow.host)), RUN)
+    assert wait(watcher, screen, timeout=600).state == "succeeded"
+    text = screen.file.getvalue()
+    assert "first · running" in text and "quietstar" in text and "does not answer" in text

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from components.shared.runtime.errors import ConfigError, StoreError
-from pipelines.kfp_http import Access, Connection, NotFound, NotLoggedIn, ServerLost
-from pipelines.kubeflow import Server
+from pipelines.kubeflow.http import Access, Connection, NotFound, NotLoggedIn, ServerLost
+from pipelines.kubeflow.server import Server
 from tests.pipeline.kubeflow_server import CHAIN, RUN, run
 
 TEXT = "pipelineInfo: {name: x}\nroot: {dag: {tasks: {one: {}}}}\n"

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pipelines import run_store
+from pipelines.kubeflow import store as run_store
+from pipelines.kubeflow.argo_names import fnv1a
 from tests.pipeline.kubeflow_server import RUN, detail, run
 from tests.pipeline.kubernetes_server import ended, pod
 
@@ -72,6 +73,21 @@ def test_logs_come_by_way_of_kfp_where_the_pods_are_forbidden(kubernetes, kubefl
     assert code == 0 and text == "from the archive\n"
     asked = next(query for _, path, query, *_ in kubeflow.seen if path == "/k8s/pod/logs")
     assert asked["podname"] == kubernetes.pods[0]["metadata"]["name"] and asked["runid"] == RUN
+
+
+@pytest.mark.parametrize("path", ["/k8s/pod/logs", "the API server's own"])
+def test_without_a_kubeconfig_the_pods_name_follows_from_argos_ids(kubeflow, forge_at, path):
+    node = "agent-forge-x7k2p(0).root(0).quietstar(0).executor"
+    children = [{"pod_name": f"agent-forge-x7k2p-{fnv1a(f'{node}({attempt})')}"} for attempt in (0, 1)]
+    details = [detail("quietstar", "RUNNING"), {**detail("executor", "RUNNING"), "child_tasks": children}]
+    kubeflow.runs[RUN] = [run("RUNNING", *details)]
+    name = f"agent-forge-x7k2p-system-container-impl-{fnv1a(f'{node}(1)')}"
+    if path != "/k8s/pod/logs":
+        path = f"/apis/v1alpha1/runs/{RUN}/nodes/{name}/log"
+    kubeflow.texts[path] = "second attempt\n"
+    code, text = forge_at("logs", "latest", "--task", "quietstar")
+    assert code == 0 and text == "second attempt\n"
+    assert name in next(query.get("podname", at) for _, at, query, *_ in kubeflow.seen if at == path)
 
 
 def test_logs_come_from_the_store_when_the_pods_are_gone(kubeflow, forge_at, in_folder):

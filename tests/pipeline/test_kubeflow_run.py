@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from pipelines import kubeflow_view, run_store
-from pipelines.kfp_http import Access
-from pipelines.kubeflow import Server
-from pipelines.kubeflow_run import Watcher
-from pipelines.run_store import RunStore, root_of
+from pipelines.kubeflow import store as run_store
+from pipelines.kubeflow import view as kubeflow_view
+from pipelines.kubeflow.http import Access
+from pipelines.kubeflow.run import Watcher
+from pipelines.kubeflow.server import Server
+from pipelines.kubeflow.store import RunStore, root_of
 from tests.pipeline.kubeflow_server import CHAIN, RUN, detail, run
 from tests.pipeline.kubernetes_server import ROOT, ended, pod
 

@@ -207,7 +207,7 @@ def test_queue_pull_secrets_and_spot_nodes_are_settings():
 def test_the_cache_key_knows_code_and_configuration_also_when_a_run_is_started_from_the_page():
     text = agent_forge.text(agent_forge.pipeline())
     for phase, task, container, _ in uses(text):
-        assert task["cachingOptions"]["enableCache"]
+        assert ("enableCache" in task["cachingOptions"]) == (phase != "report")
         assert container["args"][-2:] == ["--executor-input", "{{$}}"]
         if phase == "report":
             continue
@@ -360,8 +360,8 @@ def test_phases_in_the_wrong_order_and_unknown_ones_are_refused():
         agent_forge.pipeline(start="adas", end="bitnet")
 
 
-@pytest.mark.parametrize("counts", [{"parents": 1}, {"workers": 0}, {"rounds": 0}])
-def test_a_search_needs_two_parents_a_worker_and_a_round(counts):
+@pytest.mark.parametrize("counts", [{"parents": 1}, {"workers": 0}, {"rounds": 0}, {"rounds": 1_000_000}])
+def test_a_search_needs_two_parents_a_worker_and_a_round_and_not_a_million(counts):
     with pytest.raises(ConfigError, match=next(iter(counts))):
         agent_forge.pipeline(**counts)
 

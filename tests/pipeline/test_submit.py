@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
-from pipelines import compile_command, run_store, submit_command
+from pipelines.cli import compile as compile_command
+from pipelines.cli import submit as submit_command
+from pipelines.kubeflow import store as run_store
 from pipelines.run_folder import RunFolder, Status
 from tests.pipeline.kubeflow_server import RUN, run
 from tests.pipeline.kubernetes_server import ROOT, pod
@@ -142,6 +144,7 @@ def test_a_login_page_is_no_run(kubeflow, submit, fault):
         (["--from", "adas", "--artifact", "/home/me/model"], "a pod cannot read a folder"),
         (["--from", "adas", "--artifact", "s3://b/x", "--run", "latest"], "twice"),
         (["--run", "latest"], "starts from base models"),
+        (["--artifact", "s3://b/x"], "use --base-model"),
         (["--rounds", "4"], "packs its nodes away"),
     ],
 )
@@ -165,7 +168,7 @@ def keep(*folders):
 @pytest.fixture
 def unlooked(monkeypatch):
     """Any address will do."""
-    monkeypatch.setattr("pipelines.starting_artifacts.check", lambda address, say: None)
+    monkeypatch.setattr("pipelines.kubeflow.starting.check", lambda address, say: None)
 
 
 def test_what_a_phase_starts_from_is_found_by_the_runs_pods(kubeflow, kubernetes, submit, unlooked):

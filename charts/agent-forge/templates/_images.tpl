@@ -1,14 +1,27 @@
 {{/* Addresses of images. global.imageRegistry, where it is set, is the registry of all of them. */}}
 
-{{/* One of Agent Forge's own: (list $ "cognate"). */}}
+{{/* One of Agent Forge's own: (list $ "cognate"). Its digest here, its line in the lock, or the tag of all. */}}
 {{- define "agent-forge.image" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}
 {{- with $root.Values.images -}}
 {{- $registry := $root.Values.global.imageRegistry | default .registry -}}
 {{- $repository := printf "%s/%s/%s" $registry .prefix $name -}}
-{{- $digest := index .digests $name -}}
-{{- ternary (printf "%s@%s" $repository (toString $digest)) (printf "%s:%s" $repository (.tag | default $root.Chart.AppVersion)) (not (empty $digest)) -}}
+{{- if index .digests $name -}}
+{{- printf "%s@%s" $repository (index .digests $name) -}}
+{{- else if .lock -}}
+{{- $address := index (fromJson .lock) $name | default "" -}}
+{{- if not (regexMatch "^[^/@]+/[^@]+@sha256:[0-9a-f]{64}$" $address) -}}
+{{- fail (printf "images.lock: it does not pin the image %s; push it (make images-push), or name its digest in images.digests.%s" $name $name) -}}
+{{- end -}}
+{{- with $root.Values.global.imageRegistry -}}
+{{- regexReplaceAllLiteral "^[^/]+" $address . -}}
+{{- else -}}
+{{- $address -}}
+{{- end -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (.tag | default $root.Chart.AppVersion) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -154,9 +154,8 @@ class Checkpoints:
 
     def put_metrics(self) -> str:
         """Copy metrics.jsonl beside the checkpoints in a bucket. Its address, "" where there is nothing to copy."""
-        if self.metrics is None or "://" not in self.uri:
-            return ""
-        return curves.copy(self.metrics, self.store)
+        in_bucket = "://" in self.uri
+        return curves.copy(self.metrics, self.store) if self.metrics is not None and in_bucket else ""
 
     def _rewind(self, found: Checkpoint) -> None:
         """Have the metrics as they were at this checkpoint, once: what this process has measured since is its own."""

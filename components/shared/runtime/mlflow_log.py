@@ -149,7 +149,7 @@ class MlflowLog:
                 if self.destination.kfp_run:
                     self._revive(parent)
             tags = {"forge.identity": self.destination.identity, **self._kfp()}
-            before = self._find("forge.identity", self.destination.identity)
+            before = self._find(tags) if self.destination.identity else ""
             if before:
                 self.client.update_run(before, status="RUNNING")
             self.runs[""] = before or self._create(self.destination.name, parent, tags)
@@ -210,20 +210,20 @@ class MlflowLog:
     def _pipeline_run(self) -> str:
         """The run that stands for the whole pipeline; of several made at the same time the first."""
         name = self.destination.pipeline_run
-        if not self._find(PIPELINE, name):
-            made = self._create(name, "", {PIPELINE: name, **self._kfp()})
-            first = self._find(PIPELINE, name)
+        tag = {PIPELINE: name}
+        if not self._find(tag):
+            made = self._create(name, "", {**tag, **self._kfp()})
+            first = self._find(tag)
             if first and first != made:
                 self.client.delete_run(made)
-        return self._find(PIPELINE, name)
+        return self._find(tag)
 
-    def _find(self, tag: str, value: str) -> str:
-        if not value:
-            return ""
-        quoted = value.replace("'", "")
+    def _find(self, tags: dict[str, str]) -> str:
+        """The first run that has all these tags, "" where there is none."""
+        wanted = (f"tags.`{tag}` = '" + value.replace("'", "") + "'" for tag, value in tags.items())
         found = self.client.search_runs(
             [self.experiment],
-            f"tags.`{tag}` = '{quoted}'",
+            " and ".join(wanted),
             max_results=1,
             order_by=["attributes.start_time ASC"],
         )

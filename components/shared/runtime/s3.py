@@ -68,9 +68,13 @@ def endpoint() -> str:
 def missing_settings(uri: str) -> list[str]:
     """The environment variables without which the store at `uri` cannot be used here; none: it can be tried."""
     missing = [] if endpoint() or not uri.startswith("minio://") else ["AWS_ENDPOINT_URL"]
-    if boto3.session.Session().get_credentials() is None:
-        missing += ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
-    return missing
+    try:
+        known = boto3.session.Session().get_credentials() is not None
+    except aws.PartialCredentialsError:
+        known = False
+    except aws.BotoCoreError:  # configured, and broken: using the store will tell
+        known = True
+    return missing if known else [*missing, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
 
 
 class S3Store(Store):

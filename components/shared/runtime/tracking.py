@@ -44,7 +44,7 @@ class Tracker:
     :param destination: where MLflow is and what the run is called there; None for no tracking.
     :param file: JSON lines {time, run, step, metrics}; removed by `close` when MLflow has got everything.
     :param say: where trouble is reported.
-    :param patience: seconds, in place of PATIENCE.
+    :param patience: seconds, in place of PATIENCE or LOCAL_PATIENCE.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Tracker:
         """Wait until everything is sent, or nothing has been taken for too long."""
         if self._log is None or not self._thread.is_alive():
             return
-        patience = LOCAL_PATIENCE if self._log.is_local else self.patience or PATIENCE
+        patience = self.patience or (LOCAL_PATIENCE if self._log.is_local else PATIENCE)
         since, before = time.monotonic(), -1
         while self._thread.is_alive():
             left = self._queue.qsize() + len(self._pending)
@@ -181,7 +181,7 @@ class Tracker:
             ) as error:  # whatever a server, a proxy or a database can do must not reach the phase
                 failures += 1
                 self.broken = first_line(error)
-                if failures == 1 and not closing:
+                if failures == 1 and not self._closing.is_set():  # else `close` says it
                     self.say(f"MLflow does not work, going on without it: {self.broken}")
             if closing and (failures > 1 or not self._pending):
                 return

@@ -205,7 +205,7 @@ def _pod(
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": {"pipelines.kubeflow.org/v2_component": "true", "pipeline/runid": "0b2f"},
+            "labels": {"pipelines.kubeflow.server.org/v2_component": "true", "pipeline/runid": "0b2f"},
         },
         "spec": {
             "restartPolicy": "Never",

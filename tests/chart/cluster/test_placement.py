@@ -33,7 +33,8 @@ NODES: Mapping[str, Mapping[str, Any]] = {
         "labels": {"example.com/spot": "true"},
     },
 }
-SECONDS = 60.0
+SECONDS = 400.0
+"""How long the scheduler may take to look at all pods. It takes 2; a busy machine more."""
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,16 @@ Hooks (the jobs) are left out: without a kubelet none would end. Their objects a
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.chart import tools
 from tests.chart.cluster.control_plane import Cluster
 from tests.chart.rendering import CHART, TABLE, values_file
 
@@ -19,8 +24,19 @@ OWN_NOISE = ("events", "events.events.k8s.io", "secrets")
 """What changes in a namespace without us; Secrets are looked at one by one, as helm keeps its releases there."""
 
 
+def _let_go(cluster: Cluster, namespace: str) -> None:
+    """What the controller-manager does, which is not here: a deleted claim that no pod uses is let go."""
+    for claim in cluster.get("pvc", "--namespace", namespace)["items"] if cluster.ours else []:
+        if "deletionTimestamp" in claim["metadata"]:
+            of = (claim["metadata"]["name"], "--namespace", namespace)
+            cluster.kubectl(
+                "patch", "pvc", *of, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}'
+            )
+
+
 def _everything(cluster: Cluster, namespace: str) -> set[str]:
     """All objects of the namespace, and the PriorityClasses of the cluster."""
+    _let_go(cluster, namespace)
     kinds = cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "--output", "name").split()
     listed = ",".join(kind for kind in kinds if kind not in OWN_NOISE)
     found = cluster.kubectl("get", listed, "--namespace", namespace, "--output", "name").split()
@@ -34,6 +50,7 @@ def untouched(cluster: Cluster, namespace: str) -> Iterator[set[str]]:
     """What is there before; whatever the test leaves of its release is removed."""
     yield _everything(cluster, namespace)
     cluster.run("helm", "uninstall", "agent-forge", "--namespace", namespace, "--no-hooks", check=False)
+    _let_go(cluster, namespace)
 
 
 def _config(cluster: Cluster, namespace: str) -> dict[str, Any]:
@@ -85,7 +102,53 @@ def test_a_volume_that_is_to_be_kept_outlives_the_release(
     cluster.helm("uninstall", *release, "--no-hooks")
     left = _everything(cluster, namespace) - untouched
     cluster.kubectl("delete", "pvc", "agent-forge-minio", "--namespace", namespace, "--wait=false")
+    _let_go(cluster, namespace)
     assert left == {"persistentvolumeclaim/agent-forge-minio"}
+
+
+def _run_from_the_notes(cluster: Cluster, namespace: str, command: str) -> None:
+    """Run the one command of the release's notes that this pattern describes, as it stands there."""
+    notes = cluster.helm("get", "notes", "agent-forge", "--namespace", namespace)
+    (found,) = re.findall(rf"^ +({command})$", notes, re.MULTILINE)
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    environment["PATH"] = f"{tools.find('kubectl').parent}:{environment['PATH']}"
+    subprocess.run(["bash", "-euo", "pipefail", "-c", found], env=environment, check=True)
+
+
+def test_the_patch_in_the_notes_lets_argo_try_failed_pods_again(
+    cluster: Cluster, namespace: str, untouched: set[str]
+) -> None:
+    """On the ConfigMap as Kubeflow Pipelines 2.17 has it."""
+    defaults = (
+        "spec:\n  templateDefaults:\n    retryStrategy:\n      limit: '2'\n      retryPolicy: OnError\n"
+    )
+    name = {"name": "workflow-controller-configmap", "namespace": namespace}
+    data = {"executor": "imagePullPolicy: IfNotPresent\n", "workflowDefaults": defaults}
+    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": data})
+    release = ("agent-forge", str(CHART), "--namespace", namespace, *NAMES)
+    cluster.helm("install", *release, "--set", f"kfp.namespace={namespace}")
+    _run_from_the_notes(cluster, namespace, r"kubectl get configmap workflow.*\n.*kubectl apply -f -")
+    changed = cluster.get("configmap", name["name"], "--namespace", namespace)["data"]
+    cluster.kubectl("delete", "configmap", name["name"], "--namespace", namespace)
+    assert changed == {**data, "workflowDefaults": defaults.replace("OnError", "Always")}
+
+
+def test_the_patch_in_the_notes_points_kubeflow_pipelines_at_minio(
+    cluster: Cluster, namespace: str, untouched: set[str]
+) -> None:
+    name = {"name": "kfp-launcher", "namespace": namespace}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": {"defaultPipelineRoot": ""}}
+    )
+    release = ("agent-forge", str(CHART), "--namespace", namespace, *NAMES, *values_file("air-gapped"))
+    cluster.helm("install", *release, "--set", "minio.persistence.keep=false")
+    _run_from_the_notes(cluster, namespace, "kubectl patch configmap kfp-launcher .*")
+    changed = cluster.get("configmap", name["name"], "--namespace", namespace)["data"]
+    cluster.kubectl("delete", "configmap", name["name"], "--namespace", namespace)
+    assert changed["defaultPipelineRoot"] == "minio://mlpipeline/v2/artifacts"
+    store = json.loads(changed["providers"])["minio"]["default"]
+    assert store["endpoint"] == f"agent-forge-minio.{namespace}.svc.cluster.local:9000"
+    assert store["credentials"]["secretRef"]["secretName"] == "mlpipeline-minio-artifact"
 
 
 def test_a_value_that_does_not_fit_changes_nothing(

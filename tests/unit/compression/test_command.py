@@ -19,7 +19,7 @@ from components.shared.models.loading import build, save
 from components.shared.runtime.errors import ConfigError
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines.cli import app
-from pipelines.compression_command import overrides
+from pipelines.cli.compression import overrides
 
 PATH = "model.layers.0.mlp.up_proj"
 

@@ -19,14 +19,14 @@ import pytest
 
 from components.shared.runtime import tracking
 from components.shared.runtime.inputs import Request
-from components.shared.runtime.mlflow_log import Destination, MlflowLog
+from components.shared.runtime.mlflow_log import Destination
 from components.shared.runtime.tracking import Tracker, destination, fail_pipeline, flatten
 
 WRITER = """
 import sys
 from components.shared.runtime.mlflow_log import Destination
 from components.shared.runtime.tracking import Tracker
-tracker = Tracker(Destination(uri=sys.argv[1], name="other", pipeline_run="demo", identity="two"))
+tracker = Tracker(Destination(uri=sys.argv[1], name="other", pipeline_run="demo", identity="two"), patience=600)
 tracker.metrics({"loss": 2.0})
 tracker.close()
 print(tracker.broken)
@@ -43,10 +43,11 @@ def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stderr=subprocess.PIPE,
         text=True,
     )
-    tracker = Tracker(Destination(f"sqlite:///{path}", "one", pipeline_run="demo", identity="one"))
+    place = Destination(f"sqlite:///{path}", "one", pipeline_run="demo", identity="one")
+    tracker = Tracker(place, patience=600)  # however busy the machine
     tracker.metrics({"loss": 1.0})
     tracker.close()
-    out, err = other.communicate(timeout=120)
+    out, err = other.communicate(timeout=900)
     assert tracker.broken == "" and out.strip() == "" and other.returncode == 0, (tracker.broken, out, err)
     return path
 
@@ -246,3 +247,97 @@ def test_where_a_phase_reports_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_flattening_nests_names_with_dots() -> None:
     assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
+
+
+def failing(uri: str, monkeypatch: pytest.MonkeyPatch, task: str) -> list[str]:
+    """What is said when this task of the run `kfp-1` fails for good."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("FORGE_TASK", task)
+    said: list[str] = []
+    fail_pipeline(in_pod("kfp-1"), task, said.append)
+    return said
+
+
+def starting(uri: str, monkeypatch: pytest.MonkeyPatch, task: str) -> dict[str, str]:
+    """The task starts in the run `kfp-1`, and ends well; its lineage."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("FORGE_TASK", task)
+    tracker = Tracker(destination(in_pod("kfp-1"), task, identity=f"identity of {task}"))
+    tracker.close()
+    assert tracker.broken == ""
+    return tracker.lineage
+
+
+def test_runs_in_mlflow_name_the_run_in_kfp(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lineage = starting(uri, monkeypatch, "bitnet")
+    found = runs(uri)
+    assert found["bitnet"].data.tags["kfp.run_id"] == found["kfp-1"].data.tags["kfp.run_id"] == "kfp-1"
+    assert lineage == {
+        "mlflow_run_id": found["bitnet"].info.run_id,
+        "mlflow_experiment_id": found["bitnet"].info.experiment_id,
+    }
+    assert found["kfp-1"].info.status == "RUNNING"
+
+
+def test_the_same_work_in_another_run_of_kfp_has_a_run_of_its_own(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    ids = set()
+    for run in ("kfp-1", "kfp-2", "kfp-2"):
+        tracker = Tracker(destination(in_pod(run), "bitnet", identity="the same"))
+        tracker.close()
+        ids.add(tracker.lineage["mlflow_run_id"])
+    assert len(ids) == 2
+
+
+def test_a_task_that_fails_ends_the_pipelines_run_and_its_retry_revives_it(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting(uri, monkeypatch, "baking")
+    assert failing(uri, monkeypatch, "adas") == []
+    assert runs(uri)["kfp-1"].info.status == "FAILED"
+    starting(uri, monkeypatch, "baking")  # beside it, and not the one that failed
+    assert runs(uri)["kfp-1"].info.status == "FAILED"
+    starting(uri, monkeypatch, "adas")
+    assert runs(uri)["kfp-1"].info.status == "RUNNING"
+
+
+def test_a_task_that_fails_first_of_all_has_a_pipelines_run_to_end(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(uri, monkeypatch, "cognate-trunk")
+    assert runs(uri)["kfp-1"].info.status == "FAILED" and "cognate-trunk" not in runs(uri)
+
+
+def test_the_end_of_a_run_that_the_platform_gave_is_left_to_the_platform(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    parent = runs(uri)["one"].info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", parent)
+    MlflowClient(uri).set_terminated(parent, "KILLED")
+    starting(uri, monkeypatch, "bitnet")
+    assert failing(uri, monkeypatch, "bitnet") == []
+    found = runs(uri)
+    assert found["one"].info.status == "KILLED" and "kfp-1" not in found
+    assert found["bitnet"].data.tags["kfp.run_id"] == "kfp-1"
+
+
+def test_only_a_cluster_leaves_the_pipelines_run_to_its_phases(
+    uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    local = Request({}, str(tmp_path / "out"), output_file=tmp_path / "f", pipeline_run="demo")
+    before = runs(uri)["demo"].info.status
+    fail_pipeline(local, "bitnet", print)
+    Tracker(destination(local, "bitnet", "nine")).close()
+    after = runs(uri)
+    assert after["demo"].info.status == before and "kfp.run_id" not in after["bitnet"].data.tags
+
+
+def test_an_mlflow_that_is_away_does_not_hide_why_a_phase_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    [said] = failing("http://127.0.0.1:9", monkeypatch, "bitnet")
+    assert said.startswith("MLflow was not told that the pipeline has failed")

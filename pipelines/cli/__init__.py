@@ -1,0 +1,81 @@
+"""The `forge` command. What a command needs is imported inside it, so that `forge --help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from components.shared.runtime.errors import ForgeError
+
+from . import bitnet, clean, compile, compression, doctor, evo, look, merge, run, status, submit
+from .options import console
+
+__all__ = ["app", "console", "script"]
+
+
+class Commands(TyperGroup):
+    """Our errors become a line on stderr and their exit code. Any other exception is a bug, and shows its trace."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ForgeError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="""Forge an agent: eight phases from small base models to one specialised, compressed agent.
+
+    \b
+    forge doctor                  is everything here that a run needs?
+    forge run-pipeline            all eight phases on this machine (profile tiny: minutes)
+    forge status --follow         how far is it?
+    forge report                  what did it measure?
+    forge test --prompt "2+2="    what does the agent say?
+
+    \b
+    forge submit --wait           the same on a Kubeflow cluster (--host or KFP_HOST); then
+    forge status|logs|cancel|retry RUN --host …
+
+    A run that was stopped or killed goes on with: forge run-pipeline --resume latest""",
+)
+app.add_typer(bitnet.app, name="bitnet")
+app.add_typer(compression.app, name="compression")
+app.command()(run.run_pipeline)
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)(run.phase)
+app.command()(status.status)
+app.command()(status.logs)
+app.command()(status.cancel)
+app.command()(status.retry)
+app.command()(look.report)
+app.command()(look.test)
+app.command()(look.validate)
+app.command("merge")(merge.merge)
+app.command("evo")(evo.evo)
+app.command()(doctor.doctor)
+app.command("compile")(compile.compile_)
+app.command()(submit.submit)
+app.command()(clean.clean)
+
+
+def script(*, one_phase: bool = False) -> None:
+    """The command line of agent_forge.py, and of single_phase.py, which takes the phase as its second argument."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["run"]:
+        arguments[0] = "run-pipeline"
+    if one_phase and len(arguments) > 1:
+        chosen = arguments.pop(1)
+        arguments += ["--from", chosen, "--to", chosen]
+    app(arguments, prog_name=Path(sys.argv[0]).name)

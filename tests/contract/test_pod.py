@@ -1,0 +1,410 @@
+"""A phase in a pod of Kubeflow Pipelines: what outlives the pod, what is tried again, and what is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.shared.runtime import checkpoint, code, tracking
+from components.shared.runtime.errors import Interrupted, PhaseFailed, StoreError
+from components.shared.runtime.executor import main
+from components.shared.runtime.places import open_store
+from components.shared.runtime.store import Store
+from tests.contract.pod import RUN, Pod
+from tests.contract.proxy import Proxy
+from tests.contract.toy_phase import CONFIGS, Toy
+
+LONG = ("toy.steps=150", "toy.pause=0.01", "toy.checkpoint_seconds=0.05", "toy.threads=1")
+SHORT = ("toy.steps=12", "toy.checkpoint_seconds=0", "toy.threads=1")
+DEADLINE = 120.0
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The environment of a pod that nobody has configured, and torch as it was before."""
+    for name in [name for name in os.environ if name.startswith(("FORGE_", "MLFLOW_", "AWS_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("FORGE_PIPELINE_RUN", RUN)
+    monkeypatch.setenv("FORGE_TASK", "toy")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def bucket(clean: None, s3_uri: str) -> str:
+    """KFP's own address of a bucket that this pod may use."""
+    return s3_uri.replace("s3://", "minio://")
+
+
+def live(pod: Pod, *overrides: str, phase: type[Toy] = Toy) -> int:
+    return main(phase, ["--executor-input", pod.given(*overrides)], configs=CONFIGS)
+
+
+def by_hand(output: Path, *overrides: str) -> str:
+    """The digest that the work has on a laptop."""
+    assert main(Toy, ["--output", str(output), *overrides], configs=CONFIGS) == 0
+    return str(json.loads((output / "forge.json").read_text())["digest"])
+
+
+def wait_for(store: Store, process: subprocess.Popen[str]) -> None:
+    """Until it says how far it is, and there is a checkpoint to go on from."""
+    deadline = time.monotonic() + DEADLINE
+    names = ("/state.json", "/toy.json")
+    while not all(any(entry.key.endswith(name) for entry in store.list()) for name in names):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_pod_that_is_killed_goes_on_in_the_next_one_to_the_same_digest(bucket: str, tmp_path: Path) -> None:
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    moment = random.Random(seed)
+    pods = [Pod(bucket, tmp_path / f"pod-{number}", execution=f"{number}") for number in range(2)]
+    store = open_store(pods[0].run_root)
+    process = pods[0].start(*LONG)
+    wait_for(store, process)
+    time.sleep(moment.uniform(0, 0.4))
+    process.kill()
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    process = pods[1].start(*LONG)
+    _, errors = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0, errors
+    assert "going on from the checkpoint at step" in errors and "pod's disk" not in errors
+    assert pods[1].manifest.digest == by_hand(tmp_path / "laptop", *LONG)
+    record = pods[1].record
+    assert record["attempts"] == 2
+    steps = [line["step"] for line in record["curves"] if line["step"] is not None]
+    assert steps == list(range(150))  # what two pods have measured, each step once
+    assert [entry.key for entry in store.list()] == ["progress/toy.json"]
+    progress = json.loads(store.get("progress/toy.json"))
+    assert (progress["stage"], progress["step"], progress["attempt"]) == ("fit", 150, 2)
+    assert progress["host"] and progress["updated"] >= progress["time"]
+
+
+def test_a_store_that_fails_twice_and_then_works_costs_two_attempts_and_no_step(
+    bucket: str, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(checkpoint, "MOST_OF_THE_TIME", 0)  # after each step, however slow the store
+    attempts: list[int] = []
+    with Proxy(s3_server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        monkeypatch.setenv("FORGE_RETRIES", "3")
+        monkeypatch.setenv("FORGE_RETRY_SECONDS", "0.01")
+
+        class Unlucky(Toy):
+            def validate_input(self) -> None:
+                attempts.append(1)
+                proxy.refuse = 0
+                save = self.run.checkpoints.save
+
+                def save_and_break(*given: Any) -> None:
+                    save(*given)
+                    proxy.refuse = 10**9 if len(attempts) < 3 else 0
+
+                self.run.checkpoints.save = save_and_break  # type: ignore[method-assign]
+
+        pod = Pod(bucket, tmp_path / "pod")
+        assert live(pod, *SHORT, phase=Unlucky) == 0
+    errors = capsys.readouterr().err
+    assert len(attempts) == 3 and errors.count("attempt 1 of 4 failed: the store refuses") == 1
+    assert "attempt 2 of 4 failed" in errors and "at step 1\n" in errors and "at step 2\n" in errors
+    assert pod.manifest.digest == by_hand(tmp_path / "laptop", *SHORT)
+    assert pod.record["attempts"] == 3
+    assert [line["step"] for line in pod.record["curves"][:12]] == list(range(12))
+
+
+def test_a_pod_asked_to_stop_in_a_pause_ends_at_once(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("FORGE_RETRIES", "1")
+    monkeypatch.setenv("FORGE_RETRY_SECONDS", "100000")
+    process = Pod(bucket, tmp_path / "pod").start(*SHORT)
+    assert process.stderr is not None
+    said = ""
+    while "attempt 1 of 2 failed: the store does not answer" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    process.terminate()
+    _, errors = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 75 and "start it again" in errors and "Traceback" not in said + errors
+
+
+@pytest.mark.parametrize("wrong", ["bucket", "key"])
+def test_what_will_not_pass_is_not_tried_again(
+    wrong: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("FORGE_RETRIES", "5")
+    monkeypatch.setenv("FORGE_RETRY_SECONDS", "100000")
+    if wrong == "bucket":
+        bucket = "minio://no-such-bucket"
+        words = "the bucket does not exist"
+    else:
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        words = "there are no credentials"
+    assert live(Pod(bucket, tmp_path / "pod", parameters={"checkpoint_root": bucket}), *SHORT) == 5
+    errors = capsys.readouterr().err
+    assert words in errors and "attempt" not in errors
+
+
+@pytest.mark.parametrize("count", ["-1", "two", "1.5"])
+def test_a_number_of_retries_that_is_none_is_refused(
+    count: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("FORGE_RETRIES", count)
+    assert live(Pod("minio://bucket", tmp_path / "pod"), *SHORT) == 2
+    assert f"FORGE_RETRIES is '{count}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("root", "known", "words"),
+    [
+        ("minio://bucket", {}, "set AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"),
+        (
+            "minio://bucket",
+            {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+            "set AWS_ENDPOINT_URL, or",
+        ),
+        ("s3://bucket", {}, "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"),
+        ("gs://bucket", {}, "no store of ours speaks gs://"),
+    ],
+)
+def test_a_pod_that_knows_no_store_keeps_its_checkpoints_and_says_once_what_to_set(
+    root: str, known: dict[str, str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    for name, value in known.items():
+        monkeypatch.setenv(name, value)
+    pod = Pod(root, tmp_path / "pod")
+    gate = 'toy.gates=[{metric: loss, op: "<", value: 0}]'
+    assert live(pod, *SHORT, gate) == 7
+    errors = capsys.readouterr().err
+    assert errors.count("checkpoints stay on this pod's disk") == 1 and words in errors
+    assert list((pod.disk / "model.checkpoints").glob("*/*/state.json"))
+    assert live(pod, *SHORT) == 0 and pod.record["attempts"] == 1
+
+
+def test_a_place_for_checkpoints_that_is_given_is_used(bucket: str, tmp_path: Path, capsys: Any) -> None:
+    pod = Pod("gs://elsewhere", tmp_path / "pod", parameters={"checkpoint_root": f"{bucket}/own"})
+    assert live(pod, *SHORT, 'toy.gates=[{metric: loss, op: "<", value: 0}]') == 7
+    assert any(entry.key.endswith("/state.json") for entry in open_store(f"{bucket}/own").list())
+    assert "pod's disk" not in capsys.readouterr().err
+
+
+def test_the_record_holds_the_manifest_the_curves_and_what_it_took(bucket: str, tmp_path: Path) -> None:
+    pod = Pod(bucket, tmp_path / "pod")
+    began = time.time()
+    assert live(pod, *SHORT) == 0
+    record, manifest = pod.record, pod.manifest
+    assert record["manifest"] == json.loads((pod.disk / "model" / "forge.json").read_text())
+    assert (record["format"], record["task"], record["phase"], record["step"]) == (1, "toy", "toy", "")
+    assert began <= record["started"] < record["finished"] <= time.time()
+    assert record["seconds"] > 0 and record["cpu_seconds"] > 0 and record["peak_memory_bytes"] > 10**7
+    assert record["attempts"] == 1
+    assert [line["step"] for line in record["curves"]] == [*range(12), None]
+    assert set(record["curves"][0]) == {"time", "run", "step", "metrics"}
+    assert pod.metadata("metrics") == {
+        "loss": manifest.metrics["loss"],
+        "score/reasoning": manifest.scores["reasoning"]["score"],
+        "bytes": manifest.bytes,
+        "parameters": 256,
+        "seconds": record["seconds"],
+    }
+    found = pod.metadata("model")
+    assert found["code_version"] == code.code_version("toy") and found["digest"] == manifest.digest
+    assert found["parents"] == "[]" and found["seed"] == 0
+    assert not any(value is None or isinstance(value, (list, dict)) for value in found.values())
+
+
+def test_a_pod_that_finds_its_work_done_writes_the_record_again(bucket: str, tmp_path: Path) -> None:
+    pod = Pod(bucket, tmp_path / "pod")
+    assert live(pod, *SHORT, 'toy.gates=[{metric: loss, op: "<", value: 9}]') == 0
+    assert json.loads(pod.metadata("model")["gates"]) == {"loss": True}
+    first = pod.record
+    (pod.disk / "metrics").unlink()
+    (pod.disk / "output_metadata.json").unlink()
+    assert live(pod, *SHORT, 'toy.gates=[{metric: loss, op: "<", value: 9}]') == 0
+    assert pod.record["manifest"] == first["manifest"]
+    assert pod.metadata("metrics")["loss"] == first["manifest"]["metrics"]["loss"]
+
+
+@pytest.fixture
+def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that nobody has started."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(tracking, "POD_PATIENCE", 0.5)
+
+
+def test_metrics_that_mlflow_has_not_got_are_in_the_record(
+    bucket: str, tmp_path: Path, no_mlflow: None, capsys: Any
+) -> None:
+    pod = Pod(bucket, tmp_path / "pod")
+    assert live(pod, *SHORT) == 0
+    errors = capsys.readouterr().err
+    assert "they are in the task's record" in errors and "kept" not in errors
+    assert len(pod.record["curves"]) == 13
+
+
+def test_metrics_of_a_phase_that_fails_are_beside_its_checkpoints(
+    bucket: str, tmp_path: Path, no_mlflow: None, capsys: Any
+) -> None:
+    pod = Pod(bucket, tmp_path / "pod")
+    assert live(pod, *SHORT, 'toy.gates=[{metric: loss, op: "<", value: 0}]') == 7
+    store = open_store(f"{pod.run_root}/checkpoints")
+    [key] = [entry.key for entry in store.list() if entry.key.endswith("metrics.jsonl")]
+    errors = capsys.readouterr().err
+    assert f"the metrics are in {store.address(key)}" in errors and "kept" not in errors
+    assert len(store.get(key).splitlines()) == 12
+
+
+def test_metrics_on_a_pods_disk_are_not_called_kept(tmp_path: Path, no_mlflow: None, capsys: Any) -> None:
+    gate = 'toy.gates=[{metric: loss, op: "<", value: 0}]'
+    assert live(Pod("minio://bucket", tmp_path / "pod"), *SHORT, gate) == 7
+    errors = capsys.readouterr().err
+    assert "the metrics are lost with this pod" in errors and "kept" not in errors
+
+
+@pytest.mark.parametrize("parameter", ["code_version", "config_digest"])
+def test_code_and_files_that_the_pipeline_was_not_compiled_for_are_refused(
+    parameter: str, tmp_path: Path, capsys: Any
+) -> None:
+    pod = Pod("minio://bucket", tmp_path / "pod", parameters={parameter: "0.1.0+b0294f311aa5"})
+    assert live(pod, *SHORT) == 2
+    errors = capsys.readouterr().err
+    assert (
+        f"parameter {parameter}" in errors and "0.1.0+b0294f311aa5" in errors and "build the images" in errors
+    )
+
+
+def test_code_and_files_that_the_pipeline_was_compiled_for_are_taken(tmp_path: Path) -> None:
+    told = {"code_version": code.code_version("toy"), "config_digest": code.configs_digest("toy", CONFIGS)}
+    pod = Pod("minio://bucket", tmp_path / "pod", parameters=told)
+    assert live(pod, *SHORT) == 0
+    assert pod.manifest.code_version == told["code_version"]
+
+
+@pytest.fixture(scope="module")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database, with nothing in it: making one takes seconds."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of a database of the test's own, which pods use too."""
+    from mlflow.tracking import MlflowClient
+
+    shutil.copyfile(empty_mlflow, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setattr(tracking, "POD_PATIENCE", 600.0)
+    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+def statuses(mlflow: Any) -> dict[str, str]:
+    ids = [one.experiment_id for one in mlflow.search_experiments()]
+    return {run.info.run_name: run.info.status for run in mlflow.search_runs(ids)}
+
+
+def test_the_run_in_mlflow_ends_with_a_failure_for_good_and_goes_on_with_the_next_pod(
+    mlflow: Any, tmp_path: Path
+) -> None:
+    class Fails(Toy):
+        def execute(self) -> None:
+            raise PhaseFailed("nothing came out of it")
+
+    assert live(Pod("minio://bucket", tmp_path / "first"), *SHORT, phase=Fails) == 9
+    assert statuses(mlflow) == {"toy": "FAILED", RUN: "FAILED"}
+    pod = Pod("minio://bucket", tmp_path / "second", execution="2")
+    assert live(pod, *SHORT) == 0
+    assert statuses(mlflow) == {"toy": "FINISHED", RUN: "RUNNING"}  # its end is the report's
+    run = mlflow.get_run(pod.metadata("model")["mlflow_run_id"])
+    assert run.info.experiment_id == pod.metadata("model")["mlflow_experiment_id"]
+    assert run.data.tags["kfp.run_id"] == RUN and run.data.tags["forge.output"] == pod.manifest.digest
+
+
+def test_a_failure_before_any_work_ends_the_run_in_mlflow_too(mlflow: Any, tmp_path: Path) -> None:
+    assert live(Pod("minio://bucket", tmp_path / "pod"), "toy.steps=0") == 2
+    assert statuses(mlflow) == {RUN: "FAILED"}
+
+
+def test_a_phase_that_was_interrupted_or_is_tried_again_does_not_end_the_run_in_mlflow(
+    mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORGE_RETRIES", "1")
+    monkeypatch.setenv("FORGE_RETRY_SECONDS", "0")
+    seen: list[dict[str, str]] = []
+
+    class Fails(Toy):
+        def execute(self) -> None:
+            self.run.tracker.flush()
+            seen.append(statuses(mlflow))
+            if len(seen) == 1:
+                raise StoreError("the store does not answer", transient=True)
+            raise Interrupted("stopped as asked")
+
+    assert live(Pod("minio://bucket", tmp_path / "pod"), *SHORT, phase=Fails) == 75
+    assert [found[RUN] for found in [*seen, statuses(mlflow)]] == ["RUNNING"] * 3
+    assert statuses(mlflow)["toy"] == "KILLED"
+
+
+def test_a_result_gets_the_name_in_the_registry_that_the_settings_say(mlflow: Any, tmp_path: Path) -> None:
+    pod = Pod("minio://bucket", tmp_path / "pod")
+    assert live(pod, *SHORT, "toy.register_as=agent-forge") == 0
+    [version] = mlflow.search_model_versions("name='agent-forge'")
+    assert version.run_id == pod.metadata("model")["mlflow_run_id"]
+    registered = Path(version.source.removeprefix("file://"))
+    assert json.loads((registered / "forge.json").read_text())["digest"] == pod.manifest.digest
+
+
+def test_checkpoints_that_cannot_be_deleted_do_not_undo_a_result(
+    bucket: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+    class Forgets(Toy):
+        def get_metrics(self) -> dict[str, float]:
+            os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+            self.run.checkpoints._store = None
+            return super().get_metrics()
+
+    pod = Pod(bucket, tmp_path / "pod")
+    assert live(pod, *SHORT, phase=Forgets) == 0
+    assert "could not be deleted" in capsys.readouterr().err and pod.manifest.phase == "toy"
+
+
+def test_the_runtime_says_the_digests_of_what_runs_without_loading_anything_heavy() -> None:
+    script = (
+        "import sys; from components.shared.runtime import code; code.code_version('bitnet'); "
+        "code.configs_digest('bitnet'); assert not {'torch', 'numpy', 'hydra', 'pydantic'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])

@@ -1,0 +1,136 @@
+"""Images pushed to a real registry are pinned: the compiled pipeline names what was pushed, also after a tag has moved."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from components.image import VERSION
+from pipelines.phases import PHASES
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = (*PHASES, "forge")
+
+
+def run(*command, **environment):
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def registry():
+    """An empty registry on this machine."""
+    crane = shutil.which("crane") or pytest.skip("crane is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [crane, "registry", "serve", "--address", f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL
+    )
+    while True:
+        with socket.socket() as asked:
+            if asked.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        assert server.poll() is None, "the registry did not start"
+        time.sleep(0.05)
+    yield f"127.0.0.1:{port}/acme/agent-forge"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Builds images of one file each, in a store of their own: content → environment that leads to that store."""
+    if not shutil.which("buildah"):
+        pytest.skip("buildah is not installed")
+    folder = tmp_path_factory.mktemp("images")
+    settings = f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/store"\nrunroot = "{folder}/run"\n'
+    (folder / "storage.conf").write_text(settings)
+    environment = {
+        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"), "BUILDAH_ISOLATION": "chroot", "BUILDER": "buildah",
+    }  # fmt: skip
+    if subprocess.run(
+        ["buildah", "images"], env={**os.environ, **environment}, capture_output=True
+    ).returncode:
+        pytest.skip("buildah does not work for this user")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY content /content\n")
+
+    def build(content, *names):
+        for name in names:
+            (folder / "content").write_text(f"{name} {content}")
+            run("buildah", "build", "--tag", f"localhost/toy/{name}:{VERSION}", str(folder), **environment)
+        return environment
+
+    return build
+
+
+def push(registry, lock, environment, *names):
+    options = ["--registry", registry, "--source", "localhost/toy", "--lock", str(lock), "--plain-http"]
+    return run(sys.executable, "images/push.py", *options, *names, **environment)
+
+
+def test_a_compiled_pipeline_names_the_digests_that_were_pushed_also_after_the_tags_have_moved(
+    registry, images, tmp_path
+):
+    lock, compiled = tmp_path / "images.lock", tmp_path / "pipeline.yaml"
+    push(registry, lock, images("first", *NAMES))
+    pinned = json.loads(lock.read_text())
+    for name in NAMES:
+        assert (
+            pinned[name]
+            == f"{registry}/{name}@{run('crane', 'digest', '--insecure', f'{registry}/{name}:{VERSION}')}"
+        )
+
+    push(registry, tmp_path / "other.lock", images("second", "bitnet"), "bitnet")
+    moved = run("crane", "digest", "--insecure", f"{registry}/bitnet:{VERSION}")
+    assert pinned["bitnet"] != f"{registry}/bitnet@{moved}"
+
+    run(sys.executable, "-m", "pipelines.cli", "compile", "-o", str(compiled), AGENT_FORGE_LOCK=str(lock))
+    named = set(re.findall(r"image: (\S+)", compiled.read_text()))
+    assert named == set(pinned.values())
+    run("crane", "export", "--insecure", pinned["bitnet"], str(tmp_path / "bitnet.tar"))
+    assert (
+        run("tar", "--extract", "--to-stdout", "--file", str(tmp_path / "bitnet.tar"), "content")
+        == "bitnet first"
+    )
+
+
+def test_one_image_pushed_again_leaves_the_others_pinned_as_they_were(registry, images, tmp_path):
+    lock = tmp_path / "images.lock"
+    environment = images("third", "adas", "forge")
+    push(registry, lock, environment, "adas", "forge")
+    before = json.loads(lock.read_text())
+    push(registry, lock, images("fourth", "forge"), "forge")
+    after = json.loads(lock.read_text())
+    assert after["adas"] == before["adas"] and after["forge"] != before["forge"]
+
+
+def test_a_registry_that_is_not_there_leaves_the_lock_as_it_was(images, tmp_path):
+    lock = tmp_path / "images.lock"
+    lock.write_text("{}")
+    options = [
+        "--registry",
+        "127.0.0.1:1/acme",
+        "--source",
+        "localhost/toy",
+        "--lock",
+        str(lock),
+        "--plain-http",
+        "adas",
+    ]
+    done = subprocess.run(
+        [sys.executable, "images/push.py", *options],
+        cwd=ROOT, env={**os.environ, **images("fifth", "adas")}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 5 and "the image was not pushed [127.0.0.1:1/acme/adas" in done.stderr
+    assert lock.read_text() == "{}"
