@@ -99,7 +99,7 @@ def islands(arena: Arena, methods: str, workers: int) -> Found:
 def shared(arena: Arena, methods: str, rounds: int | None, breeder: str = "genetic") -> Found:
     """One population, whatever the number of workers: of as many rounds, or of 8 members and as many rounds as it takes."""
     zero = len(generation_zero(replace(arena.space, methods=METHODS[methods])))
-    size = MEMBERS if rounds is None else round((EVALUATIONS - zero) / rounds)
+    size = MEMBERS if rounds is None else EVALUATIONS // (rounds + 1)  # generation 0 is filled up to the size
     rounds = rounds or round((EVALUATIONS - zero) / MEMBERS)
     how = Breeding(size=size, breeder=breeder, collapse=COLLAPSE, patience=PATIENCE)
     population: Population | None = None
