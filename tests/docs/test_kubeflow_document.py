@@ -82,7 +82,7 @@ def test_kubectl_has_such_a_command(command):
 def test_the_chart_has_the_keys_that_are_set(command):
     words = shlex.split(command)
     assert words[1] in HELM and "charts/agent-forge" in words
-    settings = [value for word, value in pairwise(words) if word == "--set"]
+    settings = [value for word, value in pairwise(words) if word in ("--set", "--set-file")]
     assert settings
     if not VALUES.is_file():
         pytest.skip("the chart is not here")
