@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 from components.image import VERSION, image
 from pipelines.phases import PHASES
+from tests import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "images"
@@ -23,10 +24,10 @@ PACKAGE = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", re.MULTILINE)
 
 
 def program(name):
-    """A program beside this Python, or on the path; the test is skipped where there is none."""
+    """A program beside this Python, or on the path; the test ends where there is none."""
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
-    return found or pytest.skip(f"{name} is not installed")
+    return found or needs.lacks(f"{name} is not installed")
 
 
 def done(*command):
@@ -129,7 +130,7 @@ def baked():
     ):
         command = ["docker", "buildx"]
     else:
-        pytest.skip("neither buildx nor docker with buildx is installed")
+        needs.lacks("neither buildx nor docker with buildx is installed")
 
     def read(**settings):
         environment = [f"{name}={value}" for name, value in settings.items()]
