@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from components.image import VERSION, image
@@ -190,3 +191,20 @@ def test_the_release_workflow_is_one_by_githubs_schema():
 def test_every_action_of_the_release_is_pinned_by_commit():
     uses = re.findall(r"uses: (\S+)", WORKFLOW.read_text())
     assert uses and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", one) for one in uses)
+
+
+def test_nothing_is_released_before_the_tests_have_passed():
+    jobs = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+    needed = {
+        name: {*([job["needs"]] if isinstance(job.get("needs"), str) else job.get("needs", []))}
+        for name, job in jobs.items()
+    }
+    tests = {name for name, job in jobs.items() if "make test" in [step.get("run") for step in job["steps"]]}
+    assert tests == {"tests"} and not needed["tests"]
+
+    def waits(name):
+        return bool(needed[name] & tests) or any(waits(other) for other in needed[name])
+
+    assert [name for name in jobs if name != "tests" and not waits(name)] == []
+    for name, job in jobs.items():
+        assert not job.get("continue-on-error") and "if" not in job, name
