@@ -195,10 +195,8 @@ def test_every_action_of_the_release_is_pinned_by_commit():
 
 def test_nothing_is_released_before_the_tests_have_passed():
     jobs = yaml.safe_load(WORKFLOW.read_text())["jobs"]
-    needed = {
-        name: {*([job["needs"]] if isinstance(job.get("needs"), str) else job.get("needs", []))}
-        for name, job in jobs.items()
-    }
+    needed = {name: job.get("needs", []) for name, job in jobs.items()}
+    needed = {name: {one} if isinstance(one, str) else {*one} for name, one in needed.items()}
     tests = {name for name, job in jobs.items() if "make test" in [step.get("run") for step in job["steps"]]}
     assert tests == {"tests"} and not needed["tests"]
 
