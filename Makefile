@@ -70,14 +70,14 @@ images-push: ## push them and pin them in images/images.lock (REGISTRY=ghcr.io/a
 	@test -n "$(REGISTRY)" || { echo "Say where to: make images-push REGISTRY=ghcr.io/acme/agent-forge"; exit 1; }
 	$(PYTHON) images/push.py --registry $(REGISTRY) $(PUSH_FLAGS)
 
-images-test: $(READY) ## run the pipeline in the built images as pods run it
-	FORGE_TEST_IMAGES=1 $(BIN)/python -m pytest tests/image --numprocesses 0 -rs
+images-test: $(READY) ## run the pipeline in the built images as pods run it; a missing tool fails
+	FORGE_REQUIRE_TOOLS=1 FORGE_TEST_IMAGES=1 $(BIN)/python -m pytest tests/image --numprocesses 0 -rs
 
 images-lock: $(READY) ## resolve the images' packages again, with hashes
 	$(BIN)/python images/lock.py
 
-chart-test: $(READY) ## the Helm chart: lint, schemas, what it renders (helm comes out of a wheel where PATH has none)
-	$(BIN)/python -m pytest tests/chart --ignore tests/chart/cluster --numprocesses 0
+chart-test: $(READY) ## the Helm chart: lint, schemas, what it renders (helm comes out of a wheel where PATH has none); a missing tool fails
+	FORGE_REQUIRE_TOOLS=1 $(BIN)/python -m pytest tests/chart --ignore tests/chart/cluster --numprocesses 0 -rs
 
 cluster-test: $(READY) ## the chart on a real Kubernetes API (KUBEBUILDER_ASSETS=folder, or FORGE_TEST_KUBECONFIG=file)
 	@test -n "$(KUBEBUILDER_ASSETS)$(FORGE_TEST_KUBECONFIG)" || { echo "Say where an API server is: KUBEBUILDER_ASSETS, a folder with etcd and kube-apiserver, or FORGE_TEST_KUBECONFIG"; exit 1; }

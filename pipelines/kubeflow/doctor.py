@@ -91,7 +91,7 @@ def settings(cluster: Kubernetes) -> Finding:
     )
     fix = (
         "without AWS_ENDPOINT_URL a phase can neither keep its checkpoints in the cluster's store nor show its progress;"
-        "\nhelm upgrade --install agent-forge charts/agent-forge makes it"
+        "\nhelm upgrade --install agent-forge charts/agent-forge --set-file images.lock=images/images.lock makes it"
     )
     return Finding("warn", "settings", what, fix)
 

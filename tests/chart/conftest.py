@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.chart import tools
 
 
@@ -15,7 +16,7 @@ def helm() -> Path:
     try:
         return tools.find("helm")
     except tools.Missing as missing:
-        pytest.skip(str(missing))
+        needs.lacks(str(missing))
 
 
 @pytest.fixture(scope="session")
@@ -24,4 +25,4 @@ def kubectl() -> Path:
     try:
         return tools.find("kubectl")
     except tools.Missing as missing:
-        pytest.skip(str(missing))
+        needs.lacks(str(missing))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import needs
 from tests.chart import command_lines, tools
 from tests.chart.rendering import CHART, ROOT
 
@@ -25,7 +26,7 @@ def _program(name: str) -> str:
     try:
         return str(tools.find(name))
     except tools.Missing as missing:
-        pytest.skip(str(missing))
+        needs.lacks(str(missing))
 
 
 def _joined(script: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.chart import tools
 from tests.chart.rendering import CHART, NEWEST, TABLE, values_file
 
@@ -40,7 +41,7 @@ def test_kube_score_finds_nothing_critical(table: str, helm: Path) -> None:
     try:
         score = tools.find("kube-score")
     except tools.Missing as missing:
-        pytest.skip(str(missing))
+        needs.lacks(str(missing))
     render = [
         str(helm),
         "template",

@@ -185,7 +185,7 @@ def test_everything_has_the_labels_and_the_namespace(table: str) -> None:
         labels = thing["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "agent-forge", identity(thing)
         assert labels["app.kubernetes.io/managed-by"] == "Helm", identity(thing)
-        cluster_wide = thing["kind"] == "PriorityClass"
+        cluster_wide = thing["kind"] in ("PriorityClass", "WorkloadPriorityClass")
         assert thing["metadata"].get("namespace") == (None if cluster_wide else NAMESPACE), identity(thing)
 
 

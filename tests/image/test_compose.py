@@ -19,6 +19,7 @@ import yaml
 
 from components.image import VERSION
 from images import dotenv
+from tests import needs
 from tests.contract.s3_servers import free_port, program
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
@@ -183,7 +184,7 @@ def compose_command() -> list[str] | None:
 def config(*arguments: str, settings: Path) -> subprocess.CompletedProcess[str]:
     command = compose_command()
     if command is None:
-        pytest.skip("compose is not installed")
+        needs.lacks("compose is not installed")
     clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     options = ["--file", str(FILE), "--env-file", str(settings), *arguments]
     return subprocess.run([*command, *options], env=clean, capture_output=True, text=True)
@@ -211,8 +212,9 @@ def test_compose_asks_for_make_up_where_there_is_no_password(tmp_path: Path) -> 
     assert done.returncode != 0 and "POSTGRES_PASSWORD" in done.stderr and "run make up" in done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("redis-server"), reason="redis is not installed")
 def test_redis_starts_by_its_command_asks_for_the_password_and_is_healthy(tmp_path: Path) -> None:
+    if not shutil.which("redis-server"):
+        needs.lacks("redis is not installed")
     port = str(free_port())
     script = SERVICES["redis"]["command"][2].replace("$$", "$")
     script = script.replace("dir /data", f"dir {tmp_path}\nbind 127.0.0.1\nport {port}")

@@ -14,6 +14,7 @@ import pytest
 from components.image import VERSION, image
 from components.shared.runtime.code import code_version, configs_digest
 from pipelines.phases import COMPILED, PHASES
+from tests import needs
 from tests.image.run_pipeline_in_containers import LOCKED, Cluster
 from tests.image.store_island import store_island
 
@@ -24,9 +25,9 @@ if not os.environ.get("FORGE_TEST_IMAGES"):
     pytest.skip("minutes of containers: make images-test runs these", allow_module_level=True)
 for needed in ("podman", "ip"):
     if not shutil.which(needed):
-        pytest.skip(f"{needed} is not installed", allow_module_level=True)
+        needs.lacks(f"{needed} is not installed", module=True)
 if os.geteuid():
-    pytest.skip("network namespaces and the pods' files need root", allow_module_level=True)
+    needs.lacks("network namespaces and the pods' files need root", module=True)
 
 
 def there(address):
@@ -36,7 +37,7 @@ def there(address):
 
 for name in NAMES:
     if not there(image(name)):
-        pytest.skip(f"{image(name)} is not built: make images", allow_module_level=True)
+        needs.lacks(f"{image(name)} is not built: make images", module=True)
 
 
 def inside(name, *arguments):

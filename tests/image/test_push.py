@@ -14,6 +14,7 @@ import pytest
 
 from components.image import VERSION
 from pipelines.phases import PHASES
+from tests import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (*PHASES, "forge")
@@ -30,7 +31,7 @@ def run(*command, **environment):
 @pytest.fixture(scope="module")
 def registry():
     """An empty registry on this machine."""
-    crane = shutil.which("crane") or pytest.skip("crane is not installed")
+    crane = shutil.which("crane") or needs.lacks("crane is not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -52,7 +53,7 @@ def registry():
 def images(tmp_path_factory):
     """Builds images of one file each, in a store of their own: content → environment that leads to that store."""
     if not shutil.which("buildah"):
-        pytest.skip("buildah is not installed")
+        needs.lacks("buildah is not installed")
     folder = tmp_path_factory.mktemp("images")
     settings = f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/store"\nrunroot = "{folder}/run"\n'
     (folder / "storage.conf").write_text(settings)
@@ -62,7 +63,7 @@ def images(tmp_path_factory):
     if subprocess.run(
         ["buildah", "images"], env={**os.environ, **environment}, capture_output=True
     ).returncode:
-        pytest.skip("buildah does not work for this user")
+        needs.lacks("buildah does not work for this user")
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY content /content\n")
 
     def build(content, *names):

@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from components.image import VERSION, image
 from pipelines.phases import PHASES
+from tests import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "images"
@@ -23,10 +25,10 @@ PACKAGE = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", re.MULTILINE)
 
 
 def program(name):
-    """A program beside this Python, or on the path; the test is skipped where there is none."""
+    """A program beside this Python, or on the path; the test ends where there is none."""
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
-    return found or pytest.skip(f"{name} is not installed")
+    return found or needs.lacks(f"{name} is not installed")
 
 
 def done(*command):
@@ -129,7 +131,7 @@ def baked():
     ):
         command = ["docker", "buildx"]
     else:
-        pytest.skip("neither buildx nor docker with buildx is installed")
+        needs.lacks("neither buildx nor docker with buildx is installed")
 
     def read(**settings):
         environment = [f"{name}={value}" for name, value in settings.items()]
@@ -189,3 +191,18 @@ def test_the_release_workflow_is_one_by_githubs_schema():
 def test_every_action_of_the_release_is_pinned_by_commit():
     uses = re.findall(r"uses: (\S+)", WORKFLOW.read_text())
     assert uses and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", one) for one in uses)
+
+
+def test_nothing_is_released_before_the_tests_have_passed():
+    jobs = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+    needed = {name: job.get("needs", []) for name, job in jobs.items()}
+    needed = {name: {one} if isinstance(one, str) else {*one} for name, one in needed.items()}
+    tests = {name for name, job in jobs.items() if "make test" in [step.get("run") for step in job["steps"]]}
+    assert tests == {"tests"} and not needed["tests"]
+
+    def waits(name):
+        return bool(needed[name] & tests) or any(waits(other) for other in needed[name])
+
+    assert [name for name in jobs if name != "tests" and not waits(name)] == []
+    for name, job in jobs.items():
+        assert not job.get("continue-on-error") and "if" not in job, name

@@ -26,12 +26,18 @@ runAsGroup: {{ .Values.podSecurity.userId }}
 {{- end }}
 {{- end -}}
 
-{{/* The head of a pod's spec: (list $ "service account"). */}}
+{{/* The head of a pod's spec: (list $ "service account" "services or jobs"). */}}
 {{- define "agent-forge.pod" -}}
 {{- $root := index . 0 -}}
+{{- $kind := index . 2 -}}
 serviceAccountName: {{ index . 1 }}
 automountServiceAccountToken: false
 enableServiceLinks: false
+{{- with $root.Values.priorityClasses }}
+{{- if .enabled }}
+priorityClassName: {{ (index . $kind).name }}
+{{- end }}
+{{- end }}
 {{- include "agent-forge.pullSecrets" $root }}
 securityContext:
   {{- include "agent-forge.podSecurity" $root | nindent 2 }}

@@ -39,7 +39,7 @@ spec:
         app: {{ $name }}
         {{- include "agent-forge.labels" (list $root $component) | nindent 8 }}
     spec:
-      {{- include "agent-forge.pod" (list $root (include "agent-forge.name" $root)) | nindent 6 }}
+      {{- include "agent-forge.pod" (list $root (include "agent-forge.name" $root) "services") | nindent 6 }}
       {{- with $values.nodeSelector }}
       nodeSelector:
         {{- toYaml . | nindent 8 }}
