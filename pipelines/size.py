@@ -64,8 +64,8 @@ def check(text: str, limit: int) -> Size:
             where="rounds × workers",
             why=f"above {limit / 1e6:.2f} MB Argo packs its nodes away, and KFP shows a run without its tasks",
             fix="fewer --rounds or --workers (a worker then measures more of the population), or a range of phases. "
-            "A larger workflow_bytes in configs/cluster moves the limit: the run goes on past it, and `forge status` follows "
-            "it by its pods and its store",
+            "A larger workflow_bytes in configs/cluster moves the limit: the run goes on past it, and `forge status` "
+            "follows it by its pods and its store",
         )
     return size
 

@@ -1,6 +1,7 @@
 """The compiled pipeline: committed as it compiles, inside the part of the IR that backends do, wired as it should be."""
 
 import asyncio
+import functools
 import itertools
 import json
 import os
@@ -77,13 +78,17 @@ def test_the_version_of_the_images_is_that_of_the_project():
 
 @pytest.mark.parametrize("cluster", sorted(path.stem for path in FOLDER.glob("*.yaml")))
 def test_the_pipeline_stays_inside_the_supported_part_for_every_cluster(cluster):
-    text = agent_forge.text(agent_forge.pipeline(cluster=load(cluster), rounds=1))
-    pipeline = ir_yaml.parse(text)
+    pipeline = ir_yaml.parse(compiled(cluster))
     phases = {
         component.name.removeprefix("comp-").split("-")[0]
         for _, component in pipeline.containers(pipeline.root.body)
     }
     assert phases == {*PHASES, "report"}
+
+
+@functools.cache
+def compiled(cluster="default", **shape):
+    return agent_forge.text(agent_forge.pipeline(cluster=load(cluster), **shape))
 
 
 def documents(text):
@@ -118,24 +123,23 @@ def test_the_graph_is_written_out_so_that_a_run_takes_few_pods():
 
 
 def test_a_graph_whose_workflow_kfp_could_not_show_is_refused_before_it_is_submitted():
-    text = agent_forge.text(agent_forge.pipeline(workers=8, rounds=4))
-    with pytest.raises(ConfigError, match=r"95 pods.*fewer --rounds or --workers"):
+    text = compiled(workers=4, rounds=3)
+    with pytest.raises(ConfigError, match=r"53 pods.*fewer --rounds or --workers"):
         size.check(text, load().workflow_bytes)
-    before = size.estimate(agent_forge.text(agent_forge.pipeline(workers=2, rounds=1)))
+    before = size.estimate(compiled(rounds=1))
     assert before.bytes < size.estimate(COMPILED.read_text()).bytes < size.estimate(text).bytes
 
 
 def test_evaluations_can_be_shared_out_in_as_many_rounds_as_their_readme_says():
     check_search("tiny", ["evomerge.fan_out=evaluations"], rounds=3, workers=2, generations=3)
-    size.check(agent_forge.text(agent_forge.pipeline(workers=2, rounds=3)), load().workflow_bytes)
+    size.check(compiled(rounds=3), load().workflow_bytes)
     with pytest.raises(ConfigError, match="workflow_bytes"):
-        size.check(agent_forge.text(agent_forge.pipeline(workers=2, rounds=4)), load().workflow_bytes)
+        size.check(compiled(rounds=4), load().workflow_bytes)
 
 
 def test_the_phases_that_the_cluster_says_ask_for_an_accelerator_and_no_others():
     for name in ("default", "gpu"):
-        text = agent_forge.text(agent_forge.pipeline(cluster=load(name)))
-        for phase, task, container, _ in uses(text):
+        for phase, task, container, _ in uses(compiled(name)):
             light = phase == "report" or task["taskInfo"]["name"].endswith("selection")
             wanted = phase in load(name).gpu_phases and not light
             accelerator = container["resources"].get("accelerator")
@@ -184,8 +188,9 @@ def test_every_pod_is_restricted_timed_and_told_where_it_is():
 
 
 def test_the_deadline_of_all_attempts_leaves_each_of_them_its_time():
-    for cluster in (load(path.stem) for path in FOLDER.glob("*.yaml")):
-        for phase, task, _, _ in uses(agent_forge.text(agent_forge.pipeline(cluster=cluster))):
+    for name in sorted(path.stem for path in FOLDER.glob("*.yaml")):
+        cluster = load(name)
+        for phase, task, _, _ in uses(compiled(name)):
             retry, timeout = task["retryPolicy"], cluster.timeout_seconds[phase]
             count, pause = retry["maxRetryCount"], cluster.retries.backoff_seconds
             pauses = sum(pause * cluster.retries.factor**n for n in range(count))
@@ -212,8 +217,7 @@ def test_queue_pull_secrets_and_spot_nodes_are_settings():
 
 
 def test_the_cache_key_knows_code_and_configuration_also_when_a_run_is_started_from_the_page():
-    text = agent_forge.text(agent_forge.pipeline())
-    for phase, task, container, _ in uses(text):
+    for phase, task, container, _ in uses(compiled()):
         assert ("enableCache" in task["cachingOptions"]) == (phase != "report")
         assert container["args"][-2:] == ["--executor-input", "{{$}}"]
         if phase == "report":
