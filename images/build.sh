@@ -18,7 +18,7 @@ mapfile -t phases < <(for file in components/*/component.py; do basename "$(dirn
 names=("$@")
 [ ${#names[@]} -gt 0 ] || names=("${phases[@]}" forge)
 for name in "${names[@]}"; do
-  [[ " ${phases[*]} forge " == *" $name "* ]] || { echo "build.sh: there is no image '$name'; there are: ${phases[*]} forge" >&2; exit 2; }
+  [[ $name != *" "* && " ${phases[*]} forge " == *" $name "* ]] || { echo "build.sh: there is no image '$name'; there are: ${phases[*]} forge" >&2; exit 2; }
 done
 
 builder() { # the first program of this machine that builds images

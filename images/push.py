@@ -25,6 +25,7 @@ from components.shared.runtime.errors import ConfigError, ForgeError, StoreError
 
 PHASES = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
 NAMES = (*PHASES, "forge")
+BUILDERS = ("buildx", "podman", "buildah")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     registry = given.registry.rstrip("/")
     try:
         names = _known(given.names or NAMES)
+        if not registry or "://" in registry:
+            fix = "give host and path alone, such as ghcr.io/acme/agent-forge"
+            raise ConfigError("this is no registry", where=f"--registry {given.registry}", fix=fix)
+        known = _locked(given.lock) if given.names else {}
         program = builder()
         if program == "buildx":
             digests = push_baked(names, registry)
@@ -58,7 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"push: {error}", file=sys.stderr)
         return error.exit_code
     pinned = {name: f"{registry}/{name}@{digest}" for name, digest in digests.items()}
-    known = json.loads(given.lock.read_text()) if given.lock.is_file() and given.names else {}
     given.lock.write_text(json.dumps({**known, **pinned}, indent=2, sort_keys=True) + "\n")
     print(f"{given.lock}: {len(pinned)} of {len(NAMES)} images pinned")
     return 0
@@ -71,6 +75,9 @@ def builder() -> str:
     """
     given = os.environ.get("BUILDER", "")
     if given:
+        if given not in BUILDERS:
+            fix = f"set one of {', '.join(BUILDERS)}, or nothing"
+            raise ConfigError(f"BUILDER is {given!r}", where="the environment", fix=fix)
         return given
     if shutil.which("docker") and not _fails("docker", "buildx", "version") and not _fails("docker", "info"):
         return "buildx"
@@ -115,6 +122,19 @@ def _known(names: Sequence[str]) -> Sequence[str]:
         if name not in NAMES:
             raise ConfigError(f"there is no image {name!r}", fix=f"the images are {', '.join(NAMES)}")
     return names
+
+
+def _locked(lock: Path) -> dict[str, str]:
+    """The lock as it is, which the images that are pushed by name alone are added to."""
+    if not lock.is_file():
+        return {}
+    try:
+        return dict(json.loads(lock.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        fix = "push all images, which writes it anew, or delete it"
+        raise ConfigError(
+            "the images' lock cannot be read", where=str(lock), why=str(error), fix=fix
+        ) from error
 
 
 def _run(command: list[str], target: str, environment: dict[str, str] | None = None) -> None:

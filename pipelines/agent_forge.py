@@ -46,7 +46,7 @@ VARIANTS = ("standard", "memory", "reasoning")
 """The base models that are trained where none are given."""
 
 MOST = 256
-"""Tasks of evomerge's workers that a graph may have; compiling takes a twentieth of a second for each."""
+"""Tasks of evomerge's workers, or parents, that a graph may have; compiling takes a twentieth of a second for each."""
 
 CHAIN = {
     "quietstar": quietstar,
@@ -186,6 +186,8 @@ def pipeline(
     for name, count, least in counts:
         if count < least:
             raise ConfigError(f"{count} {name}", where=name, fix=f"give {least} or more")
+    if parents > MOST:
+        raise ConfigError(f"{parents:,} parents", where="parents", fix=f"at most {MOST} can be written out")
     if workers * rounds > MOST:
         raise ConfigError(
             f"{workers} workers in each of {rounds} rounds are {workers * rounds:,} tasks",

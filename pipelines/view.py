@@ -41,8 +41,10 @@ def table(folder: RunFolder, *, active: bool, now: float | None = None) -> Table
             status.status = "interrupted"  # type: ignore[assignment]
     took = (info.get("finished") or (now if active else info["started"])) - info["started"]
     out = Table(
-        title=f"{folder.name} · {info['status'] if active or info['status'] != 'running' else 'interrupted'}"
-        f" · {duration(took)}",
+        title=Text(
+            f"{folder.name} · {info['status'] if active or info['status'] != 'running' else 'interrupted'}"
+            f" · {duration(took)}"
+        ),  # a name is no markup
         title_style="bold",
         title_justify="left",
         header_style="bold",

@@ -91,8 +91,12 @@ def compile_(
     an address in a registry, pinned by digest. Each task carries the digests of the code and settings that are here, so
     that KFP's cache knows them, and a phase whose image carries others refuses to run; --committed leaves them out.
     """  # fmt: skip
+    from components.shared.runtime.errors import ConfigError
+
     from ..run_folder import write_text
 
+    if output and output.is_dir():
+        raise ConfigError("this is a folder", where=f"--output {output}", fix="give a file's name")
     made = compiled(
         first, last, parents=parents, workers=workers, rounds=rounds, cluster=cluster, pinned=not committed
     )

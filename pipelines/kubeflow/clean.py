@@ -1,15 +1,16 @@
 """What runs leave in a store for their own use, and nobody needs later: checkpoints and progress; whole runs if asked.
 
-Runs are known by their shape: `…/checkpoints/…` and `…/progress/<task>.json` below the same folder are a run's. A run is
-old when nothing in it was written for a while; an older object of a run that still writes stays.
+Runs are known by their shape: a folder called as KFP calls its runs, and below it `checkpoints/…`, `progress/<task>.json`
+or `<task>/<uuid>/…`. No other folder is touched, not one of a task's own, which KFP calls alike. A run is old when nothing
+in it was written for a while; an older object of a run that still writes stays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from components.shared.runtime.errors import ConfigError, StoreError
 from components.shared.runtime.folder import FolderStore
@@ -18,10 +19,15 @@ from components.shared.runtime.store import Store, walk
 
 AGE = re.compile(r"(\d+)([hdw])")
 SECONDS = {"h": 3600, "d": 86400, "w": 604800}
-RUN = re.compile(r"(?:(.*?)/)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
+UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+RUN = re.compile(rf"(?:(.*?)/)?({UUID})/")
 """The first folder in a key that is called as KFP calls its runs."""
 
-OWN = ("checkpoints/", "progress/")
+OWN = re.compile(rf"checkpoints/(?!{UUID}/).|progress/[^/]+\.json$")
+"""What the phases write below a run's root for themselves; a task may be called `checkpoints` or `progress`, too."""
+
+OUTPUT = re.compile(rf"[^/]+/{UUID}/.")
+"""What KFP's launcher puts below a run's root."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,15 @@ def stale(address: str, *, older_than: int, artifacts: bool, now: float) -> tupl
     """The store at `address`, and what may go of the runs below it that were not touched for `older_than` seconds.
 
     :param artifacts: everything of such a run, not only checkpoints and progress.
+    :raises ConfigError: there is no address.
     """
+    if not address.strip():
+        raise ConfigError("there is no address", where="ADDRESS", fix="say where the runs are")
     above, _, last_folder = address.rstrip("/").rpartition("/")
-    one = f"{last_folder}/" if RUN.fullmatch(f"{last_folder}/") else ""  # the address of a run itself
+    is_bucket = address.rstrip("/").count("/") == 2 and "://" in address
+    one = (
+        f"{last_folder}/" if RUN.fullmatch(f"{last_folder}/") and not is_bucket else ""
+    )  # the address of a run itself
     store = open_store(above if one else address)
     runs: dict[str, list[tuple[str, float, int]]] = {}
     for key, touched, size in objects(store, one):
@@ -63,8 +75,11 @@ def stale(address: str, *, older_than: int, artifacts: bool, now: float) -> tupl
             runs.setdefault(key[: found.end()], []).append((key, touched, size))
     out = []
     for run, entries in sorted(runs.items()):
+        names = [key.removeprefix(run) for key, _, _ in entries]
+        if not any(OWN.match(name) or OUTPUT.match(name) for name in names):
+            continue  # no run: a task's folder in one, or somebody else's
         last = max(touched for _, touched, _ in entries)
-        chosen = [one for one in entries if artifacts or one[0].removeprefix(run).startswith(OWN)]
+        chosen = [entry for entry, name in zip(entries, names, strict=True) if artifacts or OWN.match(name)]
         if now - last >= older_than and chosen:
             size = sum(bytes_ for _, _, bytes_ in chosen)
             out.append(Stale(run.rstrip("/"), last, [key for key, _, _ in chosen], size))
@@ -88,18 +103,15 @@ def objects(store: Store, prefix: str = "") -> Iterator[tuple[str, float, int]]:
     """
     if isinstance(store, FolderStore):
         for name in walk(store.root, prefix):
-            found = (store.root / name).stat()
-            yield name, found.st_mtime, found.st_size
+            with contextlib.suppress(FileNotFoundError):  # deleted since, or a link to nothing
+                found = (store.root / name).stat()
+                yield name, found.st_mtime, found.st_size
         return
     from components.shared.runtime.s3 import S3Store
 
     if not isinstance(store, S3Store):
         raise StoreError("this store does not tell when something was written", where=store.uri)
-    pages: Iterator[Mapping[str, Any]] = store.client.get_paginator("list_objects_v2").paginate(
-        Bucket=store.bucket, Prefix=store.prefix + prefix
-    )
-    for page in pages:
-        for item in page.get("Contents", []):
-            name = item["Key"].removeprefix(store.prefix)
-            if name and not name.endswith("/"):
-                yield name, item["LastModified"].timestamp(), item["Size"]
+    for item in store.objects(prefix):
+        name = item["Key"].removeprefix(store.prefix)
+        if name and not name.endswith("/"):
+            yield name, item["LastModified"].timestamp(), item["Size"]

@@ -25,6 +25,11 @@ DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 AGAIN_SECONDS = 60.0
 """A store that did not answer is left alone so long."""
 
+NUMBERS = ("time", "step", "total", "eta", "attempt", "updated")
+"""What a line of progress has of them; JSON's text may hold anything, NaN and numbers beyond all others among them."""
+
+LARGEST = 1e15
+
 MODELS = ("model", "output_model")
 STEPS = re.compile(r"-(trunk|round|worker|select)")
 LOG = re.compile(r"executor-logs(?:-(\d+))?$")
@@ -58,8 +63,7 @@ class RunStore:
         def read(store: Store) -> dict[str, dict[str, Any]]:
             found = {}
             for entry in store.list("progress/"):
-                line = json.loads(store.get(entry.key))
-                if isinstance(line, dict) and entry.key.endswith(".json"):
+                if (line := _progress(store.get(entry.key))) and entry.key.endswith(".json"):
                     found[entry.key.removeprefix("progress/").removesuffix(".json")] = line
             return found
 
@@ -158,6 +162,23 @@ def root_of(run: Mapping[str, Any], addresses: Sequence[str], launcher: Mapping[
     )
     name = (spec.get("pipelineInfo") or {}).get("name") or "agent-forge"
     return f"{str(root).partition('?')[0].rstrip('/')}/{name}/{number}"
+
+
+def _progress(text: bytes) -> dict[str, Any]:
+    """A line of progress, empty where it is none. What should be a number and is not is left out: to be seen is all that
+    it is for, and one task's must not hide those of others.
+    """
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(line, dict):
+        return {}
+    return {name: value for name, value in line.items() if name not in NUMBERS or _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= LARGEST
 
 
 def specification_of(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ GRAVEST_FIRST = ("failed", "cancelled", "running", "pending", "succeeded", "cach
 def strip(view: RunView, now: float | None = None) -> RenderableType:
     """The phases of a run as a table, and below it what is not seen from here."""
     now = time.time() if now is None else now
-    out = Table(title=heading(view, now), title_style="bold", title_justify="left", header_style="bold")
+    out = Table(title=Text(heading(view, now)), title_style="bold", title_justify="left", header_style="bold")
     out.box, out.pad_edge = None, False
     for name in ("phase", "", "progress"):
         out.add_column(name, no_wrap=True)
@@ -34,7 +34,7 @@ def strip(view: RunView, now: float | None = None) -> RenderableType:
         total = len(tasks) or 1
         at = note(tasks)
         out.add_row(
-            name,
+            Text(name),
             Text(state or "–", style=COLOURS.get(state, "dim")),
             ProgressBar(total=total, completed=min(total, share(tasks) * total), width=20) if tasks else "",
             tries(tasks),

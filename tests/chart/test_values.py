@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from charts import values_table
-from tests.chart.rendering import CHART, Refused, render
+from tests.chart.rendering import CHART, Refused, of_kind, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -117,3 +117,20 @@ def test_custom_resource_definitions_are_not_in_crds() -> None:
     assert not [
         path for path in Path(CHART / "templates").rglob("*.yaml") if "kind: CustomRes" in path.read_text()
     ]
+
+
+@pytest.mark.usefixtures("helm")
+@pytest.mark.parametrize("address", ["minio://runs/old #2/v2", "s3://runs/a: b", 's3://runs/"x"'])
+def test_the_address_that_is_cleaned_is_the_one_that_was_given(address: str) -> None:
+    """What YAML took for a comment would leave a shorter address, with more below it to remove."""
+    given = ("--set", "cleaning.enabled=true", "--set-string", f"cleaning.address={address}")
+    [job] = of_kind(render("defaults", *given), "CronJob")
+    [container] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][1] == address
+
+
+@pytest.mark.usefixtures("helm")
+def test_the_name_of_cluster_settings_is_one_argument() -> None:
+    objects = render("defaults", "--set", r"upload.enabled=true,upload.cluster=a\, --host=b]")
+    [job] = [one for one in of_kind(objects, "Job") if one["metadata"]["name"].endswith("-upload")]
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"][-1] == "a, --host=b]"

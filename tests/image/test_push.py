@@ -135,3 +135,43 @@ def test_a_registry_that_is_not_there_leaves_the_lock_as_it_was(images, tmp_path
     )  # fmt: skip
     assert done.returncode == 5 and "the image was not pushed [127.0.0.1:1/acme/adas" in done.stderr
     assert lock.read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("registry", "builder", "why"),
+    [
+        ("", "podman", "no registry"),
+        ("https://ghcr.io/acme", "podman", "no registry"),
+        ("ghcr.io/acme", "kaniko", "BUILDER is"),
+    ],
+)
+def test_what_cannot_be_pushed_to_is_said_before_anything_is_pushed(registry, builder, why, tmp_path):
+    done = refused("--registry", registry, "--lock", str(tmp_path / "lock"), builder=builder)
+    assert why in done and not (tmp_path / "lock").exists()
+
+
+@pytest.mark.parametrize("text", ["not json", "5", "[1]"])
+def test_a_lock_that_cannot_be_read_is_said_before_anything_is_pushed(text, tmp_path):
+    (tmp_path / "lock").write_text(text)
+    assert "cannot be read" in refused("--registry", "ghcr.io/acme", "--lock", str(tmp_path / "lock"), "adas")
+    assert (tmp_path / "lock").read_text() == text
+
+
+def refused(*options, builder="podman"):
+    """What is said without any program that could push."""
+    environment = {**os.environ, "PATH": "/nowhere", "BUILDER": builder}
+    command = [sys.executable, "images/push.py", *options]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+def test_two_names_in_one_word_are_no_image():
+    done = subprocess.run(
+        ["images/build.sh", "adas baking"],
+        cwd=ROOT,
+        env={**os.environ, "BUILDER": "none"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "no image 'adas baking'" in done.stderr

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from components.shared.runtime.errors import StoreError
 from pipelines.kubeflow.clean import age, objects, remove, stale
 
 DAY = 86400
@@ -124,3 +125,57 @@ def test_a_manifest_goes_before_what_it_says_is_whole(store, monkeypatch):
     order = []
     monkeypatch.setattr(opened, "delete", order.append)
     assert remove(opened, run) and order[0].endswith("/forge.json") and len(order) == 5
+
+
+def test_a_task_may_be_called_as_what_the_phases_keep_for_themselves(store):
+    root = store / "other" / OLD
+    kept = [root / "checkpoints" / NEW / "model" / "w", root / "progress" / NEW / "model" / "w"]
+    for path in (*kept, root / "progress" / "checkpoints.json"):
+        write(path, 40)
+    cleaned(store)
+    assert all(path.is_file() for path in kept) and not (root / "progress" / "checkpoints.json").exists()
+
+
+@pytest.mark.parametrize("below", ["bitnet", f"bitnet/{OLD}"])
+def test_a_tasks_folder_in_a_run_that_still_writes_is_no_run(store, below):
+    output = store / "agent-forge" / NEW / "bitnet" / OLD / "model" / "forge.json"
+    write(output, 40)
+    assert cleaned(store / "agent-forge" / NEW / below, artifacts=True) == [] and output.is_file()
+
+
+def test_a_folder_that_is_called_like_a_run_and_holds_none_stays(store):
+    write(store / "datasets" / OLD / "train.parquet", 400)
+    cleaned(store, artifacts=True)
+    assert (store / "datasets" / OLD / "train.parquet").is_file()
+
+
+def test_a_link_to_nothing_is_passed_over(store):
+    (store / "link").symlink_to("/nothing/is/here")
+    assert len(cleaned(store)) == 1
+
+
+@pytest.mark.parametrize("address", ["", " "])
+def test_no_address_is_not_the_folder_that_one_is_in(store, forge, monkeypatch, address):
+    monkeypatch.chdir(store)
+    before = names(store)
+    assert forge("clean", address)[0] == 2 and names(store) == before
+
+
+def test_a_bucket_may_be_called_like_a_run(s3_uri):
+    from components.shared.runtime.places import open_store
+
+    client = open_store(s3_uri).client
+    client.create_bucket(Bucket=NEW)
+    open_store(f"s3://{NEW}").put(f"agent-forge/{OLD}/checkpoints/x", b"123")
+    [run] = cleaned(f"s3://{NEW}", now=2 * NOW)
+    assert run.run == f"agent-forge/{OLD}" and open_store(f"s3://{NEW}").list() == []
+    client.delete_bucket(Bucket=NEW)
+
+
+def test_a_store_that_refuses_to_list_is_explained(s3_uri):
+    from components.shared.runtime.places import open_store
+
+    store = open_store(s3_uri)
+    store.client.delete_bucket(Bucket=store.bucket)
+    with pytest.raises(StoreError, match="the bucket does not exist"):
+        list(objects(store))

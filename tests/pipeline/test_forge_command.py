@@ -225,3 +225,13 @@ def test_scripts_of_the_pipeline_are_the_same_commands(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "agent-forge-adas" in output.read_text()
+
+
+def test_a_folder_is_no_file_to_compile_into(forge, tmp_path):
+    code, text = forge("compile", "--output", tmp_path)
+    assert code == 2 and "this is a folder" in text and not list(tmp_path.parent.glob(".*.partial"))
+
+
+def test_more_parents_than_can_be_written_out_are_refused_at_once(forge):
+    code, text = forge("compile", "--parents", 100_000)
+    assert code == 2 and "100,000 parents" in text

@@ -1,8 +1,10 @@
 """A Kubeflow run as the terminal shows it: three sources, of which any may be missing."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from pipelines.kubeflow import store as run_store
 from pipelines.kubeflow import view as kubeflow_view
@@ -148,6 +150,27 @@ def test_progress_is_read_from_the_store(look, in_folder):
     assert kubeflow_view.note(rows["quietstar"]) == "course 3/4 (75 %)"
     assert kubeflow_view.left(rows["quietstar"], now=1030.0) == "1:00 min"
     assert kubeflow_view.share(rows["quietstar"]) == 0.75
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["not json", "[" * 100_000, '"x"', '{"attempt": "x"}', '{"attempt": 1e400, "eta": NaN, "time": []}',
+     '{"stage": "s", "step": null, "total": 5, "eta": "soon"}', '{"stage": "s", "step": 1, "total": "5"}'],
+)  # fmt: skip
+def test_progress_that_is_none_hides_no_others_and_breaks_nothing(look, in_folder, bad):
+    write(in_folder / "progress" / "evomerge.json", bad)
+    write(in_folder / "progress" / "quietstar.json", '{"stage": "course", "step": 3, "total": 4}')
+    view = look(run("RUNNING", detail("evomerge", "RUNNING")))
+    assert view.task("quietstar").progress == {"stage": "course", "step": 3, "total": 4}
+    Console(file=io.StringIO()).print(kubeflow_view.strip(view))
+    assert list(kubeflow_view.lines(view, None)) and json.dumps(view.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["rates [lr]", "a [/x] b"])
+def test_a_name_is_no_markup(look, name):
+    out = io.StringIO()
+    Console(file=out, width=120).print(kubeflow_view.strip(look(run("RUNNING", display_name=name))))
+    assert out.getvalue().startswith(f"{name} · running")
 
 
 def test_when_argo_packs_its_nodes_the_store_says_what_is_done(look, in_folder):

@@ -46,12 +46,22 @@ def read(file: Path, points: int = POINTS) -> list[dict[str, Any]]:
     """The lines of the file, thinned; none where there is no file.
 
     Of each metric of each run at most `points` values are left, evenly spaced, the first and the last among them. A
-    value that is no finite number is null.
+    value that is no finite number is null. A line that a full disk or a kill has cut off is left out: the result does not
+    depend on it.
     """
     if not file.is_file():
         return []
-    lines = [json.loads(text) for text in file.read_text(encoding="utf-8").splitlines() if text]
-    return thinned(lines, points)
+    texts = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return thinned([line for text in texts if (line := _whole(text))], points)
+
+
+def _whole(text: str) -> dict[str, Any] | None:
+    """The line that `text` is, None where a part of it is missing."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and "metrics" in line else None
 
 
 def thinned(lines: Sequence[dict[str, Any]], points: int = POINTS) -> list[dict[str, Any]]:

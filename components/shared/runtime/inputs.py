@@ -81,12 +81,18 @@ def from_kfp(text: str) -> Request:
     """
     try:
         given = json.loads(text)
-        inputs, outputs = given.get("inputs", {}), given["outputs"]
+        inputs, outputs = given.get("inputs") or {}, given["outputs"]
         artifacts = {
             name: found["artifacts"][0] for name, found in outputs["artifacts"].items() if name != LOGS
         }
+        paths = {name: _path(one) for name, one in artifacts.items()}
+        places = {
+            key: [_path(one) for one in found.get("artifacts") or []]
+            for key, found in (inputs.get("artifacts") or {}).items()
+        }
+        values = dict(inputs.get("parameterValues") or {})
         file = Path(outputs["outputFile"])
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         why = f"{type(error).__name__}: {error}"
         raise ConfigError(
             "KFP's input cannot be read", where="--executor-input", why=why, fix="pass {{$}} as it is"
@@ -96,19 +102,15 @@ def from_kfp(text: str) -> Request:
         why = f"it names {len(artifacts)}: {', '.join(sorted(artifacts))}"
         raise ConfigError("a phase writes one artifact", where="--executor-input, outputs", why=why)
     [(name, target)] = artifacts.items()
-    places = {
-        key: [_path(one) for one in found.get("artifacts", [])]
-        for key, found in inputs.get("artifacts", {}).items()
-    }
     request = Request(
         inputs={key: found for key, found in places.items() if found},
-        target=_path(target),
+        target=paths[name],
         output_name=name,
         output_file=file,
         uri=str(target.get("uri", "")),
-        record=None if record is None else Path(_path(record)),
+        record=None if record is None else Path(paths[METRICS]),
     )
-    take(request, inputs.get("parameterValues", {}))
+    take(request, values)
     group(request)
     return request
 
@@ -171,7 +173,9 @@ def take(request: Request, values: dict[str, Any]) -> None:
         elif name == "seed":
             try:
                 request.seed = int(value)
-            except (TypeError, ValueError):
+                if isinstance(value, (bool, float)):  # whole numbers are none here any more
+                    raise ValueError
+            except (TypeError, ValueError, OverflowError):
                 raise ConfigError(
                     f"the seed is {value!r}", where="parameter seed", fix="give an integer ≥ 0"
                 ) from None
@@ -194,7 +198,7 @@ def _path(one: dict[str, Any]) -> str:
     """Where KFP's launcher has put an artifact, or expects it."""
     if one.get("customPath"):
         return str(one["customPath"])
-    uri = str(one.get("uri", ""))
+    uri = str(one.get("uri") or "")
     scheme, separator, rest = uri.partition("://")
     if not separator:
         if not uri:

@@ -180,17 +180,20 @@ class S3Store(Store):
         )
 
     def list(self, prefix: str = "") -> builtins.list[Entry]:
+        return sorted(
+            Entry(item["Key"].removeprefix(self.prefix), item["Size"], item.get("ETag", ""))
+            for item in self.objects(prefix)
+            if (name := item["Key"].rpartition("/")[2])  # consoles make "folder/" to show an empty folder
+            and not name.startswith(PARTIAL)
+        )
+
+    def objects(self, prefix: str = "") -> Iterator[dict[str, Any]]:
+        """All that S3 tells of each object below `prefix`."""
         with self._explained():
-            pages = self.client.get_paginator("list_objects_v2").paginate(
+            for page in self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix + prefix
-            )
-            return sorted(
-                Entry(item["Key"].removeprefix(self.prefix), item["Size"], item.get("ETag", ""))
-                for page in pages
-                for item in page.get("Contents", [])
-                if (name := item["Key"].rpartition("/")[2])  # consoles make "folder/" to show an empty folder
-                and not name.startswith(PARTIAL)
-            )
+            ):
+                yield from page.get("Contents", [])
 
     def exists(self, key: str) -> bool:
         try:

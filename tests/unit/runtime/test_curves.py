@@ -76,3 +76,13 @@ def test_what_was_measured_behind_the_last_checkpoint_is_measured_again_and_stan
     assert any(entry.key == "metrics.jsonl" for entry in after.store.list())
     after.clear()
     assert after.store.list() == []
+
+
+@pytest.mark.parametrize(
+    "cut", ['{"time": 1.0, "st', f'{{"time": 1.0, "st{json.dumps(line(1, loss=1))}', "3", "\0\0"]
+)
+def test_a_line_that_was_cut_off_does_not_fail_the_phase_whose_result_is_there(
+    cut: str, tmp_path: Path
+) -> None:
+    (tmp_path / "m").write_text(f"{json.dumps(line(0, loss=2))}\n{cut}\n{json.dumps(line(2, loss=0))}\n")
+    assert [one["step"] for one in curves.read(tmp_path / "m")] == [0, 2]

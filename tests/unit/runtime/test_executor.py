@@ -122,6 +122,37 @@ def test_an_input_that_kfp_did_not_write_is_refused(text: str) -> None:
         parse("toy", "", ["--executor-input", text])
 
 
+@pytest.mark.parametrize(
+    "inputs",
+    [[1], {"artifacts": {"model": None}}, {"artifacts": {"model": {"artifacts": ["x"]}}}, {"parameterValues": [1]}],
+)  # fmt: skip
+def test_inputs_that_kfp_did_not_write_are_refused(inputs: object) -> None:
+    with pytest.raises(ConfigError, match="KFP's input cannot be read"):
+        parse("toy", "", ["--executor-input", kfp(inputs=inputs)])
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [None, {"artifacts": None, "parameterValues": None}, {"artifacts": {"model": {"artifacts": None}}}],
+)
+def test_null_is_nothing_as_in_protobufs_json(inputs: object) -> None:
+    request = parse("toy", "", ["--executor-input", kfp(inputs=inputs)])
+    assert (request.inputs, request.parameters) == ({}, {})
+
+
+def test_an_artifact_whose_address_is_null_has_none() -> None:
+    with pytest.raises(InputError, match="no address"):
+        parse(
+            "toy", "", ["--executor-input", kfp(inputs={"artifacts": {"m": {"artifacts": [{"uri": None}]}}})]
+        )
+
+
+@pytest.mark.parametrize("seed", [1.5, True, float("inf"), "x"])
+def test_a_seed_that_is_no_integer_is_refused_and_not_rounded(seed: object) -> None:
+    with pytest.raises(ConfigError, match="the seed is"):
+        parse("toy", "", ["--executor-input", kfp(inputs={"parameterValues": {"seed": seed}})])
+
+
 def test_two_outputs_are_one_too_many() -> None:
     two = output("/a")
     two["artifacts"]["other"] = {"artifacts": [{"uri": "/b"}]}
