@@ -6,6 +6,7 @@ Without it every process would take the first GPU and leave the others idle.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 from collections import Counter
@@ -17,7 +18,8 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 def visible(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """The GPUs that processes may use: those that the environment names, else all that the driver lists."""
     if VISIBLE in environment:
-        return tuple(name for name in environment[VISIBLE].split(",") if name.strip())
+        named = [name.strip() for name in environment[VISIBLE].split(",") if name.strip()]
+        return tuple(itertools.takewhile(lambda name: name != "-1", named))  # CUDA stops at it, too
     try:
         listed = subprocess.run(
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],

@@ -104,15 +104,19 @@ def test_the_root_of_the_run_is_read_off_the_address_of_the_output(path: Path) -
 def test_numbered_inputs_and_parameters_are_lists_in_the_order_of_their_numbers() -> None:
     given = recording("evomerge")
     models = given["inputs"]["artifacts"].pop("models")["artifacts"]
-    for number in (10, 2, 1):
+    numbers = range(1, 12)
+    for number in reversed(numbers):
         one = {**models[0], "uri": f"minio://mlpipeline/{number}"}
         given["inputs"]["artifacts"][f"model_{number}"] = {"artifacts": [one]}
         given["inputs"]["parameterValues"][f"base_model_{number}"] = f"base {number}"
     request = parsed(given)
-    assert request.inputs["models"] == [f"/minio/mlpipeline/{number}" for number in (1, 2, 10)]
-    assert request.parameters["base_models"] == ["base 1", "base 2", "base 10"]
+    assert request.inputs["models"] == [f"/minio/mlpipeline/{number}" for number in numbers]
+    assert request.parameters["base_models"] == [f"base {number}" for number in numbers]
     assert set(request.inputs) == {"models", "state"} and "base_model_1" not in request.parameters
-    given["inputs"]["artifacts"]["models"] = {"artifacts": models}
+    lost = given["inputs"]["artifacts"].pop("model_2")
+    with pytest.raises(ConfigError, match="the list models has gaps"):
+        parsed(given)
+    given["inputs"]["artifacts"] |= {"model_2": lost, "models": {"artifacts": models}}
     with pytest.raises(ConfigError, match="models is given twice"):
         parsed(given)
 

@@ -118,7 +118,7 @@ def from_kfp(text: str) -> Request:
 def group(request: Request) -> None:
     """Put numbered inputs and parameters together: `model_1`, `model_2` become the list `models`.
 
-    :raises ConfigError: a list is given both whole and in numbers.
+    :raises ConfigError: a list is given both whole and in numbers, or numbers are missing.
     """
     for name, members in _numbered(request.inputs).items():
         request.inputs[name] = [place for member in members for place in request.inputs.pop(member)]
@@ -137,6 +137,14 @@ def _numbered(names: Iterable[str]) -> dict[str, list[str]]:
         if name in names:
             raise ConfigError(
                 f"{name} is given twice", where=name, why=f"as a list, and as {members[0][1]}", fix="give one"
+            )
+        given = sorted(number for number, _ in members)
+        if given != list(range(1, len(given) + 1)):
+            raise ConfigError(
+                f"the list {name} has gaps",
+                where=name,
+                why=f"it is given as {', '.join(sorted(member for _, member in members))}",
+                fix="number them from 1, without gaps: a lost one would change what is merged",
             )
     return {name: [member for _, member in sorted(members)] for name, members in found.items()}
 

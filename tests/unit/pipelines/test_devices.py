@@ -22,3 +22,4 @@ def test_one_gpu_or_none_needs_no_sharing():
 def test_the_environment_says_which_gpus_there_are():
     assert visible({"CUDA_VISIBLE_DEVICES": "2,GPU-7"}) == ("2", "GPU-7")
     assert visible({"CUDA_VISIBLE_DEVICES": ""}) == ()
+    assert visible({"CUDA_VISIBLE_DEVICES": "0,-1,1"}) == ("0",), "CUDA looks no further than a -1"
