@@ -130,11 +130,10 @@ def _new(wish: Wish) -> tuple[RunFolder, Pipeline, dict[str, Any]]:
     parameters = given_parameters(given, pipeline.root.parameters)
     if "profile" in parameters and "overrides" in parameters:
         profile, overrides = parameters["profile"], parameters["overrides"]
-        validate_all(profile, overrides, seed=parameters.get("seed"))
+        configs = validate_all(profile, overrides, seed=parameters.get("seed"))
         if "generations" in parameters:
             check_search(
-                profile,
-                overrides,
+                configs,
                 rounds=wish.rounds,
                 workers=wish.workers,
                 generations=parameters["generations"],

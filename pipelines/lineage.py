@@ -16,11 +16,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from components.shared.runtime.mlflow_log import ENVIRONMENT, EXPERIMENT
+from components.shared.runtime.mlflow_log import ENVIRONMENT, EXPERIMENT, PIPELINE
 
 from .identity import ROOT
 
-TAG = "forge.pipeline_run"
 SECONDS = 30.0
 STATES = {"succeeded": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
@@ -58,8 +57,12 @@ def close(uri: str, name: str, status: str, metrics: Mapping[str, float]) -> Non
     experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     if experiment is None:
         return
-    found = client.search_runs([experiment.experiment_id], f"tags.`{TAG}` = '{name}'", max_results=1)
-    run = found[0] if found else client.create_run(experiment.experiment_id, run_name=name, tags={TAG: name})
+    found = client.search_runs([experiment.experiment_id], f"tags.`{PIPELINE}` = '{name}'", max_results=1)
+    run = (
+        found[0]
+        if found
+        else client.create_run(experiment.experiment_id, run_name=name, tags={PIPELINE: name})
+    )
     for key, number in metrics.items():
         client.log_metric(run.info.run_id, key, number)
     client.set_terminated(run.info.run_id, STATES[status])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.evomerge.settings import check_fan_out
-from components.shared.runtime.config import validate_all
+from components.shared.runtime.config import Config
 from components.shared.runtime.errors import ConfigError, InputError
 
 from .ir import Parameter
@@ -69,14 +69,13 @@ def parents_of(base_models: Sequence[str], artifacts: Sequence[str]) -> int:
     return len(base_models) or len(artifacts) or PARENTS
 
 
-def check_search(
-    profile: str, overrides: Sequence[str], *, rounds: int, workers: int, generations: int
-) -> None:
+def check_search(configs: Sequence[Config], *, rounds: int, workers: int, generations: int) -> None:
     """Whether evomerge's settings and the pipeline's shape fit each other.
 
+    :param configs: of all phases, as `validate_all` gives them.
     :raises ConfigError: they do not.
     """
-    [settings] = [one.settings for one in validate_all(profile, overrides) if one.phase == "evomerge"]
+    [settings] = [one.settings for one in configs if one.phase == "evomerge"]
     check_fan_out(settings, rounds=rounds, workers=workers, generations=generations)
 
 

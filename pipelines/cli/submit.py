@@ -151,10 +151,10 @@ def _prepared(
     )
     parameters = given_parameters(asked, made.pipeline.root.parameters)
     profile, overrides = str(parameters["profile"]), parameters["overrides"]
-    validate_all(profile, overrides, seed=parameters["seed"])
+    configs = validate_all(profile, overrides, seed=parameters["seed"])
     if "generations" in parameters:
         generations = parameters["generations"]
-        check_search(profile, overrides, rounds=rounds, workers=workers, generations=generations)
+        check_search(configs, rounds=rounds, workers=workers, generations=generations)
     say(str(made))
     return made.text, parameters
 

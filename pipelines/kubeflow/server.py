@@ -11,6 +11,7 @@ import yaml
 
 from components.shared.runtime.errors import StoreError
 
+from ..ir_yaml import LOADER
 from .http import CONNECT_SECONDS, READ_SECONDS, Access, Connection, NotFound
 
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -144,7 +145,7 @@ def specification(text: str, *, caching: bool) -> dict[str, Any]:
 
     :param caching: False: no task takes a result that KFP has. True leaves it to each task.
     """
-    pipeline, *platforms = yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    pipeline, *platforms = yaml.load_all(text, LOADER)
     if not caching:
         for task in pipeline["root"]["dag"]["tasks"].values():
             task["cachingOptions"] = {}

@@ -2,12 +2,11 @@
 
 from mlflow import MlflowClient
 
-from components.shared.runtime.mlflow_log import EXPERIMENT
-from pipelines.lineage import TAG
+from components.shared.runtime.mlflow_log import EXPERIMENT, PIPELINE
 
 
 def pipeline_run(uri: str, name: str) -> tuple[MlflowClient, str]:
     """The MLflow run of the pipeline run `name`, RUNNING, in the database at `uri`: a client and the run's id."""
     client = MlflowClient(uri)
     experiment = client.create_experiment(EXPERIMENT)
-    return client, client.create_run(experiment, tags={TAG: name}).info.run_id
+    return client, client.create_run(experiment, tags={PIPELINE: name}).info.run_id

@@ -16,6 +16,7 @@ from kfp import components
 
 from components.image import VERSION
 from components.shared.runtime.code import code_version, configs_digest
+from components.shared.runtime.config import validate_all
 from components.shared.runtime.errors import ConfigError
 from pipelines import agent_forge, ir_yaml, size
 from pipelines.cache import Depot
@@ -129,7 +130,8 @@ def test_a_graph_whose_workflow_kfp_could_not_show_is_refused_before_it_is_submi
 
 
 def test_evaluations_can_be_shared_out_in_as_many_rounds_as_their_readme_says():
-    check_search("tiny", ["evomerge.fan_out=evaluations"], rounds=3, workers=2, generations=3)
+    configs = validate_all("tiny", ["evomerge.fan_out=evaluations"])
+    check_search(configs, rounds=3, workers=2, generations=3)
     size.check(compiled(rounds=3), load().workflow_bytes)
     with pytest.raises(ConfigError, match="workflow_bytes"):
         size.check(compiled(rounds=4), load().workflow_bytes)
