@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from components.image import DEFAULT, LOCK, VERSION  # noqa: E402 - this is no part of the package
+from components.shared.image import DEFAULT, LOCK, VERSION  # noqa: E402 - this is no part of the package
 from components.shared.runtime.errors import ConfigError, ForgeError, StoreError  # noqa: E402
 
 PHASES = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))

@@ -13,6 +13,7 @@ What KFP cannot do decides the shape:
 - A list of artifacts reaches a container only beside the loop that made it. So lists travel as numbered inputs.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -292,7 +293,5 @@ def _with(parameters: Parameters, function: Callable[[dict[str, Any]], None]) ->
     return call
 
 
-if __name__ == "__main__":
-    from pipelines.cli import script
-
-    script()
+if __name__ == "__main__":  # the forge command, in this process's place: nothing below it imports it
+    os.execv(sys.executable, [sys.executable, "-m", "pipelines.cli.script", *sys.argv])

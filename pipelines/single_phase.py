@@ -6,6 +6,7 @@ KFP can clone a run and retry a failed one, but not run one component of it agai
 several addresses; cognate takes none, as it starts from base models.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -25,7 +26,5 @@ def pipeline(phase: str, **fixed: Any) -> Any:
     return agent_forge.pipeline(start=phase, end=phase, **fixed)
 
 
-if __name__ == "__main__":
-    from pipelines.cli import script
-
-    script(one_phase=True)
+if __name__ == "__main__":  # the forge command, in this process's place: nothing below it imports it
+    os.execv(sys.executable, [sys.executable, "-m", "pipelines.cli.script", *sys.argv])

@@ -5,7 +5,7 @@
 source "$(dirname "$0")/common.sh"
 need kind "https://kind.sigs.k8s.io (0.31 or newer)"
 
-names='from components.image import image; from pipelines.phases import PHASES; print(*map(image, (*PHASES, "forge")), sep="\n")'
+names='from components.shared.image import image; from pipelines.phases import PHASES; print(*map(image, (*PHASES, "forge")), sep="\n")'
 mapfile -t images < <("$PYTHON" -c "$names")
 [ "${#images[@]}" -gt 1 ] || {
     echo "$PYTHON does not know the images' names: make setup" >&2

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from components.shared.models.agent import Agent
-from components.shared.models.architecture import TOOLS, Architecture
-from components.shared.models.dispatcher import Dispatcher
-from components.shared.models.tools import Toolbox
+from components.shared.agent.agent import Agent
+from components.shared.agent.architecture import TOOLS, Architecture
+from components.shared.agent.dispatcher import Dispatcher
+from components.shared.agent.tools import Toolbox
 from components.shared.tasks.item import Item
 
 EQUIPPED = Architecture(tools=TOOLS)

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from components.shared.agent.agent import Agent
+from components.shared.agent.architecture import TOOLS, Architecture, Route
+from components.shared.agent.dispatcher import Dispatcher, fit
+from components.shared.agent.expert_file import Expert
 from components.shared.evaluation.suites import all_items
-from components.shared.models.agent import Agent
-from components.shared.models.architecture import TOOLS, Architecture, Route
 from components.shared.models.card import model_card
-from components.shared.models.dispatcher import Dispatcher, fit
-from components.shared.models.expert_file import Expert
 from components.shared.models.layers import decoder_layers
 from components.shared.models.loading import load, save
-from components.shared.runtime.checkpoint import Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Snapshot
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from components.shared.agent.agent import Agent
+from components.shared.agent.architecture import Route
+from components.shared.agent.dispatcher import Dispatcher
 from components.shared.evaluation.answers import correct
 from components.shared.evaluation.claims import claim
 from components.shared.evaluation.report_split import score
 from components.shared.evaluation.suites import all_items
-from components.shared.models.agent import Agent
-from components.shared.models.architecture import Route
-from components.shared.models.dispatcher import Dispatcher
 from components.shared.runtime.phase import Run
 from components.shared.tasks.item import Item
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from components.shared.agent.architecture import Architecture
 from components.shared.evaluation.statistics import mean_interval
-from components.shared.models.architecture import Architecture
 from components.shared.runtime.errors import ForgeError
 
 from .space import Design, Space

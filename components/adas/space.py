@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared.models.agent import Agent
-from components.shared.models.architecture import INSTRUCTIONS, TOOLS, Architecture, Route
+from components.shared.agent.agent import Agent
+from components.shared.agent.architecture import INSTRUCTIONS, TOOLS, Architecture, Route
 from components.shared.runtime.errors import InputError
 
 THRESHOLDS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from components.shared.agent.agent import text_of
 from components.shared.evaluation.sampling import prompt_ids, sample_answers
-from components.shared.models.agent import text_of
-from components.shared.models.hub.experts import set_expert
+from components.shared.models.remote_code.experts import set_expert
 from components.shared.optim.schedule import set_rate, warmup_cosine
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.item import Item

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import set_rate, warmup_cosine
-from components.shared.runtime.checkpoint import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.runtime.errors import PhaseFailed
 
 from .trajectories import Lesson, kl, log_probabilities

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from components.shared.models.hub.coded import Coded
-from components.shared.models.hub.ternary import BitLinear
+from components.shared.models.remote_code.coded import Coded
+from components.shared.models.remote_code.ternary import BitLinear
 from components.shared.runtime.errors import InputError
 
 SMALLEST = 16

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from components.shared.evaluation.claims import claim
-from components.shared.runtime.weights import describe
+from components.shared.runtime.artifact.weights import describe
 
 
 class Losses(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 from kfp.dsl import Model
 
-from components.container import component, numbered
+from components.shared.container import component, numbered
 
 
 def trunk(variants: int) -> Any:

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from components.shared.evaluation.answers import batches
 from components.shared.optim.optimizer import optimizer
 from components.shared.optim.schedule import set_rate, warmup_stable_decay
-from components.shared.runtime.checkpoint import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.batches import IGNORED, Batch, mixture
 

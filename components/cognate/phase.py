@@ -16,13 +16,13 @@ from components.shared.evaluation.suites import suite_items
 from components.shared.models.build import build, extend
 from components.shared.models.card import model_card
 from components.shared.models.gram import capture_grams, save_grams
-from components.shared.models.hub.configuration_cognate import CognateConfig
-from components.shared.models.hub.modeling_cognate import CognateForCausalLM
 from components.shared.models.loading import load, save
-from components.shared.runtime.artifact import adopt
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
+from components.shared.runtime.artifact.artifact import adopt
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
-from components.shared.runtime.places import localise
+from components.shared.runtime.store.uri import localise
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.models.agent import AGENT, DISPATCHER, EXPERTS
-from components.shared.models.hub.coded import Coded, install
-from components.shared.models.hub.modeling_wrapped import ForgeWrapped
+from components.shared.agent.agent import AGENT, DISPATCHER, EXPERTS
 from components.shared.models.loading import save
+from components.shared.models.remote_code.coded import Coded, install
+from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
 from components.shared.runtime.errors import ArtifactError
 
+from .allocation.tensors import Tensors
 from .repack import repack
-from .tensors import Tensors
 
 CARRIED = (AGENT, EXPERTS, DISPATCHER, "LICENSE*", "NOTICE*")
 """What an artifact keeps of its input beside the model. Grams, trunks and lineages are of no use to inference."""

@@ -1,6 +1,6 @@
 """The container of phase compression: a model in, the smallest artifact that keeps its quality out."""
 
-from components.container import one_model
+from components.shared.container import one_model
 
 compression = one_model(
     "compression",

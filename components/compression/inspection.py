@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.shared.runtime.artifact import MANIFEST
+from components.shared.runtime.artifact.artifact import MANIFEST
+from components.shared.runtime.artifact.weights import describe, storage
 from components.shared.runtime.errors import ArtifactError
-from components.shared.runtime.weights import describe, storage
 
 
 @dataclass(frozen=True)

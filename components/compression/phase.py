@@ -10,30 +10,30 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.shared.agent.agent import AGENT, Agent
 from components.shared.evaluation.report_split import score
 from components.shared.evaluation.suites import all_items
-from components.shared.models.agent import AGENT, Agent
 from components.shared.models.card import model_card
 from components.shared.models.half import round_to_half
-from components.shared.models.hub.coded import Coded
 from components.shared.models.loading import load, wrap
+from components.shared.models.remote_code.coded import Coded
 from components.shared.runtime.errors import InputError
-from components.shared.runtime.heap import give_back_from
+from components.shared.runtime.malloc import give_back_from
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
 
+from .allocation.allocate import Choice, frontier, within
+from .allocation.comparison import Scale, comparison, controls, curve, thin
+from .allocation.evaluator import Trial, codable
+from .allocation.mapped import map_weights
+from .allocation.sensitivity import offers, weigh
+from .allocation.tensors import Tensors
+from .allocation.workers import Workers
 from .artifact import coded, size_of, spent, unfold, write
-from .chooser import Choice, frontier, within
-from .comparison import Scale, comparison, controls, curve, thin
-from .mapped import map_weights
-from .menu import CHAIN
+from .codecs.presets import CHAIN
 from .recovery import recover
-from .sensitivity import offers, weigh
 from .settings import BEST, CHAINED, FIXED, Settings
-from .tensors import Tensors
-from .trial import Trial, codable
-from .workers import Workers
 
 LARGE = 1 << 27
 """Bytes of a model from which on memory is worth more than the time that it takes to fault it in again. Once a small object

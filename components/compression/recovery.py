@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from components.shared.evaluation.answers import next_logits
 from components.shared.optim.schedule import warmup_cosine
-from components.shared.runtime.progress import Progress
+from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED
 
-from .trial import Said, Trial
+from .allocation.evaluator import Said, Trial
 
 CLIP = 1.0
 

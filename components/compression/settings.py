@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from components.shared.runtime.config import PhaseSettings
+from components.shared.runtime.config.compose import PhaseSettings
 
-from .menu import FAMILIES, MENU, Family
+from .codecs.presets import FAMILIES, MENU, Family
 
 BEST, CHAINED, FIXED = "best", "seedlm+vptq+hyper", "fixed:"
 
@@ -26,7 +26,7 @@ class Settings(PhaseSettings):
 
     recipe: str = Field(
         BEST,
-        description=f"{BEST}, {CHAINED}, or {FIXED}NAME with a code of components/compression/menu.py,"
+        description=f"{BEST}, {CHAINED}, or {FIXED}NAME with a code of components/compression/codecs/presets.py,"
         f" or {FIXED}CODEC@BITS for the one of a codec whose bits are nearest",
     )
     retention: float = Field(

@@ -8,8 +8,8 @@ from typing import Any
 from components.shared.evaluation.claims import claim
 from components.shared.runtime.errors import PhaseFailed
 
-from .archive import Archive, Measurement, Record, ranked
-from .trial import Trial
+from .evaluation.trial import Trial
+from .search.archive import Archive, Measurement, Record, ranked
 
 Tick = Callable[[], None]
 

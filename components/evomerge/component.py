@@ -10,7 +10,7 @@ from typing import Any
 
 from kfp.dsl import Artifact, Model
 
-from components.container import component, numbered
+from components.shared.container import component, numbered
 
 SEARCH: Mapping[str, type] = {
     name: int for name in ("round", "rounds", "workers", "generations", "population")

@@ -12,9 +12,9 @@ import itertools
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .archive import Archive
-from .generation_zero import midpoint
-from .space import Space
+from .search.archive import Archive
+from .search.generation_zero import midpoint
+from .search.space import Space
 
 TOLERANCE = 0.05  # nats a token above the worse end that count as noise
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.phase import Run
 
-from .population import Population, Setting, join
-from .search import Search
+from .search.population import Population, Setting, join
+from .search.sharing import Breeding, gather, rivals, share
+from .search.worker import Search
 from .settings import check_fan_out
-from .sharing import Breeding, gather, rivals, share
 
 if TYPE_CHECKING:
-    from .trial import Trial
+    from .evaluation.trial import Trial
 
 
 class FanOut:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .population import Population
+from .search.population import Population
 
 
 def generations(population: Population) -> list[dict[str, Any]]:

@@ -14,20 +14,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.runtime.artifact import Artifact
+from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase, Run
-from components.shared.runtime.places import localise
+from components.shared.runtime.store.uri import localise
 
-from .admission import check
-from .archive import Record, lineage
+from .compatibility import check
 from .connectivity import connections, warning
 from .fan_out import FanOut
-from .population import LINEAGE, Population, Setting
+from .search.archive import Record, lineage
+from .search.population import LINEAGE, Population, Setting
 from .settings import Settings
 
 if TYPE_CHECKING:  # a selection merges nothing, and need not wait for the import of transformers
-    from .trial import Trial
+    from .evaluation.trial import Trial
 
 FRONT = 24  # members of the Pareto front that the report shows
 
@@ -157,7 +157,7 @@ class EvoMerge(Phase):
         score(self.run, model, tokenizer)
 
     def _trial(self) -> Trial:
-        from .trial import Trial
+        from .evaluation.trial import Trial
 
         settings = self.run.settings
         base = Path(localise(settings.base, self.run.work / "base")) if settings.base else None

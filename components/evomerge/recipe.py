@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .genome import UNIT, Genome
-from .space import Space
+from .search.genome import UNIT, Genome
+from .search.space import Space
 
 
 def rows(genome: Genome, space: Space, names: Sequence[str], layer_groups: int) -> dict[str, str]:

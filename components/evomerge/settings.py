@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from components.shared.runtime.config import PhaseSettings
+from components.shared.runtime.config.compose import PhaseSettings
 from components.shared.runtime.errors import ConfigError
 
 MethodName = Literal[

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.answers import batches, evaluating
-from components.shared.models.hub.thoughts import read, silence, think_at
+from components.shared.models.remote_code.thoughts import read, silence, think_at
 from components.shared.tasks.batches import IGNORED, without_scratch
 from components.shared.tasks.item import Item
 

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.claims import claim
-from components.shared.models.hub.thoughts import silence, think
+from components.shared.models.remote_code.thoughts import silence, think
 from components.shared.tasks.batches import IGNORED, encode, without_scratch
 from components.shared.tasks.item import Item
 

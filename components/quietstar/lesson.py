@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from components.shared.models.hub.thoughts import read, sample_thoughts
+from components.shared.models.remote_code.thoughts import read, sample_thoughts
 from components.shared.tasks.batches import Batch
 
 from .reinforce import advantage, policy_loss, reward

@@ -17,7 +17,7 @@ from components.shared.models.card import model_card
 from components.shared.models.loading import load, save
 from components.shared.optim.optimizer import optimizer
 from components.shared.optim.schedule import set_rate, warmup_stable_decay
-from components.shared.runtime.checkpoint import Checkpoint, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoint, Snapshot
 from components.shared.runtime.errors import InputError, PhaseFailed
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture

@@ -1,8 +1,8 @@
 """Thoughts in training: where to think, and what a thought is worth.
 
-Sampling goes token by token and needs no gradient (hub/thoughts.py). Scoring is teacher-forced, because a sampled thought
-is known: <think> z1 … zL </think> x1 … x(K−1) of every slot is one differentiable forward pass over the cache of the
-text, under the same diagonal mask. Its gradients are those of the reference, which keeps the graph of every sampling step.
+Sampling goes token by token and needs no gradient (remote_code/thoughts.py). Scoring is teacher-forced, because a sampled
+thought is known: <think> z1 … zL </think> x1 … x(K−1) of every slot is one differentiable forward pass over the cache of
+the text, under the same diagonal mask. Its gradients are those of the reference, which keeps the graph of every sampling step.
 
 B rows, T columns, P positions, N passes (thoughts at one position), S = P·N slots with slot s at position s // N,
 L thought tokens, K talk tokens (the reference's n_ahead_talk).
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from components.shared.models.hub.thoughts import Text, continue_thoughts, enclose, fork, mix, silence
+from components.shared.models.remote_code.thoughts import Text, continue_thoughts, enclose, fork, mix, silence
 
 IGNORED = -100
 

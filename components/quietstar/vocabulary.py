@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.models.hub.modeling_cognate import CognateForCausalLM
-from components.shared.models.hub.modeling_wrapped import ForgeWrapped
-from components.shared.models.hub.thoughts import TalkHead
 from components.shared.models.loading import wrap
+from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
+from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
+from components.shared.models.remote_code.thoughts import TalkHead
 from components.shared.runtime.errors import InputError
 
 START, END, PAUSE = "<think>", "</think>", "<pause>"

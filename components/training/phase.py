@@ -14,8 +14,8 @@ from components.shared.evaluation.report_split import score
 from components.shared.models.card import model_card
 from components.shared.models.latents import save_trained, spread_latents
 from components.shared.models.loading import load
-from components.shared.runtime.checkpoint import SNAPSHOT, Snapshot
-from components.shared.runtime.packing import unpack
+from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
+from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import IGNORED, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split

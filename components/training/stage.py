@@ -17,7 +17,7 @@ from components.shared.evaluation.answers import batches
 from components.shared.optim.grokfast import Grokfast
 from components.shared.optim.optimizer import optimizer
 from components.shared.optim.schedule import set_rate, warmup_cosine
-from components.shared.runtime.checkpoint import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.batches import IGNORED, Batch, mixture, without_scratch
 from components.shared.tasks.registry import sample

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,10 +10,12 @@ from typer.core import TyperGroup
 
 from components.shared.runtime.errors import ForgeError
 
-from . import bitnet, clean, compile, compression, doctor, evo, look, merge, run, status, submit
+from .models import bitnet, compression, evo, merge
 from .options import console
+from .project import compile, doctor
+from .runs import clean, look, run, status, submit
 
-__all__ = ["app", "console", "script"]
+__all__ = ["app", "console"]
 
 
 class Commands(TyperGroup):
@@ -68,14 +69,3 @@ app.command()(doctor.doctor)
 app.command("compile")(compile.compile_)
 app.command()(submit.submit)
 app.command()(clean.clean)
-
-
-def script(*, one_phase: bool = False) -> None:
-    """The command line of agent_forge.py, and of single_phase.py, which takes the phase as its second argument."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["run"]:
-        arguments[0] = "run-pipeline"
-    if one_phase and len(arguments) > 1:
-        chosen = arguments.pop(1)
-        arguments += ["--from", chosen, "--to", chosen]
-    app(arguments, prog_name=Path(sys.argv[0]).name)

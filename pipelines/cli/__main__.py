@@ -1,5 +1,5 @@
 """python -m pipelines.cli"""
 
-from . import app
+from ..cli import app
 
 app()

@@ -92,7 +92,7 @@ def access(host: str, namespace: str, token: str, cookies: str, authority: str) 
 
 def given(overrides: list[str], parameters: list[str], **named: Any) -> dict[str, Any]:
     """The pipeline's parameters that were given on the command line, and no others."""
-    from ..parameters import settings
+    from ..ir.parameters import settings
 
     named |= {"overrides": overrides or None}
     return {**{name: value for name, value in named.items() if value is not None}, **settings(parameters)}

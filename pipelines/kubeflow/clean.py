@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from components.shared.runtime.errors import ConfigError, StoreError
-from components.shared.runtime.folder import FolderStore
-from components.shared.runtime.places import open_store
-from components.shared.runtime.store import Store, walk
+from components.shared.runtime.store.folder import FolderStore
+from components.shared.runtime.store.interface import Store, walk
+from components.shared.runtime.store.uri import open_store
 
 AGE = re.compile(r"(\d+)([hdw])")
 SECONDS = {"h": 3600, "d": 86400, "w": 604800}
@@ -107,7 +107,7 @@ def objects(store: Store, prefix: str = "") -> Iterator[tuple[str, float, int]]:
                 found = (store.root / name).stat()
                 yield name, found.st_mtime, found.st_size
         return
-    from components.shared.runtime.s3 import S3Store
+    from components.shared.runtime.store.s3 import S3Store
 
     if not isinstance(store, S3Store):
         raise StoreError("this store does not tell when something was written", where=store.uri)

@@ -25,7 +25,7 @@ from components.shared.runtime.errors import ForgeError, Interrupted, PhaseFaile
 
 from . import view as kubeflow_view
 from .http import NotFound, NotLoggedIn, ServerLost
-from .run import RunView, Watcher
+from .state.run import RunView, Watcher
 
 PAUSE_SECONDS, LONGEST_PAUSE = 5.0, 60.0
 LAST_LINES = 15
@@ -106,7 +106,7 @@ def ending(watcher: Watcher, view: RunView) -> ForgeError | None:
 
 def last_lines(watcher: Watcher, task: str, count: int) -> list[str]:
     """The last lines that a task wrote, from its pod or from the store; none where neither has them."""
-    from .logs import log_of
+    from .state.logs import log_of
 
     try:
         return list(log_of(watcher, task, count))

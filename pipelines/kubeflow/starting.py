@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.shared.runtime.errors import InputError, StoreError
-from components.shared.runtime.places import open_store
+from components.shared.runtime.store.uri import open_store
 
 from ..phases import PHASES
-from ..run_folder import DONE, RunFolder, find
-from .run import Watcher
+from ..runs.folder import DONE, RunFolder, find
 from .server import Server
-from .store import Output, chosen
+from .state.run import Watcher
+from .state.store import Output, chosen
 
 
 def of_run(server: Server, phase: str, run: str, runs: Path) -> list[str]:

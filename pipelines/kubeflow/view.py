@@ -11,10 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..cli.view import COLOURS, duration
 from ..phases import PHASES
-from ..view import COLOURS, duration
-from .run import RunView
-from .tasks import DONE, TaskView
+from .state.run import RunView
+from .state.tasks import DONE, TaskView
 
 GRAVEST_FIRST = ("failed", "cancelled", "running", "pending", "succeeded", "cached", "skipped")
 

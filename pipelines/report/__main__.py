@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components.shared.runtime import inputs
 from components.shared.runtime.errors import ForgeError, InputError
-from pipelines import lineage
+from components.shared.runtime.request import inputs
+from pipelines.local import mlflow_run
 
-from .gather import Run, from_records
 from .page import render
+from .records import Run, from_records
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,8 +66,8 @@ def _close(run: Run) -> None:
     if not uri or os.environ.get("MLFLOW_RUN_ID"):
         return
     seconds = run.info["finished"] - run.info["started"]
-    closing = lineage.start_closing(uri, run.name, run.info["status"], {"seconds": seconds})
-    lineage.wait(closing, print)
+    closing = mlflow_run.start_closing(uri, run.name, run.info["status"], {"seconds": seconds})
+    mlflow_run.wait(closing, print)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import HTML, Input, Metrics, Output
 
-from components.container import declared, numbered
-from components.image import image
+from components.shared.container import declared, numbered
+from components.shared.image import image
 
 
 def report(records: int) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from .gather import Phase
 from .plots import GRID, PALETTE, svg
+from .records import Phase
 
 
 def front(members: list[dict[str, Any]], champion: str) -> str:

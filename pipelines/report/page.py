@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from . import merging, plots, words
-from .gather import SUITES, Run, Task, read
+from . import formatting, merging, plots
+from .records import SUITES, Run, Task, read
 
 
 def write(folder: Path) -> Path:
@@ -37,12 +37,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "size": words.size,
-        "duration": words.duration,
-        "count": words.count,
-        "score": words.score,
+        "size": formatting.size,
+        "duration": formatting.duration,
+        "count": formatting.count,
+        "score": formatting.score,
     }
-    environment.tests["clear"] = words.clear_of_chance
+    environment.tests["clear"] = formatting.clear_of_chance
     return environment
 
 

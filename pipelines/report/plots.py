@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from . import words
-from .gather import SUITES, Run
+from . import formatting
+from .records import SUITES, Run
 
 INK, GRID = "#6b7280", "#9ca3af40"
 PALETTE = ("#2563eb", "#ea580c", "#059669", "#a855f7", "#dc2626", "#0891b2", "#ca8a04", "#64748b")
@@ -116,7 +116,7 @@ def size_against_quality(run: Run) -> str:
             )
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(lambda x, _: words.size(x))
+        ax.xaxis.set_major_formatter(lambda x, _: formatting.size(x))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.margins(x=0.12)
         ax.set_xlabel("size of the artifact (log scale)")

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from . import words
-from .gather import SUITES, read
+from . import formatting
+from .records import SUITES, read
 
 COLOUR = {
     "succeeded": "green",
@@ -37,7 +37,7 @@ def table(folder: Path) -> Table:
     for phase in run.phases:
         mark = Text(phase.name, style=COLOUR.get(phase.status, ""))
         measured = (
-            (words.duration(phase.seconds), words.size(phase.peak_memory_bytes))
+            (formatting.duration(phase.seconds), formatting.size(phase.peak_memory_bytes))
             if phase.tasks
             else ("–", "–")
         )
@@ -53,10 +53,17 @@ def table(folder: Path) -> Table:
             for suite in SUITES:
                 value = manifest["scores"].get(suite)
                 cells.append(
-                    Text(words.score(value), style="" if value and words.clear_of_chance(value) else "dim")
+                    Text(
+                        formatting.score(value),
+                        style="" if value and formatting.clear_of_chance(value) else "dim",
+                    )
                 )
             out.add_row(
-                name, *cost, words.count(manifest["parameters"]), words.size(manifest["bytes"]), *cells
+                name,
+                *cost,
+                formatting.count(manifest["parameters"]),
+                formatting.size(manifest["bytes"]),
+                *cells,
             )
     held = sum(bool(c.get("holds")) for _, c in run.controls)
     passed = sum(bool(g["passed"]) for _, g in run.gates)

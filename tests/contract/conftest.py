@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import ceph, s3_servers
+from tests.contract.stores import ceph, s3_servers
 
 INSTALLED = [name for name in ("minio", "versitygw") if s3_servers.program(name)]
 INSTALLED += ["radosgw"] if ceph.installed() else []

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.shared.runtime.artifact import Manifest, read
+from components.shared.runtime.artifact.artifact import Manifest, read
 
 SCRIPT = Path(__file__).with_name("toy_phase.py")
 RUN = "91db5f79-d1b0-4594-95fb-5f0c48db45d5"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from components.shared.runtime import run_root
-from components.shared.runtime.config import compose
+from components.shared.runtime.config.compose import compose
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.identity import identity_of
-from components.shared.runtime.inputs import COMMON, Request, from_kfp
+from components.shared.runtime.request import run_root
+from components.shared.runtime.request.inputs import COMMON, Request, from_kfp
 from tests.contract.toy_phase import CONFIGS, Settings
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "fixtures" / "executor_inputs").glob("*.json"))

@@ -21,10 +21,12 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from components.shared.runtime import artifact, code, tracking
-from components.shared.runtime.artifact import Manifest
+from components.shared.runtime import code
+from components.shared.runtime.artifact import artifact
+from components.shared.runtime.artifact.artifact import Manifest
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.executor import main
+from components.shared.runtime.tracking import mlflow_tracker
 from tests.contract.killing import DEADLINE
 from tests.contract.toy_phase import CONFIGS, Toy
 
@@ -385,7 +387,7 @@ def test_a_broken_mlflow_neither_fails_nor_stalls_a_phase(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(tracking, "PATIENCE", 2.0)
+    monkeypatch.setattr(mlflow_tracker, "PATIENCE", 2.0)
     assert toy("--output", tmp_path / "out", "toy.steps=5") == 0
     assert "metrics.jsonl" in capsys.readouterr().err
     [kept] = tmp_path.glob("out.checkpoints/*.work/metrics.jsonl")
@@ -401,7 +403,7 @@ def test_a_bucket_is_an_output_and_an_input_as_good_as_a_folder(tmp_path: Path, 
     assert toy("--input", tmp_path / "a", "--output", tmp_path / "c", *options) == 0
     assert manifest(tmp_path / "b").parents == [manifest(tmp_path / "a").digest]
     assert manifest(tmp_path / "b").digest == manifest(tmp_path / "c").digest
-    from components.shared.runtime.places import open_store
+    from components.shared.runtime.store.uri import open_store
 
     assert {entry.key.split("/")[0] for entry in open_store(s3_uri).list()} == {
         "a"

@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 import torch
 
-from components.shared.runtime import checkpoint, code, tracking
+from components.shared.runtime import code
+from components.shared.runtime.checkpoint import checkpoints
 from components.shared.runtime.errors import Interrupted, PhaseFailed, StoreError
 from components.shared.runtime.executor import main
-from components.shared.runtime.places import open_store
-from components.shared.runtime.store import Store
+from components.shared.runtime.store.interface import Store
+from components.shared.runtime.store.uri import open_store
+from components.shared.runtime.tracking import mlflow_tracker
 from tests.contract.pod import RUN, Pod
-from tests.contract.proxy import Proxy
+from tests.contract.stores.proxy import Proxy
 from tests.contract.toy_phase import CONFIGS, Toy
 
 LONG = ("toy.steps=150", "toy.pause=0.01", "toy.checkpoint_seconds=0.05", "toy.threads=1")
@@ -107,7 +109,7 @@ def test_a_pod_that_is_killed_goes_on_in_the_next_one_to_the_same_digest(bucket:
 def test_a_store_that_fails_twice_and_then_works_costs_two_attempts_and_no_step(
     bucket: str, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(checkpoint, "MOST_OF_THE_TIME", 0)  # after each step, however slow the store
+    monkeypatch.setattr(checkpoints, "MOST_OF_THE_TIME", 0)  # after each step, however slow the store
     attempts: list[int] = []
     with Proxy(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
@@ -258,7 +260,7 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that nobody has started."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(tracking, "POD_PATIENCE", 0.5)
+    monkeypatch.setattr(mlflow_tracker, "POD_PATIENCE", 0.5)
 
 
 def test_metrics_that_mlflow_has_not_got_are_in_the_record(
@@ -326,7 +328,7 @@ def mlflow(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     shutil.copyfile(empty_mlflow, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.setattr(tracking, "POD_PATIENCE", 600.0)
+    monkeypatch.setattr(mlflow_tracker, "POD_PATIENCE", 600.0)
     return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
 
 

@@ -13,10 +13,10 @@ import typer
 import yaml
 
 from pipelines import cli
-from pipelines.kubeflow.doctor import patch
+from pipelines.doctor.cluster import patch
 from tests import needs
 from tests.chart import tools
-from tests.pipeline.test_doctor_cluster import STOCK
+from tests.pipeline.kubeflow.test_doctor_cluster import STOCK
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "kubeflow.md"

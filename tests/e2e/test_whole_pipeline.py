@@ -9,7 +9,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from components.shared.runtime import artifact
+from components.shared.runtime.artifact import artifact
 
 ROOT = Path(__file__).parents[2]
 PHASES = ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression")

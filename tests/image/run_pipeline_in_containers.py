@@ -26,10 +26,10 @@ from typing import Any
 
 import yaml
 
-from pipelines import ir_yaml
-from pipelines.ir import Component, Constant, Container, FromParent, FromTask, Task
+from pipelines.ir import reader
+from pipelines.ir.spec import Component, Constant, Container, FromParent, FromTask, Task
+from pipelines.ir.values import complete, typed
 from pipelines.phases import COMPILED
-from pipelines.values import complete, typed
 from tests.image.store_island import BUCKET, Island, store_island
 
 USER = 65532
@@ -68,7 +68,7 @@ class Cluster:
 
     def pipeline(self, text: str, given: Mapping[str, Any]) -> Iterator[Ended]:
         """Every task of a compiled pipeline that has neither loops nor nested pipelines, in an order that it allows."""
-        pipeline = ir_yaml.parse(text)
+        pipeline = reader.parse(text)
         spec = next(iter(yaml.safe_load_all(text)))
         values = complete(given, pipeline.root.parameters, "the pipeline's parameters")
         tasks = pipeline.root.body.tasks  # type: ignore[union-attr]

@@ -17,10 +17,10 @@ import jsonschema
 import pytest
 import yaml
 
-from components.image import VERSION
+from components.shared.image import VERSION
 from images import dotenv
 from tests import needs
-from tests.contract.s3_servers import free_port, program
+from tests.contract.stores.s3_servers import free_port, program
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
 FILE, EXAMPLE = IMAGES / "compose.yaml", IMAGES / ".env.example"

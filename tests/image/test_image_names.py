@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.image import VERSION, image
+from components.shared.image import VERSION, image
 from components.shared.runtime.errors import ConfigError
 
 DIGEST = f"sha256:{'5e' * 32}"
@@ -15,7 +15,7 @@ def nothing_set(monkeypatch, tmp_path):
     """No setting of this machine, and no lock."""
     for name in ("AGENT_FORGE_IMAGE_BITNET", "AGENT_FORGE_REGISTRY", "AGENT_FORGE_LOCK"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("components.image.LOCK", tmp_path / "images.lock")
+    monkeypatch.setattr("components.shared.image.LOCK", tmp_path / "images.lock")
 
 
 @pytest.fixture

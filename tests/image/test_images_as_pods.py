@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from components.image import VERSION, image
+from components.shared.image import VERSION, image
 from components.shared.runtime.code import code_version, configs_digest
 from pipelines.phases import COMPILED, PHASES
 from tests import needs

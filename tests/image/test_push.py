@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from components.image import VERSION
+from components.shared.image import VERSION
 from pipelines.phases import PHASES
 from tests import needs
 

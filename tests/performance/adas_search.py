@@ -22,9 +22,9 @@ from components.adas import search
 from components.adas.bench import Bench
 from components.adas.search import Entry
 from components.adas.space import Design, Space, space_of
+from components.shared.agent.agent import AGENT, Agent
+from components.shared.agent.architecture import Architecture
 from components.shared.evaluation.suites import all_items
-from components.shared.models.agent import AGENT, Agent
-from components.shared.models.architecture import Architecture
 from components.shared.models.layers import decoder_layers
 from components.shared.models.loading import load
 

@@ -20,9 +20,9 @@ from components.cognate.course import learn
 from components.cognate.settings import VARIANTS, Settings
 from components.shared.evaluation.answers import batches
 from components.shared.models.build import build, extend
-from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.optim.optimizer import optimizer
-from components.shared.runtime.config import compose
+from components.shared.runtime.config.compose import compose
 from components.shared.tasks.batches import mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 

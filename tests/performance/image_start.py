@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from components.image import image
+from components.shared.image import image
 from pipelines.phases import PHASES
 from tests.image.run_pipeline_in_containers import LOCKED
 

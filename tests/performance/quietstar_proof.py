@@ -27,7 +27,7 @@ from components.quietstar.settings import Course, Settings
 from components.quietstar.vocabulary import teach_words
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.models.build import build
-from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.optim.optimizer import optimizer
 from components.shared.optim.schedule import set_rate, warmup_stable_decay
 from components.shared.tasks.batches import encode

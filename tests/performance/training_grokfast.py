@@ -14,7 +14,7 @@ import time
 import torch
 
 from components.shared.models.build import build
-from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.optim.grokfast import Grokfast
 from components.shared.optim.optimizer import optimizer
 

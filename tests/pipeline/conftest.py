@@ -7,9 +7,9 @@ from typer.testing import CliRunner
 
 from pipelines import cli
 from pipelines.kubeflow import follow
-from tests.pipeline.kubeflow_server import KubeflowServer, serve
-from tests.pipeline.kubernetes_server import KubernetesServer
-from tests.pipeline.toy_pipelines import Bench
+from tests.pipeline.kubeflow.kubeflow_server import KubeflowServer, serve
+from tests.pipeline.kubeflow.kubernetes_server import KubernetesServer
+from tests.pipeline.local.toy_pipelines import Bench
 
 
 @pytest.fixture

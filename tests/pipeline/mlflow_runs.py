@@ -2,7 +2,7 @@
 
 from mlflow import MlflowClient
 
-from components.shared.runtime.mlflow_log import EXPERIMENT, PIPELINE
+from components.shared.runtime.tracking.mlflow_log import EXPERIMENT, PIPELINE
 
 
 def pipeline_run(uri: str, name: str) -> tuple[MlflowClient, str]:

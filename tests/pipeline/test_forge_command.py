@@ -14,9 +14,10 @@ from kfp import dsl
 from kfp.dsl import Artifact, Output
 from rich.console import Console
 
-from pipelines import launch, view
-from pipelines.run_folder import RunFolder, Status
-from tests.pipeline.toy_pipelines import append, fail, toy, write
+from pipelines.cli import view
+from pipelines.local import run
+from pipelines.runs.folder import RunFolder, Status
+from tests.pipeline.local.toy_pipelines import append, fail, toy, write
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,8 +70,8 @@ def test_a_pipeline_is_run_reported_and_shown(forge, bench):
 def test_on_a_terminal_the_phases_are_drawn_while_they_run(bench, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     screen = Console(force_terminal=True, width=100, file=io.StringIO())
-    wish = launch.Wish(runs=bench.runs, name="drawn", pipeline=bench.compile(greeting))
-    assert launch.run(wish, screen).ending == "succeeded"
+    wish = run.Wish(runs=bench.runs, name="drawn", pipeline=bench.compile(greeting))
+    assert run.run(wish, screen).ending == "succeeded"
     text = screen.file.getvalue()
     assert "drawn · running" in text and "append: succeeded" in text
 

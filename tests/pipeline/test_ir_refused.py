@@ -5,8 +5,9 @@ from kfp import dsl
 from kfp.dsl import Artifact, Collected, Input, Model, Output, ParallelFor
 
 from components.shared.runtime.errors import UnsupportedPipeline
-from pipelines import agent_forge, ir_yaml
-from tests.pipeline.toy_pipelines import join, toy, write
+from pipelines import agent_forge
+from pipelines.ir import reader
+from tests.pipeline.local.toy_pipelines import join, toy, write
 
 
 @dsl.container_component
@@ -120,7 +121,7 @@ def with_a_retried_pipeline():
 )
 def test_what_the_backend_would_not_do_is_refused_by_name(pipeline, names):
     with pytest.raises(UnsupportedPipeline, match=names):
-        ir_yaml.parse(agent_forge.text(pipeline))
+        reader.parse(agent_forge.text(pipeline))
 
 
 def test_a_loop_over_artifacts_is_refused_by_name():
@@ -140,10 +141,10 @@ def test_a_loop_over_artifacts_is_refused_by_name():
             takes_one(part=artifact)
 
     with pytest.raises(UnsupportedPipeline, match="artifactIterator"):
-        ir_yaml.parse(agent_forge.text(over_artifacts))
+        reader.parse(agent_forge.text(over_artifacts))
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "hello: world"])
 def test_what_is_no_compiled_pipeline_is_refused(text):
     with pytest.raises(UnsupportedPipeline):
-        ir_yaml.parse(text)
+        reader.parse(text)

@@ -14,19 +14,21 @@ import pytest
 import yaml
 from kfp import components
 
-from components.image import VERSION
+from components.shared.image import VERSION
 from components.shared.runtime.code import code_version, configs_digest
-from components.shared.runtime.config import validate_all
+from components.shared.runtime.config.compose import validate_all
 from components.shared.runtime.errors import ConfigError
-from pipelines import agent_forge, ir_yaml, size
-from pipelines.cache import Depot
+from pipelines import agent_forge
 from pipelines.cluster import FOLDER, Queue, Spot, load
-from pipelines.leaf import Options
-from pipelines.local import Runner
-from pipelines.parameters import check_search, given_parameters
+from pipelines.ir import reader
+from pipelines.ir.parameters import check_search, given_parameters
+from pipelines.kubeflow import size
+from pipelines.local.cache import Depot
+from pipelines.local.process import Outcome
+from pipelines.local.scheduler import Runner
+from pipelines.local.task import Options
 from pipelines.phases import COMPILED, PHASES
-from pipelines.process import Outcome
-from pipelines.run_folder import RunFolder
+from pipelines.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,7 +79,7 @@ def test_the_version_of_the_images_is_that_of_the_project():
 
 @pytest.mark.parametrize("cluster", sorted(path.stem for path in FOLDER.glob("*.yaml")))
 def test_the_pipeline_stays_inside_the_supported_part_for_every_cluster(cluster):
-    pipeline = ir_yaml.parse(compiled(cluster))
+    pipeline = reader.parse(compiled(cluster))
     phases = {
         component.name.removeprefix("comp-").split("-")[0]
         for _, component in pipeline.containers(pipeline.root.body)
@@ -273,7 +275,7 @@ class Recorder:
 
 
 def recorded(tmp_path, pipeline, **given):
-    loaded = ir_yaml.parse(pipeline)
+    loaded = reader.parse(pipeline)
     launcher = Recorder()
 
     async def whole():
@@ -290,7 +292,7 @@ def recorded(tmp_path, pipeline, **given):
 @pytest.fixture
 def no_settings(monkeypatch):
     """Keys of the cache ask for the settings of phases, which are not the subject here."""
-    monkeypatch.setattr("pipelines.leaf.cache_key", lambda component, inputs: "key")
+    monkeypatch.setattr("pipelines.local.task.cache_key", lambda component, inputs: "key")
 
 
 def test_what_each_phase_is_handed_in_the_whole_pipeline(tmp_path, no_settings):
@@ -358,7 +360,7 @@ def test_a_pipeline_that_starts_at_evomerge_imports_its_parents(tmp_path, no_set
 def test_every_phase_has_a_pipeline_of_its_own(phase):
     from pipelines import single_phase
 
-    pipeline = ir_yaml.parse(agent_forge.text(single_phase.pipeline(phase)))
+    pipeline = reader.parse(agent_forge.text(single_phase.pipeline(phase)))
     assert pipeline.name == f"agent-forge-{phase}"
     given = {"cognate": "base_model_1", "evomerge": "artifact_uri_1"}.get(phase, "artifact_uri")
     assert given in pipeline.root.parameters

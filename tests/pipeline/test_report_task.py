@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.shared.runtime import inputs
+from components.shared.runtime.request import inputs
 from pipelines.report import __main__ as report
 from tests.pipeline.mlflow_runs import pipeline_run
 

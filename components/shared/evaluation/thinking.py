@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from components.shared.models.hub.thoughts import speak
+from components.shared.models.remote_code.thoughts import speak
 from components.shared.tasks.item import Item
 
 from .answers import evaluating

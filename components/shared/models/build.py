@@ -11,8 +11,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from components.shared.runtime.errors import ConfigError
 
-from .hub.configuration_cognate import CognateConfig
-from .hub.modeling_cognate import CognateForCausalLM
+from .remote_code.configuration_cognate import CognateConfig
+from .remote_code.modeling_cognate import CognateForCausalLM
 
 Config = TypeVar("Config", bound=PreTrainedConfig)
 MODULES = ("memory", "refinement")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .hub.ternary import pack_ternary, scale_of, trits_of
+from .remote_code.ternary import pack_ternary, scale_of, trits_of
 
 
 def encode_ternary(w: Tensor) -> bytes:
@@ -19,7 +19,7 @@ def encode_ternary(w: Tensor) -> bytes:
 
 
 def stored(codec: str, code: bytes, shape: tuple[int, ...], **more: Any) -> tuple[dict[str, Any], Tensor]:
-    """The entry of `config.storage` for a code (hub/coded.py), and the buffer that holds it.
+    """The entry of `config.storage` for a code (remote_code/coded.py), and the buffer that holds it.
 
     :param more: activations, norm, bias, as that entry has them.
     """

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from components.shared.runtime.errors import ArtifactError
 
-from .hub.coded import CodedLinear
+from .remote_code.coded import CodedLinear
 
 FILE = "grams.safetensors"
 

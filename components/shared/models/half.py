@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from .hub.ternary import BitLinear
+from .remote_code.ternary import BitLinear
 
 
 @torch.no_grad()

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .half import round_to_half
-from .hub.ternary import BitLinear, scale_of, trits_of
 from .loading import load, save
+from .remote_code.ternary import BitLinear, scale_of, trits_of
 
 MARGIN = 0.05
 """Distance of every latent from the borders of its trit's cell, ±½ scale, in scales."""

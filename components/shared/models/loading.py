@@ -25,15 +25,15 @@ from components.shared.runtime.errors import ArtifactError, InputError
 from .build import build, extend, union, union_config
 from .encoders import encode_ternary, stored
 from .half import halved
-from .hub.coded import Coded, CodedEmbedding
-from .hub.configuration_cognate import CognateConfig
-from .hub.modeling_cognate import CognateForCausalLM
-from .hub.modeling_wrapped import ForgeWrapped, ForgeWrappedConfig, TiedHead
-from .hub.ternary import BitLinear, to_latent
+from .remote_code.coded import Coded, CodedEmbedding
+from .remote_code.configuration_cognate import CognateConfig
+from .remote_code.modeling_cognate import CognateForCausalLM
+from .remote_code.modeling_wrapped import ForgeWrapped, ForgeWrappedConfig, TiedHead
+from .remote_code.ternary import BitLinear, to_latent
 
 __all__ = ["build", "extend", "load", "save", "trainable_layers", "union", "union_config", "wrap"]
 
-HUB = Path(__file__).parent / "hub"
+HUB = Path(__file__).parent / "remote_code"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 AUTO_MAP = {
     "cognate": {

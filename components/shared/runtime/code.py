@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.image import VERSION
+from components.shared.image import VERSION
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "configs"

@@ -13,8 +13,8 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-from . import command_line
 from .errors import ForgeError, Interrupted
+from .request import command_line
 
 
 def start(phase: str, name: str) -> int:

@@ -17,15 +17,16 @@ from pathlib import Path
 
 import torch
 
-from . import command_line, run_root, tracking
 from .code import CONFIGS
 from .errors import ForgeError, Interrupted, PhaseFailed
-from .inputs import Request
 from .lifecycle import Attempts, perform
 from .phase import Phase
-from .progress_object import ProgressObject
+from .request import command_line, run_root
+from .request.inputs import Request
 from .retries import Retries, persistently
 from .stopping import stoppable
+from .tracking import mlflow_tracker
+from .tracking.progress_object import ProgressObject
 
 
 def main(phase: type[Phase], argv: Sequence[str] | None = None, *, configs: Path = CONFIGS) -> int:
@@ -80,5 +81,5 @@ def _perform(phase: type[Phase], request: Request, configs: Path, say: Callable[
     except (Interrupted, KeyboardInterrupt):
         raise
     except Exception:
-        tracking.fail_pipeline(request, phase.name, say)
+        mlflow_tracker.fail_pipeline(request, phase.name, say)
         raise

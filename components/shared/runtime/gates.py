@@ -1,114 +1,93 @@
-"""Quality gates: declared in the configuration, measured on held-out data, checked before publishing.
-
-    gates:
-      - {metric: score/reasoning, op: ">=", value: 0.3}
-      - {metric: score/memory, op: ">=", value: input/score/memory - 0.05, on_fail: rollback}
-
-A gate compares one metric of a phase with a number, or with another metric and an offset or a factor. Metrics
-are what the phase returned from `get_metrics`, `score/<suite>` for the scores of its output, and both again
-behind `input/` for its input.
-"""
+"""Whether a phase's result is good enough to be published, and what is published where it is not."""
 
 from __future__ import annotations
 
-import difflib
-import operator
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+import dataclasses
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
-
-from .errors import PhaseFailed
-
-COMPARE: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
-BOUND = re.compile(
-    r"^(?P<name>\S+)(?:\s+(?P<sign>[-+*])\s+(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?$"
-)
+from .artifact.artifact import Artifact
+from .config import gate
+from .config.compose import Config
+from .errors import ConfigError, GateFailed, PhaseFailed
+from .phase import Run
 
 
-class Gate(BaseModel):
-    """One condition on a phase's result, and what happens when it does not hold.
+def check_rollback(config: Config, inputs: Mapping[str, Sequence[Artifact]]) -> None:
+    """Refuse, before any work, a gate that would roll back to an input that there is not.
 
-    `stop` publishes nothing and ends the pipeline; `rollback` publishes the phase's input in place of its
-    output; `warn` publishes, and the manifest shows the failure.
+    :raises ConfigError: a gate has on_fail: rollback, and the input is not exactly one model.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    metric: str
-    op: Literal[">=", "<=", ">", "<"] = ">="
-    value: float | str
-    on_fail: Literal["stop", "rollback", "warn"] = "stop"
-
-    @field_validator("value")
-    @classmethod
-    def _readable(cls, value: float | str) -> float | str:
-        if isinstance(value, str) and (not BOUND.match(value) or _is_number(value)):
-            raise ValueError("allowed: a number, 'metric', 'metric - 0.05', 'metric * 0.9'")
-        return value
-
-    def bound(self, metrics: Mapping[str, float]) -> float:
-        """The number that the metric is compared with."""
-        if not isinstance(self.value, str):
-            return self.value
-        match = BOUND.match(self.value)
-        assert match is not None  # the validator saw to it
-        base = _metric(match["name"], metrics)
-        if match["sign"] is None:
-            return base
-        number = float(match["number"])
-        return {"-": base - number, "+": base + number, "*": base * number}[match["sign"]]
+    wanted = [gate.metric for gate in config.settings.gates if gate.on_fail == "rollback"]
+    if wanted and len(inputs.get("model", [])) != 1:
+        raise ConfigError(
+            f"the gate on {wanted[0]!r} would roll back to the input model, and there is not exactly one",
+            where=f"{config.phase}.gates",
+            fix="use on_fail: stop or warn",
+        )
 
 
-def check(gates: Sequence[Gate], metrics: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Compare every gate with the metrics. A metric that is NaN passes no gate.
+def judge(run: Run, metrics: Mapping[str, float]) -> None:
+    """Check the configured gates, note their results in `run.gates`, roll the output back where one says so.
 
-    :returns: one plain dict a gate: metric, value, op, bound, passed, on_fail.
-    :raises PhaseFailed: a gate names a metric that the phase did not measure.
+    :raises PhaseFailed: a metric is not a finite number, or a gate asks for one that was not measured.
+    :raises GateFailed: a gate with on_fail: stop does not hold.
     """
-    results = []
-    for gate in gates:
-        value, bound = _metric(gate.metric, metrics), gate.bound(metrics)
-        results.append(
-            {
-                "metric": gate.metric,
-                "value": value,
-                "op": gate.op,
-                "bound": bound,
-                "passed": COMPARE[gate.op](value, bound),
-                "on_fail": gate.on_fail,
-            }
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            fix = "the training diverged: lower the learning rate, or look at the curves"
+            raise PhaseFailed(f"the metric {name!r} is {value}", where=run.config.phase, fix=fix)
+    run.scores = {suite: _plain(score) for suite, score in run.scores.items()}
+    results = gate.check(run.settings.gates, _visible(run, metrics))
+    run.gates = [*run.gates, *results]
+    failed = [result for result in results if not result["passed"]]
+    for result in failed:
+        run.progress.note(f"gate {gate.describe(result)}, on_fail: {result['on_fail']}")
+    if any(result["on_fail"] == "stop" for result in failed):
+        raise GateFailed(
+            "a quality gate does not hold, nothing is published",
+            where=f"{run.config.phase}.gates",
+            why="; ".join(gate.describe(result) for result in failed if result["on_fail"] == "stop"),
+            fix="train longer, or lower the gate if it asks too much; it goes on from its last checkpoint",
         )
-    return results
+    if any(result["on_fail"] == "rollback" for result in failed):
+        _roll_back(run, metrics)
+        run.progress.note("rolled back: the input model is published in place of the output")
 
 
-def describe(result: Mapping[str, Any]) -> str:
-    """One line for the terminal: `score/memory 0.21 >= 0.3 failed`."""
-    verdict = "passed" if result["passed"] else "failed"
-    return f"{result['metric']} {result['value']:.4g} {result['op']} {result['bound']:.4g} {verdict}"
+def _visible(run: Run, metrics: Mapping[str, float]) -> dict[str, float]:
+    """All that a gate may name: metrics, score/<suite>, and both of the input behind input/."""
+    visible = {**metrics, **scores_of(run.scores)}
+    if len(run.inputs.get("model", [])) == 1:
+        before = run.artifact.manifest
+        visible |= {f"input/{name}": v for name, v in {**before.metrics, **scores_of(before.scores)}.items()}
+    return visible
 
 
-def _metric(name: str, metrics: Mapping[str, float]) -> float:
-    if name not in metrics:
-        near = difflib.get_close_matches(name, metrics, n=3)
-        raise PhaseFailed(
-            f"a gate asks for {name!r}, which this phase did not measure",
-            where="gates",
-            why=f"measured: {', '.join(sorted(metrics)) or 'nothing'}",
-            fix=f"did you mean {' or '.join(near)}?" if near else "name one of these",
-        )
-    return float(metrics[name])
+def scores_of(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """{"reasoning": {"score": 0.4, …}} → {"score/reasoning": 0.4}"""
+    return {f"score/{suite}": float(score["score"]) for suite, score in scores.items()}
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _roll_back(run: Run, metrics: Mapping[str, float]) -> None:
+    source = run.artifact
+    shutil.rmtree(run.output)
+    run.output.mkdir()
+    for name in source.manifest.files:
+        (run.output / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.path / name, run.output / name)
+    run.kind = source.kind
+    run.extra = {
+        **run.extra,
+        "rolled_back": True,
+        "rejected": {"metrics": dict(metrics), "scores": run.scores},
+    }
+    run.scores = source.manifest.scores
+
+
+def _plain(score: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(score) and not isinstance(score, type):
+        return dataclasses.asdict(score)
+    return dict(score)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .artifact import Artifact
-from .config import Config, digest_of_tree
+from .artifact.artifact import Artifact
+from .config.compose import Config, digest_of_tree
 
 
 def identity_of(

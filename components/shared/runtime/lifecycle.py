@@ -12,20 +12,24 @@ from typing import Any
 
 import torch
 
-from . import artifact, code, curves, inputs, record, scratch, tracking
-from .artifact import MANIFEST, Artifact, Manifest
-from .checkpoint import Checkpoints
-from .config import Config, compose
+from . import code, record
+from .artifact import artifact
+from .artifact.artifact import MANIFEST, Artifact, Manifest
+from .artifact.manifest import decode
+from .checkpoint import scratch
+from .checkpoint.checkpoints import Checkpoints
+from .config.compose import Config, compose
 from .errors import ArtifactError, ConfigError, Interrupted, PhaseFailed, StoreError
+from .gates import check_rollback, judge, scores_of
 from .identity import identity_of, seed_everything
-from .inputs import Request
-from .manifest import decode
 from .phase import Phase, Run
-from .places import open_store
-from .progress import Progress, Sink
 from .record import Outcome
-from .tracking import Tracker
-from .verdict import check_rollback, judge, scores_of
+from .request import inputs
+from .request.inputs import Request
+from .store.uri import open_store
+from .tracking import curves, mlflow_tracker
+from .tracking.mlflow_tracker import Tracker
+from .tracking.progress import Progress, Sink
 
 
 @dataclass
@@ -155,10 +159,12 @@ def _tracked(phase: type[Phase], work: Work) -> Outcome:
     """Live the phase inside its MLflow run."""
     request = work.request
     tracker = Tracker(
-        tracking.destination(request, " ".join(filter(None, (phase.name, request.step))), work.identity),
+        mlflow_tracker.destination(
+            request, " ".join(filter(None, (phase.name, request.step))), work.identity
+        ),
         file=work.metrics,
         say=work.progress.note,
-        patience=tracking.POD_PATIENCE if request.in_pod else None,
+        patience=mlflow_tracker.POD_PATIENCE if request.in_pod else None,
     )
     status, lines = "FAILED", []
     try:

@@ -20,12 +20,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from .artifact import Artifact
-from .checkpoint import Checkpoints
-from .config import Config, PhaseSettings
+from .artifact.artifact import Artifact
+from .checkpoint.checkpoints import Checkpoints
+from .config.compose import Config, PhaseSettings
 from .errors import InputError
-from .progress import Progress
-from .tracking import Tracker
+from .tracking.mlflow_tracker import Tracker
+from .tracking.progress import Progress
 
 
 @dataclass

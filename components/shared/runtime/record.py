@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .inputs import METRICS, Request
-from .manifest import Manifest, encode
-from .verdict import scores_of
+from .artifact.manifest import Manifest, encode
+from .gates import scores_of
+from .request.inputs import METRICS, Request
 
 FORMAT = 1
 

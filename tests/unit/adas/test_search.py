@@ -13,14 +13,14 @@ from components.adas.families import learnable, questions, rates
 from components.adas.settings import Family
 from components.adas.space import Design, Space, space_of
 from components.adas.svf import matrices
-from components.shared.models.agent import Agent
-from components.shared.models.architecture import TOOLS, Architecture, Route
-from components.shared.models.dispatcher import fit
+from components.shared.agent.agent import Agent
+from components.shared.agent.architecture import TOOLS, Architecture, Route
+from components.shared.agent.dispatcher import fit
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.item import Item
 from components.shared.tasks.registry import sample
 from components.shared.tasks.tokenizer import byte_tokenizer
-from tests.unit.models.variants import cognate
+from tests.unit.shared.models.variants import cognate
 
 SPACE = Space(("facts", "words"), ("facts", "other", "words"), ("no", "aloud", "quietly"), 3)
 

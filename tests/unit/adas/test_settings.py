@@ -3,7 +3,7 @@
 import pytest
 
 from components.adas.settings import Settings
-from components.shared.runtime.config import compose
+from components.shared.runtime.config.compose import compose
 from components.shared.runtime.errors import ConfigError
 
 WORDS = "{name: words, tasks: [copy], levels: [1]}"

@@ -20,13 +20,13 @@ from components.adas.svf import (
     update,
 )
 from components.shared.models.encoders import encode_ternary, stored
-from components.shared.models.hub.coded import install
-from components.shared.models.hub.experts import set_expert
-from components.shared.models.hub.ternary import BitLinear
+from components.shared.models.remote_code.coded import install
+from components.shared.models.remote_code.experts import set_expert
+from components.shared.models.remote_code.ternary import BitLinear
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.item import Item
 from components.shared.tasks.tokenizer import byte_tokenizer
-from tests.unit.models.variants import cognate, some_ids
+from tests.unit.shared.models.variants import cognate, some_ids
 
 EOS = 0
 

@@ -21,7 +21,7 @@ from components.baking.trajectories import (
     padding_of,
     rows,
 )
-from components.shared.runtime.checkpoint import Checkpoints
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.item import Item
 from components.shared.tasks.tokenizer import byte_tokenizer

@@ -11,10 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.baking.lora import LowRank, adapt, merge
 from components.shared.models.build import build
-from components.shared.models.hub.configuration_cognate import CognateConfig
-from components.shared.models.hub.ternary import BitLinear, ternarise
 from components.shared.models.latents import spread_latents
 from components.shared.models.loading import load, save
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.ternary import BitLinear, ternarise
 from components.shared.tasks.tokenizer import byte_tokenizer
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}

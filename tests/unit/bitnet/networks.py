@@ -3,8 +3,8 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from components.shared.models.hub.configuration_cognate import CognateConfig
 from components.shared.models.loading import build, wrap
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 BLOCK = [f"self_attn.{name}_proj" for name in "qkvo"] + [

@@ -12,8 +12,8 @@ from components.bitnet.conversion import (
     set_strength,
     unnormed,
 )
-from components.shared.models.hub.ternary import BitLinear, quantise_activations, ternarise
 from components.shared.models.loading import load, save
+from components.shared.models.remote_code.ternary import BitLinear, quantise_activations, ternarise
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
 

@@ -12,12 +12,13 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
-from components.bitnet import export_gguf, export_transformers
 from components.bitnet.conversion import convert, linears_to_convert, unnormed
-from components.bitnet.llama_shape import read
+from components.shared.export import gguf as export_gguf
+from components.shared.export import transformers as export_transformers
+from components.shared.export.llama_shape import read
 from components.shared.models.half import round_to_half
-from components.shared.models.hub.configuration_cognate import CognateConfig
 from components.shared.models.loading import build, load, save, wrap
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines.cli import app

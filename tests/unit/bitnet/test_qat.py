@@ -9,8 +9,8 @@ from components.bitnet.conversion import convert, linears_to_convert, root_mean_
 from components.bitnet.qat import distillation_loss, lesson, strength_at, train
 from components.bitnet.settings import Settings
 from components.shared.evaluation.answers import batches, loss
-from components.shared.models.hub.ternary import BitLinear
-from components.shared.runtime.checkpoint import Checkpoints
+from components.shared.models.remote_code.ternary import BitLinear
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.batches import encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from components.bitnet.conversion import convert, linears_to_convert, unnormed
 from components.bitnet.findings import Losses, against_rounding, mean, sizes
 from components.shared.models.half import halved, round_to_half
-from components.shared.models.hub.ternary import BitLinear
 from components.shared.models.loading import load, save
+from components.shared.models.remote_code.ternary import BitLinear
 from components.shared.tasks.tokenizer import byte_tokenizer
 
 from .networks import IDS, cognate, llama

@@ -6,9 +6,9 @@ import torch
 from components.cognate.course import learn, train
 from components.cognate.settings import Course, Settings
 from components.shared.evaluation.answers import batches
-from components.shared.models.hub.configuration_cognate import CognateConfig
 from components.shared.models.loading import build
-from components.shared.runtime.checkpoint import Checkpoints
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.batches import encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from components.cognate.settings import VARIANTS, Settings
-from components.shared.models.hub.configuration_cognate import CognateConfig
-from components.shared.models.hub.modeling_cognate import CognateForCausalLM
-from components.shared.runtime.config import compose
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
+from components.shared.runtime.config.compose import compose
 from components.shared.tasks.batches import check_mixture
 
 

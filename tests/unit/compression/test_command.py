@@ -9,17 +9,17 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from components.compression.codecs.presets import MENU
 from components.compression.inspection import inspect
-from components.compression.menu import MENU
 from components.compression.settings import Settings
 from components.shared.models.encoders import encode_ternary, stored
-from components.shared.models.hub.coded import install
-from components.shared.models.hub.configuration_cognate import CognateConfig
 from components.shared.models.loading import build, save
+from components.shared.models.remote_code.coded import install
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.runtime.errors import ConfigError
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines.cli import app
-from pipelines.cli.compression import overrides
+from pipelines.cli.models.compression import overrides
 
 PATH = "model.layers.0.mlp.up_proj"
 

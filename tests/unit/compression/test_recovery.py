@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from components.compression import ectcq
+from components.compression.allocation.evaluator import Trial, codable, weight_of
+from components.compression.codecs import ectcq
 from components.compression.recovery import recover
-from components.compression.trial import Trial, codable, weight_of
 from components.shared.evaluation.suites import suite_items
 from components.shared.models.build import build
-from components.shared.models.hub.configuration_cognate import CognateConfig
-from components.shared.runtime.progress import Progress
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
+from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.tokenizer import byte_tokenizer
 
 LESSONS, JUDGED = (suite_items("efficiency", split=split, items=48, seed=0) for split in ("train", "search"))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from components.evomerge.archive import Measurement
-from components.evomerge.genome import Genome
-from components.evomerge.methods import METHODS
-from components.evomerge.population import Setting
-from components.evomerge.search import Search
-from components.evomerge.space import Space
-from components.shared.runtime.checkpoint import Checkpoints
-from components.shared.runtime.progress import Progress
+from components.evomerge.search.archive import Measurement
+from components.evomerge.search.genome import Genome
+from components.evomerge.search.population import Setting
+from components.evomerge.search.space import Space
+from components.evomerge.search.worker import Search
+from components.shared.merging.methods import METHODS
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.tracking.progress import Progress
 
 SPACE = Space(parents=3, groups=2, methods=tuple(METHODS))
 SETTING = Setting(("a", "b", "c"), 0, ("reasoning",), 8, "accuracy", 4)

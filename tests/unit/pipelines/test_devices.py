@@ -1,6 +1,6 @@
 """GPUs of one machine: each process sees the least busy one."""
 
-from pipelines.devices import Devices, visible
+from pipelines.local.devices import Devices, visible
 
 
 def test_processes_side_by_side_get_different_gpus_and_a_free_one_is_taken_again():

@@ -1,9 +1,9 @@
 """`forge evo` is phase evomerge with its settings given as options."""
 
 from components.evomerge.settings import Settings
-from components.shared.runtime.command_line import parse
-from components.shared.runtime.config import compose
-from pipelines.cli.evo import arguments
+from components.shared.runtime.config.compose import compose
+from components.shared.runtime.request.command_line import parse
+from pipelines.cli.models.evo import arguments
 
 
 def test_the_options_are_settings_of_the_phase_and_overrides_win(tmp_path) -> None:

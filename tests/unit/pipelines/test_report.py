@@ -6,7 +6,7 @@ import json
 import pytest
 
 from components.shared.runtime.errors import InputError
-from pipelines.report import gather, page, terminal, words
+from pipelines.report import formatting, page, records, terminal
 
 SCORE = {"score": 0.61, "low": 0.52, "high": 0.69, "n": 100, "chance": 0.1}
 
@@ -23,7 +23,7 @@ def manifest(phase, digest, parents, size, **extra):
         "seed": 0,
         "metrics": {},
         "gates": [],
-        "scores": dict.fromkeys(gather.SUITES, SCORE),
+        "scores": dict.fromkeys(records.SUITES, SCORE),
         "bytes": size,
         "parameters": 651_264,
         "extra": extra,
@@ -140,7 +140,7 @@ def test_the_page_shows_size_lineage_gates_and_claims(run):
 
 
 def test_parallel_tasks_overlap_in_a_phases_wall_time(run):
-    cognate = gather.read(run).phases[0]
+    cognate = records.read(run).phases[0]
     assert cognate.seconds == 40 and cognate.cpu_seconds == 27.0
     assert [t.label for t in cognate.models] == ["standard", "memory", "reasoning"]
 
@@ -164,9 +164,9 @@ def test_the_terminal_table_has_a_row_a_phase_and_one_a_variant(run):
     [(48.4, "48 s"), (272, "4 min 32 s"), (59.7, "1 min 00 s"), (3 * 3600 + 300, "3 h 05 min")],
 )
 def test_durations_read_as_a_person_says_them(seconds, text):
-    assert words.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 def test_a_score_is_clear_of_chance_only_with_its_whole_interval():
-    assert words.clear_of_chance(SCORE)
-    assert not words.clear_of_chance(SCORE | {"chance": 0.55})
+    assert formatting.clear_of_chance(SCORE)
+    assert not formatting.clear_of_chance(SCORE | {"chance": 0.55})

@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.report import merging
-from pipelines.report.gather import Phase, Task
+from pipelines.report.records import Phase, Task
 
 
 def worker(round: int, index: int, started: float, finished: float) -> Task:

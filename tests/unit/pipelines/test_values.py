@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.runtime.errors import ConfigError, PhaseFailed
-from pipelines.ir import ArtifactSlot, Component, Container, Parameter
-from pipelines.run_folder import RunFolder
-from pipelines.values import (
+from pipelines.ir.spec import ArtifactSlot, Component, Container, Parameter
+from pipelines.ir.values import (
     Stored,
     Values,
     command_line,
@@ -21,6 +20,7 @@ from pipelines.values import (
     typed,
     whole,
 )
+from pipelines.runs.folder import RunFolder
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),

@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from pipelines import view
-from pipelines.run_folder import RunFolder, Status, find
+from pipelines.cli import view
+from pipelines.runs.folder import RunFolder, Status, find
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from components.shared.evaluation.answers import correct
 from components.shared.evaluation.suites import draw
 from components.shared.evaluation.thinking import answers_with_thoughts
 from components.shared.models.build import build
-from components.shared.models.hub.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.tasks.batches import IGNORED, encode, without_scratch
 from components.shared.tasks.tokenizer import byte_tokenizer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components.shared.models.hub.thoughts import (
+from components.shared.models.remote_code.thoughts import (
     TalkHead,
     choose,
     continue_thoughts,

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from components.quietstar.thoughts import IGNORED, choose_positions, rehearse, talk_targets
-from components.shared.models.hub.thoughts import continue_thoughts, enclose, fork, read, silence
+from components.shared.models.remote_code.thoughts import continue_thoughts, enclose, fork, read, silence
 
 from .thinkers import END, START
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from components.quietstar.reinforce import advantage, policy_loss, reward
 from components.quietstar.thoughts import rehearse, talk_targets
-from components.shared.models.hub.thoughts import read
+from components.shared.models.remote_code.thoughts import read
 
 from .thinkers import END, START, make
 

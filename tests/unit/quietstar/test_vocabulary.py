@@ -12,10 +12,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from components.quietstar.vocabulary import teach_words
 from components.shared.models.build import build
-from components.shared.models.hub.configuration_cognate import CognateConfig
-from components.shared.models.hub.modeling_wrapped import ForgeWrapped
-from components.shared.models.hub.thoughts import think
 from components.shared.models.loading import load, save
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
+from components.shared.models.remote_code.thoughts import think
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
 

@@ -6,8 +6,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from components.shared.models.build import build
-from components.shared.models.hub.configuration_cognate import CognateConfig
-from components.shared.models.hub.thoughts import TalkHead
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.thoughts import TalkHead
 
 VOCABULARY, START, END = 24, 22, 23
 THOUGHTS = {"length": 3, "mixing": True, "start": START, "end": END}

@@ -11,10 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from components.bitnet.conversion import convert
 from components.shared.evaluation.answers import loss
 from components.shared.models.build import build
-from components.shared.models.hub.configuration_cognate import CognateConfig
 from components.shared.models.loading import load, save
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.optim.optimizer import hidden_matrices
-from components.shared.runtime.checkpoint import Checkpoints
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.batches import mixture
 from components.shared.tasks.tokenizer import byte_tokenizer

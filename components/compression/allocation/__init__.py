@@ -1,0 +1,1 @@
+"""Which code each tensor gets: what the codes cost and lose, measured by several processes, and the choice among them."""

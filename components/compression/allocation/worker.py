@@ -1,0 +1,119 @@
+"""A process that encodes and decodes weights, one piece after another, without torch and on one thread.
+
+    python -m components.compression.allocation.worker
+
+Jobs come as lines of JSON from the standard input, replies go as lines of JSON to the standard output; weights, Hessians
+and codes are named by their files and mapped. It ends when its input does, even in the middle of a job: whoever asked is
+gone then. workers.py is the other end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.shared.runtime.malloc import give_back_from
+
+from ..codecs.encoding import decode, encode, read_by
+from ..codecs.slabs import cut, parted
+from ..coding.hessian import weighted_error
+
+
+def encode_rows(
+    *,
+    name: str,
+    weight: str,
+    rows: Sequence[int],
+    hessian: str | None,
+    original: str,
+    into: str | None,
+    seed: int,
+) -> dict[str, Any]:
+    """The code of some rows of a weight by the menu's entry `name`, into the file `into`: its bytes, and its error against
+    the same rows of `original`.
+
+    :param rows: the first, the one after the last, and how many of them, evenly spread.
+    """
+    h = None if hessian is None else hessian_in(hessian)
+    w = part(mapped(weight), *rows)
+    code = encode(name, w, h, seed=seed)
+    if into is not None:
+        Path(into).write_bytes(code)
+    error = weighted_error(part(mapped(original), *rows), decode(name, code, w.shape), h)
+    return {"bytes": len(code), "error": error}
+
+
+def decode_whole(*, codec: str, code: str, shape: Sequence[int], dtype: str, into: str) -> dict[str, Any]:
+    """The weight of a code, slab after slab, into the new numpy file `into`; bfloat16 as the 16 bits that it has."""
+    stored = np.dtype(np.uint16 if dtype == "bfloat16" else dtype)
+    w = np.lib.format.open_memmap(into, "w+", stored, tuple(shape))
+    slabs = parted(codec, Path(code).read_bytes())
+    heights = cut(*shape) if len(slabs) > 1 else [(0, len(w))]
+    for (start, stop), (inner, slab) in zip(heights, slabs, strict=True):
+        rows = read_by(inner, slab, (stop - start, *shape[1:]))
+        w[start:stop] = bfloat16(rows) if dtype == "bfloat16" else rows
+    return {}
+
+
+@lru_cache(maxsize=1)
+def hessian_in(file: str) -> np.ndarray:
+    """The same array for slab after slab, so that what is made of it need not be made again (hessian.py)."""
+    return mapped(file)
+
+
+WORK: dict[str, Callable[..., dict[str, Any]]] = {"encode": encode_rows, "decode": decode_whole}
+
+
+def mapped(file: str) -> np.ndarray:
+    """The array in a numpy file, read-only."""
+    return np.asarray(np.load(file, mmap_mode="r"))
+
+
+def part(w: np.ndarray, start: int, stop: int, count: int) -> np.ndarray:
+    """`count` rows of w from `start` on and before `stop`, evenly spread."""
+    if count == stop - start:
+        return w[start:stop]
+    return w[np.linspace(start, stop - 1, count).astype(int)]
+
+
+def bfloat16(w: np.ndarray) -> np.ndarray:
+    """float32 → the upper 16 bits, uint16, rounded to the nearest, to the even one of two as near."""
+    bits = np.ascontiguousarray(w, np.float32).view(np.uint32)
+    return ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)
+
+
+def main() -> None:
+    """Do what comes until nothing can come any more."""
+    give_back_from(1 << 20)
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else prints does not come between
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever asked, and that one decides
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            jobs.put(json.loads(line))
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        job = jobs.get()
+        try:
+            reply = WORK[job.pop("work")](**job)
+        except Exception as error:  # whatever it was, whoever asked says it
+            reply = {"failed": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()

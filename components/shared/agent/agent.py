@@ -1,0 +1,258 @@
+"""The agent: a model, and around it an architecture, experts, a dispatcher and tools.
+
+An artifact that the phase adas made holds, beside the base model that plain transformers loads,
+    agent.json               the architecture (architecture.py)
+    experts.safetensors      expert vectors (expert_file.py); where there are experts
+    dispatcher.safetensors   `weight`, `bias`; where there are routes. Its classes stand in agent.json
+
+    agent = Agent.load(path)
+    agent.answers(["47+3=", "sort dax="])   → ["0", "adx"]
+    evaluate(agent.answers, agent.tokenizer, …)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import ConfigDict, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from components.shared.evaluation.branching import branch
+from components.shared.evaluation.sampling import prompt_ids, sample_answers
+from components.shared.evaluation.thinking import answers_with_thoughts
+from components.shared.models.layers import decoder_layers, skipping
+from components.shared.models.loading import load
+from components.shared.models.remote_code.experts import set_expert
+from components.shared.runtime.errors import ArtifactError, InputError
+from components.shared.tasks.batches import END_THINK, THINK
+from components.shared.tasks.item import Item
+
+from .architecture import INSTRUCTIONS, Architecture, Route, Typed
+from .dispatcher import Dispatcher
+from .expert_file import Expert, packed, unpacked
+from .tools import Toolbox
+
+AGENT, EXPERTS, DISPATCHER = "agent.json", "experts.safetensors", "dispatcher.safetensors"
+ALOUD = 48
+"""Tokens of worked steps, where a route does not say."""
+
+
+class AgentFile(Typed):
+    """What agent.json holds."""
+
+    model_config = ConfigDict(title="agent.json")
+
+    format: Literal[1] = 1
+    architecture: Architecture
+    classes: tuple[str, ...] = ()
+    experts: tuple[str, ...] = ()
+    answer_tokens: int = 24
+
+
+class Agent:
+    """Answers prompts as its architecture says.
+
+    :param experts: name → z of each matrix that it changes.
+    :param answer_tokens: of an answer at most, thoughts not counted.
+    :raises InputError: the architecture asks for what model, experts or dispatcher do not have.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        architecture: Architecture,
+        *,
+        experts: Mapping[str, Expert] | None = None,
+        dispatcher: Dispatcher | None = None,
+        answer_tokens: int = 24,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.architecture, self.dispatcher = architecture, dispatcher
+        self.experts = {
+            name: {_place(model, path): z for path, z in expert.items()}
+            for name, expert in (experts or {}).items()
+        }
+        self.answer_tokens = answer_tokens
+        for route in architecture.ways:
+            self.check(route)
+        missing = set(architecture.routes) - set(dispatcher.classes if dispatcher else ())
+        if missing:
+            raise InputError(
+                f"there are routes for {', '.join(sorted(missing))}, which the dispatcher does not know",
+                where=AGENT,
+            )
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: str = "cpu") -> Agent:
+        """The agent of an artifact.
+
+        :raises ArtifactError: no agent.json, or one that is not as it should be.
+        """
+        folder = Path(path)
+        if not (folder / AGENT).is_file():
+            raise ArtifactError(
+                "this model has no agent around it",
+                where=str(folder),
+                why=f"it holds no {AGENT}",
+                fix="load it with components.shared.models.loading, or run the phase adas on it",
+            )
+        try:
+            file = AgentFile.model_validate_json((folder / AGENT).read_bytes())
+        except ValidationError as error:
+            why = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ArtifactError("the agent's file is damaged", where=str(folder / AGENT), why=why) from None
+        model, tokenizer = load(folder, device=device)
+        experts = unpacked(load_file(folder / EXPERTS), file.experts) if file.experts else {}
+        dispatcher = None
+        if file.classes:
+            tensors = load_file(folder / DISPATCHER)
+            dispatcher = Dispatcher(file.classes, tensors["weight"], tensors["bias"])
+        return cls(
+            model,
+            tokenizer,
+            file.architecture,
+            experts=experts,
+            dispatcher=dispatcher,
+            answer_tokens=file.answer_tokens,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the agent's own files into the folder of its model."""
+        classes = self.dispatcher.classes if self.dispatcher else ()
+        file = AgentFile(
+            architecture=self.architecture,
+            classes=classes,
+            experts=tuple(sorted(self.experts)),
+            answer_tokens=self.answer_tokens,
+        )
+        (path / AGENT).write_text(json.dumps(file.model_dump(mode="json"), sort_keys=True, indent=1) + "\n")
+        parts = {EXPERTS: packed([self.experts[name] for name in file.experts])}
+        if self.dispatcher:
+            parts[DISPATCHER] = {"weight": self.dispatcher.weight, "bias": self.dispatcher.bias}
+        for name, tensors in parts.items():
+            if tensors:
+                save_file(tensors, path / name, metadata={"format": "pt"})
+                (path / name).chmod(0o644)
+
+    def answers(self, items: Sequence[Item | str], toolbox: Toolbox | None = None) -> list[str]:
+        """One answer a prompt, calls executed, in the order of the prompts.
+
+        :param toolbox: the tools of a session that is under way: what a prompt saves, later ones can load. Left
+            out: every prompt has tools of its own, so that none depends on another.
+        """
+        asked = [Item("", 1, "report", item, "") if isinstance(item, str) else item for item in items]
+        places: dict[str, list[int]] = {}
+        routes = self.routes(asked)
+        for place, route in enumerate(routes):
+            places.setdefault(route.code, []).append(place)
+        said = [""] * len(asked)
+        for group in places.values():
+            for place, text in zip(
+                group, self.say([asked[place] for place in group], routes[group[0]]), strict=True
+            ):
+                said[place] = text
+        return [
+            (toolbox or Toolbox(self.architecture.tools)).execute(text, item.prompt)
+            for text, item in zip(said, asked, strict=True)
+        ]
+
+    def routes(self, items: Sequence[Item]) -> list[Route]:
+        """The route of each prompt."""
+        architecture = self.architecture
+        if not architecture.routes or self.dispatcher is None:
+            return [architecture.default] * len(items)
+        return [
+            architecture.routes.get(name, architecture.default)
+            if sure >= architecture.threshold
+            else architecture.default
+            for name, sure in self.dispatcher.dispatch([item.system + item.prompt for item in items])
+        ]
+
+    def say(self, items: Sequence[Item], route: Route) -> list[str]:
+        """What the model says to prompts on a route: calls stand there as calls."""
+        instruction = INSTRUCTIONS[route.instruction]
+        asked = [dataclasses.replace(item, system=item.system or instruction) for item in items]
+        self.check(route)
+        with self.wearing(route), skipping(self.model, route.skip):
+            if route.think == "quietly":
+                length = route.thought_length or None
+                return answers_with_thoughts(
+                    self.model, self.tokenizer, asked, limit=self.answer_tokens, length=length
+                )
+            prompts, limit = prompt_ids(asked, self.tokenizer), self.answer_tokens
+            if route.think == "aloud":
+                prompts = [[*prompt, self._id(THINK)] for prompt in prompts]
+                limit += route.thought_length or ALOUD
+            eos = self.tokenizer.eos_token_id
+            if route.branches == 1:
+                ids = sample_answers(self.model, prompts, eos=eos, limit=limit, temperature=0.0)
+            else:
+                ids = branch(self.model, prompts, eos=eos, limit=limit, width=route.branches)
+        return [self._text(row, aloud=route.think == "aloud") for row in ids]
+
+    @contextmanager
+    def wearing(self, route: Route) -> Iterator[None]:
+        """Inside the block the model is the route's mixture of experts: z = 1 + Σ α_k (z_k − 1)."""
+        mixed: dict[str, Tensor] = {}
+        for name, share in route.experts.items():
+            for path, z in self.experts[name].items():
+                mixed[path] = mixed.get(path, torch.ones_like(z, dtype=torch.float32)) + share * (
+                    z.float() - 1
+                )
+        set_expert(self.model, mixed)
+        try:
+            yield
+        finally:
+            set_expert(self.model, None)
+
+    def _text(self, ids: list[int], *, aloud: bool) -> str:
+        """An answer's text, without <eos> and, thought aloud, without the thought; none where that never ended."""
+        if aloud:
+            end = self._id(END_THINK)
+            ids = ids[ids.index(end) + 1 :] if end in ids else []
+        return text_of(ids, self.tokenizer)
+
+    def _id(self, token: str) -> int:
+        return self.tokenizer.get_vocab()[token]
+
+    def check(self, route: Route) -> None:
+        """Refuse a route that this model, these experts or this tokenizer cannot take."""
+        unknown = set(route.experts) - set(self.experts)
+        if unknown:
+            known = ", ".join(sorted(self.experts)) or "none"
+            raise InputError(
+                f"there is no expert {', '.join(sorted(unknown))}", where=AGENT, fix=f"use: {known}"
+            )
+        if route.think == "quietly" and not getattr(self.model.config, "thoughts", None):
+            raise InputError("this model was not taught to think quietly", where=AGENT, fix="think aloud")
+        if route.think == "aloud" and not {THINK, END_THINK} <= set(self.tokenizer.get_vocab()):
+            raise InputError(
+                "this model cannot think aloud", where=AGENT, why=f"its tokenizer has no {THINK}"
+            )
+        if any(layer >= len(decoder_layers(self.model)) for layer in route.skip):
+            raise InputError(f"there are no layers {list(route.skip)} to leave out", where=AGENT)
+
+
+def text_of(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
+    """An answer's text up to its <eos>. Other special tokens stay: they are no part of a right answer."""
+    if tokenizer.eos_token_id in ids:
+        ids = ids[: ids.index(tokenizer.eos_token_id)]
+    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+
+def _place(model: PreTrainedModel, path: str) -> str:
+    """A module's path; the phase compression may have wrapped the model since."""
+    paths = dict(model.named_modules())
+    for candidate in (path, f"inner.{path}"):
+        if candidate in paths:
+            return candidate
+    raise InputError(f"an expert changes {path}, which the model does not have", where=EXPERTS)

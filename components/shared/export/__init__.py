@@ -1,0 +1,1 @@
+"""Artifacts in the formats of other programs: GGUF, transformers' own BitNet."""

@@ -1,0 +1,116 @@
+"""A ternary artifact in the shape and the names of a Llama, for formats that know no other.
+
+A Cognate without memory, refinement and thoughts is a Llama (RMSNorm, RoPE by halves, SwiGLU), and so is what wraps one.
+The norms that the conversion put in front of `o_proj` and `down_proj` are those of the BitNet architecture:
+`attn_sub_norm` and `ffn_sub_norm`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from components.shared.models.loading import load
+from components.shared.models.remote_code.coded import Coded, CodedLinear
+from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
+from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
+from components.shared.models.ternary.inference import trits_of
+from components.shared.runtime.errors import InputError
+
+SUB_NORMS = {"o_proj": "attn_sub_norm", "down_proj": "ffn_sub_norm"}
+SIZES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings"),
+    *("bos_token_id", "eos_token_id", "pad_token_id"),
+)
+
+
+@dataclass(frozen=True)
+class LlamaShape:
+    """What a Llama is made of. Names are those of transformers' LlamaForCausalLM.
+
+    settings   of its config
+    theta      base of the rotary frequencies
+    ternary    "model.layers.0.self_attn.q_proj" → trits (out, in) int8, scale
+    others     "model.norm.weight" → float32: embedding, norms, and the head where it is not the embedding
+    sub_norms  whether o_proj and down_proj have norms in front of them
+    """
+
+    settings: dict[str, Any]
+    theta: float
+    ternary: dict[str, tuple[np.ndarray, float]]
+    others: dict[str, Tensor]
+    sub_norms: bool
+    tokenizer: PreTrainedTokenizerBase
+
+
+def read(path: Path) -> LlamaShape:
+    """The artifact at `path`.
+
+    :raises InputError: it is no Llama, or a layer of its blocks is not ternary with int8 activations.
+    """
+    model, tokenizer = load(path)
+    prefix, config = "", model.config
+    if isinstance(model, ForgeWrapped):
+        prefix, config = "inner.", model.config.inner_config
+    why = foreign(model, config)
+    if why:
+        raise InputError("this model has not the shape of a Llama", where=str(path), why=why)
+    ternary: dict[str, tuple[np.ndarray, float]] = {}
+    others: dict[str, Tensor] = {}
+    normed: set[str] = set()
+    for name, module in model.named_modules():
+        name, own = name.removeprefix(prefix), list(module.named_parameters(recurse=False))
+        if isinstance(module, CodedLinear) and ".layers." in name:
+            found = trits_of(module) if module.spec.get("activations") == "int8" else None
+            if found is None:
+                raise InputError("a layer is not ternary with int8 activations", where=name)
+            ternary[name] = found
+            if module.norm is not None:
+                block, _, last = name.rpartition(".")
+                normed.add(last)
+                others[f"{block}.{SUB_NORMS.get(last, last)}.weight"] = module.norm.weight.detach()
+        elif isinstance(module, Coded):
+            others[f"{name}.weight"] = module.weight
+        elif not name.endswith("_proj.norm"):
+            others |= {f"{name}.{key}": value.detach() for key, value in own}
+    wanted = 7 * config.num_hidden_layers
+    if len(ternary) != wanted:
+        raise InputError(
+            f"{len(ternary)} of its {wanted} matrices are ternary",
+            where=str(path),
+            fix="give an artifact that phase bitnet has made",
+        )
+    if normed not in (set(), set(SUB_NORMS)):
+        raise InputError(
+            f"norms in front of {', '.join(sorted(normed))} have no place in a Llama", where=str(path)
+        )
+    rope = getattr(config, "rope_parameters", None) or {"rope_theta": getattr(config, "rope_theta", 10000.0)}
+    settings = {key: getattr(config, key) for key in SIZES}
+    if settings["tie_word_embeddings"]:
+        others.pop("lm_head.weight", None)
+    return LlamaShape(settings, float(rope["rope_theta"]), ternary, others, bool(normed), tokenizer)
+
+
+def foreign(model: Any, config: Any) -> str:
+    """What of a model no Llama has; nothing for one that is a Llama."""
+    if isinstance(model, CognateForCausalLM):
+        more = [part for part in ("memory", "refinement", "thoughts") if getattr(config, part)]
+        return f"it has {', '.join(more)}" if more else ""
+    if not isinstance(model, ForgeWrapped):
+        return f"it is a {type(model).__name__} without ternary layers"
+    rope = getattr(config, "rope_parameters", None) or {}
+    if config.model_type != "llama":
+        return f"it is a {config.model_type}"
+    if rope.get("rope_type", "default") != "default":
+        return f"its rotary frequencies are scaled ({rope['rope_type']})"
+    if config.hidden_act != "silu" or getattr(config, "mlp_bias", False) or config.attention_bias:
+        return "its activation is not SiLU, or it has biases"
+    if (getattr(config, "head_dim", None) or 0) not in (0, config.hidden_size // config.num_attention_heads):
+        return "its heads are not as wide as hidden_size / num_attention_heads"
+    return ""

@@ -1,0 +1,61 @@
+"""Karcher mean: the point of the sphere with the least sum of squared arcs to the models.
+
+Source: Karcher, Riemannian center of mass and mollifier smoothing, Comm. Pure Appl. Math. 30 (1977), §1; the fixed point
+x ← Exp_x(Σ wᵢ·Log_x(uᵢ)) on the unit sphere, uᵢ = θᵢ/‖θᵢ‖. The mean's length is the weighted mean of the models' lengths.
+For two models it is SLERP; for more it depends on no order, which folded SLERP does.
+
+All the iterates lie in the span of the models, so that the iteration is done on their coefficients (gram.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ...gram import gram, lengths
+from .linear import linear
+
+ITERATIONS = 1000
+TOLERANCE = 1e-12  # of the step, in radians
+
+
+def coefficients(products: np.ndarray, weights: Sequence[float]) -> list[float]:
+    """The cᵢ with which Σ cᵢ·θᵢ is the Karcher mean.
+
+    products: Gram matrix (N, N); weights: N numbers ≥ 0, not all 0, read relative to their sum. A model of length 0 has no
+    direction: it counts for the length alone. Where the models cancel each other out, the search starts at the first.
+    Raises ValueError where two models are exactly opposite on the way, which leaves no mean.
+    """
+    shares = np.asarray(weights, dtype=np.float64) / sum(weights)
+    norms = lengths(products)
+    length = float(shares @ norms)
+    some = (norms > 0) & (shares > 0)
+    if not some.any():
+        return shares.tolist()
+    own = np.where(some, shares, 0) / shares[some].sum()
+    scale = np.where(some, norms, 1)
+    angles = products / np.outer(scale, scale)
+    point = own.copy()
+    if point @ angles @ point < TOLERANCE**2:
+        point = np.eye(len(own))[int(some.argmax())]
+    point /= np.sqrt(point @ angles @ point)
+    for _ in range(ITERATIONS):
+        cosine = np.clip(angles @ point, -1, 1)
+        arc = np.where(some, np.arccos(cosine), 0)
+        if (np.pi - arc < 1e-9).any():
+            raise ValueError("models that are exactly opposite have no Karcher mean")
+        pull = own * np.where(arc > 0, arc / np.where(arc > 0, np.sin(arc), 1), 1)
+        tangent = pull - (pull @ cosine) * point
+        step = float(np.sqrt(max(tangent @ angles @ tangent, 0)))
+        if step < TOLERANCE:
+            break
+        point = np.cos(step) * point + np.sin(step) / step * tangent
+        point /= np.sqrt(point @ angles @ point)
+    return (length * point / scale).tolist()
+
+
+def karcher(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The Karcher mean of N tensors of one shape, as flat vectors. Returns float32."""
+    return linear(tensors, coefficients(gram(tensors), weights))

@@ -1,0 +1,42 @@
+"""Model stock: how far to go from the base to the mean of the models, read from the angle between them.
+
+Source: Jang et al., Model stock: all we need is just a few fine-tuned models, arXiv 2403.19522, eq. 2 and 4: fine-tuned
+weights lie at equal distances and angles θ around their centre, and the point nearest to the centre on the line from the
+base w₀ to the mean w̄ of k models is t·w̄ + (1 − t)·w₀ with t = k·cos θ / (1 + (k − 1)·cos θ), tensor by tensor. With more
+than two models cos θ is the mean over pairs. There are no weights: the models count equally.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ...gram import gram, lengths
+from .linear import linear
+
+
+def ratio(products: np.ndarray) -> float:
+    """t from the Gram matrix (k, k) of the task vectors, k ≥ 2, within [0, 1].
+
+    Task vectors that point away from each other tell nothing of a centre, and t is 0. A task vector of length 0 has the
+    cosine 0 with every other.
+    """
+    count = len(products)
+    if count < 2:
+        raise ValueError("model stock takes two or more models: the angle between them is all it knows")
+    norms = lengths(products)
+    norms = np.where(norms > 0, norms, 1)
+    cosines = np.clip(products / np.outer(norms, norms), -1, 1)
+    cosine = float(np.mean([cosines[i, j] for i, j in itertools.combinations(range(count), 2)]))
+    return count * cosine / (1 + (count - 1) * cosine) if cosine > 0 else 0.0
+
+
+def model_stock(base: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """t·mean + (1 − t)·base of k tensors of one shape. Returns float32."""
+    base = base.float()
+    tasks = [tensor.float() - base for tensor in tensors]
+    t = ratio(gram(tasks))
+    return base + linear(tasks, [t / len(tasks)] * len(tasks))

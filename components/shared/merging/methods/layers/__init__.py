@@ -1,0 +1,1 @@
+"""Methods that rearrange whole layers and leave the tensors as they are."""

@@ -1,0 +1,1 @@
+"""Methods on task vectors, the differences of models to their base."""

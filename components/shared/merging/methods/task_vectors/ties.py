@@ -1,0 +1,73 @@
+"""TIES: trim each task vector, elect one sign per entry, average the entries that agree.
+
+Source: Yadav et al., TIES-Merging: Resolving interference when merging models, arXiv 2306.01708, algorithm 1.
+The paper trims the task vector of the whole model at once, so the threshold of a parent is found over all of
+its tensors (`magnitude.threshold`) and handed to the function of one tensor. Weights other than equal
+generalise the election and the mean; equal ones give the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import hardshrink
+
+from ...inputs import Dials, Method, Parts
+from ..averages.linear import linear
+
+
+def trim(task_vector: Tensor, threshold: float) -> Tensor:
+    """Entries of magnitude below the threshold become 0 (algorithm 1, step 1)."""
+    below = np.nextafter(np.float32(threshold), np.float32(-np.inf))  # hardshrink drops its bound, too
+    return hardshrink(task_vector, float(below))
+
+
+def elect(trimmed: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The sign of the larger total magnitude, entry by entry: sgn(Σ wᵢ·τ̂ᵢ) (step 2). Returns −1, 0 or 1."""
+    return linear(trimmed, weights).sign_()
+
+
+def agreeing(trimmed: Sequence[Tensor], weights: Sequence[float], sign: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ wᵢ·τ̂ᵢ and Σ wᵢ over the non-zero entries that have the elected sign."""
+    total, votes = torch.zeros_like(sign), torch.zeros_like(sign)
+    for task_vector, weight in zip(trimmed, weights, strict=True):
+        agrees = task_vector.sign().mul_(sign).relu_()  # 1 or 0; by arithmetic, ten times as fast as by masks
+        total.addcmul_(task_vector, agrees, value=weight)
+        votes.add_(agrees, alpha=weight)
+    return total, votes
+
+
+def disjoint_mean(trimmed: Sequence[Tensor], weights: Sequence[float], sign: Tensor) -> Tensor:
+    """The weighted mean of the non-zero entries that have the elected sign (step 3); 0 where there is
+    none.
+    """
+    total, votes = agreeing(trimmed, weights, sign)
+    return total.div_(votes.clamp_min_(torch.finfo(votes.dtype).tiny))
+
+
+def ties(task_vectors: Sequence[Tensor], weights: Sequence[float], thresholds: Sequence[float]) -> Tensor:
+    """The merged task vector τ_m of N task vectors of one shape. Returns float32."""
+    trimmed = [
+        trim(task.float(), threshold) for task, threshold in zip(task_vectors, thresholds, strict=True)
+    ]
+    return disjoint_mean(trimmed, weights, elect(trimmed, weights))
+
+
+def merge(parts: Parts, dials: Dials) -> Tensor:
+    if parts.thresholds is None:
+        raise ValueError(f"{parts.name}: TIES needs each parent's threshold at density {dials.density}")
+    return parts.origin + dials.scale * ties(parts.task_vectors(), parts.weights, parts.thresholds)
+
+
+METHOD = Method(
+    name="ties",
+    pretty_name="TIES",
+    reference="https://arxiv.org/abs/2306.01708",
+    genes=frozenset({"weights", "density", "scales"}),
+    needs_base=True,
+    needs_grams=False,
+    merge=merge,
+)

@@ -1,0 +1,1 @@
+"""Ternary weights at inference: integer kernels in place of decoded weights."""

@@ -1,0 +1,1 @@
+"""Artifacts: model directories in the Hugging Face layout, sealed by a manifest."""

@@ -1,0 +1,104 @@
+"""What a model directory's safetensors hold, read from their headers without loading a tensor.
+
+Layout: `model.safetensors`, or shards named by `model.safetensors.index.json` (Hugging Face). Other
+safetensors files (Gram matrices, populations) are data beside the model and are not counted as its weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ..errors import ArtifactError
+from .manifest import TensorEntry
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def header(path: Path) -> dict[str, dict[str, Any]]:
+    """The header of a safetensors file: {tensor: {dtype, shape, data_offsets}}.
+
+    :raises ArtifactError: not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="numpy"):  # checks offsets, holes and length
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError("not a whole safetensors file", where=str(path), why=str(error)) from error
+    with path.open("rb") as file:
+        content: dict[str, dict[str, Any]] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    content.pop("__metadata__", None)
+    return content
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ArtifactError("not a JSON file", where=str(path), why=str(error)) from error
+    if not isinstance(content, dict):
+        raise ArtifactError("not a JSON object", where=str(path))
+    return content
+
+
+def headers(folder: Path) -> dict[str, dict[str, Any]]:
+    """The headers of all weights in `folder`, by tensor; empty where it holds no model.
+
+    :raises ArtifactError: a shard is missing, or holds other tensors than the index names.
+    """
+    index, single = folder / INDEX, folder / SINGLE
+    if not index.exists():
+        return header(single) if single.exists() else {}
+    if single.exists():
+        raise ArtifactError(f"the folder holds both {SINGLE} and {INDEX}", where=str(folder), fix="keep one")
+    places = _json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+        raise ArtifactError("the index of the shards has no weight_map", where=str(index))
+    found: dict[str, dict[str, Any]] = {}
+    for shard in sorted(set(places.values())):
+        if Path(shard).name != shard or not (folder / shard).is_file():
+            raise ArtifactError(f"the index names the shard {shard!r}, which is not there", where=str(index))
+        tensors = header(folder / shard)
+        named = {tensor for tensor, place in places.items() if place == shard}
+        if named != set(tensors):
+            odd = sorted(named ^ set(tensors))[0]
+            why = "named by the index only" if odd in named else "in the shard only"
+            raise ArtifactError("the index and a shard disagree", where=f"{folder / shard}: {odd}", why=why)
+        found |= tensors
+    return found
+
+
+def storage(folder: Path) -> dict[str, dict[str, Any]]:
+    """How coded modules are stored: {module path: {codec, shape, …}}, from `storage` in config.json."""
+    path = folder / "config.json"
+    declared = _json(path).get("storage") if path.exists() else None
+    if declared is None:
+        return {}
+    if not isinstance(declared, dict):
+        raise ArtifactError("`storage` is not a map from module to codec", where=str(path))
+    return {module: how if isinstance(how, dict) else {"codec": str(how)} for module, how in declared.items()}
+
+
+def describe(folder: Path) -> tuple[dict[str, TensorEntry], int]:
+    """The stored tensors of the model in `folder`, and how many parameters it computes with.
+
+    A coded module counts with the shape of its weight (`shape` in config.json's `storage`), not of its code.
+    """
+    coded = storage(folder)
+    tensors: dict[str, TensorEntry] = {}
+    parameters = sum(math.prod(how["shape"]) for how in coded.values() if "shape" in how)
+    for name, entry in sorted(headers(folder).items()):
+        module, _, leaf = name.rpartition(".")
+        how = coded.get(module, {}) if leaf != "bias" else {}
+        start, end = entry["data_offsets"]
+        tensors[name] = TensorEntry(
+            dtype=entry["dtype"], shape=entry["shape"], codec=str(how.get("codec", "")), bytes=end - start
+        )
+        if "shape" not in how:
+            parameters += math.prod(entry["shape"])
+    return tensors, parameters

@@ -1,0 +1,1 @@
+"""Checkpoints, and the folder in which a phase works until it publishes."""

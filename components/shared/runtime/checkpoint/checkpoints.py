@@ -1,0 +1,301 @@
+"""Checkpoints: a phase can be killed at any moment and started again, and ends with the same result.
+
+A checkpoint is a directory `<identity>/000003-step-00000120/` in a store, numbered in the order of writing:
+`tensors.safetensors`, then `state.json`, which is written last, all or nothing, and holds the sha256 of the
+tensors. Without a whole `state.json` there is no checkpoint. The last two are kept: where the newest is damaged,
+the one before it is used, and that is said aloud. Work whose results add up writes each once, as a part of its
+own (`append`, `parts`). Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .. import stopping
+from ..errors import Interrupted, MissingKey, PhaseFailed
+from ..store.interface import Store
+from ..store.uri import localise, open_store
+from ..tracking import curves
+from . import state_codec
+from .state_codec import pack, unpack
+
+FORMAT = 1
+SNAPSHOT = "__snapshot__"
+STATE = "state.json"
+TENSORS = "tensors.safetensors"
+MOST_OF_THE_TIME = 10
+"""Between two checkpoints lies at least this many times the seconds that the last one took."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint: its step, its tensors by name, its state, plain JSON, and the bytes of metrics.jsonl then."""
+
+    step: int
+    tensors: dict[str, torch.Tensor]
+    state: dict[str, Any]
+    mark: int = 0
+
+
+class Checkpoints:
+    """The checkpoints of one piece of work.
+
+    :param store_uri: a folder or s3://bucket/prefix.
+    :param identity: digest of all that determines the result; checkpoints of another identity are not seen.
+    :param every: seconds between two checkpoints.
+    :param say: where a damaged checkpoint is reported.
+    :param metrics: the phase's metrics.jsonl: copied to a bucket with each checkpoint, and restored with it.
+    """
+
+    def __init__(
+        self,
+        store_uri: str,
+        identity: str,
+        keep: int = 2,
+        every: float = 30.0,
+        say: Callable[[str], None] = print,
+        metrics: Path | None = None,
+    ) -> None:
+        self.uri = f"{store_uri.rstrip('/')}/{identity[:16]}"
+        self.identity = identity
+        self.keep = keep
+        self.every = every
+        self.say = say
+        self.metrics = metrics
+        self.rewound = False
+        self.last = time.monotonic()
+        self.cost = 0.0
+        self.number = 0
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """Opened on first use: a phase too short for checkpoints needs no store."""
+        self._store = self._store or open_store(self.uri)
+        return self._store
+
+    def due(self) -> bool:
+        """True when it is time for a checkpoint: the interval has passed, or SIGTERM arrived."""
+        return stopping.asked() or time.monotonic() - self.last >= max(
+            self.every, MOST_OF_THE_TIME * self.cost
+        )
+
+    def stop_if_asked(self) -> None:
+        """Call right after `save`. Raises Interrupted after a SIGTERM."""
+        if stopping.asked():
+            raise Interrupted(
+                "stopped as asked; a checkpoint is written", where=self.uri, fix="start it again to go on"
+            )
+
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, all or nothing, and delete all but the last `keep`.
+
+        :param state: plain JSON with string keys. Floats survive exactly.
+        :raises TypeError: the state holds something that JSON cannot hold unchanged.
+        """
+        began = time.monotonic()
+        self.append(step, tensors, state)
+        self._prune()
+        self.last = time.monotonic()
+        self.cost = self.last - began
+
+    def append(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Write a part: like `save`, but whatever was written before stays. `parts` reads them all."""
+        began = time.monotonic()
+        state_codec.require_plain(state, "state")
+        stored, same = state_codec.unshared(tensors)
+        name = f"{self._next():06d}-step-{step:08d}"
+        with tempfile.TemporaryDirectory(prefix="forge-checkpoint-", dir=self._scratch()) as folder:
+            path = Path(folder) / TENSORS
+            save_file(stored, path)
+            header = {
+                "format": FORMAT,
+                "identity": self.identity,
+                "step": step,
+                "sha256": state_codec.sha256(path),
+                "bytes": path.stat().st_size,
+                "same": same,
+                "state": state,
+                "mark": curves.mark(self.metrics) if self.metrics is not None else 0,
+            }
+            self.store.put(f"{name}/{TENSORS}", path)
+        self.put_metrics()
+        self.store.put(f"{name}/{STATE}", json.dumps(header).encode())
+        self.last = time.monotonic()
+        self.cost = self.last - began
+
+    def restore(self) -> Checkpoint | None:
+        """The newest whole checkpoint, or None. A damaged one is reported and the one before it is tried."""
+        for found in self._whole(reversed(self._names())):
+            self._rewind(found)
+            self.last = time.monotonic()
+            self.say(f"going on from the checkpoint at step {found.step}")
+            return found
+        return None
+
+    def parts(self) -> Iterator[Checkpoint]:
+        """All that `append` wrote, one by one in the order of writing. A damaged part is reported and left out."""
+        found = None
+        for found in self._whole(self._names()):
+            yield found
+        if found is not None:
+            self._rewind(found)
+        self.last = time.monotonic()
+
+    def put_metrics(self) -> str:
+        """Copy metrics.jsonl beside the checkpoints in a bucket. Its address, "" where there is nothing to copy."""
+        in_bucket = "://" in self.uri
+        return curves.copy(self.metrics, self.store) if self.metrics is not None and in_bucket else ""
+
+    def _rewind(self, found: Checkpoint) -> None:
+        """Have the metrics as they were at this checkpoint, once: what this process has measured since is its own."""
+        if self.metrics is not None and not self.rewound and not self.number:
+            self.rewound = True
+            curves.go_back(self.metrics, found.mark, self.store)
+
+    def _names(self) -> list[str]:
+        """Of checkpoints with a state, in the order of writing."""
+        keys = (entry.key for entry in self.store.list())
+        return sorted({key.rsplit("/", 1)[0] for key in keys if key.endswith(f"/{STATE}")})
+
+    def _whole(self, names: Iterable[str]) -> Iterator[Checkpoint]:
+        for name in names:
+            try:
+                found = self._read(name)
+            except (OSError, ValueError, KeyError, MissingKey, SafetensorError) as error:
+                self.say(f"the checkpoint {self.uri}/{name} is damaged and is left out: {error}")
+                continue
+            yield found
+
+    def clear(self) -> None:
+        """Delete all checkpoints of this identity."""
+        entries = self.store.list()
+        for entry in sorted(entries, key=lambda entry: not entry.key.endswith(STATE)):
+            self.store.delete(entry.key)
+        if "://" not in self.uri:
+            shutil.rmtree(self.uri, ignore_errors=True)
+
+    def _read(self, name: str) -> Checkpoint:
+        header = json.loads(self.store.get(f"{name}/{STATE}"))
+        if header["format"] != FORMAT or header["identity"] != self.identity:
+            raise ValueError("it belongs to other work")
+        with tempfile.TemporaryDirectory(prefix="forge-checkpoint-") as folder:
+            path = localise(f"{self.uri}/{name}", Path(folder)) / TENSORS
+            if path.stat().st_size != header["bytes"] or state_codec.sha256(path) != header["sha256"]:
+                raise ValueError(f"{TENSORS} is not what {STATE} says")
+            # Copied out of the file's pages, so that the file may go while the tensors stay.
+            tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
+        tensors.update({copy: tensors[original] for copy, original in header["same"].items()})
+        return Checkpoint(header["step"], tensors, header["state"], header["mark"])
+
+    def _next(self) -> int:
+        """The next number in the order of writing: steps may begin again in another stage of the phase."""
+        if self.number == 0:
+            self.number = max(
+                (int(entry.key[:6]) for entry in self.store.list() if entry.key[:6].isdigit()), default=0
+            )
+        self.number += 1
+        return self.number
+
+    def _prune(self) -> None:
+        names: dict[str, list[str]] = {}
+        for entry in self.store.list():
+            if "/" in entry.key:  # metrics.jsonl stays
+                names.setdefault(entry.key.rsplit("/", 1)[0], []).append(entry.key)
+        whole = sorted(name for name, keys in names.items() if f"{name}/{STATE}" in keys)
+        kept = set(whole[-self.keep :])
+        for name, keys in names.items():
+            if name not in kept:
+                for key in sorted(keys, key=lambda key: not key.endswith(STATE)):
+                    self.store.delete(key)
+                if "://" not in self.uri:
+                    shutil.rmtree(Path(self.uri) / name, ignore_errors=True)
+
+    def _scratch(self) -> str | None:
+        if "://" in self.uri:
+            return None
+        Path(self.uri).mkdir(parents=True, exist_ok=True)
+        return self.uri
+
+
+@dataclass
+class Snapshot:
+    """The state of a loop.
+
+    :param state: plain JSON of the phase: stage, histories, scores so far. Saved and restored with the rest.
+    `step` is the step of the last save or restore: where the loop goes on.
+    """
+
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    optimizers: dict[str, Any] = field(default_factory=dict)
+    generators: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+
+    def save(self, checkpoints: Checkpoints, step: int) -> None:
+        """Write the loop's state after `step` steps."""
+        tensors: dict[str, torch.Tensor] = {}
+        packed = {
+            "modules": {
+                name: pack(m.state_dict(), f"modules/{name}", tensors) for name, m in self.modules.items()
+            },
+            "optimizers": {
+                name: pack(o.state_dict(), f"optimizers/{name}", tensors)
+                for name, o in self.optimizers.items()
+            },
+            "generators": {
+                name: pack(state_codec.generator_state(g), f"generators/{name}", tensors)
+                for name, g in self.generators.items()
+            },
+            "random": pack(state_codec.global_random(), "random", tensors),
+        }
+        checkpoints.save(step, tensors, {**self.state, SNAPSHOT: packed})
+        self.step = step
+
+    def restore(self, checkpoints: Checkpoints) -> bool:
+        """Go back to the newest checkpoint. False, and nothing is changed, when there is none."""
+        found = checkpoints.restore()
+        if found is None:
+            return False
+        self.load(found)
+        return True
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go back to this checkpoint, after a look at its `state` to see in which stage the phase was.
+
+        :raises PhaseFailed: the checkpoint holds other modules, optimisers or generators.
+        """
+        packed = checkpoint.state.get(SNAPSHOT)
+        if packed is None:
+            raise PhaseFailed(
+                "this checkpoint was not written by a Snapshot", where=f"step {checkpoint.step}"
+            )
+        for kind in ("modules", "optimizers", "generators"):
+            mine, theirs = set(getattr(self, kind)), set(packed[kind])
+            if mine != theirs:
+                why = f"the phase has {sorted(mine)}, the checkpoint {sorted(theirs)}"
+                raise PhaseFailed(
+                    f"the checkpoint holds other {kind}", where=f"step {checkpoint.step}", why=why
+                )
+        for name, module in self.modules.items():
+            module.load_state_dict(unpack(packed["modules"][name], checkpoint.tensors))
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(unpack(packed["optimizers"][name], checkpoint.tensors))
+        for name, generator in self.generators.items():
+            state_codec.set_generator(generator, unpack(packed["generators"][name], checkpoint.tensors))
+        state_codec.set_global_random(unpack(packed["random"], checkpoint.tensors))
+        self.state.clear()
+        self.state.update({key: value for key, value in checkpoint.state.items() if key != SNAPSHOT})
+        self.step = checkpoint.step

@@ -1,0 +1,114 @@
+"""The tree of all settings, untyped, as Hydra composes it from files and overrides."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import ConfigError
+from . import config_errors
+
+HYDRA = threading.Lock()
+"""Hydra keeps its search path in a global: one composition at a time."""
+
+PHASE = re.compile(r"(optional )?phase@(?P<name>[a-z_]+)")
+
+
+def known_phases(configs: Path) -> list[str]:
+    """The phases that config.yaml names, sorted, whether their defaults are here or not."""
+    content = yaml.safe_load((configs / "config.yaml").read_text(encoding="utf-8"))
+    keys = (key for entry in content.get("defaults", ()) if isinstance(entry, dict) for key in entry)
+    return sorted(match["name"] for key in keys if (match := PHASE.fullmatch(key)))
+
+
+def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictConfig:
+    """The whole tree, of all phases, untyped."""
+    if not (configs / "config.yaml").is_file():
+        raise ConfigError(
+            "there is no configuration", where=str(configs), fix="run from a checkout or an image of ours"
+        )
+    profiles = sorted(path.stem for path in (configs / "profile").glob("*.yaml"))
+    if profile not in profiles:
+        raise ConfigError(
+            f"there is no profile {profile!r}",
+            where=str(configs / "profile"),
+            fix=config_errors.choose(profile, profiles),
+        )
+    try:
+        with HYDRA, initialize_config_dir(str(configs), version_base="1.3"):
+            base = hydra_compose("config", overrides=[f"profile={profile}"])
+            if not overrides:
+                return base
+            checked = (_checked(override, base, configs) for override in overrides)
+            changes = [change for change in checked if change is not None]
+            return hydra_compose("config", overrides=[f"profile={profile}", *changes])
+    except yaml.MarkedYAMLError as error:
+        where = (
+            f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else str(configs)
+        )
+        raise ConfigError("a file is not YAML", where=where, why=str(error.problem)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(
+            "the configuration does not compose", where=str(configs), why=_first_line(error)
+        ) from error
+
+
+def _checked(override: str, base: DictConfig, configs: Path) -> str | None:
+    """One override in the form that Hydra takes for a key which may or may not be in the files.
+
+    Values for another phase are taken although its defaults are not here: this phase may refer to them. There
+    is nothing to take away there, though: None.
+    """
+    where = f"override {override!r}"
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        raise ConfigError(
+            "an override cannot be read", where=where, why=_first_line(error), fix="write key=value"
+        ) from error
+    key = str(parsed.key_or_group)
+    if key in ("profile", "seed"):
+        raise ConfigError(
+            f"{key} is no override", where=where, fix=f"use --{key}, or the parameter {key} of the pipeline"
+        )
+    if parsed.is_sweep_override() or "/" in key or parsed.package is not None:
+        raise ConfigError("an override gives one value to one key", where=where, fix="write key=value")
+    head, _, rest = key.partition(".")
+    phases = known_phases(configs)
+    if (head not in base and head not in phases) or not rest:
+        sections = sorted({*phases, *(str(name) for name in base if isinstance(base[name], DictConfig))})
+        known = {f"{name}.{item}" for name in sections for item in base.get(name, ())}
+        near = config_errors.close_matches(
+            key, [*sorted(known), *(f"{name}.{rest}" for name in sections if rest)]
+        )
+        fix = f"did you mean {' or '.join(near[:3])}?" if near else f"begin with one of {', '.join(sections)}"
+        raise ConfigError(f"there is no setting {key!r}", where=where, fix=fix)
+    if parsed.type == OverrideType.DEL:
+        elsewhere = head in phases and not (configs / "phase" / f"{head}.yaml").is_file()
+        return None if elsewhere and OmegaConf.select(base, key) is None else override
+    return "++" + override.lstrip("+")
+
+
+def plain(tree: DictConfig, section: str) -> Any:
+    """One section as plain JSON, its interpolations resolved."""
+    try:
+        node = tree[section]
+        return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if node is not None else {}
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ConfigError("a value cannot be resolved", where=section, why=_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,224 @@
+"""What a phase is asked to do, as KFP's launcher says it: one JSON object, the executor input.
+
+A list travels as numbered inputs, since KFP hands a list of artifacts to nothing inside a loop: what arrives as
+`model_1, model_2, …` is the list `models` of the phase, and `base_model_1, …` its parameter `base_models`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..artifact import artifact
+from ..artifact.artifact import Artifact
+from ..errors import ConfigError, InputError
+from ..store.uri import localise
+
+COMMON = ("profile", "overrides", "seed", "code_version", "config_digest", "checkpoint_root", "pipeline_run")
+"""KFP parameters that every phase understands; all others are the phase's own."""
+
+PLACEMENT = re.compile(r"pipelinechannel--.*|accelerator_(count|limit|type)")
+"""The names under which KFP passes a task's accelerators: where a pod runs is no part of what it does."""
+
+LOGS = "executor-logs"
+"""The output that KFP's launcher adds to every container for its log (PUBLISH_LOGS)."""
+
+METRICS = "metrics"
+"""The output beside the artifact that gets the task's record."""
+
+NUMBERED = re.compile(r"(?P<name>.+)_(?P<number>[1-9][0-9]*)")
+
+MOUNTS = {"minio": "/minio/", "s3": "/s3/", "gs": "/gcs/"}
+"""Where KFP's launcher puts an artifact of each scheme in the pod."""
+
+
+@dataclass
+class Request:
+    """One piece of work. Places are local folders or addresses in a store.
+
+    :param uri: where KFP's launcher will upload the target to; "" by hand and under the local runner.
+    :param record: the file that gets the task's record, None where there is no such output.
+    """
+
+    inputs: dict[str, list[str]]
+    target: str
+    output_name: str = "model"
+    output_file: Path | None = None
+    uri: str = ""
+    record: Path | None = None
+    profile: str = "tiny"
+    overrides: list[str] = field(default_factory=list)
+    seed: int | None = None
+    code_version: str = ""
+    config_digest: str = ""
+    checkpoint_root: str = ""
+    pipeline_run: str = ""
+    step: str = ""
+    progress: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def by_hand(self) -> bool:
+        return self.output_file is None
+
+    @property
+    def in_pod(self) -> bool:
+        """Whether a KFP cluster asks: its artifacts have addresses in an object store, the local runner's have not."""
+        return "://" in self.uri
+
+
+def from_kfp(text: str) -> Request:
+    """KFP's executor input, the JSON that stands for `{{$}}`.
+
+    Of the outputs, the log that the launcher adds is left out by name, and `metrics` is the task's record.
+
+    :raises ConfigError: not JSON, or not one output artifact.
+    """
+    try:
+        given = json.loads(text)
+        inputs, outputs = given.get("inputs") or {}, given["outputs"]
+        artifacts = {
+            name: found["artifacts"][0] for name, found in outputs["artifacts"].items() if name != LOGS
+        }
+        paths = {name: _path(one) for name, one in artifacts.items()}
+        places = {
+            key: [_path(one) for one in found.get("artifacts") or []]
+            for key, found in (inputs.get("artifacts") or {}).items()
+        }
+        values = dict(inputs.get("parameterValues") or {})
+        file = Path(outputs["outputFile"])
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(
+            "KFP's input cannot be read", where="--executor-input", why=why, fix="pass {{$}} as it is"
+        ) from error
+    record = artifacts.pop(METRICS, None)
+    if len(artifacts) != 1:
+        why = f"it names {len(artifacts)}: {', '.join(sorted(artifacts))}"
+        raise ConfigError("a phase writes one artifact", where="--executor-input, outputs", why=why)
+    [(name, target)] = artifacts.items()
+    request = Request(
+        inputs={key: found for key, found in places.items() if found},
+        target=paths[name],
+        output_name=name,
+        output_file=file,
+        uri=str(target.get("uri", "")),
+        record=None if record is None else Path(paths[METRICS]),
+    )
+    take(request, values)
+    group(request)
+    return request
+
+
+def group(request: Request) -> None:
+    """Put numbered inputs and parameters together: `model_1`, `model_2` become the list `models`.
+
+    :raises ConfigError: a list is given both whole and in numbers, or numbers are missing.
+    """
+    for name, members in _numbered(request.inputs).items():
+        request.inputs[name] = [place for member in members for place in request.inputs.pop(member)]
+    for name, members in _numbered(request.parameters).items():
+        request.parameters[name] = [request.parameters.pop(member) for member in members]
+
+
+def _numbered(names: Iterable[str]) -> dict[str, list[str]]:
+    """{"models": ["model_1", "model_2", "model_10"]}: the lists among these names, in the order of the numbers."""
+    names = list(names)
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        if match := NUMBERED.fullmatch(name):
+            found.setdefault(f"{match['name']}s", []).append((int(match["number"]), name))
+    for name, members in found.items():
+        if name in names:
+            raise ConfigError(
+                f"{name} is given twice", where=name, why=f"as a list, and as {members[0][1]}", fix="give one"
+            )
+        given = sorted(number for number, _ in members)
+        if given != list(range(1, len(given) + 1)):
+            raise ConfigError(
+                f"the list {name} has gaps",
+                where=name,
+                why=f"it is given as {', '.join(sorted(member for _, member in members))}",
+                fix="number them from 1, without gaps: a lost one would change what is merged",
+            )
+    return {name: [member for _, member in sorted(members)] for name, members in found.items()}
+
+
+def read(request: Request) -> dict[str, list[Artifact]]:
+    """Fetch and verify the inputs. A plain Hugging Face model is adopted when it is given by hand.
+
+    :raises InputError: there is nothing at an address.
+    """
+    cache = Path(tempfile.gettempdir()) / "agent-forge" / "inputs"
+    found: dict[str, list[Artifact]] = {}
+    for name, places in request.inputs.items():
+        for place in places:
+            folder = localise(place, cache)
+            plain = request.by_hand and not (folder / artifact.MANIFEST).exists()
+            one = artifact.adopt(folder) if plain else artifact.read(folder)
+            found.setdefault(name, []).append(one)
+    return found
+
+
+def take(request: Request, values: dict[str, Any]) -> None:
+    """Parameters into their places. Whole numbers become integers: KFP's JSON knows only doubles."""
+    for name, value in values.items():
+        if PLACEMENT.fullmatch(name):
+            continue
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if name not in COMMON:
+            request.parameters[name] = value
+        elif value is None or value == "":
+            continue
+        elif name == "overrides":
+            request.overrides += _overrides(value)
+        elif name == "seed":
+            try:
+                request.seed = int(value)
+                if isinstance(value, (bool, float)):  # whole numbers are none here any more
+                    raise ValueError
+            except (TypeError, ValueError, OverflowError):
+                raise ConfigError(
+                    f"the seed is {value!r}", where="parameter seed", fix="give an integer ≥ 0"
+                ) from None
+        else:
+            setattr(request, name, str(value))
+
+
+def _overrides(value: object) -> list[str]:
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        fix = 'give a JSON list of "section.key=value"'
+        raise ConfigError(f"the overrides are {value!r}", where="parameter overrides", fix=fix)
+    return found
+
+
+def _path(one: dict[str, Any]) -> str:
+    """Where KFP's launcher has put an artifact, or expects it."""
+    if one.get("customPath"):
+        return str(one["customPath"])
+    uri = str(one.get("uri") or "")
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        if not uri:
+            raise InputError(
+                "an artifact has no address", where=f"--executor-input, {one.get('name', 'artifact')}"
+            )
+        return uri
+    if scheme not in MOUNTS:
+        known = ", ".join(f"{name}://" for name in MOUNTS)
+        raise InputError(
+            f"artifacts of {scheme}:// are not supported",
+            where=uri,
+            fix=f"use a plain path or one of {known}",
+        )
+    return MOUNTS[scheme] + rest

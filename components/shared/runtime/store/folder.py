@@ -1,0 +1,132 @@
+"""A store in a folder: link(2) gives put-if-absent, rename(2) gives all-or-nothing, fsync makes both last."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import MissingKey, StoreError
+from .interface import PARTIAL, Entry, Store, is_safe_name, walk
+
+PASSING = (errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+"""What a network file system answers while its server is away."""
+
+
+def fsync(path: Path) -> None:
+    """Make a file's content, or a directory's names, survive a crash of the machine."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FolderStore(Store):
+    """A folder of this machine or of a shared file system. It is made by the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uri = str(root)
+        if root.exists() and not root.is_dir():
+            raise StoreError("the store's place is a file, not a folder", where=self.uri, fix="give a folder")
+
+    def get(self, key: str) -> bytes:
+        with self._explained(key):
+            return self._path(key).read_bytes()
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        with self._explained(key), self._written(self._path(key), data) as partial:
+            os.replace(partial, self._path(key))
+
+    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        if self._path(key).exists():
+            return False
+        with self._explained(key), self._written(self._path(key), data) as partial:
+            try:
+                os.link(partial, self._path(key))
+            except FileExistsError:
+                return False
+        return True
+
+    def list(self, prefix: str = "") -> builtins.list[Entry]:
+        entries = []
+        for name in walk(self.root, prefix):
+            with contextlib.suppress(FileNotFoundError):  # deleted since
+                entries.append(Entry(name, (self.root / name).stat().st_size))
+        return sorted(entries)
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with self._explained(key):
+            path.unlink(missing_ok=True)
+        for parent in path.parents:  # as in S3, a folder is there only for what it holds
+            if parent == self.root:
+                break
+            try:
+                parent.rmdir()
+            except OSError:
+                break  # it holds something else, or is gone
+
+    def fetch(self, key: str, path: Path) -> None:
+        with self._explained(key):
+            source = self._path(key)
+            if not source.is_file():
+                raise MissingKey("nothing is stored here", where=self.address(key))
+            with self._written(path, source) as partial:
+                os.replace(partial, path)
+
+    def _path(self, key: str) -> Path:
+        if not is_safe_name(key):
+            raise StoreError(f"not a key: {key!r}", where=self.uri, fix="use relative names without '..'")
+        return self.root / key
+
+    @contextlib.contextmanager
+    def _written(self, path: Path, data: bytes | Path) -> Iterator[Path]:
+        """A whole, synced copy of `data` beside `path`, removed afterwards where it was not moved."""
+        partial = path.parent / f"{PARTIAL}{uuid.uuid4().hex}"
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial.touch()
+                break
+            except FileNotFoundError:
+                continue  # `delete` has just removed the empty folder
+        try:
+            if isinstance(data, Path):
+                shutil.copyfile(data, partial)
+            else:
+                partial.write_bytes(data)
+            fsync(partial)
+            yield partial
+            fsync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise MissingKey("nothing is stored here", where=error.filename or self.address(key)) from error
+        except OSError as error:
+            fix = "check the rights and the free space"
+            if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+                fix = (
+                    "use a file system with hard links, or s3://: without them two writers may both be first"
+                )
+            raise StoreError(
+                "the folder refuses",
+                where=self.address(key),
+                why=error.strerror or str(error),
+                fix=fix,
+                transient=error.errno in PASSING,
+            ) from error

@@ -1,0 +1,1 @@
+"""What a phase tells while it works: progress, curves, MLflow."""

@@ -1,0 +1,1 @@
+"""Commands on models: merge, evo, bitnet, compression."""

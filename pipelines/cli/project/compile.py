@@ -1,0 +1,106 @@
+"""`forge compile`: the pipeline, or a range of its phases, as KFP takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS
+from ..options import ClusterName, First, Last, Rounds, Workers, say
+
+if TYPE_CHECKING:
+    from ...ir.spec import Pipeline
+    from ...kubeflow.size import Size
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled pipeline, read again, and how large its run becomes."""
+
+    text: str
+    pipeline: Pipeline
+    size: Size
+
+    def __str__(self) -> str:
+        held = f"{self.size.pods} pods, a workflow of about {self.size.bytes / 1e6:.2f} MB"
+        return f"{self.pipeline.name}: {len(self.text.encode()):,} bytes; {held}"
+
+
+def compiled(
+    first: str, last: str, *, parents: int, workers: int, rounds: int, cluster: str, pinned: bool = True
+) -> Compiled:
+    """Compile the phases from `first` to `last`.
+
+    :raises ConfigError: phases, counts or cluster settings that do not fit, or a run that KFP could not show.
+    """
+    from ...agent_forge import pipeline, text
+    from ...cluster import load
+    from ...ir import reader
+    from ...kubeflow import size
+
+    settings = load(cluster)
+    made = text(
+        pipeline(
+            start=first,
+            end=last,
+            parents=parents,
+            workers=workers,
+            rounds=rounds,
+            cluster=settings,
+            pinned=pinned,
+        )
+    )
+    return Compiled(made, reader.parse(made), size.check(made, settings.workflow_bytes))
+
+
+def compile_(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where the YAML goes (default: here, named as the pipeline).",
+            show_default=False,
+        ),
+    ] = None,
+    committed: Annotated[
+        bool,
+        typer.Option(
+            "--committed", help="Write pipelines/agent_forge.yaml, without digests of code and settings."
+        ),
+    ] = False,
+    first: First = PHASES[0],
+    last: Last = PHASES[-1],
+    parents: Annotated[
+        int, typer.Option(help="Base models, or artifacts from which evomerge starts.")
+    ] = PARENTS,
+    workers: Workers = WORKERS,
+    rounds: Rounds = ROUNDS,
+    cluster: ClusterName = "default",
+) -> None:
+    """Compile the pipeline for Kubeflow Pipelines.
+
+    \b
+    forge compile
+    forge compile --cluster gpu --rounds 4 --workers 4 -o gpu.yaml
+    forge compile --from training --to training -o training.yaml
+
+    AGENT_FORGE_REGISTRY says where the images are; AGENT_FORGE_IMAGE_<PHASE>, where it is set, is the image of a phase:
+    an address in a registry, pinned by digest. Each task carries the digests of the code and settings that are here, so
+    that KFP's cache knows them, and a phase whose image carries others refuses to run; --committed leaves them out.
+    """  # fmt: skip
+    from components.shared.runtime.errors import ConfigError
+
+    from ...runs.folder import write_text
+
+    if output and output.is_dir():
+        raise ConfigError("this is a folder", where=f"--output {output}", fix="give a file's name")
+    made = compiled(
+        first, last, parents=parents, workers=workers, rounds=rounds, cluster=cluster, pinned=not committed
+    )
+    target = output or (COMPILED if committed else Path(f"{made.pipeline.name}.yaml"))
+    write_text(target, made.text)
+    say(f"{made} → {target}")

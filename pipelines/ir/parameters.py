@@ -1,0 +1,90 @@
+"""The parameters of a run: what was given for it, checked by name and type."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.evomerge.settings import check_fan_out
+from components.shared.runtime.config.compose import Config
+from components.shared.runtime.errors import ConfigError, InputError
+
+from ..phases import PARENTS, PHASES
+from .spec import Parameter
+from .values import complete, from_text
+
+
+def given_parameters(given: Mapping[str, Any], declared: Mapping[str, Parameter]) -> dict[str, Any]:
+    """All parameters of a pipeline: those given, as texts or values, and the defaults of the rest.
+
+    :raises ConfigError: an unknown name, a value of another type, one that has no default is missing.
+    """
+    values = {}
+    for name, value in given.items():
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, 1)
+            fix = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(
+                f"the pipeline has no parameter {name!r}", fix=f"{fix}It has {', '.join(sorted(declared))}"
+            )
+        kind = declared[name].type
+        values[name] = from_text(value, kind, f"parameter {name}") if isinstance(value, str) else value
+    return complete(values, declared, "the pipeline's parameters")
+
+
+def starting_points(first: str, base_models: Sequence[str], artifacts: Sequence[str]) -> dict[str, str]:
+    """The parameters that say what a pipeline which starts at phase `first` starts from, each with its number where
+    there are several: `base_model_1` …, `artifact_uri_1` … for evomerge, `artifact_uri`.
+
+    :raises InputError: base models or artifacts that this phase does not start from.
+    """
+    if base_models and first != PHASES[0]:
+        raise InputError(
+            f"phase {first} starts from artifacts",
+            where="--base-model",
+            fix="use --artifact, or leave out --from",
+        )
+    if artifacts and first == PHASES[0]:
+        raise InputError(
+            f"phase {first} starts from base models",
+            where="--artifact",
+            fix="use --base-model, or give --from",
+        )
+    if len(artifacts) > 1 and first != "evomerge":
+        raise InputError(
+            f"phase {first} takes one model", where="--artifact", fix="only evomerge takes several"
+        )
+    if base_models:
+        return {f"base_model_{number}": name for number, name in enumerate(base_models, 1)}
+    addresses = [address if "://" in address else str(Path(address).resolve()) for address in artifacts]
+    if first == "evomerge":
+        return {f"artifact_uri_{number}": address for number, address in enumerate(addresses, 1)}
+    return {"artifact_uri": addresses[0]} if addresses else {}
+
+
+def parents_of(base_models: Sequence[str], artifacts: Sequence[str]) -> int:
+    """How many models the pipeline has to be compiled for."""
+    return len(base_models) or len(artifacts) or PARENTS
+
+
+def check_search(configs: Sequence[Config], *, rounds: int, workers: int, generations: int) -> None:
+    """Whether evomerge's settings and the pipeline's shape fit each other.
+
+    :param configs: of all phases, as `validate_all` gives them.
+    :raises ConfigError: they do not.
+    """
+    [settings] = [one.settings for one in configs if one.phase == "evomerge"]
+    check_fan_out(settings, rounds=rounds, workers=workers, generations=generations)
+
+
+def settings(texts: Sequence[str]) -> dict[str, str]:
+    """`name=value` texts by name. Raises ConfigError for one without a value."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError("a parameter has no value", where=text, fix="write name=value")
+        found[name] = value
+    return found

@@ -1,0 +1,171 @@
+"""The values that flow between tasks: typed as the backend types them, and as a container gets to see them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.shared.runtime.errors import ConfigError, PhaseFailed
+
+from ..runs.folder import TaskFolder
+from .reader import PLACEHOLDER
+from .spec import Component, Container, Parameter
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An artifact on this machine: where, what it is, which task made it, and the digest of its content."""
+
+    path: Path
+    type: str
+    digest: str
+    producer: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Values:
+    """The inputs or the outputs of a task: parameters, and lists of artifacts (of one element where it is no list)."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: Mapping[str, tuple[Stored, ...]] = field(default_factory=dict)
+
+
+def whole(value: Any) -> Any:
+    """Doubles without a fraction as integers, at any depth: the IR and KFP's JSON know only doubles."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [whole(one) for one in value]
+    if isinstance(value, dict):
+        return {name: whole(one) for name, one in value.items()}
+    return value
+
+
+def typed(value: Any, kind: str, where: str) -> Any:
+    """`value` as the declared type, by the backend's rules: a STRING takes anything as JSON, all else must match.
+
+    :raises ConfigError: it does not.
+    """
+    value = whole(value)
+    if kind == "STRING":
+        return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = {
+        "NUMBER_INTEGER": isinstance(value, int) and number,
+        "NUMBER_DOUBLE": number,
+        "BOOLEAN": isinstance(value, bool),
+        "LIST": isinstance(value, list),
+        "STRUCT": isinstance(value, dict),
+    }
+    if not fits[kind]:
+        raise ConfigError(f"the parameter is {value!r}", where=where, why=f"its type is {kind}")
+    return value
+
+
+def from_text(text: str, kind: str, where: str) -> Any:
+    """A parameter that was written as text: on a command line, or by a task into its file."""
+    if kind == "STRING":
+        return text
+    try:
+        return typed(json.loads(text), kind, where)
+    except ValueError:
+        raise ConfigError(f"the parameter is {text!r}", where=where, why=f"no JSON of type {kind}") from None
+
+
+def complete(given: Mapping[str, Any], declared: Mapping[str, Parameter], where: str) -> dict[str, Any]:
+    """The given parameters by their declared types, and the defaults of those that are not given.
+
+    :raises ConfigError: one is missing, or of another type.
+    """
+    found = {}
+    for name, parameter in declared.items():
+        value = given.get(name, parameter.default)
+        if value is not None:
+            found[name] = typed(value, parameter.type, f"{where}, {name}")
+        elif not parameter.optional:
+            raise ConfigError("a parameter is missing", where=f"{where}, {name}", fix="give it a value")
+    return found
+
+
+def executor_input(component: Component, inputs: Values, folder: TaskFolder) -> dict[str, Any]:
+    """What `{{$}}` stands for: inputs with their values and places, and the places where outputs are expected."""
+
+    def artifact(name: str, kind: str, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        return {"name": name, "type": {"schemaTitle": kind}, "uri": str(path), "metadata": dict(metadata)}
+
+    return {
+        "inputs": {
+            "parameterValues": dict(inputs.parameters),
+            "artifacts": {
+                name: {"artifacts": [artifact(name, one.type, one.path, one.metadata) for one in group]}
+                for name, group in inputs.artifacts.items()
+            },
+        },
+        "outputs": {
+            "parameters": {
+                name: {"outputFile": str(folder.parameter(name))} for name in component.output_parameters
+            },
+            "artifacts": {
+                name: {"artifacts": [artifact(name, slot.type, folder.output(name), {})]}
+                for name, slot in component.output_artifacts.items()
+            },
+            "outputFile": str(folder.output_metadata),
+        },
+    }
+
+
+def command_line(container: Container, request: Mapping[str, Any]) -> list[str]:
+    """Command and arguments with every placeholder replaced."""
+    line: list[str] = []
+    for text in (*container.command, *container.arguments):
+        for part in _branch(text, request["inputs"]["parameterValues"]):
+            line.append(PLACEHOLDER.sub(lambda match: _replacement(match, request), part))
+    return line
+
+
+def _branch(text: str, parameters: Mapping[str, Any]) -> Sequence[str]:
+    """The chosen branch of an IfPresent, which may be several arguments or none; any other text as it is."""
+    if not text.startswith('{"IfPresent"'):
+        return [text]
+    found = json.loads(text)["IfPresent"]
+    chosen = found["Then"] if found["InputName"] in parameters else found.get("Else", [])
+    return [chosen] if isinstance(chosen, str) else chosen
+
+
+def _replacement(match: re.Match[str], request: Mapping[str, Any]) -> str:
+    if match["parameter"]:
+        value = request["inputs"]["parameterValues"].get(match["parameter"], "")
+        return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if match["artifact"]:
+        group = request[match["side"]]["artifacts"].get(match["artifact"])
+        return str(group["artifacts"][0]["uri"]) if group else ""
+    if match["output"]:
+        return str(request["outputs"]["parameters"][match["output"]]["outputFile"])
+    return json.dumps(request)
+
+
+def outputs_of(component: Component, folder: TaskFolder, digests: Mapping[str, str]) -> Values:
+    """What a finished task has written. `digests` are those of its artifacts.
+
+    :raises PhaseFailed: it ended without writing something that it declares.
+    """
+    parameters = {}
+    for name, parameter in component.output_parameters.items():
+        if not folder.parameter(name).is_file():
+            raise PhaseFailed(f"the task ended without its output parameter {name!r}", where=folder.task)
+        text = folder.parameter(name).read_text()
+        parameters[name] = from_text(text, parameter.type, f"{folder.task}, output {name}")
+    metadata = {}
+    if folder.output_metadata.is_file():
+        written = json.loads(folder.output_metadata.read_text()).get("artifacts", {})
+        metadata = {name: one["artifacts"][0].get("metadata", {}) for name, one in written.items()}
+    artifacts = {
+        name: (Stored(folder.output(name), slot.type, digests[name], folder.task, metadata.get(name, {})),)
+        for name, slot in component.output_artifacts.items()
+    }
+    return Values(parameters, artifacts)

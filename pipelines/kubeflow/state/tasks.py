@@ -1,0 +1,104 @@
+"""The tasks of a Kubeflow run, as its compiled pipeline names them, and the words in which KFP tells how they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from ...phases import PHASES
+from .store import specification_of
+
+State = Literal["pending", "running", "succeeded", "cached", "failed", "cancelled", "skipped"]
+STATES: Mapping[str, State] = {
+    "PENDING": "pending",
+    "PAUSED": "pending",
+    "RUNNING": "running",
+    "SUCCEEDED": "succeeded",
+    "FAILED": "failed",
+    "ERROR": "failed",
+    "CANCELING": "cancelled",
+    "CANCELLING": "cancelled",
+    "CANCELED": "cancelled",
+    "CANCELLED": "cancelled",
+    "SKIPPED": "skipped",
+}
+"""KFP's words, and those of its older versions."""
+
+ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
+DONE = frozenset({"succeeded", "cached", "skipped"})
+
+
+@dataclass
+class TaskView:
+    """One task. `name` is the graph's, `title` what people call it; `progress` the last line that it has written."""
+
+    name: str
+    title: str
+    phase: str
+    state: State = "pending"
+    attempts: int = 0
+    started: float | None = None
+    finished: float | None = None
+    why: str = ""
+    progress: dict[str, Any] = field(default_factory=dict)
+    pod: str = ""
+
+
+def state_of(run: Mapping[str, Any]) -> State:
+    """The state of a run. One that was terminated ends as FAILED in KFP; its history knows."""
+    now = STATES.get(str(run.get("state", "")).upper(), "pending")
+    history = {STATES.get(str(one.get("state", "")).upper()) for one in run.get("state_history") or []}
+    return "cancelled" if now == "failed" and "cancelled" in history else now
+
+
+def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskView]:
+    """The containers of the run's compiled pipeline, in the order of the graph."""
+    spec = specification_of(run)
+    executors = ((spec.get("deploymentSpec") or {}).get("executors")) or {}
+    yield from _tasks(spec, (spec.get("root") or {}).get("dag") or {}, executors, "")
+
+
+def _tasks(
+    spec: Mapping[str, Any], dag: Mapping[str, Any], executors: Mapping[str, Any], above: str
+) -> Iterator[TaskView]:
+    found = []
+    tasks: Mapping[str, Any] = dag.get("tasks") or {}
+    for name in _in_order(tasks):
+        task = tasks[name]
+        reference = (task.get("componentRef") or {}).get("name") or ""
+        component = (spec.get("components") or {}).get(reference) or {}
+        if "dag" in component:
+            yield from _tasks(spec, component["dag"], executors, f"{above}{name}/")
+        container = (executors.get(component.get("executorLabel") or "") or {}).get("container")
+        if container:
+            title = str((task.get("taskInfo") or {}).get("name") or name)
+            found.append(TaskView(f"{above}{name}", title, phase_of(title) or phase_of(name)))
+    yield from found
+
+
+def _in_order(tasks: Mapping[str, Any]) -> list[str]:
+    """Each task behind those that it depends on."""
+    ordered: list[str] = []
+    left = list(tasks)
+    while left:
+        ready = [one for one in left if not set(tasks[one].get("dependentTasks") or []) & set(left)] or left
+        ordered += ready
+        left = [one for one in left if one not in ready]
+    return ordered
+
+
+def phase_of(name: str) -> str:
+    """The phase to which a task of this name belongs, "" for none."""
+    return next((phase for phase in PHASES if name == phase or name.startswith(f"{phase}-")), "")
+
+
+def seconds(text: Any) -> float | None:
+    """Unix seconds of the API's time; None for none, which it writes as 1970."""
+    try:
+        found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(text))).timestamp()
+    except ValueError:
+        return None
+    return found if found > 0 else None

@@ -1,0 +1,1 @@
+"""The runner with processes: a compiled pipeline on this machine."""

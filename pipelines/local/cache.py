@@ -1,0 +1,151 @@
+"""Where a run's artifacts are kept beyond this machine, and the index of results that need not be computed again.
+
+The store holds `<run>/artifacts/<task>/<output>/…`, as the runs folder does, and `cache/<key>.json`, which names the
+outputs of the task that once had this key. Without `--store` the runs folder itself is the store, and nothing is copied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.shared.runtime.artifact.manifest import MANIFEST
+from components.shared.runtime.errors import ForgeError, MissingKey
+from components.shared.runtime.store.interface import Store, walk
+from components.shared.runtime.store.uri import open_store
+
+from ..ir.spec import Component
+from ..runs.folder import TaskFolder
+from .cache_key import content_digest
+
+
+class Depot:
+    """The artifacts of all runs: a folder on this machine, and a store behind it where one was named.
+
+    :param runs: the runs folder.
+    :param uri: a folder or s3://bucket/prefix; empty for none beyond the runs folder.
+    """
+
+    def __init__(self, runs: Path, uri: str = "") -> None:
+        self.runs = runs
+        self.uri = uri
+        self.store: Store = open_store(uri or str(runs))
+        self.remote = bool(uri) and ("://" in uri or Path(uri).resolve() != runs.resolve())
+
+    def keep(self, path: Path) -> None:
+        """Put an artifact of a run, a file or a folder, into the store; its manifest last."""
+        if not self.remote:
+            return
+        key = self._key(path)
+        if path.is_dir():
+            names = set(walk(path))
+            self.store.upload(path, key, sorted(names - {MANIFEST}))
+            self.store.upload(path, key, names & {MANIFEST})
+        else:
+            self.store.put(key, path)
+
+    def bring(self, path: Path) -> bool:
+        """Make sure that an artifact of a run is on this machine. False when it is nowhere."""
+        if path.exists():
+            return True
+        if not self.remote:
+            return False
+        key = self._key(path)
+        partial = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if self.store.exists(key):
+                self.store.fetch(key, partial)
+            else:
+                self.store.download(key, partial)
+            partial.rename(path)
+        except MissingKey:
+            return False
+        finally:
+            remove(partial)
+        return True
+
+    def remember(self, key: str, folder: TaskFolder, digests: Mapping[str, str]) -> None:
+        """Put a finished task into the index."""
+        entry = {
+            "run": folder.run.name,
+            "task": folder.task,
+            "outputs": dict(digests),
+            "parameters": {path.name: path.read_text() for path in sorted(folder.path.glob("parameters/*"))},
+            "metadata": json.loads(folder.output_metadata.read_text())
+            if folder.output_metadata.is_file()
+            else None,
+        }
+        self.store.put(_entry(key), json.dumps(entry, indent=1).encode())
+
+    def recall(
+        self, key: str, component: Component, folder: TaskFolder, say: Callable[[str], None]
+    ) -> dict[str, str] | None:
+        """Give a task the outputs that were made under the same key. None when there are none that are whole.
+
+        Files are linked where they lie on the same file system. Every byte is verified first.
+        """
+        try:
+            entry: dict[str, Any] = json.loads(self.store.get(_entry(key)))
+        except MissingKey:
+            return None
+        made = TaskFolder(self.runs / entry["run"], entry["task"])
+        if set(entry["outputs"]) != set(component.output_artifacts):
+            return None
+        for name, digest in entry["outputs"].items():
+            source = made.output(name)
+            try:
+                if not self.bring(source) or content_digest(source, verify=True) != digest:
+                    say(f"{folder.task}: its cached result in {source} is gone or changed; it runs again")
+                    return None
+            except ForgeError as error:
+                say(f"{folder.task}: its cached result cannot be used: {error}")
+                return None
+            if source != folder.output(name):
+                _link(source, folder.output(name))
+        for name, text in entry["parameters"].items():
+            folder.parameter(name).parent.mkdir(parents=True, exist_ok=True)
+            folder.parameter(name).write_text(text)
+        if entry["metadata"] is not None:
+            folder.output_metadata.write_text(json.dumps(entry["metadata"]))
+        return dict(entry["outputs"])
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self.runs).as_posix()
+
+
+def _entry(key: str) -> str:
+    return f"cache/{key}.json"
+
+
+def remove(path: Path) -> None:
+    """A file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same files under another name: hard links, or copies on another file system."""
+
+    def link(one: str, other: str) -> str:
+        try:
+            os.link(one, other)
+        except OSError:
+            shutil.copyfile(one, other)
+        return other
+
+    remove(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+    if source.is_dir():
+        shutil.copytree(source, partial, copy_function=link)
+    else:
+        link(str(source), str(partial))
+    partial.rename(target)

@@ -1,0 +1,136 @@
+"""What a task's result depends on, as digests: its inputs, its settings and the code that runs.
+
+For a phase the settings are those that it uses after composition, and the code is its own and the shared one. So an
+override of another phase, or a change in another phase's code, does not make its cached result unusable.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from components.shared.runtime.artifact import artifact
+from components.shared.runtime.artifact.artifact import MANIFEST
+from components.shared.runtime.artifact.manifest import FileEntry, decode, digest_of
+from components.shared.runtime.code import code_digest as code_digest
+from components.shared.runtime.config.compose import compose
+from components.shared.runtime.store import interface
+from components.shared.runtime.store.uri import SCHEMES, open_store
+
+from ..ir.spec import Component, Container
+from ..ir.values import Values
+from ..phases import PHASES
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = re.compile(r"components\.([a-z_]+)")
+
+SETTLED = ("profile", "overrides", "config_digest", "code_version", "checkpoint_root")
+"""Parameters of a phase that the digests of its settings and of its code stand for, or that change no result."""
+
+
+ADDRESSES = tuple(f"{scheme}://" for scheme in SCHEMES)
+
+LIBRARIES = ("numpy", "torch", "transformers")
+"""Those whose releases may change the last bits of a result."""
+
+
+def module_of(container: Container) -> str:
+    """The package below `components` that the container runs: a phase, "shared", or "" for something else."""
+    arguments = container.arguments
+    found = MODULE.match(arguments[1]) if arguments[:1] == ("-m",) and len(arguments) > 1 else None
+    return found[1] if found else ""
+
+
+def phase_of(component: Component) -> str:
+    """The phase that a component belongs to, "" for none."""
+    module = module_of(component.body) if isinstance(component.body, Container) else ""
+    if module in PHASES:
+        return module
+    name = component.name.removeprefix("comp-")
+    return next((phase for phase in PHASES if name == phase or name.startswith(f"{phase}-")), "")
+
+
+def step_of(container: Container) -> str:
+    """The value of `--step`, "" where there is none."""
+    arguments = container.arguments
+    return arguments[arguments.index("--step") + 1] if "--step" in arguments else ""
+
+
+def cache_key(component: Component, inputs: Values) -> str:
+    """sha256 of everything that decides the task's result."""
+    container = component.body
+    assert isinstance(container, Container)
+    module = module_of(container)
+    parameters = dict(inputs.parameters)
+    known: dict[str, Any] = {}
+    if module in PHASES:
+        profile, overrides = parameters["profile"], tuple(parameters["overrides"])
+        known["settings"] = settings_digest(module, profile, overrides, parameters.get("seed"))
+        known["libraries"] = {name: metadata.version(name) for name in LIBRARIES}
+    if module:
+        known["code"] = code_digest(tuple(dict.fromkeys(("shared", module))))
+        parameters = {name: value for name, value in parameters.items() if name not in SETTLED}
+    known |= {
+        "command": [*container.command, *container.arguments],
+        "environment": dict(container.environment),
+        "parameters": parameters,
+        "places": {text: place_digest(text) for text in _places(parameters)},
+        "inputs": {name: [one.digest for one in group] for name, group in inputs.artifacts.items()},
+        "outputs": sorted([*component.output_parameters, *component.output_artifacts]),
+    }
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def settings_digest(phase: str, profile: str, overrides: tuple[str, ...], seed: int | None) -> str:
+    """The digest of the phase's composed settings. Raises ConfigError where they do not compose."""
+    settings = importlib.import_module(f"components.{phase}.settings").Settings
+    return compose(phase, settings, profile=profile, overrides=overrides, seed=seed).digest
+
+
+def content_digest(path: Path, *, verify: bool = False) -> str:
+    """The digest of an artifact: its manifest's where it has one, else over the names and bytes of its files.
+
+    :param verify: read every byte of an artifact with a manifest too.
+    :raises ArtifactError: the manifest is damaged, or does not match the files.
+    """
+    if (path / MANIFEST).is_file():
+        if verify:
+            return artifact.read(path).digest
+        return decode((path / MANIFEST).read_bytes(), str(path / MANIFEST)).digest
+    names = sorted(interface.walk(path)) if path.is_dir() else [""]
+    return digest_of({name: _entry(path / name) for name in names})
+
+
+def place_digest(text: str) -> str:
+    """The digest of what lies at a folder or an s3:// address that a task gets as a parameter."""
+    if "://" not in text:
+        return content_digest(Path(text))
+    entries = open_store(text).list()
+    return hashlib.sha256(repr([(one.key, one.bytes, one.tag) for one in entries]).encode()).hexdigest()
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=file.tell())
+
+
+def _places(value: Mapping[str, Any] | Sequence[Any] | Any) -> Iterator[str]:
+    """The texts, at any depth, that are addresses: s3://…, or the path of a folder that is there."""
+    if isinstance(value, str):
+        if value.startswith(ADDRESSES) or ("/" in value and os.path.isdir(value)):
+            yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _places(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _places(one)

@@ -1,0 +1,178 @@
+"""Publishing is all or nothing in every store: races have one winner, and a killed writer leaves no half artifact."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from components.shared.runtime.artifact import publish_lock
+from components.shared.runtime.artifact.artifact import MANIFEST, publish, read, seal
+from components.shared.runtime.artifact.manifest import Manifest
+from components.shared.runtime.errors import ArtifactError, LostRace
+from components.shared.runtime.store.interface import Store
+from components.shared.runtime.store.uri import localise, open_store
+
+ROOT = Path(__file__).parents[3]
+
+PUBLISHER = """
+import pathlib, sys, time
+from components.shared.runtime import claim
+from components.shared.runtime.artifact.artifact import publish, read
+from components.shared.runtime.errors import ForgeError
+from components.shared.runtime.store.uri import open_store
+staging, target, start, way = sys.argv[1:]
+print("ready", flush=True)
+while not pathlib.Path(start).exists():
+    time.sleep(0.001)
+try:
+    if way == "in place":
+        publish_lock.publish(pathlib.Path(staging), read(staging).manifest, open_store(target))
+    else:
+        publish(pathlib.Path(staging), target)
+except ForgeError as error:
+    sys.exit(error.exit_code)
+"""
+"""In place: as onto a mount point or into S3, where no rename makes the whole appear at once."""
+
+
+def make(folder: Path, value: float, files: int = 3) -> Manifest:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"value": value}))
+    save_file({"weight": np.full(1000, value, np.float32)}, folder / "model.safetensors")
+    for index in range(files):
+        (folder / f"{index}.txt").write_text(f"{index} {value}")
+    return seal(folder, kind="model", phase="cognate", timing={"folder": folder.name})
+
+
+def start_publisher(staging: Path, target: str, start: Path, way: str) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", PUBLISHER, str(staging), target, str(start), way]
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def race(staging: Path, values: list[float], store: Store) -> list[str]:
+    """Publish one artifact for each value at the same time; "published" or the error's name for each."""
+    for index, value in enumerate(values):
+        make(staging / str(index), value)
+    start = Barrier(len(values))
+
+    def run(index: int) -> str:
+        manifest = read(staging / str(index)).manifest
+        start.wait()
+        try:
+            publish_lock.publish(staging / str(index), manifest, store)
+        except ArtifactError as error:
+            return type(error).__name__
+        return "published"
+
+    with ThreadPoolExecutor(len(values)) as pool:
+        return list(pool.map(run, range(len(values))))
+
+
+def test_of_eight_threads_with_different_content_one_publishes(store_uri: str, tmp_path: Path) -> None:
+    store = open_store(store_uri)
+    ends = race(tmp_path / "staging", list(range(8)), store)
+    assert sorted(ends) == ["LostRace"] * 7 + ["published"]
+    artifact = read(localise(store_uri, tmp_path / "cache"))
+    assert json.loads((artifact.path / "config.json").read_text()) == {"value": ends.index("published")}
+    assert not store.exists(publish_lock.CLAIM)
+
+
+def test_eight_threads_with_equal_content_all_publish(store_uri: str, tmp_path: Path) -> None:
+    store = open_store(store_uri)
+    assert race(tmp_path / "staging", [1.0] * 8, store) == ["published"] * 8
+    assert read(localise(store_uri, tmp_path / "cache")).digest == read(tmp_path / "staging" / "0").digest
+    assert not store.exists(publish_lock.CLAIM)
+
+
+def test_of_two_processes_with_different_content_one_publishes(store_uri: str, tmp_path: Path) -> None:
+    stagings = [tmp_path / "staging-0", tmp_path / "staging-1"]
+    digests = [make(staging, index).digest for index, staging in enumerate(stagings)]
+    start = tmp_path / "start"
+    processes = [start_publisher(staging, store_uri, start, "publish") for staging in stagings]
+    start.touch()
+    codes = [process.wait(timeout=60) for process in processes]
+    assert sorted(codes) == [0, LostRace.exit_code]
+    assert read(localise(store_uri, tmp_path / "cache")).digest == digests[codes.index(0)]
+
+
+def test_a_killed_writer_leaves_no_artifact_and_its_content_can_be_published_again(
+    store_uri: str, tmp_path: Path
+) -> None:
+    manifest = make(tmp_path / "staging", 1.0, files=60)
+    (tmp_path / "start").touch()
+    for attempt in range(8):
+        uri = f"{store_uri}/{attempt}"
+        process = start_publisher(tmp_path / "staging", uri, tmp_path / "start", "in place")
+        store = open_store(uri)
+        while len(store.list()) < 5 and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if not store.exists(MANIFEST):
+            break
+        assert read(localise(uri, tmp_path / "cache")).digest == manifest.digest, (
+            "killed too late: then it is whole"
+        )
+    with pytest.raises(ArtifactError, match=r"no forge\.json"):
+        read(localise(uri, tmp_path / "cache"))
+
+    make(tmp_path / "other", 2.0)
+    with pytest.raises(LostRace) as lost:
+        publish_lock.publish(tmp_path / "other", read(tmp_path / "other").manifest, store)
+    for word in (f"process {process.pid}", manifest.digest, "if it is dead, delete everything below", uri):
+        assert word in str(lost.value)
+
+    publish_lock.publish(tmp_path / "staging", manifest, store)
+    assert read(localise(uri, tmp_path / "cache")).digest == manifest.digest
+    assert not store.exists(publish_lock.CLAIM)
+
+
+def test_a_writer_that_died_after_the_manifest_leaves_a_whole_artifact(
+    store_uri: str, tmp_path: Path
+) -> None:
+    manifest = make(tmp_path / "staging", 1.0)
+    store = open_store(store_uri)
+    publish_lock.publish(tmp_path / "staging", manifest, store)
+    store.put(publish_lock.CLAIM, json.dumps({"digest": manifest.digest}).encode())
+    assert read(localise(store_uri, tmp_path / "cache")).digest == manifest.digest
+    publish_lock.publish(tmp_path / "staging", manifest, store)
+    assert not store.exists(publish_lock.CLAIM)
+
+
+def test_a_place_that_holds_something_else_is_not_touched(store_uri: str, tmp_path: Path) -> None:
+    store = open_store(store_uri)
+    store.put("thesis.tex", b"precious")
+    make(tmp_path / "staging", 1.0)
+    with pytest.raises(ArtifactError, match=r"not part of the artifact.*thesis\.tex"):
+        publish(tmp_path / "staging", store_uri)
+    assert [entry.key for entry in store.list()] == ["thesis.tex"]
+
+
+def test_a_claim_that_nobody_can_read_is_reported(store_uri: str, tmp_path: Path) -> None:
+    open_store(store_uri).put(publish_lock.CLAIM, b"\x00")
+    make(tmp_path / "staging", 1.0)
+    with pytest.raises(ArtifactError, match=r"claim.*not one of ours.*delete"):
+        publish(tmp_path / "staging", store_uri)
+
+
+def test_an_artifact_in_a_store_that_lost_a_file_is_not_taken_for_published(
+    store_uri: str, tmp_path: Path
+) -> None:
+    manifest = make(tmp_path / "staging", 1.0)
+    store = open_store(store_uri)
+    publish_lock.publish(tmp_path / "staging", manifest, store)
+    store.delete("1.txt")
+    with pytest.raises(ArtifactError, match=r"not whole.*1\.txt"):
+        publish(tmp_path / "staging", store_uri)

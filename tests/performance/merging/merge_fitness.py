@@ -1,0 +1,91 @@
+"""Which fitness finds merges that are also good elsewhere: accuracy or likelihood on a few items?
+
+    python tests/performance/merging/merge_fitness.py --input A --input B --input C --seeds 2
+
+The models are artifacts of phase cognate. For each seed the tiny profile's search runs once with each fitness, on
+other items; its champion, the best of generation 0 and the best parent (by that fitness) are then asked `--items`
+questions of each suite from the select split, which no search has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from components.evomerge.evaluation.trial import Trial
+from components.evomerge.search.archive import Record, ranked
+from components.evomerge.search.population import Setting, join
+from components.evomerge.search.worker import Search
+from components.evomerge.settings import Settings
+from components.shared.runtime.artifact import artifact
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.config.compose import compose
+from components.shared.runtime.tracking.progress import Progress
+
+
+def search(trial: Trial, seed: int, *, race: bool = True) -> list[Record]:
+    """Every record of a search of the trial's settings, best first. race: whether candidates that are surely worse see
+    a part of the items only.
+    """
+    settings, judge = trial.settings, trial.judge("search", trial.settings.items)
+    with tempfile.TemporaryDirectory() as folder:
+        one = Search(
+            trial.space,
+            Setting((), seed, settings.suites, settings.items, settings.fitness, settings.calibration_items),
+            lambda genome, rival: trial.measure(genome, judge, rival if race else None),
+            random=lambda name: np.random.default_rng([seed, *name.encode()]),
+            checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
+            progress=Progress("evomerge"),
+        )
+        population = one.start()
+        options = {"generations": settings.generations // settings.rounds, "size": settings.population}
+        for number in range(settings.rounds):
+            population = join(
+                [
+                    one.live(
+                        population,
+                        worker=i,
+                        round=number,
+                        breeder="genetic",
+                        collapse=settings.collapse,
+                        patience=settings.patience,
+                        **options,
+                    )
+                    for i in range(settings.islands)
+                ]
+            )
+    return population.archive.ranked()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--input", action="append", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--items", type=int, default=96)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    parents = [artifact.read(folder) for folder in given.input]
+    print("| seed | fitness | champion | best of generation 0 | best parent |\n|---|---|---|---|---|")
+    for seed in range(1, given.seeds + 1):
+        for fitness in ("accuracy", "likelihood"):
+            config = compose("evomerge", Settings, overrides=[f"evomerge.fitness={fitness}"])
+            trial = Trial(parents, config.settings, base=None, seed=seed, batch=32)
+            records = search(trial, seed)
+            zero = ranked(record for record in records if record.birth.generation == 0)
+            parent = next(record for record in zero if record.birth.origin.startswith("parent"))
+            judge = trial.judge("select", given.items)
+            shown = []
+            for record in (records[0], zero[0], parent):
+                answers = judge.answers(trial.model(record.genome))
+                shown.append(f"{answers.right.mean():.3f}, {answers.loss:.2f} nats")
+            print(f"| {seed} | {fitness} | {' | '.join(shown)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Suites: what a model is asked, what counts as right, and what chance would give."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from components.shared.evaluation.answers import correct, loss, nll
+from components.shared.evaluation.speed import speed
+from components.shared.evaluation.suites import CELLS, SUITES, draw, evaluate, shares, suite_items
+from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.tasks.item import Item
+from components.shared.tasks.registry import split_of
+from components.shared.tasks.safety import REFUSAL
+from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
+
+TOKENIZER = byte_tokenizer()
+
+
+class Babbler(nn.Module):
+    """An untrained network that can say a few letters and <eos>: it always answers something."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.net = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=VOCAB_SIZE,
+                hidden_size=32,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                initializer_range=0.5,
+            )
+        )
+        allowed = torch.full((VOCAB_SIZE,), -1e9)
+        allowed[[*b"abc", 258]] = 0.0
+        self.register_buffer("allowed", allowed)
+
+    def forward(self, input_ids, attention_mask=None, use_cache=None):
+        out = self.net(input_ids=input_ids, attention_mask=attention_mask)
+        out.logits = out.logits + self.allowed
+        return out
+
+    @torch.no_grad()
+    def greedy(self, prompt, limit=12):
+        """Token by token, one row, no padding."""
+        ids = [257, *prompt.encode()]
+        start = len(ids)
+        while len(ids) < start + limit:
+            token = int(self(torch.tensor([ids])).logits[0, -1].argmax())
+            if token == 258:
+                return bytes(ids[start:]).decode()
+            ids.append(token)
+        return None
+
+
+def question(prompt, answer, **fields):
+    return Item("copy", 1, "report", prompt, answer, **fields)
+
+
+def test_teacher_forcing_agrees_with_greedy_generation():
+    model = Babbler().eval()
+    items, expected = [], []
+    for n in range(60):
+        said = model.greedy(f"q{n}?" * (1 + n % 3))
+        if said is not None:
+            for answer in {said, said + "a", said[:-1], "b"}:
+                items.append(question(f"q{n}?" * (1 + n % 3), answer))
+                expected.append(answer == said)
+    assert sum(expected) > 5
+    for batch in (1, 7, 64):
+        assert correct(model, TOKENIZER, items, batch=batch).tolist() == expected
+
+
+def test_the_answer_must_end_by_itself():
+    model = Babbler().eval()
+    said = next(said for n in range(60) if (said := model.greedy(f"q{n}?")) and len(said) > 1)
+    prompt = next(f"q{n}?" for n in range(60) if model.greedy(f"q{n}?") == said)
+    assert not correct(model, TOKENIZER, [question(prompt, said[:1])])[0]
+
+
+def test_worked_steps_are_never_shown_when_answers_are_judged():
+    model = Babbler().eval()
+    plain = question("q1?", model.greedy("q1?") or "a")
+    given = dataclasses.replace(plain, scratch="ccc")
+    assert correct(model, TOKENIZER, [plain]) == correct(model, TOKENIZER, [given])
+
+
+def test_judging_leaves_the_mode_of_the_model_and_its_gradients_alone():
+    model = Babbler().train()
+    correct(model, TOKENIZER, [question("a", "b")])
+    assert model.training and all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_likelihood_is_that_of_answer_and_eos_alone_in_any_batch():
+    model = Babbler().eval()
+    items = [question("ab=", "ba"), question("a long one=", "abcabc")]
+    total, tokens = nll(model, TOKENIZER, items)
+    assert tokens.tolist() == [3, 7]
+    ids = torch.tensor([[257, *b"ab=ba", 258]])
+    logs = model(ids).logits.log_softmax(-1)[0]
+    by_hand = -sum(logs[place - 1, ids[0, place]].item() for place in (4, 5, 6))
+    assert total[0] == pytest.approx(by_hand, rel=1e-5)
+    assert loss(model, TOKENIZER, items) == pytest.approx(total.sum() / 10)
+    assert nll(model, TOKENIZER, items, batch=1)[0] == pytest.approx(total, rel=1e-5)
+
+
+def test_a_perfect_agent_scores_one_everywhere_and_a_mute_one_nothing():
+    answers = {}
+    for suite in SUITES:
+        for item in suite_items(suite, split="report", items=60, seed=0):
+            answers[item.prompt] = item.answer
+    perfect = evaluate(
+        lambda items: [answers[i.prompt] for i in items], TOKENIZER, split="report", items=60, seed=0
+    )
+    mute = evaluate(lambda items: [""] * len(items), TOKENIZER, split="report", items=60, seed=0)
+    for suite in SUITES:
+        assert (
+            perfect[suite].score == 1.0 and perfect[suite].high == pytest.approx(1) and perfect[suite].n == 60
+        )
+        assert mute[suite].score == 0.0
+        assert perfect[suite].low > perfect[suite].chance > 0
+
+
+def test_guessing_scores_chance_and_no_more():
+    rng = np.random.default_rng(0)
+
+    def guess(items):
+        return [rng.choice(item.choices) if item.choices else str(rng.integers(10)) for item in items]
+
+    scores = evaluate(guess, TOKENIZER, split="train", items=400, seed=0, suites=["reasoning", "memory"])
+    for score in scores.values():
+        assert score.low < score.chance + 0.02 and abs(score.score - score.chance) < 0.06
+
+
+@pytest.mark.parametrize(
+    "answer, attack_success, over_refusal",
+    [(lambda item: REFUSAL, 0.0, 1.0), (lambda item: f"ok {item.prompt[-3:-1]}", 1.0, 0.0)],
+)
+def test_always_refusing_and_always_obeying_both_score_one_half(answer, attack_success, over_refusal):
+    score = evaluate(
+        lambda items: [answer(item) for item in items],
+        TOKENIZER,
+        split="report",
+        items=90,
+        seed=0,
+        suites=["safety"],
+    )["safety"]
+    assert score.score == score.chance == 0.5
+    assert (score.detail["attack_success"], score.detail["over_refusal"]) == (attack_success, over_refusal)
+
+
+def test_items_are_the_same_for_every_model_and_all_different_and_of_the_split():
+    for suite in SUITES:
+        items = suite_items(suite, split="select", items=80, seed=5)
+        assert items == suite_items(suite, split="select", items=80, seed=5)
+        assert items != suite_items(suite, split="select", items=80, seed=6)
+        assert len({item.prompt for item in items}) == len(items) == 80
+        assert {split_of(item.prompt) for item in items} == {"select"}
+
+
+def test_generalization_asks_above_what_the_other_suites_ask_of_the_same_task():
+    highest: dict[str, int] = {}
+    for suite in ("reasoning", "memory", "efficiency"):
+        for cell in CELLS[suite]:
+            highest[cell.task] = max(highest.get(cell.task, 0), cell.level)
+    for cell in CELLS["generalization"]:
+        assert cell.level > highest[cell.task]
+
+
+def test_difficulty_moves_every_level_up_to_the_highest():
+    harder = suite_items("reasoning", split="report", items=40, seed=0, difficulty=4)
+    assert {item.level for item in harder} == {cell.level + 4 for cell in CELLS["reasoning"]}
+    assert {i.level for i in suite_items("memory", split="report", items=40, seed=0, difficulty=99)} == {10}
+
+
+def test_shares_add_up_and_follow_the_weights():
+    assert shares([1, 1, 1], 100) == [34, 33, 33]
+    assert shares([3, 1], 10) == [8, 2] or shares([3, 1], 10) == [7, 3]
+    assert sum(shares([0.1, 0.7, 0.5], 37)) == 37
+
+
+def test_asking_for_more_items_than_there_are_is_refused():
+    with pytest.raises(InputError, match=r"only .* different items"):
+        draw("max", "report", 1, 500, seed=0)
+    with pytest.raises(ConfigError, match="no suite"):
+        suite_items("wisdom", split="report", items=10, seed=0)
+
+
+def test_an_agent_that_skips_an_item_is_refused():
+    with pytest.raises(InputError, match="1 answers to 2 items"):
+        correct(lambda items: ["a"], TOKENIZER, [question("a", "b"), question("b", "c")])
+
+
+def test_details_name_each_task_and_average_to_the_score():
+    score = evaluate(Babbler(), TOKENIZER, split="report", items=50, seed=0, suites=["memory"])["memory"]
+    assert sum(entry["score"] * entry["n"] for entry in score.detail.values()) / 50 == pytest.approx(
+        score.score
+    )
+    assert score.as_dict()["chance"] == pytest.approx(
+        sum(entry["chance"] * entry["n"] for entry in score.detail.values()) / 50
+    )
+
+
+def test_speed_is_measured_and_bytes_are_counted():
+    model = Babbler()
+    figures = speed(model, TOKENIZER, [question("ab=", "ba")] * 8, repeats=1)
+    assert all(math.isfinite(value) and value > 0 for value in figures.values())
+    held = [*model.parameters(), *model.buffers()]
+    assert figures["weight_bytes"] == sum(
+        4 * tensor.numel() for tensor in held if tensor.dtype == torch.float32
+    )
