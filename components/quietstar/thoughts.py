@@ -2,7 +2,7 @@
 
 Sampling goes token by token and needs no gradient (remote_code/thoughts.py). Scoring is teacher-forced, because a sampled
 thought is known: <think> z1 … zL </think> x1 … x(K−1) of every slot is one differentiable forward pass over the cache of
-the text, under the same diagonal mask. Its gradients are those of the reference, which keeps the graph of every sampling step.
+the text, under the same diagonal mask. Its gradients are those of the reference, which keeps the graph of every step.
 
 B rows, T columns, P positions, N passes (thoughts at one position), S = P·N slots with slot s at position s // N,
 L thought tokens, K talk tokens (the reference's n_ahead_talk).

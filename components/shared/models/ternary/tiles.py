@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 
 BYTE, SHORT, WORD = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 GROUP = 64
-"""Bytes of 256 weights, packed as ternary_kernels.pack does it."""
+"""Bytes of 256 weights, packed as kernels.pack does it."""
 PANEL = 64
 """Rows whose weights stay in the second-level cache while all tokens pass by."""
 

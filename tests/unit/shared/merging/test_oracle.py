@@ -2,8 +2,8 @@
 
 The outputs were recorded by tests/performance/merging/record_mergekit.py; the file says by which version. In bfloat16 the
 linear merge is the same bit for bit. The others are recorded in float32, where no rounding of the stored type hides a
-difference, and agree to a few units in the last place: sums are taken in another order. The Karcher mean is held to 10⁻⁴, where
-mergekit's iteration stops.
+difference, and agree to a few units in the last place: sums are taken in another order. The Karcher mean is held to 10⁻⁴,
+where mergekit's iteration stops.
 
 What differs on purpose is kept out. mergekit breaks ties of an election in favour of the positive sign, where TIES's paper
 has sgn(0) = 0 (no two sums are equal in these models). Its model stock may step back from the base where ours stays there

@@ -84,7 +84,7 @@ def test_a_processor_that_has_less_computes_the_same_with_what_it_has(
     trits, x = random(70, 2500, 6)
     np.savez(tmp_path / "in.npz", trits=trits, x=x)
     script = (
-        "import numpy as np; from components.shared.models import ternary_kernels as kernels;"
+        "import numpy as np; from components.shared.models.ternary import kernels;"
         f"given = np.load({str(tmp_path / 'in.npz')!r});"
         f"y = kernels.multiply(kernels.pack(given['trits'], .5), given['x']);"
         f"np.save({str(tmp_path / 'y.npy')!r}, y); print(*kernels.KERNELS, sep=',')"

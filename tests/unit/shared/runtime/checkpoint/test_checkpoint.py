@@ -150,7 +150,7 @@ def test_parts_add_up_in_the_order_of_writing_and_a_damaged_one_is_left_out(
     assert [(part.step, part.state["found"], len(part.tensors["t"])) for part in checkpoints.parts()] == [
         (step, step, step) for step in range(1, 5)
     ]
-    tensors = folder(checkpoints, 2) / checkpoints.TENSORS
+    tensors = folder(checkpoints, 2) / checkpoints_module.TENSORS
     tensors.write_bytes(tensors.read_bytes()[:-1])
     assert [part.step for part in checkpoints.parts()] == [1, 3, 4]
     assert len(said) == 1 and "damaged" in said[0]
