@@ -23,6 +23,7 @@ from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture
 from components.shared.tasks.item import Split
+from components.shared.training.device import device
 
 from . import search
 from .bench import EQUIPPED, Bench, judged
@@ -51,8 +52,7 @@ class Adas(Phase):
         for family in settings.families:
             check_mixture(dict.fromkeys(family.tasks, 1.0), family.levels)
         check_mixture(dict.fromkeys(settings.other_tasks, 1.0), [1])
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model, self.tokenizer = load(self.run.artifact.path, device=device)
+        self.model, self.tokenizer = load(self.run.artifact.path, device=device())
         self.model.requires_grad_(False)
         if self.tokenizer.eos_token_id is None:
             raise InputError(

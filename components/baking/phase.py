@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct
@@ -21,6 +20,7 @@ from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.behaviours import FAMILIES
 from components.shared.tasks.item import Split
+from components.shared.training.device import device
 
 from .bake import bake
 from .behaviour import Conduct, conduct
@@ -53,8 +53,7 @@ class Baking(Phase):
                     fix=f"use: {', '.join(FAMILIES)}",
                 )
         check_mixture(settings.anchor_tasks, settings.anchor_levels)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device)
+        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         spread_latents(self.model, self.run.generator("latents"))
         longest = getattr(self.model.config, "max_position_embeddings", None)
         encode(self._anchored("search", settings.held_out), self.tokenizer, max_length=longest)

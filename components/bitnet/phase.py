@@ -16,6 +16,7 @@ from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, save, wrap
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
+from components.shared.training.device import device
 
 from .conversion import convert, linears_to_convert, root_mean_squares, unnormed
 from .findings import Losses, against_rounding, mean, sizes
@@ -32,8 +33,7 @@ class BitNet(Phase):
     def validate_input(self) -> None:
         """The tasks exist, and the model has linear layers that can become ternary."""
         check_mixture(self.run.settings.tasks, self.run.settings.levels)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model, self.tokenizer = load(self.run.artifact.path, device=device)
+        model, self.tokenizer = load(self.run.artifact.path, device=device())
         linears_to_convert(model)
         own = hasattr(model.config, "storage")  # a Cognate, or wrapped before: it can hold coded layers
         self.teacher = (model if own else wrap(model)).float().requires_grad_(False)

@@ -25,6 +25,7 @@ from components.shared.runtime.phase import Phase
 from components.shared.runtime.store.uri import localise
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
+from components.shared.training.device import device
 
 from .course import train
 from .diversity import disagreement, linear_cka, probe, relative_distance
@@ -120,8 +121,7 @@ class Cognate(Phase):
     def _build(self) -> CognateForCausalLM:
         """The plain network, fresh; the variants' modules are added to it later."""
         config = CognateConfig(vocab_size=VOCAB_SIZE, **self.run.settings.model.model_dump())
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return build(config, seed=self.run.seed).to(device)  # type: ignore[arg-type] # transformers wraps it
+        return build(config, seed=self.run.seed).to(device())  # type: ignore[arg-type] # transformers wraps it
 
     def _grown(self, trunk: dict[str, torch.Tensor]) -> CognateForCausalLM:
         """The plain network with the trunk's weights."""

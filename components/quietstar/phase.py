@@ -22,6 +22,7 @@ from components.shared.runtime.errors import InputError, PhaseFailed
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item
+from components.shared.training.device import device
 
 from .exam import Marks, Way, sit
 from .findings import claims, show
@@ -104,8 +105,7 @@ class QuietStar(Phase):
     def enrol(self) -> Pupil:
         """The input model, with a talk head and the words of thinking."""
         settings: Settings = self.run.settings
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model, tokenizer = load(self.run.artifact.path, trainable=True, device=device)
+        model, tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         model, words = teach_words(model, tokenizer, settings.length, seed=self.run.seed)
         talk_head = model.get_submodule("talk_head").requires_grad_(False)
         rule = optimizer(model, settings.optimizer, settings.lr, settings.weight_decay)

@@ -19,6 +19,7 @@ from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import IGNORED, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
+from components.shared.training.device import device
 
 from .diagnosis import regime, settled
 from .dreaming import dream
@@ -43,8 +44,7 @@ class Training(Phase):
         settings = self.run.settings
         for stage in settings.stages:
             check_mixture(stage.tasks or settings.tasks, stage.levels)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device)
+        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         spread_latents(self.model, self.run.generator("latents"))
         self.held_out = self._items("search", 0, settings.held_out)
         self.practised = self._items("train", 10**6, settings.held_out)
