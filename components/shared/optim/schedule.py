@@ -26,6 +26,6 @@ def warmup_stable_decay(step: int, total: int, warmup: int = 0, decay: int = 0, 
 
 
 def set_rate(optimizer: Optimizer, factor: float) -> None:
-    """Put every group's rate at `factor` times its initial one (`initial_lr`, which `optimizer()` writes)."""
+    """Put every group's rate at `factor` times the one it began with, which is noted as its `initial_lr`."""
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
