@@ -28,7 +28,7 @@ from components.quietstar.vocabulary import teach_words
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.models.build import build
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
-from components.shared.optim.optimizer import optimizer
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.optim.schedule import set_rate, warmup_stable_decay
 from components.shared.tasks.batches import encode
 from components.shared.tasks.item import Item
@@ -84,16 +84,16 @@ def pretrain(seed: int, options: argparse.Namespace) -> nn.Module:
         CognateConfig(hidden_size=96, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4),
         seed=seed,
     )
-    rule = optimizer(model, "muon", options.pretrain_lr)
+    optimizer = build_optimizer(model, "muon", options.pretrain_lr)
     tokenizer = byte_tokenizer()
     model.train()
     for step in range(options.pretrain):
-        set_rate(rule, warmup_stable_decay(step, options.pretrain, 20, options.pretrain // 3))
+        set_rate(optimizer, warmup_stable_decay(step, options.pretrain, 20, options.pretrain // 3))
         batch = encode(documents(seed, "documents", step, 64, scratch=SCRATCH), tokenizer)
         loss = model(input_ids=batch.input_ids, labels=batch.labels).loss
-        rule.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        rule.step()
+        optimizer.step()
         if step % 200 == 0:
             print(f"  pretraining {step}/{options.pretrain}: {loss.item():.3f} nats", flush=True)
     return model.eval()
@@ -105,11 +105,11 @@ def train(
     """One arm, from the pretrained network."""
     told, tokenizer = settings(options, policy_weight), byte_tokenizer()
     model, words = teach_words(copy.deepcopy(base), tokenizer, LENGTH, seed=seed)
-    rule = optimizer(model, "muon", told.lr)
+    optimizer = build_optimizer(model, "muon", told.lr)
     generator = torch.Generator().manual_seed(seed)
     model.train()
     for step in range(steps):
-        set_rate(rule, warmup_stable_decay(step, told.steps, 10, told.steps // 3))
+        set_rate(optimizer, warmup_stable_decay(step, told.steps, 10, told.steps // 3))
         rows = options.batch * (told.passes if arm == "pause" else 1)
         text = encode(documents(seed, "text", step, options.batch, scratch=SCRATCH), tokenizer)
         questions = encode(documents(seed, "questions", step, rows, scratch=0.0), tokenizer)
@@ -123,10 +123,10 @@ def train(
             generator,
             reinforce=policy_weight > 0 and step >= options.opening,
         )
-        rule.zero_grad()
+        optimizer.zero_grad()
         made.loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), told.clip)
-        rule.step()
+        optimizer.step()
         if step % 50 == 0:
             figures = " ".join(f"{name} {value:.3f}" for name, value in made.metrics.items())
             print(f"  {arm} {step}/{steps}: {figures}", flush=True)

@@ -21,7 +21,7 @@ BETAS = (0.9, 0.95)
 SMALLEST_MATRIX = 16  # thinner ones are gates and heads: there is nothing to orthogonalise
 
 
-def optimizer(
+def build_optimizer(
     model: nn.Module,
     kind: Literal["muon", "adamw"] = "muon",
     lr: float = 5e-3,
@@ -35,11 +35,9 @@ def optimizer(
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
-        raise ConfigError(
-            "the model has nothing to train", where="optim.optimizer", fix="unfreeze some parameters"
-        )
+        raise ConfigError("the model has nothing to train", where="optim", fix="unfreeze some parameters")
     if kind not in ("muon", "adamw"):
-        raise ConfigError(f"there is no optimiser {kind!r}", where="optim.optimizer", fix="use muon or adamw")
+        raise ConfigError(f"there is no optimiser {kind!r}", where="optim", fix="use muon or adamw")
     matrices = hidden_matrices(model) if kind == "muon" else []
     taken = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in trainable if id(parameter) not in taken]

@@ -101,7 +101,9 @@ class TrainingLoop:
             optimizer.zero_grad()
         loss, metrics = 0.0, dict[str, float]()
         for part, weight in zip(parts, weights or [1.0] * len(parts), strict=True):
-            with torch.autocast(self._device, torch.bfloat16, enabled=self.bfloat16 and self._device == "cuda"):
+            with torch.autocast(
+                self._device, torch.bfloat16, enabled=self.bfloat16 and self._device == "cuda"
+            ):
                 part_loss, measured = loss_of(part)
             part_loss = weight * part_loss
             part_loss.backward()

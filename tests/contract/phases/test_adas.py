@@ -33,12 +33,12 @@ def llama(tmp_path_factory):
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=272, bos_token_id=257, eos_token_id=258, pad_token_id=256, **shape)
     model, tokenizer = LlamaForCausalLM(config), byte_tokenizer()
-    rule = torch.optim.Adam(model.parameters(), 0.01)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for step in range(60):
         batch = encode(mixture({"request": 1.0}, [1], "train", 0, step, 32), tokenizer)
-        rule.zero_grad()
+        optimizer.zero_grad()
         model(**batch._asdict()).loss.backward()
-        rule.step()
+        optimizer.step()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
