@@ -33,7 +33,9 @@ def test_rows_in_parts_give_the_gradient_of_the_whole_batch(modules):
             for share, batch in zip(token_shares(parts), parts, strict=True)
         ]
         sum(losses).backward()
-        results.append((float(sum(losses).detach()), {name: p.grad.clone() for name, p in model.named_parameters()}))
+        results.append(
+            (float(sum(losses).detach()), {name: p.grad.clone() for name, p in model.named_parameters()})
+        )
     (whole, gradients), (in_parts, gradients_in_parts) = results
     assert whole == pytest.approx(in_parts, rel=1e-5)
     for name, gradient in gradients.items():

@@ -34,19 +34,21 @@ class TestAgainstSequentialGeneration:
         lengths = set()
         for kind in ("llama", "standard", "refinement"):  # a memory is not written while thinking: see below
             model = models[kind]
-            found = think(model, text, length=6)
+            predicted = think(model, text, length=6)
             for row in range(2):
                 for position in range(7):
                     prefix = text[row, : position + 1].tolist()
                     thought = think_alone(model, after, prefix, length=6)
                     lengths.add(len(thought))
-                    assert found.tokens[row, position].tolist() == thought + [END] * (6 - len(thought)), kind
+                    assert predicted.tokens[row, position].tolist() == thought + [END] * (6 - len(thought)), (
+                        kind
+                    )
                     before, hidden_before = after(model, prefix)
                     logits, hidden = after(model, [*prefix, START, *thought, END])
                     weight = model.talk_head(hidden_before, hidden)
                     mixed = before + weight * (logits - before)
-                    assert (found.logits[row, position] - mixed).abs().max() < 1e-5, kind
-                    assert (found.before[row, position] - before).abs().max() < 1e-5, kind
+                    assert (predicted.logits[row, position] - mixed).abs().max() < 1e-5, kind
+                    assert (predicted.before[row, position] - before).abs().max() < 1e-5, kind
         assert 6 in lengths and len(lengths) > 1, (
             "thoughts of full length and shorter ones must have been compared"
         )
@@ -54,13 +56,13 @@ class TestAgainstSequentialGeneration:
     @torch.no_grad()
     def test_all_slots_at_once_are_each_slot_alone(self, model, text):
         """For every variant: the thought of one slot, thought alone from its prefix through the cache."""
-        found = think(model, text)
+        predicted = think(model, text)
         for row in range(2):
             for position in range(7):
                 prefix = text[row : row + 1, : position + 1]
                 alone = think(model, prefix, positions=torch.tensor([[position]]))
-                assert torch.equal(found.tokens[row, position], alone.tokens[0, 0])
-                assert (found.logits[row, position] - alone.logits[0, 0]).abs().max() < 1e-5
+                assert torch.equal(predicted.tokens[row, position], alone.tokens[0, 0])
+                assert (predicted.logits[row, position] - alone.logits[0, 0]).abs().max() < 1e-5
 
     @torch.no_grad()
     def test_feeding_a_thought_at_once_is_feeding_it_token_by_token(self, model, text):
@@ -126,9 +128,9 @@ class TestTalkHead:
         trained = model.talk_head.outward.weight.detach().clone()
         model.talk_head.start_closed()
         try:
-            found = think(model, text)
-            assert torch.equal(found.logits, found.before)
-            assert not found.weight.any()
+            predicted = think(model, text)
+            assert torch.equal(predicted.logits, predicted.before)
+            assert not predicted.weight.any()
         finally:
             with torch.no_grad():
                 model.talk_head.outward.weight.copy_(trained)
@@ -136,12 +138,12 @@ class TestTalkHead:
     def test_mixing_logits_is_mixing_hidden_states(self, models, after, text):
         """The reference mixes hidden states and applies the output layer once."""
         model = models["llama"]
-        found = think(model, text[:1], positions=torch.tensor([[6]]))
+        predicted = think(model, text[:1], positions=torch.tensor([[6]]))
         with torch.no_grad():
             _, without = after(model, text[0].tolist())
-            _, with_ = after(model, [*text[0].tolist(), START, *found.tokens[0, 0].tolist(), END])
+            _, with_ = after(model, [*text[0].tolist(), START, *predicted.tokens[0, 0].tolist(), END])
             mixed = model.lm_head(without + model.talk_head(without, with_) * (with_ - without))
-        assert (found.logits[0, 0] - mixed).abs().max() < 1e-5
+        assert (predicted.logits[0, 0] - mixed).abs().max() < 1e-5
 
     def test_it_is_the_reference_s_mlp(self):
         head = TalkHead(6)
@@ -158,8 +160,8 @@ class TestSampling:
     def test_tokens_come_as_often_as_softmax_says(self):
         logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
         drawn = choose(logits.expand(40_000, -1), 2.0, torch.Generator().manual_seed(0))
-        found = torch.bincount(drawn, minlength=4) / 40_000
-        assert (found - torch.softmax(logits / 2.0, -1)).abs().max() < 0.01
+        shares = torch.bincount(drawn, minlength=4) / 40_000
+        assert (shares - torch.softmax(logits / 2.0, -1)).abs().max() < 0.01
 
     def test_a_thought_never_holds_the_word_that_opens_it_and_nothing_follows_its_end(self, models, text):
         model = models["llama"]
@@ -184,23 +186,23 @@ class TestSpeaking:
         """Ragged prompts in one batch, one cache for all tokens, against a fresh read of each row's text."""
         ids = text.clone()
         mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
-        said = speak(model, ids, mask, limit=4, stop=-1)
+        generated = speak(model, ids, mask, limit=4, stop=-1)
         for row, length in ((0, 7), (1, 4)):
             spoken = text[row, :length].tolist()
             for step in range(4):
-                found = think(model, torch.tensor([spoken]), positions=torch.tensor([[len(spoken) - 1]]))
-                expected = int(silence(found.logits[0, 0], (START, END)).argmax())
-                assert int(said[row, step]) == expected
+                predicted = think(model, torch.tensor([spoken]), positions=torch.tensor([[len(spoken) - 1]]))
+                expected = int(silence(predicted.logits[0, 0], (START, END)).argmax())
+                assert int(generated[row, step]) == expected
                 spoken.append(expected)
 
     def test_a_row_that_has_ended_says_nothing_more(self, models, text):
         model = models["standard"]
         free = speak(model, text, limit=6, stop=-1)
         stop = int(free[0, 1])
-        said = speak(model, text, limit=6, stop=stop)
+        generated = speak(model, text, limit=6, stop=stop)
         first = free[0].tolist().index(stop)
-        assert said[0, : first + 1].tolist() == free[0, : first + 1].tolist()
-        assert (said[0, first:] == stop).all()
+        assert generated[0, : first + 1].tolist() == free[0, : first + 1].tolist()
+        assert (generated[0, first:] == stop).all()
 
     def test_a_model_that_was_not_taught_to_think_says_so(self, models, text):
         model = models["llama"]
