@@ -35,8 +35,13 @@ def gates(result: dict[str, Any]) -> list[dict[str, Any]]:
             "on_fail": "rollback",
         }
         for what, key, op, bound in (
-            ("rate without its instruction", "after", ">=", result["wanted"]),
-            ("shown where it is not called for", "intrusion", "<=", result["most_intrusion"]),
-            ("accuracy lost elsewhere", "forgotten", "<=", result["most_forgotten"]),
+            ("rate without its instruction", "after", ">=", result["min_rate"]),
+            (
+                "shown where it is not called for",
+                "false_trigger_rate",
+                "<=",
+                result["max_false_trigger_rate"],
+            ),
+            ("accuracy lost elsewhere", "forgotten", "<=", result["max_forgotten"]),
         )
     ]

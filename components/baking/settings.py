@@ -53,7 +53,7 @@ class Settings(PhaseSettings):
         description="largest loss of accuracy that a bake may cost: on anchored tasks, on questions to leave alone, "
         "on any behaviour baked before",
     )
-    intrusion: float = Field(
+    false_trigger_rate: float = Field(
         0.1,
         ge=0,
         le=1,
