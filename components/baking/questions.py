@@ -15,7 +15,12 @@ def _item(draft: Draft, name: str, level: int, split: Split) -> Item:
 
 
 def relevant(name: str, split: Split, levels: list[int], count: int, seed: int) -> list[dict[str, Item]]:
-    """`count` questions that behaviour `name` is about: {"prompted", "plain", "baked"} → item."""
+    """`count` questions that a behaviour is about.
+
+    :param name: of the behaviour.
+    :param levels: difficulties drawn from.
+    :returns: of each question its forms: {"prompted", "plain", "baked"} → item.
+    """
     family, questions = FAMILIES[name], []
     for index in range(count):
         level = random.Random(f"{name}/level/{split}/{index}/{seed}").choice(levels)
@@ -25,7 +30,11 @@ def relevant(name: str, split: Split, levels: list[int], count: int, seed: int) 
 
 
 def irrelevant(name: str, split: Split, levels: list[int], count: int, seed: int) -> list[Item]:
-    """`count` questions without an instruction that behaviour `name` must leave alone."""
+    """`count` questions without an instruction that a behaviour must leave alone.
+
+    :param name: of the behaviour.
+    :param levels: difficulties drawn from.
+    """
     family, questions = FAMILIES[name], []
     for index in range(count):
         rng = random.Random(f"{name}/irrelevant/{split}/{index}/{seed}")

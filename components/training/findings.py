@@ -12,7 +12,7 @@ from components.shared.evaluation.curves import curve
 
 
 def band_is_held(results: Sequence[dict[str, Any]], low: float, high: float) -> list[dict[str, Any]]:
-    """Choosing the difficulty against uniform difficulty: how far from the middle of the band was each step's success?
+    """Choosing the difficulty against uniform difficulty, by the distance of each step's success from the band's middle.
 
     The control is not a run of its own: it is the success that the cells' running rates predict for a batch drawn by the
     weights alone, at the same moment.

@@ -20,20 +20,20 @@ def device() -> torch.device:
     :returns: the device that `FORGE_DEVICE` names where it is set; it must be there.
     :raises ConfigError: `FORGE_DEVICE` names no device, or one that this machine does not have.
     """
-    wanted = os.environ.get(DEVICE, "").strip()
-    if wanted:
-        return _checked(wanted)
+    name = os.environ.get(DEVICE, "").strip()
+    if name:
+        return _checked(name)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _checked(name: str) -> torch.device:
     try:
-        wanted = torch.device(name)
-        torch.empty(0, device=wanted)
+        device = torch.device(name)
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(
             f"there is no device {name!r} here ({str(error).splitlines()[0]})",
             where=f"environment variable {DEVICE}",
             fix="use cpu, cuda, cuda:<number> or mps; or unset it: a GPU is taken where there is one",
         ) from error
-    return wanted
+    return device

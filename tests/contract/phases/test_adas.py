@@ -80,5 +80,5 @@ def _the_base_is_published_unchanged_with_an_agent_around_it(llama, output, mani
 
 def test_bad_input_is_refused_by_name(llama, tmp_path):
     tasks = "adas.families=[{name: words, tasks: [cpoy], levels: [1]}]"
-    said = killing.refused("adas", tmp_path / "out", ["--input", llama, *TINY, tasks])
-    assert "cpoy" in said and "copy" in said
+    message = killing.refused("adas", tmp_path / "out", ["--input", llama, *TINY, tasks])
+    assert "cpoy" in message and "copy" in message

@@ -102,25 +102,25 @@ def test_the_bench_says_what_the_agent_would_say(bench):
     space = design_space(bench.agent(Architecture()), 3)
     for _ in range(6):
         architecture = space.at_random(rng).architecture
-        said = bench.agent(architecture).answers(bench.items)
+        texts = bench.agent(architecture).answers(bench.items)
         assert (
-            bench.right(architecture) == [t == i.answer for t, i in zip(said, bench.items, strict=True)]
+            bench.right(architecture) == [t == i.answer for t, i in zip(texts, bench.items, strict=True)]
         ).all()
 
 
 def test_the_bench_asks_the_model_once_for_every_route_and_class(bench, monkeypatch):
-    asked = []
+    counts = []
     real = Agent.say
     monkeypatch.setattr(
-        Agent, "say", lambda self, items, route: asked.append(len(items)) or real(self, items, route)
+        Agent, "say", lambda self, items, route: counts.append(len(items)) or real(self, items, route)
     )
     route = Route(experts={"words": 0.123})
     bench.right(Architecture(routes={"words": route}, threshold=0.0))
     bench.right(Architecture(routes={"words": route}, threshold=0.0, tools=TOOLS))
-    assert sum(asked) <= len(bench.items) + 12 and asked.count(12) >= 1
-    before = len(asked)
+    assert sum(counts) <= len(bench.items) + 12 and counts.count(12) >= 1
+    before = len(counts)
     bench.right(Architecture(routes={"words": route}, threshold=0.0, tools=("memory",)))
-    assert len(asked) == before
+    assert len(counts) == before
 
 
 def test_a_design_that_cannot_run_ranks_below_one_that_is_always_wrong(bench):
@@ -237,5 +237,5 @@ def test_a_bench_refuses_a_route_to_a_class_that_the_dispatcher_does_not_know(be
 
 def test_items_of_a_bench_keep_their_own_instruction(bench):
     agent = bench.agent(Architecture())
-    asked = [Item("x", 1, "search", "47+3=", "", system="tool: ")]
-    assert agent.say(asked, Route(instruction="persona")) == agent.say(asked, Route())
+    items = [Item("x", 1, "search", "47+3=", "", system="tool: ")]
+    assert agent.say(items, Route(instruction="persona")) == agent.say(items, Route())

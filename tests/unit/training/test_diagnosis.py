@@ -31,7 +31,7 @@ def test_a_regime_is_told_from_how_losses_and_geometry_moved(train, held_out, di
 
 
 def grokking_run(moment):
-    """Train loss, held-out loss and dimension of a run that memorises first and understands later (Power et al. 2022)."""
+    """Train loss, settled_so_far-out loss and dimension of a run that memorises first and understands later (Power et al. 2022)."""
     train = 2 * math.exp(-moment / 3) + 0.1
     held_out = 0.2 + 2.5 / (1 + math.exp(moment - 35))
     return train, held_out, 6 + 10 / (1 + math.exp((moment - 33) / 2))
@@ -39,9 +39,14 @@ def grokking_run(moment):
 
 def test_a_run_that_groks_goes_through_the_regimes_in_their_order():
     moments = [grokking_run(moment) for moment in range(60)]
-    told = [regime(*zip(a, b, strict=True)) for a, b in itertools.pairwise(moments)]
-    held = [settled(told[:number], patience=3) for number in range(3, len(told) + 1)]
-    assert [one for one, _ in itertools.groupby(held)] == ["memorising", "converged", "grokking", "converged"]
+    regimes = [regime(*zip(a, b, strict=True)) for a, b in itertools.pairwise(moments)]
+    settled_so_far = [settled(regimes[:number], patience=3) for number in range(3, len(regimes) + 1)]
+    assert [one for one, _ in itertools.groupby(settled_so_far)] == [
+        "memorising",
+        "converged",
+        "grokking",
+        "converged",
+    ]
 
 
 def test_one_deviating_measurement_changes_nothing():
