@@ -148,7 +148,7 @@ def test_another_epsilon_is_said(tmp_path: Path) -> None:
 def test_the_command_writes_what_it_was_asked_for_and_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     source, run = str(artifact(tmp_path / "in", tie_word_embeddings=True)), CliRunner().invoke
     result = run(app, ["bitnet", "export", "-i", source, "-o", str(tmp_path / "t")])
-    assert result.exit_code == 0 and "model.safetensors" in said.output
+    assert result.exit_code == 0 and "model.safetensors" in result.output
     arguments = ["bitnet", "export", "-i", source, "--format", "gguf", "--type", "TQ1_0"]
     assert run(app, [*arguments, "-o", str(tmp_path / "g")]).exit_code == 0
     types = {tensor.tensor_type.name for tensor in gguf.GGUFReader(tmp_path / "g" / "model.gguf").tensors}

@@ -31,7 +31,7 @@ def test_a_regime_is_told_from_how_losses_and_geometry_moved(train, held_out, di
 
 
 def grokking_run(moment):
-    """Train loss, settled_so_far-out loss and dimension of a run that memorises first and understands later (Power et al. 2022)."""
+    """Train loss, held-out loss and dimension of a run that memorises first and understands later (Power et al. 2022)."""
     train = 2 * math.exp(-moment / 3) + 0.1
     held_out = 0.2 + 2.5 / (1 + math.exp(moment - 35))
     return train, held_out, 6 + 10 / (1 + math.exp((moment - 33) / 2))
