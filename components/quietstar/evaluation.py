@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.answers import batches, evaluating
-from components.shared.models.remote_code.thoughts import read, silence, think_at
+from components.shared.models.remote_code.thoughts import encode_text, silence, think_at
 from components.shared.tasks.batches import IGNORED, without_scratch
 from components.shared.tasks.item import Item
 
@@ -72,7 +72,7 @@ def evaluate(
     with evaluating(model):
         for indices, rows in batches([without_scratch(item) for item in items], tokenizer, batch):
             rows = rows.to(device)
-            text = read(model, rows.input_ids, rows.attention_mask)
+            text = encode_text(model, rows.input_ids, rows.attention_mask)
             positions, valid = answer_positions(rows.labels)
             targets = F.pad(rows.labels, (0, 1)).gather(1, positions + 1).masked_fill(~valid, IGNORED)
             if mode == "no thought":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from components.shared.models.remote_code.thoughts import read, sample_thoughts
+from components.shared.models.remote_code.thoughts import encode_text, sample_thoughts
 from components.shared.tasks.batches import IGNORED, Batch
 
 from .reinforce import advantage, policy_loss, reward
@@ -76,7 +76,7 @@ def training_loss(
     # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
     plain = model(input_ids=text.input_ids, labels=text.labels).loss
 
-    context = read(model, questions.input_ids, questions.attention_mask)
+    context = encode_text(model, questions.input_ids, questions.attention_mask)
     targets = talk_targets(questions.labels, columns, valid, talk)
     passes = passes if arm == "thoughts" else 1
     slots = columns.repeat_interleave(passes, dim=1)

@@ -9,11 +9,11 @@ from components.shared.models.remote_code.thoughts import (
     TalkHead,
     choose,
     continue_thoughts,
+    encode_text,
     fork,
-    read,
+    generate_with_thoughts,
     sample_thoughts,
     silence,
-    speak,
     think,
     thought_mask,
 )
@@ -23,10 +23,10 @@ from .thinkers import END, START, VOCABULARY
 
 def think_alone(model, after, prefix, length=3):
     """One thought after one prefix, token by token, each by a plain forward pass; without its </think>."""
-    spoken = [*prefix, START]
-    while len(spoken) < len(prefix) + 1 + length and spoken[-1] != END:
-        spoken.append(int(silence(after(model, spoken)[0], (START,)).argmax()))
-    return [token for token in spoken[len(prefix) + 1 :] if token != END]
+    tokens = [*prefix, START]
+    while len(tokens) < len(prefix) + 1 + length and tokens[-1] != END:
+        tokens.append(int(silence(after(model, tokens)[0], (START,)).argmax()))
+    return [token for token in tokens[len(prefix) + 1 :] if token != END]
 
 
 class TestAgainstSequentialGeneration:
@@ -66,14 +66,14 @@ class TestAgainstSequentialGeneration:
 
     @torch.no_grad()
     def test_feeding_a_thought_at_once_is_feeding_it_token_by_token(self, model, text):
-        context = read(model, text)
+        context = encode_text(model, text)
         positions = torch.tensor([[2, 2, 6], [0, 5, 6]])
         tokens = torch.randint(0, START, (2, 4, 3), generator=torch.Generator().manual_seed(2))
-        hollow = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(3)) < 0.3
-        at_once, _ = continue_thoughts(model, context, fork(context.cache), positions, tokens, hollow)
+        padding_mask = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(3)) < 0.3
+        at_once, _ = continue_thoughts(model, context, fork(context.cache), positions, tokens, padding_mask)
         cache = fork(context.cache)
         for step in range(4):
-            one, so_far = tokens[:, step : step + 1], hollow[:, : step + 1]
+            one, so_far = tokens[:, step : step + 1], padding_mask[:, : step + 1]
             logits, _ = continue_thoughts(model, context, cache, positions, one, so_far)
             assert (logits[:, 0] - at_once[:, step]).abs().max() < 1e-5
 
@@ -91,15 +91,15 @@ class TestAgainstSequentialGeneration:
 class TestMask:
     def test_it_is_the_text_and_a_diagonal_for_each_step(self):
         visible = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0)) < 0.5
-        hollow = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(1)) < 0.3
-        mask = thought_mask(visible, hollow, steps=2)[:, 0] == 0
+        padding_mask = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(1)) < 0.3
+        mask = thought_mask(visible, padding_mask, steps=2)[:, 0] == 0
         for row in range(2):
             for step in range(2):
                 for slot in range(3):
                     expected = visible[row, slot].tolist()
                     for key_step in range(4):
                         expected += [
-                            key_step <= step + 2 and key_slot == slot and not hollow[row, key_step, key_slot]
+                            key_step <= step + 2 and key_slot == slot and not padding_mask[row, key_step, key_slot]
                             for key_slot in range(3)
                         ]
                     assert mask[row, step * 3 + slot].tolist() == expected
@@ -117,7 +117,7 @@ class TestMask:
         assert (other[:, :5] - later[:, :5]).abs().max() < 1e-6
 
     def test_thinking_leaves_the_text_s_own_cache_as_it_was(self, model, text):
-        context = read(model, text)
+        context = encode_text(model, text)
         before = context.cache.get_seq_length()
         sample_thoughts(model, context, torch.tensor([[6], [6]]), length=3, start=START, end=END)
         assert context.cache.get_seq_length() == before == 7
@@ -165,7 +165,7 @@ class TestSampling:
 
     def test_a_thought_never_holds_the_word_that_opens_it_and_nothing_follows_its_end(self, models, text):
         model = models["llama"]
-        context = read(model, text.repeat(20, 1))
+        context = encode_text(model, text.repeat(20, 1))
         positions = torch.arange(7).expand(40, -1)
         drawn = sample_thoughts(model, context, positions, length=5, start=START, end=END, temperature=50.0)
         assert set(drawn.unique().tolist()) == set(range(VOCABULARY)) - {START}
@@ -186,20 +186,20 @@ class TestSpeaking:
         """Ragged prompts in one batch, one cache for all tokens, against a fresh read of each row's text."""
         ids = text.clone()
         mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
-        generated = speak(model, ids, mask, limit=4, stop=-1)
+        generated = generate_with_thoughts(model, ids, mask, limit=4, stop=-1)
         for row, length in ((0, 7), (1, 4)):
-            spoken = text[row, :length].tolist()
+            tokens = text[row, :length].tolist()
             for step in range(4):
-                predicted = think(model, torch.tensor([spoken]), positions=torch.tensor([[len(spoken) - 1]]))
+                predicted = think(model, torch.tensor([tokens]), positions=torch.tensor([[len(tokens) - 1]]))
                 expected = int(silence(predicted.logits[0, 0], (START, END)).argmax())
                 assert int(generated[row, step]) == expected
-                spoken.append(expected)
+                tokens.append(expected)
 
     def test_a_row_that_has_ended_says_nothing_more(self, models, text):
         model = models["standard"]
-        free = speak(model, text, limit=6, stop=-1)
+        free = generate_with_thoughts(model, text, limit=6, stop=-1)
         stop = int(free[0, 1])
-        generated = speak(model, text, limit=6, stop=stop)
+        generated = generate_with_thoughts(model, text, limit=6, stop=stop)
         first = free[0].tolist().index(stop)
         assert generated[0, : first + 1].tolist() == free[0, : first + 1].tolist()
         assert (generated[0, first:] == stop).all()

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from components.quietstar.reinforce import advantage, policy_loss, reward
 from components.quietstar.thoughts import score_thoughts, talk_targets
-from components.shared.models.remote_code.thoughts import read
+from components.shared.models.remote_code.thoughts import encode_text
 
 from .thinkers import END, START, make
 
@@ -40,7 +40,7 @@ class Toy:
         """Thoughts as passes of one position: rewards (n,), log-probabilities (n, LENGTH)."""
         scores = score_thoughts(
             self.model,
-            read(self.model, self.ids),
+            encode_text(self.model, self.ids),
             self.position,
             torch.tensor([thoughts]),
             self.targets,

@@ -7,7 +7,13 @@ import torch
 from torch.nn import functional as F
 
 from components.quietstar.thoughts import choose_positions, score_thoughts, talk_targets
-from components.shared.models.remote_code.thoughts import continue_thoughts, enclose, fork, read, silence
+from components.shared.models.remote_code.thoughts import (
+    continue_thoughts,
+    enclose,
+    encode_text,
+    fork,
+    silence,
+)
 from components.shared.tasks.batches import IGNORED
 
 from .thinkers import END, START
@@ -16,7 +22,14 @@ from .thinkers import END, START
 def scores_of(model, text, positions, thoughts, talk=3, temperature=1.0):
     targets = talk_targets(text, positions, torch.ones_like(positions, dtype=torch.bool), talk)
     return score_thoughts(
-        model, read(model, text), positions, thoughts, targets, start=START, end=END, temperature=temperature
+        model,
+        encode_text(model, text),
+        positions,
+        thoughts,
+        targets,
+        start=START,
+        end=END,
+        temperature=temperature,
     )
 
 
@@ -76,7 +89,7 @@ def test_its_gradients_are_those_of_growing_the_thoughts_step_by_step(model, tex
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
 
-    context = read(model, text)
+    context = encode_text(model, text)
     slots = POSITIONS.repeat_interleave(2, 1)
     enclosed, padding_mask = enclose(thoughts, START, END)
     cache, steps = fork(context.cache), []
