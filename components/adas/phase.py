@@ -31,7 +31,7 @@ from . import search
 from .bench import EQUIPPED, Bench, right_answers
 from .cem import cross_entropy_method
 from .families import OTHER, Class, learnable, questions, success_rates
-from .report import Outcome, report
+from .report import SearchOutcome, report
 from .search import ArchiveEntry
 from .settings import Family, Settings
 from .space import THRESHOLDS, design_space
@@ -321,7 +321,7 @@ class Adas(Phase):
         self._agent(design.architecture).save(run.output)
         stored = Agent.load(run.output, device=str(self.model.device))
         experts = {family.name: (family.tasks, self._levels(family)) for family in self._learnable()}
-        outcome = Outcome(experts, self._classes(), archive, chosen, by_hand)
+        outcome = SearchOutcome(experts, self._classes(), archive, chosen, by_hand)
         self.metrics = report(
             run,
             stored,

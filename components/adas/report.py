@@ -25,7 +25,7 @@ from .search import ArchiveEntry, as_json
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchOutcome:
     """What the phase has brought forth.
 
     experts  name → tasks, and the levels that it was trained at
@@ -43,7 +43,7 @@ class Outcome:
 def report(
     run: Run,
     stored: Agent,
-    outcome: Outcome,
+    outcome: SearchOutcome,
     gates: Mapping[str, Any],
     curves: Mapping[str, Any],
     *,

@@ -1,4 +1,4 @@
-"""What phase baking can be told."""
+"""The settings of phase baking."""
 
 from __future__ import annotations
 

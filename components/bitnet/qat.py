@@ -86,7 +86,7 @@ def train(
     :param distillation: weight of the KL.
     :param temperature: of both distributions in it.
     :param clip: largest norm of the gradient.
-    :param report: called after each step with the loss of the answer and the KL, nats a token.
+    :param report: called after each step with the loss of the answer and the KL, nats a token, and λ.
     :returns: the loss curve {"step": […], "loss": […], "kl": […]}.
     :raises PhaseFailed: the loss is not finite.
     """
@@ -113,7 +113,8 @@ def train(
 
     student.train()
     for step in range(loop.step, steps):
-        set_strength(student, strength_at(step, strength_warmup))
+        strength = strength_at(step, strength_warmup)
+        set_strength(student, strength)
         if step >= steps // 2:
             for group in optimizer.param_groups:
                 group["weight_decay"] = 0.0
@@ -123,7 +124,7 @@ def train(
         if loop.step % max(1, steps // POINTS) == 0:
             for name, value in {"step": loop.step, **update.metrics}.items():
                 snapshot.state[name].append(round(value, 6))
-        loop.end_step(update.metrics)
+        loop.end_step({**update.metrics, "quantisation_strength": strength})
     set_strength(student, 1.0)
     student.eval()
     return {name: snapshot.state[name] for name in ("step", "loss", "kl")}

@@ -1,4 +1,4 @@
-"""What phase quietstar can be told."""
+"""The settings of phase quietstar."""
 
 from __future__ import annotations
 

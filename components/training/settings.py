@@ -1,4 +1,4 @@
-"""What phase training can be told: ten stages, and what they share."""
+"""The settings of phase training: ten stages, and what they share."""
 
 from __future__ import annotations
 

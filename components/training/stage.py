@@ -99,9 +99,9 @@ def train(
 
     def loss_of(part: Part) -> tuple[Tensor, dict[str, float]]:
         indices, batch = part
-        loss, outcome = stage_loss(learner, batch.to(model.device), self_weight)
-        right[indices] = outcome.right[: len(indices)]
-        return loss, {"loss": outcome.entropy}
+        loss, outcomes = stage_loss(learner, batch.to(model.device), self_weight)
+        right[indices] = outcomes.right[: len(indices)]
+        return loss, {"loss": outcomes.entropy}
 
     floor = 0.0 if kind == "stabilisation" else FLOOR
     model.train()
@@ -123,14 +123,14 @@ def train(
     return cast(PreTrainedModel, model if averaged is None else averaged.module).eval()
 
 
-class Outcome(NamedTuple):
+class RowOutcomes(NamedTuple):
     """How the learnt tokens of some rows went: mean cross-entropy in nats, and (B,) bool whether all were most likely."""
 
     entropy: float
     right: np.ndarray
 
 
-def stage_loss(learner: Learner, batch: Batch, self_weight: float) -> tuple[Tensor, Outcome]:
+def stage_loss(learner: Learner, batch: Batch, self_weight: float) -> tuple[Tensor, RowOutcomes]:
     """The network's own loss (a Cognate's with its halting), in self-modelling with its second term.
 
     :param batch: on the model's device.
@@ -147,4 +147,4 @@ def stage_loss(learner: Learner, batch: Batch, self_weight: float) -> tuple[Tens
     learnt = targets != IGNORED
     entropy = F.cross_entropy(logits[learnt].float(), targets[learnt])
     right = ((logits.argmax(-1) == targets) | ~learnt).all(-1)
-    return loss, Outcome(float(entropy), right.cpu().numpy())
+    return loss, RowOutcomes(float(entropy), right.cpu().numpy())

@@ -99,7 +99,9 @@ class TestMask:
                     expected = visible[row, slot].tolist()
                     for key_step in range(4):
                         expected += [
-                            key_step <= step + 2 and key_slot == slot and not padding_mask[row, key_step, key_slot]
+                            key_step <= step + 2
+                            and key_slot == slot
+                            and not padding_mask[row, key_step, key_slot]
                             for key_slot in range(3)
                         ]
                     assert mask[row, step * 3 + slot].tolist() == expected
