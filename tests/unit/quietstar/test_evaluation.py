@@ -1,4 +1,4 @@
-"""The exam scores what greedy generation would answer, and a claim holds only where its interval says so."""
+"""An evaluation counts right what greedy generation would answer, and a claim holds only where its interval says so."""
 
 from __future__ import annotations
 
