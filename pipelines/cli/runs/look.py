@@ -47,13 +47,12 @@ def test(
 
 def validate(*, profile: Profile = "tiny", override: Overrides, seed: Seed = 0) -> None:
     """Check the settings of all phases and clusters, and the compiled pipeline, without running anything."""
-    from components.shared.runtime.config.compose import validate_all
-
     from ...ir import reader
     from ...agent_forge import pipeline, text
     from ...cluster import FOLDER, load
+    from ...settings import composed
 
-    for config in validate_all(profile, override, seed=seed):
+    for config in composed(profile=profile, overrides=override, seed=seed).values():
         say(f"ok   {config.phase:<12} {config.digest[:12]}")
     for path in sorted(FOLDER.glob("*.yaml")):
         reader.parse(text(pipeline(cluster=load(path.stem), pinned=False)))

@@ -12,7 +12,7 @@ import typer
 from components.shared.runtime.errors import Interrupted, PhaseFailed
 
 from ...phases import (PHASES, ROUNDS, WORKERS, between)
-from ..options import (Artifacts, BaseModels, First, Last, Overrides, Parameters, Rounds, Runs, Store, Workers, console, given, say)
+from ..options import (Artifacts, BaseModels, First, Last, Overrides, Parameters, Rounds, Runs, Store, Workers, console, say)
 
 
 def run_pipeline(
@@ -43,7 +43,7 @@ def run_pipeline(
 
     \b
     forge run-pipeline
-    forge run-pipeline --profile small --seed 7 -O bitnet.threads=4 -s generations=8
+    forge run-pipeline --profile small --seed 7 -O bitnet.threads=4 -O evomerge.generations=8
     forge run-pipeline --to bitnet      # later: forge run-pipeline --resume latest
     forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/output_model
     forge run-pipeline --base-model ./my-model --base-model standard
@@ -52,12 +52,13 @@ def run_pipeline(
     Ctrl-C lets the phases write their checkpoints; --resume goes on from there. A finished phase does not run again as
     long as its inputs, its settings and its code stay what they were.
     """
+    from ...ir.parameters import settings
     from ...local.run import Wish, run
 
     ended = run(
         Wish(
             runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, artifacts=artifact,
-            pipeline=pipeline, parameters=given(override, parameter, profile=profile, seed=seed),
+            pipeline=pipeline, profile=profile or "", overrides=override, seed=seed, parameters=settings(parameter),
             rounds=rounds, workers=workers, store=store, slots=slots, cache=cache,
         ),
         console,

@@ -11,9 +11,9 @@ import typer
 
 from components.shared.runtime.errors import ConfigError, InputError
 
-from ...phases import (PARENTS, PHASES, ROUNDS, WORKERS)
+from ...phases import PARENTS, PHASES, ROUNDS, WORKERS, between
 from ..project.compile import compiled
-from ..options import (Artifacts, Authority, BaseModels, ClusterName, Cookies, First, Host, Last, Namespace, Overrides, Parameters, Profile, Rounds, Runs, Seed, Token, Workers, access, console, given, say)
+from ..options import (Artifacts, Authority, BaseModels, ClusterName, Cookies, First, Host, Last, Namespace, Overrides, Parameters, Profile, Rounds, Runs, Seed, Token, Workers, access, console, say)
 
 if TYPE_CHECKING:
     from ...kubeflow.server import Server
@@ -72,6 +72,7 @@ def submit(
       130  Ctrl-C: only the looking has ended
       5    the server did not answer at --timeout, or does not know us any more; the run goes on
     """  # fmt: skip
+    from ...ir.parameters import settings
     from ...kubeflow import follow
     from ...kubeflow.state.run import Watcher
     from ...kubeflow.server import Server
@@ -82,7 +83,7 @@ def submit(
         return
     artifacts = _artifacts(server, first, artifact, run, runs)
     text, parameters = _prepared(
-        first, last, base_model, artifacts, given(override, parameter, profile=profile, seed=seed),
+        first, last, base_model, artifacts, settings(parameter), profile=profile, overrides=override, seed=seed,
         rounds=rounds, workers=workers, cluster=cluster,
     )  # fmt: skip
     name = name or f"agent-forge-{time.strftime('%Y%m%d-%H%M%S')}-{profile}"
@@ -101,16 +102,18 @@ def _prepared(
     last: str,
     base_models: list[str],
     artifacts: list[str],
-    asked: dict[str, object],
+    asked: dict[str, str],
     *,
+    profile: str,
+    overrides: list[str],
+    seed: int,
     rounds: int,
     workers: int,
     cluster: str,
 ) -> tuple[str, dict[str, object]]:
     """The compiled pipeline and its complete parameters; what does not fit is found here, and not in a pod."""
-    from components.shared.runtime.config.compose import validate_all
-
-    from ...ir.parameters import (check_search, given_parameters, parents_of, starting_points)
+    from ...ir.parameters import given_parameters, parents_of, starting_points
+    from ...settings import as_parameters, check_search, composed, from_parameters
 
     if first != PHASES[0] and not artifacts:
         raise InputError(
@@ -118,7 +121,8 @@ def _prepared(
             where=f"--from {first}",
             fix="give --run RUN (a run that has it), or --artifact with its address",
         )
-    asked = {**starting_points(first, base_models, artifacts), **asked}
+    configs = composed(between(first, last), profile=profile, overrides=overrides, seed=seed)
+    starting = starting_points(first, base_models, artifacts)
     made = compiled(
         first,
         last,
@@ -127,12 +131,9 @@ def _prepared(
         rounds=rounds,
         cluster=cluster,
     )
-    parameters = given_parameters(asked, made.pipeline.root.parameters)
-    profile, overrides = str(parameters["profile"]), parameters["overrides"]
-    configs = validate_all(profile, overrides, seed=parameters["seed"])
-    if "generations" in parameters:
-        generations = parameters["generations"]
-        check_search(configs, rounds=rounds, workers=workers, generations=generations)
+    given = {**starting, **as_parameters(configs), **asked}
+    parameters = given_parameters(given, made.pipeline.root.parameters)
+    check_search(from_parameters(parameters), rounds=rounds, workers=workers)
     say(str(made))
     return made.text, parameters
 
