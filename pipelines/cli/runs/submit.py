@@ -79,7 +79,7 @@ def submit(
 
     server = Server(access(host, namespace, token, cookies, authority))
     if upload:
-        _upload(server, cluster, workers=workers, rounds=rounds)
+        _upload(server, cluster, workers=workers, rounds=rounds, profile=profile, overrides=override)
         return
     artifacts = _artifacts(server, first, artifact, run, runs)
     text, parameters = _prepared(
@@ -155,15 +155,20 @@ def _artifacts(server: Server, first: str, artifacts: list[str], run: str, runs:
     return found
 
 
-def _upload(server: Server, cluster: str, *, workers: int, rounds: int) -> None:
-    """The nine pipelines, each as a version that its own text names; what is there already stays."""
+def _upload(
+    server: Server, cluster: str, *, workers: int, rounds: int, profile: str, overrides: list[str]
+) -> None:
+    """The pipeline of all phases and one of each, each as a version that its own text names; what is there already stays."""
     ranges = [(PHASES[0], PHASES[-1]), *((phase, phase) for phase in PHASES)]
     new = 0
     for first, last in ranges:
-        made = compiled(first, last, parents=PARENTS, workers=workers, rounds=rounds, cluster=cluster)
+        made = compiled(
+            first, last, parents=PARENTS, workers=workers, rounds=rounds, cluster=cluster, profile=profile,
+            overrides=tuple(overrides),
+        )  # fmt: skip
         name = made.pipeline.name
         version = f"{name}-{hashlib.sha256(made.text.encode()).hexdigest()[:12]}"
-        whole = "all eight phases" if first != last else f"phase {first} alone, on the artifact that is given"
+        whole = "all phases" if first != last else f"phase {first} alone, on the artifact that is given"
         if server.upload(name, made.text, version=version, description=f"Agent Forge: {whole}"):
             say(f"new   {version}: {made}")
             new += 1
