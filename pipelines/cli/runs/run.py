@@ -45,7 +45,7 @@ def run_pipeline(
     forge run-pipeline
     forge run-pipeline --profile small --seed 7 -O bitnet.threads=4 -O evomerge.generations=8
     forge run-pipeline --to bitnet      # later: forge run-pipeline --resume latest
-    forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/output_model
+    forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/model
     forge run-pipeline --base-model ./my-model --base-model standard
     forge run-pipeline --store s3://forge/runs
 

@@ -58,7 +58,7 @@ def submit(
     \b
     forge submit --host http://localhost:8080 --profile small --cluster gpu --wait
     forge submit --from training --to training --run latest --wait
-    forge submit --from bitnet --to bitnet --artifact minio://mlpipeline/v2/artifacts/agent-forge/ID/quietstar/ID/output_model
+    forge submit --from bitnet --to bitnet --artifact minio://mlpipeline/v2/artifacts/agent-forge/ID/quietstar/ID/model
     forge submit -s accelerator_limit=2 -s 'gpu_node_selector={"pool": "a100"}'
     forge submit --upload --cluster gpu
 
