@@ -152,7 +152,7 @@ def test_a_rate_of_nothing_changes_nothing() -> None:
     weight = torch.ones(2, 3)
     assert torch.equal(nudge(weight, 0.0, torch.Generator()), weight)
 ''',
-    "tests/contract/phases/test_$name.py": '''"""Phase $name as a process: killed and started again, other seeds, bad input, wrong settings."""
+    "tests/contract/phases/test_$name.py": '''"""Phase $name as a process: killed and resumed, other seeds, bad input."""
 
 from __future__ import annotations
 
