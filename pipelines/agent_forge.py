@@ -1,5 +1,4 @@
-"""The pipeline: base models → cognate ∥ → evomerge ∥ → quietstar → bitnet → training → baking → adas →
-compression → report.
+"""The pipeline: base models → cognate, in parallel → evomerge, in parallel → one phase after another → report.
 
     python pipelines/agent_forge.py compile|run|submit        (or: forge compile|run-pipeline|submit)
 

@@ -68,8 +68,12 @@ def one_model(phase: PhaseSpec) -> Interface:
 
 
 def numbered(name: str, count: int, kind: T) -> dict[str, T]:
-    """`name_1` … `name_<count>`: how a list travels. KFP hands a list of artifacts whole only to a container beside
-    the loop that made it; inputs of their own reach any container, and the phase sees the list `<name>s`.
+    """`name_1` … `name_<count>`: how a list travels.
+
+    KFP hands a list of artifacts whole only to a container beside the loop that made it; inputs of their own reach any
+    container, and the phase sees the list `<name>s`.
+
+    :param kind: what each of them is.
     """
     return {f"{name}_{number}": kind for number in range(1, count + 1)}
 

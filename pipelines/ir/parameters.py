@@ -30,8 +30,9 @@ def given_parameters(given: Mapping[str, Any], declared: Mapping[str, Parameter]
 
 
 def starting_points(first: str, base_models: Sequence[str], artifacts: Sequence[str]) -> dict[str, str]:
-    """The parameters that say what a pipeline which starts at phase `first` starts from, each with its number where
-    there are several: `base_model_1` …, `artifact_uri_1` … for evomerge, `artifact_uri`.
+    """The parameters that say what a pipeline which starts at phase `first` starts from.
+
+    Each has its number where there are several: `base_model_1` …, `artifact_uri_1` … for evomerge, `artifact_uri`.
 
     :raises InputError: base models or artifacts that this phase does not start from.
     """

@@ -61,6 +61,7 @@ class Work:
 
     @property
     def parents(self) -> list[str]:
+        """Digests of the inputs, in the order of their names."""
         return [one.digest for name in sorted(self.inputs) for one in self.inputs[name]]
 
     @property

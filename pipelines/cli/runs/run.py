@@ -78,7 +78,7 @@ def phase(context: typer.Context, name: Annotated[str, typer.Argument(help="One 
     forge phase quietstar --input runs/demo/artifacts/evomerge/model --output /tmp/thinker
     forge phase cognate --step trunk --output /tmp/trunk
     """
-    from ...local.cache_key import ROOT
+    from components.shared.runtime.code import ROOT
 
     if name in ("--help", "-h"):
         typer.echo(context.get_help())

@@ -16,7 +16,6 @@ from typing import Any
 
 from ..artifact import artifact
 from ..artifact.artifact import Artifact
-from ..config.settings import as_json
 from ..errors import ConfigError, InputError
 from ..store.uri import localise
 
@@ -67,6 +66,7 @@ class Request:
 
     @property
     def by_hand(self) -> bool:
+        """Whether a person asks, and no pipeline."""
         return self.output_file is None
 
     @property
@@ -180,7 +180,7 @@ def take(request: Request, values: dict[str, Any]) -> None:
         elif value is None or value == "":
             continue
         elif name == "settings":
-            request.settings = value if isinstance(value, str) else as_json(value)
+            request.settings = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         elif name == "seed":
             try:
                 request.seed = int(value)

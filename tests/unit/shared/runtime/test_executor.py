@@ -89,7 +89,7 @@ def test_settings_may_come_as_a_text_or_as_an_object() -> None:
     for settings in ({"toy": {"steps": 4}}, '{"toy":{"steps":4}}'):
         values = {"parameterValues": {"settings": settings}}
         request = parse("toy", "", ["--executor-input", kfp(inputs=values)])
-        assert request.settings == '{"toy":{"steps":4}}'
+        assert json.loads(request.settings) == {"toy": {"steps": 4}}
 
 
 def test_overrides_beside_the_input_of_kfp_are_refused() -> None:
