@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .artifact.manifest import Manifest, encode
+from .atomic import write_atomically
 from .gates import scores_of
 from .request.inputs import METRICS, Request
 
@@ -96,7 +97,4 @@ def _of_metrics(manifest: Manifest, seconds: float) -> dict[str, float]:
 
 def _put(file: Path, content: Mapping[str, Any]) -> None:
     """All or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-    partial.replace(file)
+    write_atomically(file, json.dumps(content, ensure_ascii=False, allow_nan=False))

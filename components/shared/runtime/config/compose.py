@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..code import CONFIGS
 from ..errors import ConfigError
+from ..wording import close_matches, did_you_mean
 from . import config_errors
 from .gate import Gate
 from .tree import compose_tree, known_phases, plain
@@ -197,7 +198,7 @@ def _validate(
             if found["type"] == "extra_forbidden":
                 names = config_errors.keys(schema, location[:-1])
                 problems.append(
-                    f"{key} is unknown [{source}], {config_errors.choose(str(location[-1]), names)}"
+                    f"{key} is unknown [{source}], {did_you_mean(str(location[-1]), names, none='no keys')}"
                 )
             elif found["type"] == "missing":
                 problems.append(f"{key} is not set, allowed: {config_errors.allowed(schema, location)}")
@@ -207,9 +208,7 @@ def _validate(
                 if found["type"] in ("value_error", "assertion_error") or not words:
                     detail = found["msg"].removeprefix("Value error, ")
                 elif isinstance(found["input"], str) and words.startswith("one of "):
-                    near = config_errors.close_matches(
-                        found["input"], words.removeprefix("one of ").split(", ")
-                    )
+                    near = close_matches(found["input"], words.removeprefix("one of ").split(", "))
                     detail += f"; did you mean {near[0]}?" if near else ""
                 problems.append(f"{key} = {value} [{source}], {detail}")
         return None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,6 @@ def keys(schema: Mapping[str, Any], location: Location) -> list[str]:
     """The keys that a JSON schema allows in the mapping at a location."""
     found = _at(schema, schema, location)
     return sorted(_resolve(schema, found).get("properties", {})) if found is not None else []
-
-
-def close_matches(word: str, words: Iterable[str]) -> list[str]:
-    """The words that look like `word`, best first; a dotted word also matches by its last part."""
-    words = list(words)
-    near = difflib.get_close_matches(word, words, n=3, cutoff=0.6)
-    return near + [other for other in words if other not in near and other.rsplit(".", 1)[-1] == word]
-
-
-def choose(word: str, words: Sequence[str]) -> str:
-    """What to write in place of `word`: the words that look like it, or else all of them."""
-    near = close_matches(word, words)
-    return f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(words) or 'no keys'}"
 
 
 def source_of(key: str, overrides: Sequence[str], files: Sequence[tuple[Path, str]]) -> str:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError
-from . import config_errors
+from ..wording import close_matches, did_you_mean
 
 HYDRA = threading.Lock()
 """Hydra keeps its search path in a global: one composition at a time."""
@@ -44,7 +44,7 @@ def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictC
         raise ConfigError(
             f"there is no profile {profile!r}",
             where=str(configs / "profile"),
-            fix=config_errors.choose(profile, profiles),
+            fix=did_you_mean(profile, profiles),
         )
     try:
         with HYDRA, initialize_config_dir(str(configs), version_base="1.3"):
@@ -90,9 +90,7 @@ def _checked(override: str, base: DictConfig, configs: Path) -> str | None:
     if (head not in base and head not in phases) or not rest:
         sections = sorted({*phases, *(str(name) for name in base if isinstance(base[name], DictConfig))})
         known = {f"{name}.{item}" for name in sections for item in base.get(name, ())}
-        near = config_errors.close_matches(
-            key, [*sorted(known), *(f"{name}.{rest}" for name in sections if rest)]
-        )
+        near = close_matches(key, [*sorted(known), *(f"{name}.{rest}" for name in sections if rest)])
         fix = f"did you mean {' or '.join(near[:3])}?" if near else f"begin with one of {', '.join(sections)}"
         raise ConfigError(f"there is no setting {key!r}", where=where, fix=fix)
     if parsed.type == OverrideType.DEL:
