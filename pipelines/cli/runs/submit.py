@@ -12,8 +12,29 @@ import typer
 from components.shared.runtime.errors import ConfigError, InputError
 
 from ...phases import PARENTS, PHASES, ROUNDS, WORKERS, between
+from ..options import (
+    Artifacts,
+    Authority,
+    BaseModels,
+    ClusterName,
+    Cookies,
+    First,
+    Host,
+    Last,
+    Namespace,
+    Overrides,
+    Parameters,
+    Profile,
+    Rounds,
+    Runs,
+    Seed,
+    Token,
+    Workers,
+    access,
+    console,
+    say,
+)
 from ..project.compile import compiled
-from ..options import (Artifacts, Authority, BaseModels, ClusterName, Cookies, First, Host, Last, Namespace, Overrides, Parameters, Profile, Rounds, Runs, Seed, Token, Workers, access, console, say)
 
 if TYPE_CHECKING:
     from ...kubeflow.server import Server
@@ -74,8 +95,8 @@ def submit(
     """  # fmt: skip
     from ...ir.parameters import settings
     from ...kubeflow import follow
-    from ...kubeflow.state.run import Watcher
     from ...kubeflow.server import Server
+    from ...kubeflow.state.run import Watcher
 
     server = Server(access(host, namespace, token, cookies, authority))
     if upload:
