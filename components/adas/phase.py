@@ -30,6 +30,7 @@ from components.shared.training.loop import TrainingLoop, report_to
 from . import search
 from .bench import EQUIPPED, Bench, right_answers
 from .cem import cross_entropy_method
+from .component import PHASE
 from .families import OTHER, Class, learnable, questions, success_rates
 from .report import SearchOutcome, report
 from .search import ArchiveEntry
@@ -38,15 +39,12 @@ from .space import THRESHOLDS, design_space
 from .svf import ExpertVectors, matrices, reinforce, stored_expert, svf_optimizer
 
 
-class Adas(Phase):
+class Adas(Phase[Settings], spec=PHASE):
     """Trains SVF experts, fits their dispatcher, and evolves the architecture of the agent.
 
     Searched on the search split, chosen on the select split, reported once on the report split. The model itself is
     published unchanged.
     """
-
-    name = "adas"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """Tasks and levels exist, the model loads and has matrices to weigh."""

@@ -20,17 +20,15 @@ from components.shared.tasks.batches import Batch, check_mixture, encode, mixtur
 from components.shared.training.device import device
 from components.shared.training.loop import report_to
 
+from .component import PHASE
 from .conversion import convert, linears_to_convert, root_mean_squares, unnormed
 from .findings import Losses, against_rounding, mean, sizes
 from .qat import train
 from .settings import Settings
 
 
-class BitNet(Phase):
+class BitNet(Phase[Settings], spec=PHASE):
     """Converts a causal language model to ternary weights and int8 activations (BitNet b1.58) and trains it so."""
-
-    name = "bitnet"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """The tasks exist, and the model has linear layers that can become ternary."""

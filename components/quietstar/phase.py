@@ -23,6 +23,7 @@ from components.shared.tasks.item import Item
 from components.shared.training.device import device
 from components.shared.training.loop import TrainingLoop, report_to
 
+from .component import PHASE
 from .evaluation import ItemScores, Mode, evaluate
 from .findings import claims, thought_samples
 from .settings import Settings, TaskMixture
@@ -49,11 +50,8 @@ class Arm:
     optimizers: dict[str, Optimizer]
 
 
-class QuietStar(Phase):
+class QuietStar(Phase[Settings], spec=PHASE):
     """Quiet-STaR (arXiv 2403.09629): thought tokens, a mixing head and REINFORCE."""
-
-    name = "quietstar"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """Refuse populations, tasks without enough items, and a warm-up that leaves no steps for REINFORCE."""

@@ -24,6 +24,7 @@ from components.shared.tasks.item import Item, Split
 from components.shared.training.device import device
 from components.shared.training.loop import report_to
 
+from .component import PHASE
 from .diagnosis import regime, settled
 from .dreaming import dream
 from .edge_of_chaos import Edge
@@ -38,14 +39,11 @@ SERIES = ("loss", "success", "unsteered")
 """What a stage measures at each of its steps."""
 
 
-class Training(Phase):
+class Training(Phase[Settings], spec=PHASE):
     """Trains a model through ten stages, undoing a stage that makes it worse on held-out items.
 
     A ternary model stays ternary, of the same size: it is trained through its quantisation.
     """
-
-    name = "training"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """The tasks exist at every stage's levels, the model loads, and takes items of that length."""
