@@ -263,9 +263,12 @@ def _with(parameters: Parameters, function: Callable[[dict[str, Any]], None]) ->
     signature = inspect.Signature(
         [
             inspect.Parameter(
-                name, positional, annotation=one.kind, default=none if one.default is None else one.default
+                name,
+                positional,
+                annotation=parameter.kind,
+                default=none if parameter.default is None else parameter.default,
             )
-            for name, one in sorted(parameters.items(), key=lambda item: item[1].default is not None)
+            for name, parameter in sorted(parameters.items(), key=lambda item: item[1].default is not None)
         ]
     )
 

@@ -56,7 +56,7 @@ def compiled(
 
     settings = load(cluster)
     defaults = as_parameters(composed(between(first, last), profile=profile, overrides=overrides))
-    made = text(
+    compiled_yaml = text(
         pipeline(
             start=first,
             end=last,
@@ -68,7 +68,9 @@ def compiled(
             pinned=pinned,
         )
     )
-    return Compiled(made, reader.parse(made), size.check(made, settings.workflow_bytes))
+    return Compiled(
+        compiled_yaml, reader.parse(compiled_yaml), size.check(compiled_yaml, settings.workflow_bytes)
+    )
 
 
 def compile_(
@@ -115,7 +117,7 @@ def compile_(
 
     if output and output.is_dir():
         raise ConfigError("this is a folder", where=f"--output {output}", fix="give a file's name")
-    made = compiled(
+    pipeline = compiled(
         first,
         last,
         parents=parents,
@@ -126,6 +128,6 @@ def compile_(
         overrides=override,
         pinned=not committed,
     )
-    target = output or (COMPILED if committed else Path(f"{made.pipeline.name}.yaml"))
-    write_text(target, made.text)
-    say(f"{made} → {target}")
+    target = output or (COMPILED if committed else Path(f"{pipeline.pipeline.name}.yaml"))
+    write_text(target, pipeline.text)
+    say(f"{pipeline} → {target}")

@@ -31,9 +31,9 @@ def doctor(
 
     colours = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     failed = False
-    for one in examine(runs, store, access(host, namespace, token, cookies, authority)):
-        console.print(f"[{colours[one.verdict]}]{one.verdict:<5}[/]{one.what:<11}", end="")
-        fix = one.fix.replace("\n", f"\n{'':18}")
-        say(one.found + (f"\n{'':16}→ {fix}" if fix else ""))
-        failed |= one.verdict == "fail"
+    for finding in examine(runs, store, access(host, namespace, token, cookies, authority)):
+        console.print(f"[{colours[finding.verdict]}]{finding.verdict:<5}[/]{finding.what:<11}", end="")
+        fix = finding.fix.replace("\n", f"\n{'':18}")
+        say(finding.found + (f"\n{'':16}→ {fix}" if fix else ""))
+        failed |= finding.verdict == "fail"
     raise typer.Exit(1 if failed else 0)
