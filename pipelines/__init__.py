@@ -1,1 +1,1 @@
-"""The pipeline that joins the eight phases, the runner that needs no cluster, and the `forge` command."""
+"""The pipeline that joins the phases, the runner that needs no cluster, and the `forge` command."""

@@ -1,4 +1,4 @@
-"""The rule of docs/ARCHITECTURE.md: pipelines → components.<phase> → components.shared, and kfp in interfaces alone."""
+"""The rule of docs/ARCHITECTURE.md: pipelines → components.<phase> → components.shared, and kfp in one file."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.phases import PHASES
 
 ROOT = Path(__file__).resolve().parents[3]
-INTERFACES = ("component.py", "container.py")
+INTERFACES = ("container.py",)
 
 
 def imports(file):
@@ -46,5 +46,5 @@ def test_what_is_shared_imports_no_phase():
     assert not found("components/shared", lambda _, name: name[0] == "components" and name[1] in PHASES)
 
 
-def test_kfp_is_imported_by_the_interfaces_of_components_alone():
+def test_kfp_is_imported_below_components_where_interfaces_become_its_components_alone():
     assert not found("components", lambda file, name: name[0] == "kfp" and file.name not in INTERFACES)
