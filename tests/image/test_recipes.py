@@ -13,7 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from components.shared.image import VERSION, image
+from components.shared.runtime.code import VERSION, image
 from pipelines.phases import PHASES
 from tests import needs
 

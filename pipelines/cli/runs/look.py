@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 
 from ...phases import COMPILED
-from ..options import (Overrides, Profile, Run, Runs, Seed, console, say)
+from ..options import Overrides, Profile, Run, Runs, Seed, console, say
 
 
 def report(run: Run = "latest", runs: Runs = Path("runs")) -> None:
     """Write a run's report again, and print its table."""
-    from ...report import page
-    from ...report import terminal
+    from ...report import page, terminal
     from ...runs.folder import find
 
     folder = find(runs, run)
@@ -47,9 +46,9 @@ def test(
 
 def validate(*, profile: Profile = "tiny", override: Overrides, seed: Seed = 0) -> None:
     """Check the settings of all phases and clusters, and the compiled pipeline, without running anything."""
-    from ...ir import reader
     from ...agent_forge import pipeline, text
     from ...cluster import FOLDER, load
+    from ...ir import reader
     from ...settings import composed
 
     for config in composed(profile=profile, overrides=override, seed=seed).values():

@@ -11,8 +11,21 @@ import typer
 
 from components.shared.runtime.errors import Interrupted, PhaseFailed
 
-from ...phases import (PHASES, ROUNDS, WORKERS, between)
-from ..options import (Artifacts, BaseModels, First, Last, Overrides, Parameters, Rounds, Runs, Store, Workers, console, say)
+from ...phases import PHASES, ROUNDS, WORKERS, between
+from ..options import (
+    Artifacts,
+    BaseModels,
+    First,
+    Last,
+    Overrides,
+    Parameters,
+    Rounds,
+    Runs,
+    Store,
+    Workers,
+    console,
+    say,
+)
 
 
 def run_pipeline(

@@ -12,8 +12,29 @@ import typer
 from components.shared.runtime.errors import ConfigError, InputError
 
 from ...phases import PARENTS, PHASES, ROUNDS, WORKERS, between
+from ..options import (
+    Artifacts,
+    Authority,
+    BaseModels,
+    ClusterName,
+    Cookies,
+    First,
+    Host,
+    Last,
+    Namespace,
+    Overrides,
+    Parameters,
+    Profile,
+    Rounds,
+    Runs,
+    Seed,
+    Token,
+    Workers,
+    access,
+    console,
+    say,
+)
 from ..project.compile import compiled
-from ..options import (Artifacts, Authority, BaseModels, ClusterName, Cookies, First, Host, Last, Namespace, Overrides, Parameters, Profile, Rounds, Runs, Seed, Token, Workers, access, console, say)
 
 if TYPE_CHECKING:
     from ...kubeflow.server import Server
@@ -74,8 +95,8 @@ def submit(
     """  # fmt: skip
     from ...ir.parameters import settings
     from ...kubeflow import follow
-    from ...kubeflow.state.run import Watcher
     from ...kubeflow.server import Server
+    from ...kubeflow.state.run import Watcher
 
     server = Server(access(host, namespace, token, cookies, authority))
     if upload:
@@ -158,7 +179,7 @@ def _artifacts(server: Server, first: str, artifacts: list[str], run: str, runs:
 def _upload(
     server: Server, cluster: str, *, workers: int, rounds: int, profile: str, overrides: list[str]
 ) -> None:
-    """The pipeline of all phases and one of each, each as a version that its own text names; what is there already stays."""
+    """The pipeline of all phases and one of each, as versions that their own text names; what is there stays."""
     ranges = [(PHASES[0], PHASES[-1]), *((phase, phase) for phase in PHASES)]
     new = 0
     for first, last in ranges:
