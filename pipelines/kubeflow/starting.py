@@ -78,7 +78,7 @@ def check(address: str, say: Callable[[str], None]) -> None:
 
 
 def _local(phase: str, folder: RunFolder) -> list[str]:
-    store = str(folder.info().get("store") or "")
+    store = folder.read().store
     if "://" not in store:
         raise InputError(
             "the artifacts of this run are on this machine only, where no pod can read them",

@@ -14,9 +14,10 @@ from typing import Any
 
 from components.shared.runtime.errors import InputError
 
-PHASES = ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression")
+from ..phases import PHASES
+from ..runs.folder import DONE
+
 SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
-DONE = ("succeeded", "cached")
 
 
 @dataclass(frozen=True)
@@ -163,3 +164,34 @@ def _task(path: Path, folder: Path) -> Task:
         if candidate.is_file():
             manifest = json.loads(candidate.read_text())
     return Task(status, manifest)
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """What the page shows, as plain JSON: each phase's state, cost and models with their scores, claims and gates."""
+    return {
+        "name": run.name,
+        "info": run.info,
+        "phases": [
+            {
+                "phase": phase.name,
+                "status": phase.status,
+                "seconds": phase.seconds,
+                "cpu_seconds": phase.cpu_seconds,
+                "peak_memory_bytes": phase.peak_memory_bytes,
+                "models": [
+                    {
+                        "task": task.name,
+                        "label": task.label,
+                        **{
+                            key: task.manifest[key]
+                            for key in ("digest", "parameters", "bytes", "metrics", "scores")
+                        },
+                    }
+                    for task in phase.models
+                ],
+            }
+            for phase in run.phases
+        ],
+        "claims": [{"phase": phase.name, **claim} for phase, claim in run.controls],
+        "gates": [{"phase": phase.name, **gate} for phase, gate in run.gates],
+    }

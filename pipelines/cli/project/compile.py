@@ -92,9 +92,8 @@ def compile_(
     an address in a registry, pinned by digest. Each task carries the digests of the code and settings that are here, so
     that KFP's cache knows them, and a phase whose image carries others refuses to run; --committed leaves them out.
     """  # fmt: skip
+    from components.shared.runtime.atomic import write_atomically
     from components.shared.runtime.errors import ConfigError
-
-    from ...runs.folder import write_text
 
     if output and output.is_dir():
         raise ConfigError("this is a folder", where=f"--output {output}", fix="give a file's name")
@@ -102,5 +101,5 @@ def compile_(
         first, last, parents=parents, workers=workers, rounds=rounds, cluster=cluster, pinned=not committed
     )
     target = output or (COMPILED if committed else Path(f"{made.pipeline.name}.yaml"))
-    write_text(target, made.text)
+    write_atomically(target, made.text)
     say(f"{made} → {target}")

@@ -11,9 +11,31 @@ import typer
 
 from components.shared.runtime.errors import ConfigError, InputError
 
-from ...phases import (PARENTS, PHASES, ROUNDS, WORKERS)
+from ...phases import PARENTS, PHASES, ROUNDS, WORKERS
+from ..options import (
+    Artifacts,
+    Authority,
+    BaseModels,
+    ClusterName,
+    Cookies,
+    First,
+    Host,
+    Last,
+    Namespace,
+    Overrides,
+    Parameters,
+    Profile,
+    Rounds,
+    Runs,
+    Seed,
+    Token,
+    Workers,
+    access,
+    console,
+    given,
+    say,
+)
 from ..project.compile import compiled
-from ..options import (Artifacts, Authority, BaseModels, ClusterName, Cookies, First, Host, Last, Namespace, Overrides, Parameters, Profile, Rounds, Runs, Seed, Token, Workers, access, console, given, say)
 
 if TYPE_CHECKING:
     from ...kubeflow.server import Server
@@ -73,8 +95,9 @@ def submit(
       5    the server did not answer at --timeout, or does not know us any more; the run goes on
     """  # fmt: skip
     from ...kubeflow import follow
-    from ...kubeflow.state.run import Watcher
     from ...kubeflow.server import Server
+    from ...kubeflow.state.run import Watcher
+    from ..rendering.live import LiveView
 
     server = Server(access(host, namespace, token, cookies, authority))
     if upload:
@@ -90,8 +113,9 @@ def submit(
     say(server.url(started))
     if wait:
         watcher = Watcher.of(server, started)
-        view = follow.wait(watcher, console, timeout=timeout)
-        if error := follow.ending(watcher, view):
+        with LiveView(console) as screen:
+            state = follow.wait(watcher, screen.show, screen.say, timeout=timeout)
+        if error := follow.ending(watcher, state):
             raise error
         say("succeeded")
 
@@ -110,7 +134,7 @@ def _prepared(
     """The compiled pipeline and its complete parameters; what does not fit is found here, and not in a pod."""
     from components.shared.runtime.config.compose import validate_all
 
-    from ...ir.parameters import (check_search, given_parameters, parents_of, starting_points)
+    from ...ir.parameters import check_search, given_parameters, parents_of, starting_points
 
     if first != PHASES[0] and not artifacts:
         raise InputError(
