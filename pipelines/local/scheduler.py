@@ -78,7 +78,7 @@ class Scheduler:
         assert isinstance(dag, Dag)
         positions = _positions(dag, position)
         running: dict[str, asyncio.Task[Values]] = {}
-        for name in TopologicalSorter({name: task.needs for name, task in dag.tasks.items()}).static_order():
+        for name in _in_order(dag):
             running[name] = asyncio.create_task(self._task(dag.tasks[name], positions, outer, running))
         done = dict(zip(running, await _all(running.values()), strict=True))
         return Values(
@@ -153,7 +153,8 @@ class Scheduler:
             self.tasks.announce(component, position, needs)
             return
         positions = _positions(component.body, position)
-        for name, task in component.body.tasks.items():
+        for name in _in_order(component.body):
+            task = component.body.tasks[name]
             if task.iterator is None:
                 inner = [*needs, *(positions[other].id for other in task.needs)]
                 self._announce(self.pipeline.components[task.component], positions[name], inner)
@@ -196,6 +197,11 @@ def _artifacts(
     if isinstance(source, FromParent):
         return outer.artifacts.get(source.name, ())
     return done[source.task].artifacts[source.key]
+
+
+def _in_order(dag: Dag) -> Iterable[str]:
+    """Each task of a DAG behind those that it needs."""
+    return TopologicalSorter({name: task.needs for name, task in dag.tasks.items()}).static_order()
 
 
 def _positions(dag: Dag, position: Position) -> dict[str, Position]:
