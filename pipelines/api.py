@@ -1,4 +1,4 @@
-"""Runs from Python: what a notebook, a script and the `forge` command call.
+"""Runs from Python: what a notebook, a script and the `forge` command call. It is imported with the package: lightly.
 
     from pipelines import run
     result = await run("tiny")                      # in a notebook; in a script: run_sync("tiny")
@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +59,8 @@ async def run(
     :returns: how it ended, also where it failed: `ending`, `state`, `agent`, `error()`.
     :raises ForgeError: something is wrong with what is asked for, or the run could not begin.
     """
+    import asyncio
+
     from .local.execute import execute
     from .local.prepare import prepare
 
@@ -72,6 +72,9 @@ async def run(
 
 def run_sync(profile: str | None = None, **asked: Any) -> RunResult:
     """The same for a script, or a cell that shall wait: see `run`. Ctrl-C stops the run in good order."""
+    import asyncio
+    import threading
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

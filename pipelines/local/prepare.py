@@ -55,8 +55,9 @@ def prepare(request: RunRequest) -> Plan:
 
 
 def default_slots() -> int:
-    """As many phases at once as there are pairs of cores: a phase computes with two threads. At least three, so that
-    cognate's variants train side by side.
+    """As many phases at once as there are pairs of cores: a phase computes with two threads.
+
+    At least three, so that cognate's variants train side by side.
     """
     return max(3, (os.cpu_count() or 2) // 2)
 

@@ -29,6 +29,7 @@ class Task:
 
     @property
     def name(self) -> str:
+        """What the run calls it."""
         return str(self.status["task"])
 
     @property
@@ -38,6 +39,7 @@ class Task:
 
     @property
     def done(self) -> bool:
+        """Whether its outputs are there."""
         return self.status.get("status") in DONE
 
 
@@ -50,6 +52,7 @@ class Phase:
 
     @property
     def status(self) -> str:
+        """The gravest state of its tasks; cached where all are."""
         states = [t.status.get("status", "pending") for t in self.tasks]
         for state in ("failed", "cancelled", "running", "pending"):
             if state in states:
@@ -74,10 +77,12 @@ class Phase:
 
     @property
     def cpu_seconds(self) -> float:
+        """Of all its tasks."""
         return sum(t.status.get("cpu_seconds") or 0.0 for t in self.tasks)
 
     @property
     def peak_memory_bytes(self) -> int:
+        """Of the task that took most."""
         return max((int(t.status.get("peak_memory_bytes") or 0) for t in self.tasks), default=0)
 
     @property
@@ -86,6 +91,7 @@ class Phase:
         return [t for t in self.tasks if t.manifest.get("kind") == "model"]
 
     def extras(self, key: str) -> list[tuple[Task, Any]]:
+        """What the manifests of its tasks hold under a key of `extra`, with the task of each."""
         return [(t, t.manifest["extra"][key]) for t in self.tasks if key in t.manifest.get("extra", {})]
 
 
@@ -99,6 +105,7 @@ class Run:
 
     @property
     def models(self) -> list[tuple[Phase, Task]]:
+        """All models of the run, in the order of the phases."""
         return [(phase, task) for phase in self.phases for task in phase.models]
 
     @property
@@ -114,10 +121,12 @@ class Run:
 
     @property
     def controls(self) -> list[tuple[Phase, dict[str, Any]]]:
+        """What was claimed beside its control, with the phase of each."""
         return [(p, c) for p in self.phases for _, listed in p.extras("controls") for c in listed]
 
     @property
     def gates(self) -> list[tuple[Phase, dict[str, Any]]]:
+        """The gates that were judged, with the phase of each."""
         return [(p, g) for p in self.phases for t in p.tasks for g in t.manifest.get("gates", [])]
 
 
