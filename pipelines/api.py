@@ -19,33 +19,23 @@ if TYPE_CHECKING:
 
 
 def request(
-    profile: str | None = None,
-    *,
-    seed: int | None = None,
-    overrides: Sequence[str] = (),
-    register_as: str = "",
-    experiment: str = "",
-    **more: Any,
+    profile: str | None = None, *, overrides: Sequence[str] = (), register_as: str = "", **more: Any
 ) -> RunRequest:
     """What is asked for, as a request.
 
-    :param profile: micro, tiny, small or full: configs/profile; the pipeline's default, tiny, where none is given.
+    :param profile: micro, tiny, small or full: configs/profile; tiny where none is given.
     :param overrides: settings, `phase.key=value`.
     :param register_as: the name in MLflow's model registry that the last phase's model gets.
-    :param experiment: MLflow's experiment.
-    :param more: the fields of `RunRequest`: `name`, `runs`, `first`, `last`, `base_models`, `resume`, `store` …
+    :param more: the other fields of `RunRequest`: `seed`, `name`, `runs`, `first`, `last`, `base_models`, `resume`,
+        `store`, `experiment` …
     """
     from .local.plan import RunRequest
     from .phases import PHASES
 
     if register_as:
         overrides = [*overrides, f"{more.get('last', PHASES[-1])}.register_as={register_as}"]
-    named = {"profile": profile, "seed": seed, "overrides": list(overrides) or None}
-    parameters = {name: value for name, value in named.items() if value is not None}
-    environment = {"MLFLOW_EXPERIMENT_NAME": experiment} if experiment else {}
-    more["parameters"] = {**parameters, **more.get("parameters", {})}
-    more["environment"] = {**environment, **more.get("environment", {})}
-    return RunRequest(**{**more, "runs": Path(more.get("runs", "runs"))})
+    more["runs"] = Path(more.get("runs", "runs"))
+    return RunRequest(profile=profile or "", overrides=overrides, **more)
 
 
 async def run(

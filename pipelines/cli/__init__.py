@@ -13,7 +13,7 @@ from components.shared.runtime.errors import ForgeError
 from .cluster import clean, retry, submit
 from .models import bitnet, compression, evo, merge
 from .options import console
-from .project import compile, doctor, validate
+from .project import compile, doctor, new_phase, validate
 from .runs import cancel, events, logs, phase, report, run_pipeline, status, test
 
 __all__ = ["app", "console"]
@@ -70,5 +70,6 @@ app.command("merge")(merge.merge)
 app.command("evo")(evo.evo)
 app.command()(doctor.doctor)
 app.command("compile")(compile.compile_)
+app.command("new-phase")(new_phase.new_phase)
 app.command()(submit.submit)
 app.command()(clean.clean)

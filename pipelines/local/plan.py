@@ -25,12 +25,16 @@ class RunRequest:
     :param first: the first phase to run; `last` is the last one.
     :param base_models: what cognate makes its variants of.
     :param artifacts: addresses of the models with which `first` starts, in place of the phases before it.
-    :param parameters: of the pipeline, as texts or values.
+    :param profile: of the settings, which are composed and become parameters of the pipeline; empty for tiny.
+    :param overrides: of them, `phase.key=value`.
+    :param seed: of everything random; None for that of the files.
+    :param parameters: of the pipeline, as texts or values; they win.
     :param pipeline: a compiled pipeline; without one, the project's own.
     :param rounds: of evomerge's search, with `workers` side by side.
     :param store: where artifacts are kept beyond this machine: s3://bucket/prefix or a folder.
     :param slots: phases at the same time; 0 for as many as the machine is good for.
     :param cache: take what an earlier run has made of the same.
+    :param experiment: MLflow's; empty for that of the environment, or agent-forge.
     :param environment: variables for every phase.
     :param grace: seconds that phases have for their checkpoints when the run is stopped.
     """
@@ -42,6 +46,9 @@ class RunRequest:
     last: str = PHASES[-1]
     base_models: Sequence[str] = ()
     artifacts: Sequence[str] = ()
+    profile: str = ""
+    overrides: Sequence[str] = ()
+    seed: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pipeline: Path | None = None
     rounds: int = ROUNDS
@@ -49,6 +56,7 @@ class RunRequest:
     store: str = ""
     slots: int = 0
     cache: bool = True
+    experiment: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     grace: float = 30.0
 

@@ -13,14 +13,14 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components.shared.runtime.config.compose import validate_all
 from components.shared.runtime.errors import ConfigError, InputError
 
 from ..ir import reader
-from ..ir.parameters import check_search, given_parameters, parents_of, starting_points
+from ..ir.parameters import given_parameters, parents_of, starting_points
 from ..ir.spec import Pipeline
 from ..phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS, between
 from ..runs.folder import RunFolder, RunStatus, find
+from ..settings import as_parameters, check_search, composed, from_parameters, parameter_of
 from .cache import ArtifactCache
 from .forecast import forecast, seconds_of
 from .options import RunOptions
@@ -39,15 +39,17 @@ def prepare(request: RunRequest) -> Plan:
     folder, pipeline, status = _resumed(request) if request.resume else _new(request)
     status.store = request.store or status.store
     status.slots = request.slots or status.slots or default_slots()
+    status.experiment = request.experiment or status.experiment
     cache = ArtifactCache(folder.path.parent, status.store)
     tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{cache.runs}/mlflow.db"
+    experiment = {"MLFLOW_EXPERIMENT_NAME": status.experiment} if status.experiment else {}
     options = RunOptions(
         slots=status.slots,
         resume=bool(request.resume),
         first=request.first if request.resume else PHASES[0],
         last=request.last,
         cache=request.cache,
-        environment={"MLFLOW_TRACKING_URI": tracking, **request.environment},
+        environment={"MLFLOW_TRACKING_URI": tracking, **experiment, **request.environment},
         grace=request.grace,
     )
     tasks = _now(forecast(pipeline, folder, cache, status, options))
@@ -64,11 +66,18 @@ def default_slots() -> int:
 
 def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
     """The folder, the pipeline and the status of a new run, with its complete parameters."""
-    asked = {**starting_points(request.first, request.base_models, request.artifacts), **request.parameters}
     pipeline = _pipeline(request)
+    asked = {
+        **starting_points(request.first, request.base_models, request.artifacts),
+        **_settings(request, pipeline),
+        **request.parameters,
+    }
     parameters = given_parameters(asked, pipeline.root.parameters)
-    _compose(parameters, request)
-    profile = str(parameters.get("profile") or "")
+    configs = from_parameters(parameters)
+    if request.pipeline is None:
+        check_search(configs, rounds=request.rounds, workers=request.workers)
+    profiles = {config.profile for config in configs.values()}
+    profile = profiles.pop() if len(profiles) == 1 else ""
     name = request.name or _free_name(request.runs, profile or pipeline.name)
     folder = RunFolder((request.runs / name).resolve())
     if folder.exists():
@@ -88,18 +97,22 @@ def _free_name(runs: Path, kind: str) -> str:
     return next(name for name in itertools.chain([base], numbered) if not (runs / name).exists())
 
 
-def _compose(parameters: dict[str, Any], request: RunRequest) -> None:
-    """Compose the settings of all phases, once.
+def _settings(request: RunRequest, pipeline: Pipeline) -> dict[str, Any]:
+    """The settings that were asked for, composed once, as parameters of the pipeline.
 
-    :raises ConfigError: they do not compose, or do not fit the pipeline's shape.
+    A pipeline of somebody's own keeps its defaults where none are asked for.
+
+    :raises ConfigError: they do not compose.
     """
-    if "profile" not in parameters or "overrides" not in parameters:
-        return  # another pipeline than ours
-    configs = validate_all(parameters["profile"], parameters["overrides"], seed=parameters.get("seed"))
-    if "generations" in parameters:
-        check_search(
-            configs, rounds=request.rounds, workers=request.workers, generations=parameters["generations"]
-        )
+    asked = bool(request.profile or request.overrides)
+    if request.pipeline is not None and not asked:
+        return {} if request.seed is None else {"seed": request.seed}
+    phases = [phase for phase in PHASES if parameter_of(phase) in pipeline.root.parameters]
+    if asked and not phases:
+        raise ConfigError("this pipeline has no phases of ours to set", where="--profile, --override")
+    return as_parameters(
+        composed(phases, profile=request.profile or "tiny", overrides=request.overrides, seed=request.seed)
+    )
 
 
 def _pipeline(request: RunRequest) -> Pipeline:
@@ -133,7 +146,9 @@ def _pipeline(request: RunRequest) -> Pipeline:
 def _resumed(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
     """The folder, the pipeline and the status of a run that is there."""
     folder = find(request.runs, request.resume)
-    asked = [f"{name}={value}" for name, value in request.parameters.items()]
+    named = {**request.parameters, "profile": request.profile or None, "seed": request.seed}
+    asked = [f"{name}={value}" for name, value in named.items() if value is not None]
+    asked += request.overrides
     reshaped = (request.rounds, request.workers) != (ROUNDS, WORKERS)
     if asked or request.base_models or request.artifacts or request.pipeline or reshaped:
         others = ", ".join([*asked, *request.base_models, *request.artifacts])

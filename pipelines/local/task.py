@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from components.shared.runtime.code import ROOT
 from components.shared.runtime.errors import (
     ArtifactError,
     ConfigError,
@@ -36,7 +37,7 @@ from .cache_key import cache_key, content_digest, module_of, phase_of, step_of
 from .feed import TaskFeed
 from .options import Position, RunOptions, UpstreamUnavailable
 from .processes.devices import Devices, visible
-from .processes.fork_server import ROOT, ForkServerLost
+from .processes.fork_server import ForkServerLost
 from .processes.pool import ProcessResult, ProcessSpec
 
 FINAL = {

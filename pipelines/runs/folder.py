@@ -40,6 +40,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 class RunStatus:
     """What is known of a run: `run.json`. Times are Unix seconds.
 
+    :param experiment: MLflow's; empty where the environment says it.
     :param store: where its artifacts are kept beyond this machine; empty for nowhere.
     :param process: the id of the process that runs it, or ran it last, on the machine `host`.
     """
@@ -51,6 +52,7 @@ class RunStatus:
     profile: str = ""
     seed: int | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    experiment: str = ""
     store: str = ""
     slots: int = 0
     process: int = 0

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from components.shared.runtime.code import ROOT
 from components.shared.runtime.tracking.mlflow_log import ENVIRONMENT, EXPERIMENT, PIPELINE
 
-ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30.0
 STATES = {"succeeded": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 

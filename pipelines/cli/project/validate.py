@@ -18,14 +18,13 @@ def validate(
     forge validate --profile small -O bitnet.threads=4
     forge validate --json
     """
-    from components.shared.runtime.config.compose import validate_all
-
     from ...agent_forge import pipeline, text
     from ...cluster import FOLDER, load
     from ...ir import reader
+    from ...settings import composed
 
     content: dict[str, Any] = {"phases": {}, "clusters": []}
-    for config in validate_all(profile, override, seed=seed):
+    for config in composed(profile=profile, overrides=override, seed=seed).values():
         content["phases"][config.phase] = {"digest": config.digest, "settings": config.tree}
         if not as_json:
             say(f"ok   {config.phase:<12} {config.digest[:12]}")

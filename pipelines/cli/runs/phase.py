@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ...phases import between
-
-ROOT = Path(__file__).resolve().parents[3]
-"""Where `components` is."""
-
 
 def phase(context: typer.Context, name: Annotated[str, typer.Argument(help="One of the eight.")]) -> None:
     """Run one phase by hand; `forge phase NAME --help` lists its options.
@@ -22,6 +17,8 @@ def phase(context: typer.Context, name: Annotated[str, typer.Argument(help="One 
     forge phase quietstar --input runs/demo/artifacts/evomerge/model --output /tmp/thinker
     forge phase cognate --step trunk --output /tmp/trunk
     """
+    from components.shared.runtime.code import ROOT
+
     if name in ("--help", "-h"):
         typer.echo(context.get_help())
         return

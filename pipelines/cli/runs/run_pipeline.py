@@ -26,7 +26,6 @@ from ..options import (
     Store,
     Workers,
     console,
-    given,
     say,
 )
 
@@ -72,9 +71,9 @@ def run_pipeline(
 
     \b
     forge run-pipeline
-    forge run-pipeline --profile small --seed 7 -O bitnet.threads=4 -s generations=8
+    forge run-pipeline --profile small --seed 7 -O bitnet.threads=4 -O evomerge.generations=8
     forge run-pipeline --to bitnet      # later: forge run-pipeline --resume latest
-    forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/output_model
+    forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/model
     forge run-pipeline --base-model ./my-model --base-model standard
     forge run-pipeline --store s3://forge/runs
     forge run-pipeline --dry-run --json
@@ -83,12 +82,13 @@ def run_pipeline(
     long as its inputs, its settings and its code stay what they were.
     """
     from ...api import request
+    from ...ir.parameters import settings
     from ...local.prepare import prepare
 
     plan = prepare(
         request(
             runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, artifacts=artifact,
-            pipeline=pipeline, parameters=given([], parameter, profile=profile, seed=seed), overrides=override,
+            pipeline=pipeline, profile=profile, overrides=override, seed=seed, parameters=settings(parameter),
             rounds=rounds, workers=workers, store=store, slots=slots, cache=cache,
             register_as=register_as, experiment=experiment,
         )

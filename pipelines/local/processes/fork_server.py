@@ -20,13 +20,10 @@ import selectors
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
+from components.shared.runtime.code import ROOT
 from components.shared.runtime.errors import PhaseFailed
-
-ROOT = Path(__file__).resolve().parents[3]
-"""Where `components` and `pipelines` are."""
 
 FAMILY = "components."
 """Modules that are forked: what the server has imported is theirs."""
