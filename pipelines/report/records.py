@@ -131,7 +131,10 @@ class Run:
     def claims(self) -> list[tuple[Phase, Task, dict[str, Any]]]:
         """What was claimed beside its control, with the phase and the task that measured it."""
         return [
-            (phase, task, claim) for phase in self.phases for task, claims in phase.extras("controls") for claim in claims
+            (phase, task, claim)
+            for phase in self.phases
+            for task, claims in phase.extras("controls")
+            for claim in claims
         ]
 
     @property

@@ -39,7 +39,9 @@ def by_hand() -> float:
     """Seconds of a process that does as much as a task's, outside any runner."""
     began = time.perf_counter()
     for _ in range(5):
-        code = START.replace("sys.argv[1]", '\'{"inputs": {"parameterValues": {}}, "outputs": {"artifacts": {}}}\'')
+        code = START.replace(
+            "sys.argv[1]", '\'{"inputs": {"parameterValues": {}}, "outputs": {"artifacts": {}}}\''
+        )
         subprocess.run([sys.executable, "-c", code], check=True)
     return (time.perf_counter() - began) / 5
 

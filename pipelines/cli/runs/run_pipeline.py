@@ -63,7 +63,8 @@ def run_pipeline(
     ] = "",
     experiment: Annotated[str, typer.Option(help="MLflow's experiment (default: agent-forge).")] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan: what runs, what the cache has, how long it takes.")
+        bool,
+        typer.Option("--dry-run", help="Print the plan: what runs, what the cache has, how long it takes."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

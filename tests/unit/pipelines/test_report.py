@@ -146,7 +146,9 @@ def test_a_claim_leads_to_the_manifest_that_it_was_measured_for(run):
     [path] = [path for what, path in task.data if what == "manifest"]
     assert claim in json.loads((run / path).read_text())["extra"]["controls"] and phase.name == "compression"
     text = page.write(run).read_text()
-    assert f'href="{path}"' in text and text.count(task.manifest["digest"][:12] + '"') >= 2  # a link and its target
+    assert (
+        f'href="{path}"' in text and text.count(task.manifest["digest"][:12] + '"') >= 2
+    )  # a link and its target
 
 
 def test_parallel_tasks_overlap_in_a_phases_wall_time(run):
