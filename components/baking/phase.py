@@ -19,7 +19,7 @@ from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
-from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Split
 
 from .bake import bake

@@ -14,7 +14,7 @@ class Bake(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    behaviour: str = Field(description="a family of components/shared/tasks/behaviours.py")
+    behaviour: str = Field(description="a family of components/shared/tasks/generators/behaviours.py")
     steps: int = Field(ge=1)
     least: float = Field(
         0.5,
