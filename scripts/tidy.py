@@ -1,6 +1,6 @@
-"""Mends what a file should not have: spaces at the end of lines, no newline at its end or several, a merge's conflict marks.
+"""Mends what a text should not have: spaces at the ends of lines, no newline at its own end, or several.
 
-    python scripts/tidy.py FILE …      exits with 1 where it has changed a file, or found a conflict
+python scripts/tidy.py FILE …      exits with 1 where it has changed a file, or where a merge's conflict is left
 """
 
 from __future__ import annotations
