@@ -61,10 +61,10 @@ dead: $(READY) ## vulture: code that nothing calls
 	$(BIN)/vulture
 
 docs: $(READY) ## the site of the documents, in site/; a broken link fails
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-serve: $(READY) ## the site at http://localhost:8000, made again at every change
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 hooks: $(READY) ## let git run ruff before each commit (.pre-commit-config.yaml)
 	$(BIN)/pre-commit install
