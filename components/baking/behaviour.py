@@ -13,7 +13,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.sampling import prompt_ids, sample_answers
-from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Item
 
 

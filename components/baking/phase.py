@@ -19,11 +19,12 @@ from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
-from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Split
 
 from .bake import bake
 from .behaviour import Conduct, conduct
+from .component import PHASE
 from .findings import curves, gates
 from .lora import adapt, merge
 from .questions import instructed, irrelevant, relevant
@@ -33,14 +34,11 @@ from .trajectories import Lesson, anchors_of, lesson_of
 ADAPTED, CHANGE = ".parametrizations.weight.original", ".parametrizations.weight.0."
 
 
-class Baking(Phase):
+class Baking(Phase[Settings], spec=PHASE):
     """Bakes behaviours into the weights (anchored prompt baking): tool calls, memory use, retrieval, persona.
 
     Each bake is kept only where the behaviour itself appears without its instruction and nothing else is lost.
     """
-
-    name = "baking"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """The behaviours and tasks exist, the model loads, and takes items of that length."""

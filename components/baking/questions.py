@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 
-from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Draft, Item, Split
 from components.shared.tasks.registry import sample_draft
 

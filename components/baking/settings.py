@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.shared.runtime.config.compose import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings
 
 Levels = list[int] | dict[str, list[int]]
 
@@ -14,7 +14,7 @@ class Bake(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    behaviour: str = Field(description="a family of components/shared/tasks/behaviours.py")
+    behaviour: str = Field(description="a family of components/shared/tasks/generators/behaviours.py")
     steps: int = Field(ge=1)
     least: float = Field(
         0.5,

@@ -9,7 +9,7 @@ from components.baking import behaviour
 from components.baking.behaviour import Conduct, conduct
 from components.baking.findings import gates
 from components.baking.questions import instructed, irrelevant, relevant
-from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Item
 
 

@@ -1,0 +1,1 @@
+"""Commands about runs: starting, following, looking at and removing them."""
