@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.evomerge.evaluation.judge import Answers, Judge
+from components.evomerge.evaluation.item_scorer import AnswerScores, ItemScorer
 from components.shared.runtime.artifact import artifact
 from tests.contract import killing
 from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
@@ -92,13 +92,13 @@ def test_no_worker_asks_again_what_the_rival_of_the_race_has_answered(
         run(tmp_path / f"results-0-{index}", *parents, *worker(index, 0, 3, []), *SHARED)
     run(tmp_path / "state", "--step", "select", *parents, *results(tmp_path, 0), *SHARED)
     races: list[bool] = []
-    answers = Judge.answers
+    answers = ItemScorer.answers
 
-    def watched(judge: Judge, model: Any, rival: Answers | None = None) -> Answers:
+    def watched(scorer: ItemScorer, model: Any, rival: AnswerScores | None = None) -> AnswerScores:
         races.append(rival is not None)
-        return answers(judge, model, rival)
+        return answers(scorer, model, rival)
 
-    monkeypatch.setattr(Judge, "answers", watched)
+    monkeypatch.setattr(ItemScorer, "answers", watched)
     state = ["--input", f"state={tmp_path}/state"]
     run(tmp_path / "results-1-0", *parents, *worker(0, 1, 3, state), *SHARED)
     assert races and all(races)

@@ -24,8 +24,8 @@ from digit_parents import ALL_METHODS, Arena
 
 from components.evomerge.search.archive import Archive
 from components.evomerge.search.generation_zero import generation_zero
-from components.evomerge.search.population import Population, Setting, join
-from components.evomerge.search.sharing import Breeding, gather, share
+from components.evomerge.search.population import Population, SearchIdentity, join
+from components.evomerge.search.shards import EvolutionParameters, join_shards, measure_shard
 from components.evomerge.search.worker import Search
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
@@ -58,7 +58,7 @@ class Found:
 def search_of(arena: Arena, methods: str, folder: str) -> Search:
     return Search(
         replace(arena.space, methods=METHODS[methods]),
-        Setting(("digits",), arena.seed, ("digits",), 0, "likelihood", 0),
+        SearchIdentity(("digits",), arena.seed, ("digits",), 0, "likelihood", 0),
         lambda genome, rival: arena.measure(genome, "likelihood"),
         random=lambda name: np.random.default_rng([arena.seed, *name.encode()]),
         checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
@@ -80,35 +80,35 @@ def islands(arena: Arena, methods: str, workers: int) -> Found:
         for number in range(ROUNDS):
             options = {"generations": generations // ROUNDS + (number < generations % ROUNDS)}
             results = [
-                search.live(
-                    population, worker=worker, round=number, size=MEMBERS, breeder="genetic",
+                search.evolve_island(
+                    population, worker=worker, round=number, size=MEMBERS, strategy="genetic",
                     collapse=COLLAPSE, patience=PATIENCE, **options,
                 )
                 for worker in range(workers)
             ]  # fmt: skip
-            population = join(results)
-    born = Counter((round, worker) for round, worker, genome in search.measured if (round, worker) != (0, 0))
+            population = join_islands(results)
+    measured = Counter((round, worker) for round, worker, genome in search.measured if (round, worker) != (0, 0))
     first = [genome for round, worker, genome in search.measured if (round, worker) == (0, 0)]
-    born[0, 0] = len(first) - zero  # generation 0 has the births of round 0 and worker 0
-    longest = sum(max(born[number, worker] for worker in range(workers)) for number in range(ROUNDS))
-    spent = workers * zero + sum(born.values())
+    measured[0, 0] = len(first) - zero  # generation 0 has the births of round 0 and worker 0
+    longest = sum(max(measured[number, worker] for worker in range(workers)) for number in range(ROUNDS))
+    spent = workers * zero + sum(measured.values())
     chain = {workers: zero + longest}
     return Found(chosen(arena, population.archive), len(population.archive), spent, ROUNDS, chain)
 
 
-def shared(arena: Arena, methods: str, rounds: int | None, breeder: str = "genetic") -> Found:
+def shared(arena: Arena, methods: str, rounds: int | None, strategy: str = "genetic") -> Found:
     """One population, whatever the number of workers: of as many rounds, or of 8 members and as many rounds as it takes."""
     zero = len(generation_zero(replace(arena.space, methods=METHODS[methods])))
     size = MEMBERS if rounds is None else EVALUATIONS // (rounds + 1)  # generation 0 is filled up to the size
     rounds = rounds or round((EVALUATIONS - zero) / MEMBERS)
-    how = Breeding(size=size, breeder=breeder, collapse=COLLAPSE, patience=PATIENCE)
+    how = EvolutionParameters(size=size, strategy=strategy, collapse=COLLAPSE, patience=PATIENCE)
     population: Population | None = None
     new = []
     with tempfile.TemporaryDirectory() as folder:
         search = search_of(arena, methods, folder)
         for number in range(rounds):
             before = len(population.archive) if population else 0
-            population = gather([share(search, population, how, round=number, index=0, workers=1)])
+            population = join_shards([measure_shard(search, population, how, round=number, index=0, workers=1)])
             new.append(len(population.archive) - before)
     assert population is not None
     chains = {workers: sum(-(-count // workers) for count in new) for workers in WORKERS}

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components.evomerge.evaluation.trial import Trial
+from components.evomerge.evaluation.merge_evaluator import MergeEvaluator
 from components.evomerge.search.archive import Record, ranked
-from components.evomerge.search.population import Setting, join
+from components.evomerge.search.population import SearchIdentity, join
 from components.evomerge.search.worker import Search
 from components.evomerge.settings import Settings
 from components.shared.runtime.artifact import artifact
@@ -27,16 +27,16 @@ from components.shared.runtime.config.compose import compose
 from components.shared.runtime.tracking.progress import Progress
 
 
-def search(trial: Trial, seed: int, *, race: bool = True) -> list[Record]:
-    """Every record of a search of the trial's settings, best first. race: whether candidates that are surely worse see
+def search(evaluator: MergeEvaluator, seed: int, *, race: bool = True) -> list[Record]:
+    """Every record of a search of the evaluator's settings, best first. race: whether candidates that are surely worse see
     a part of the items only.
     """
-    settings, judge = trial.settings, trial.judge("search", trial.settings.items)
+    settings, scorer = evaluator.settings, evaluator.scorer("search", evaluator.settings.items)
     with tempfile.TemporaryDirectory() as folder:
         one = Search(
-            trial.space,
-            Setting((), seed, settings.suites, settings.items, settings.fitness, settings.calibration_items),
-            lambda genome, rival: trial.measure(genome, judge, rival if race else None),
+            evaluator.space,
+            SearchIdentity((), seed, settings.suites, settings.items, settings.fitness, settings.calibration_items),
+            lambda genome, rival: evaluator.measure(genome, scorer, rival if race else None),
             random=lambda name: np.random.default_rng([seed, *name.encode()]),
             checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
             progress=Progress("evomerge"),
@@ -44,13 +44,13 @@ def search(trial: Trial, seed: int, *, race: bool = True) -> list[Record]:
         population = one.start()
         options = {"generations": settings.generations // settings.rounds, "size": settings.population}
         for number in range(settings.rounds):
-            population = join(
+            population = join_islands(
                 [
-                    one.live(
+                    one.evolve_island(
                         population,
                         worker=i,
                         round=number,
-                        breeder="genetic",
+                        strategy="genetic",
                         collapse=settings.collapse,
                         patience=settings.patience,
                         **options,
@@ -75,14 +75,14 @@ def main() -> None:
     for seed in range(1, given.seeds + 1):
         for fitness in ("accuracy", "likelihood"):
             config = compose("evomerge", Settings, overrides=[f"evomerge.fitness={fitness}"])
-            trial = Trial(parents, config.settings, base=None, seed=seed, batch=32)
-            records = search(trial, seed)
-            zero = ranked(record for record in records if record.birth.generation == 0)
-            parent = next(record for record in zero if record.birth.origin.startswith("parent"))
-            judge = trial.judge("select", given.items)
+            evaluator = MergeEvaluator(parents, config.settings, base=None, seed=seed, batch=32)
+            records = search(evaluator, seed)
+            zero = ranked(record for record in records if record.provenance.generation == 0)
+            parent = next(record for record in zero if record.provenance.origin.startswith("parent"))
+            scorer = evaluator.scorer("select", given.items)
             shown = []
             for record in (records[0], zero[0], parent):
-                answers = judge.answers(trial.model(record.genome))
+                answers = scorer.answers(evaluator.model(record.genome))
                 shown.append(f"{answers.right.mean():.3f}, {answers.loss:.2f} nats")
             print(f"| {seed} | {fitness} | {' | '.join(shown)} |", flush=True)
 

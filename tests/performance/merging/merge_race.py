@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from merge_fitness import search
 
-from components.evomerge.evaluation.trial import Trial
+from components.evomerge.evaluation.merge_evaluator import MergeEvaluator
 from components.evomerge.settings import Settings
 from components.shared.runtime.artifact import artifact
 from components.shared.runtime.config.compose import compose
@@ -37,12 +37,12 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for seed in range(1, given.seeds + 1):
         for race in (True, False):
-            trial = Trial(parents, settings, base=None, seed=seed, batch=32)
+            evaluator = MergeEvaluator(parents, settings, base=None, seed=seed, batch=32)
             began = time.process_time()
-            records = search(trial, seed, race=race)
+            records = search(evaluator, seed, race=race)
             seconds = time.process_time() - began
             seen = sum(record.measurement.seen for record in records) / len(records)
-            select = trial.measure(records[0].genome, trial.judge("select", given.items)).fitness
+            select = evaluator.measure(records[0].genome, evaluator.scorer("select", given.items)).fitness
             shown = f"{seen:.2f} | {seconds:.1f} | {records[0].fitness:.4f} | {select:.4f}"
             print(f"| {seed} | {'yes' if race else 'no'} | {len(records)} | {shown} |", flush=True)
 

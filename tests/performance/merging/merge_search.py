@@ -23,11 +23,11 @@ import torch
 from cmaes import CMA
 from digit_parents import ALL_METHODS, TASKS, WIDTHS, Arena, State
 
-from components.evomerge.evaluation.judge import Fitness
+from components.evomerge.evaluation.item_scorer import Fitness
 from components.evomerge.search.archive import Archive
 from components.evomerge.search.generation_zero import generation_zero, static
 from components.evomerge.search.genome import UNIT, Genome
-from components.evomerge.search.population import Setting, join
+from components.evomerge.search.population import SearchIdentity, join
 from components.evomerge.search.worker import Search
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.merging.methods.averages.linear import linear
@@ -49,15 +49,15 @@ def best(arena: Arena, genomes: list[Genome]) -> Chosen:
 
 
 def evolve(
-    arena: Arena, methods: tuple[str, ...], breeders: tuple[str, ...], fitness: Fitness = "accuracy"
+    arena: Arena, methods: tuple[str, ...], strategies: tuple[str, ...], fitness: Fitness = "accuracy"
 ) -> Chosen:
-    """The phase's own search, an island for each breeder, until the evaluations are used up."""
+    """The phase's own search, an island for each strategy, until the evaluations are used up."""
     space = replace(arena.space, methods=methods)
-    setting = Setting(("digits",), arena.seed, ("digits",), 0, fitness, 0)
+    identity = SearchIdentity(("digits",), arena.seed, ("digits",), 0, fitness, 0)
     with tempfile.TemporaryDirectory() as folder:
         search = Search(
             space,
-            setting,
+            identity,
             lambda genome, rival: arena.measure(genome, fitness),
             random=lambda name: np.random.default_rng([arena.seed, *name.encode()]),
             checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
@@ -66,10 +66,10 @@ def evolve(
         population, number = search.start(), 0
         while len(search.measured) < EVALUATIONS:
             options = {"round": number, "generations": 5, "size": 8, "collapse": 0.02, "patience": 1000}
-            population = join(
+            population = join_islands(
                 [
-                    search.live(population, worker=i, breeder=breeder, **options)
-                    for i, breeder in enumerate(breeders)
+                    search.evolve_island(population, worker=i, strategy=strategy, **options)
+                    for i, strategy in enumerate(strategies)
                 ]
             )
             number += 1
@@ -146,20 +146,20 @@ ARMS: dict[str, Callable[[Arena], Chosen]] = {
     "soup of strangers (control)": strangers,
     STATIC: partial(statics, methods=NO_REGRESSION),
     "random search without regression": random_search,
-    "GA, task arithmetic": partial(evolve, methods=("task_arithmetic",), breeders=("genetic",)),
-    "GA without regression": partial(evolve, methods=NO_REGRESSION, breeders=("genetic",)),
+    "GA, task arithmetic": partial(evolve, methods=("task_arithmetic",), strategies=("genetic",)),
+    "GA without regression": partial(evolve, methods=NO_REGRESSION, strategies=("genetic",)),
     CMA_ARM: cma_es,
     "RegMean, α = 0.9": of("regmean", 18),
     "RegMean, α = 1": of("regmean", UNIT),
     STATIC_REGMEAN: partial(statics, methods=NO_CALIBRATION),
-    "two islands without calibration": partial(evolve, methods=NO_CALIBRATION, breeders=("genetic",) * 2),
+    "two islands without calibration": partial(evolve, methods=NO_CALIBRATION, strategies=("genetic",) * 2),
     "RegMean++ (FeatCal, α = 0)": of("featcal", 0),
     "FeatCal, α = 1": of("featcal", UNIT),
     STATIC_ALL: partial(statics, methods=ALL_METHODS),
-    "ours, fitness is accuracy": partial(evolve, methods=ALL_METHODS, breeders=("genetic", "genetic")),
-    OURS: partial(evolve, methods=ALL_METHODS, breeders=("genetic", "genetic"), fitness="likelihood"),
+    "ours, fitness is accuracy": partial(evolve, methods=ALL_METHODS, strategies=("genetic", "genetic")),
+    OURS: partial(evolve, methods=ALL_METHODS, strategies=("genetic", "genetic"), fitness="likelihood"),
     "ours: a genetic and a CatCMA island": partial(
-        evolve, methods=ALL_METHODS, breeders=("genetic", "catcma"), fitness="likelihood"
+        evolve, methods=ALL_METHODS, strategies=("genetic", "catcma"), fitness="likelihood"
     ),
 }
 

@@ -41,7 +41,7 @@ def generate(folder: Path, size: str) -> list[Path]:
     """A base and two models near to it, written tensor by tensor."""
     import torch
 
-    from components.shared.merging.streaming.writing import Weights
+    from components.shared.merging.streaming.writing import WeightsWriter
 
     hidden, inner, layers, heads, groups, vocabulary = SIZES[size]
     width = hidden // heads * groups
@@ -69,7 +69,7 @@ def generate(folder: Path, size: str) -> list[Path]:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         (place / "config.json").write_text(json.dumps(config))
-        files.append(Weights(place, shapes, torch.bfloat16))
+        files.append(WeightsWriter(place, shapes, torch.bfloat16))
     for name, shape in shapes.items():
         count = math.prod(shape)
         for at in range(0, count, 1 << 22):
@@ -103,9 +103,9 @@ OURS = """
 import sys, time
 from pathlib import Path
 from components.shared.merging.streaming.mergekit_yaml import parse
-from components.shared.merging.streaming.merge import StaticMerge
+from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.runtime.tracking.progress import Progress
-job = StaticMerge(parse(Path(sys.argv[1])), threads=int(sys.argv[3]))
+job = StreamingMerge(parse(Path(sys.argv[1])), threads=int(sys.argv[3]))
 spent = time.process_time()
 done = job.write(Path(sys.argv[2]), progress=Progress("merge"))
 print("RESULT", done.seconds, done.disk_seconds, time.process_time() - spent)

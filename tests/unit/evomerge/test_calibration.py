@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from components.evomerge.evaluation.calibration import Calibration, Examples
-from components.evomerge.evaluation.examples import best_parent, examples
-from components.evomerge.evaluation.judge import Answers
-from components.evomerge.evaluation.merging import Diverged, Merger, Models
-from components.evomerge.evaluation.workbench import Workbench
+from components.evomerge.evaluation.calibration import Calibration, CalibrationExamples
+from components.evomerge.evaluation.calibration_examples import best_parent, examples
+from components.evomerge.evaluation.item_scorer import AnswerScores
+from components.evomerge.evaluation.genome_merger import Diverged, GenomeMerger, ParentTensors
+from components.evomerge.evaluation.merged_model import MergedModel
 from components.evomerge.search.genome import Genome
-from components.evomerge.search.space import Space
+from components.evomerge.search.space import SearchSpace
 from components.shared.tasks.batches import mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 
@@ -40,13 +40,13 @@ def nets(count: int = 2) -> list[Net]:
     return [Net(seed) for seed in range(count)]
 
 
-def shown(seed: int, rows: int = 40) -> Examples:
+def shown(seed: int, rows: int = 40) -> CalibrationExamples:
     x = torch.randn(rows, 5, generator=torch.Generator().manual_seed(seed))
-    return Examples({"x": x}, torch.ones(rows, dtype=torch.bool))
+    return CalibrationExamples({"x": x}, torch.ones(rows, dtype=torch.bool))
 
 
 def calibrated(
-    parents: Sequence[nn.Module], given: Sequence[Examples], shares: list[float], alpha: float
+    parents: Sequence[nn.Module], given: Sequence[CalibrationExamples], shares: list[float], alpha: float
 ) -> Net:
     states = [dict(parent.state_dict()) for parent in parents]
     calibration = Calibration(Net(9), states, given, fitted=lambda name: True)
@@ -56,7 +56,7 @@ def calibrated(
 
 
 def by_lstsq(
-    parents: Sequence[Net], given: Sequence[Examples], shares: list[float], alpha: float
+    parents: Sequence[Net], given: Sequence[CalibrationExamples], shares: list[float], alpha: float
 ) -> list[np.ndarray]:
     """Layer after layer, the stacked rows given to numpy's solver."""
     hats = [one.inputs["x"].double().numpy() for one in given]
@@ -148,18 +148,18 @@ def llama(seed: int, tied: bool) -> LlamaForCausalLM:
 def test_a_transformer_is_calibrated_by_the_workbench_and_a_tied_head_stays_the_embedding(tied: bool) -> None:
     parents = [llama(0, tied), llama(1, tied)]
     states = [{name: p.detach() for name, p in model.named_parameters()} for model in parents]
-    space = Space(parents=2, groups=3, methods=("linear", "featcal"), has_base=False, layers=2)
+    space = SearchSpace(parents=2, groups=3, methods=("linear", "featcal"), has_base=False, layers=2)
     items = mixture({"copy": 1.0, "max": 1.0}, [1], "train", 0, 0, 32)
     teachers = np.arange(32) % 2
-    bench = Workbench(
+    merged = MergedModel(
         llama(2, tied),
-        Merger(Models(parents=states), space, layer_groups=2, seed=0),
+        GenomeMerger(ParentTensors(parents=states), space, layer_groups=2, seed=0),
         lambda: examples(items, teachers, 2, byte_tokenizer(), "cpu"),
     )
     given = examples(items, teachers, 2, byte_tokenizer(), "cpu")
 
     def error(genome: Genome) -> float:
-        model = bench.model(genome).eval()
+        model = merged.model(genome).eval()
         with torch.no_grad():
             return sum(
                 float(F.mse_loss(model(**one.inputs).logits[one.used], parent(**one.inputs).logits[one.used]))
@@ -167,9 +167,9 @@ def test_a_transformer_is_calibrated_by_the_workbench_and_a_tied_head_stays_the_
             )
 
     soup = error(space.default("linear"))
-    plain = {name: tensor.clone() for name, tensor in bench.model(space.default("linear")).named_parameters()}
+    plain = {name: tensor.clone() for name, tensor in merged.model(space.default("linear")).named_parameters()}
     assert error(Genome("featcal", ((1, 1),) * 3, alpha=20)) < (1.0 if tied else 0.8) * soup
-    fitted = dict(bench.model(Genome("featcal", ((1, 1),) * 3, alpha=20)).named_parameters())
+    fitted = dict(merged.model(Genome("featcal", ((1, 1),) * 3, alpha=20)).named_parameters())
     assert torch.equal(fitted["model.embed_tokens.weight"], plain["model.embed_tokens.weight"])
     assert not torch.equal(
         fitted["model.layers.1.mlp.down_proj.weight"], plain["model.layers.1.mlp.down_proj.weight"]
@@ -178,8 +178,8 @@ def test_a_transformer_is_calibrated_by_the_workbench_and_a_tied_head_stays_the_
 
 
 def test_an_item_is_taught_by_the_parent_that_answers_it_best() -> None:
-    def of(*nll: float) -> Answers:
-        return Answers(np.arange(3), np.zeros(3, bool), np.array(nll), np.array([1, 2, 1]))
+    def of(*nll: float) -> AnswerScores:
+        return AnswerScores(np.arange(3), np.zeros(3, bool), np.array(nll), np.array([1, 2, 1]))
 
     teachers = best_parent([of(1.0, 4.0, 2.0), of(0.5, 6.0, 2.0)])
     assert teachers.tolist() == [1, 0, 0]

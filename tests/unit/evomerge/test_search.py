@@ -11,15 +11,15 @@ import pytest
 
 from components.evomerge.search.archive import (
     Archive,
-    Birth,
+    Provenance,
     Measurement,
     Record,
     from_lineage,
     lineage,
     ranked,
 )
-from components.evomerge.search.cma import CmaBreeder
-from components.evomerge.search.evolution import breed, elites_of, evolve, genetic, survivors
+from components.evomerge.search.catcma import CatCmaStrategy
+from components.evomerge.search.evolution import elites_of, evolve, genetic, survivors
 from components.evomerge.search.genome import Genome
 from components.evomerge.search.history import since_best
 from components.evomerge.search.population import Population, join, migrate
@@ -28,14 +28,14 @@ from components.shared.runtime.errors import InputError
 from tests.unit.evomerge.landscape import SETTING, SPACE, AfterEach, closeness, search
 
 
-def live(one: Search, population: Population, worker: int = 0, round: int = 0, **changes) -> Population:
-    options = {"generations": 5, "size": 8, "breeder": "genetic", "collapse": 0.02, "patience": 99} | changes
-    return one.live(population, worker=worker, round=round, **options)
+def evolve_island(one: Search, population: Population, worker: int = 0, round: int = 0, **changes) -> Population:
+    options = {"generations": 5, "size": 8, "strategy": "genetic", "collapse": 0.02, "patience": 99} | changes
+    return one.evolve_island(population, worker=worker, round=round, **options)
 
 
 def record(fitness: float | None, name: str = "linear", loss: float = 0.0, **scores: float) -> Record:
     weights = ((1, int(100 * (fitness or 0)) % 12, len(name)),) * 2
-    return Record(Genome(name, weights), Birth("test"), Measurement(fitness, scores, loss))
+    return Record(Genome(name, weights), Provenance("test"), Measurement(fitness, scores, loss))
 
 
 def test_failures_rank_last_and_the_loss_decides_between_equals() -> None:
@@ -45,7 +45,7 @@ def test_failures_rank_last_and_the_loss_decides_between_equals() -> None:
 
 def test_the_archive_keeps_the_first_record_of_a_genome() -> None:
     first = record(0.5)
-    again = Record(first.genome, Birth("later"), first.measurement)
+    again = Record(first.genome, Provenance("later"), first.measurement)
     archive = Archive([first, again])
     assert len(archive) == 1 and archive.add(again) is first
 
@@ -65,8 +65,8 @@ def test_the_lineage_is_one_json_line_a_record_and_reads_back() -> None:
 
 def test_of_eight_six_children_are_mutants_of_the_two_elites_and_two_recombine_three_losers_each() -> None:
     rng = np.random.default_rng(0)
-    population = ranked(Record(g, Birth("x"), closeness(g)) for g in (SPACE.random(rng) for _ in range(8)))
-    children = breed(population, SPACE, rng)
+    population = ranked(Record(g, Provenance("x"), closeness(g)) for g in (SPACE.random(rng) for _ in range(8)))
+    children = next_children(population, SPACE, rng)
     mutants = [child for child in children if child.origin == "mutation"]
     crossed = [child for child in children if child.origin == "recombination"]
     assert len(mutants) == 6 and {child.parents for child in mutants} == {(r.hash,) for r in population[:2]}
@@ -81,14 +81,14 @@ def test_elites_survive_worse_children() -> None:
     assert survivors(old, new, 4) == [old[0], *new[:3]]
 
 
-@pytest.mark.parametrize("breeder", ["genetic", "catcma"])
-def test_evolution_climbs_and_beats_as_many_random_draws(tmp_path: Path, breeder: str) -> None:
+@pytest.mark.parametrize("strategy", ["genetic", "catcma"])
+def test_evolution_climbs_and_beats_as_many_random_draws(tmp_path: Path, strategy: str) -> None:
     found, drawn = [], []
     for seed in range(4):
         one = search(tmp_path / str(seed))
         one.random = lambda name, seed=seed: np.random.default_rng([seed, *name.encode()])
         start = one.start()
-        end = live(one, start, generations=20, breeder=breeder)
+        end = live(one, start, generations=20, strategy=strategy)
         rng = np.random.default_rng(seed)
         drawn.append(max(closeness(SPACE.random(rng)).fitness or 0 for _ in range(len(end.archive))))
         found.append(end.archive.best().fitness or 0)
@@ -112,15 +112,15 @@ def test_the_champion_is_never_worse_than_generation_zero(tmp_path: Path) -> Non
 def test_a_population_that_has_collapsed_keeps_its_champion_and_is_drawn_anew() -> None:
     rng = np.random.default_rng(0)
     genome = SPACE.random(rng)
-    same = [Record(genome, Birth("x"), closeness(genome))] * 6
+    same = [Record(genome, Provenance("x"), closeness(genome))] * 6
     births: list[str] = []
 
-    def measure(genome: Genome, birth: Birth, rival: Genome | None) -> Record:
+    def measure(genome: Genome, provenance: Provenance, rival: Genome | None) -> Record:
         assert rival is None
-        births.append(birth.origin)
-        return Record(genome, birth, closeness(genome))
+        births.append(provenance.origin)
+        return Record(genome, provenance, closeness(genome))
 
-    options = {"space": SPACE, "breeder": genetic(SPACE), "measure": measure, "birth": Birth("")}
+    options = {"space": SPACE, "strategy": genetic(SPACE), "measure": measure, "provenance": Provenance("")}
     [after] = evolve(same, 1, random=lambda step: np.random.default_rng(step), collapse=0.05, **options)
     assert after.restarted and births == ["immigrant"] * 5
     assert after.diversity > 0.3
@@ -171,13 +171,13 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("breeder", ["genetic", "catcma"])
+@pytest.mark.parametrize("strategy", ["genetic", "catcma"])
 @pytest.mark.parametrize("after", [3, 17, 40])
 def test_a_search_killed_anywhere_ends_with_the_identical_population(
-    tmp_path: Path, after: int, breeder: str
+    tmp_path: Path, after: int, strategy: str
 ) -> None:
     def whole(one: Search) -> Population:
-        return live(one, one.start(), generations=6, breeder=breeder)
+        return live(one, one.start(), generations=6, strategy=strategy)
 
     expected = whole(search(tmp_path / "undisturbed"))
     done = 0
@@ -207,7 +207,7 @@ def test_workers_in_processes_of_their_own_find_what_one_process_finds(tmp_path:
     alone = search(tmp_path / "alone")
     population = alone.start()
     for number in range(2):
-        population = join([live(alone, population, worker, number, generations=3) for worker in range(2)])
+        population = join_islands([live(alone, population, worker, number, generations=3) for worker in range(2)])
 
     spread: Population | None = None
     for number in range(2):
@@ -223,7 +223,7 @@ def test_workers_in_processes_of_their_own_find_what_one_process_finds(tmp_path:
             folder.mkdir()
             result.write(folder)
             results.append(Population.read(folder))
-        spread = join(results[::-1])
+        spread = join_islands(results[::-1])
     assert spread is not None
     assert lineage(spread.archive) == lineage(population.archive)
     assert spread.islands == population.islands and spread.history == population.history
@@ -241,7 +241,7 @@ def test_results_of_different_searches_are_not_joined(tmp_path: Path) -> None:
     one = search(tmp_path).start()
     other = Population(replace(SETTING, seed=1), Archive())
     with pytest.raises(InputError, match="seed"):
-        join([one, other])
+        join_islands([one, other])
 
 
 def test_what_is_no_population_is_refused(tmp_path: Path) -> None:
@@ -251,11 +251,11 @@ def test_what_is_no_population_is_refused(tmp_path: Path) -> None:
 
 def test_catcma_asks_for_canonical_genomes_of_several_methods_and_again_for_the_same() -> None:
     rng = np.random.default_rng(0)
-    population = [Record(g, Birth("x"), closeness(g)) for g in (SPACE.random(rng) for _ in range(4))]
-    children = CmaBreeder(SPACE, 6, seed=1)(ranked(population), [], rng)
+    population = [Record(g, Provenance("x"), closeness(g)) for g in (SPACE.random(rng) for _ in range(4))]
+    children = CatCmaStrategy(SPACE, 6, seed=1)(ranked(population), [], rng)
     assert len(children) == 6 and len({child.genome.method for child in children}) > 1
     assert all(SPACE.canonical(child.genome) == child.genome for child in children)
-    again = CmaBreeder(SPACE, 6, seed=1)(ranked(population), [], rng)
+    again = CatCmaStrategy(SPACE, 6, seed=1)(ranked(population), [], rng)
     assert [child.genome for child in again] == [child.genome for child in children]
 
 
@@ -265,8 +265,8 @@ def test_catcma_lives_with_the_smallest_populations_and_with_a_single_method(
 ) -> None:
     one = search(tmp_path)
     one.space = replace(SPACE, methods=("linear",))
-    population = live(one, one.start(), generations=4, size=size, breeder="catcma")
-    assert {record.genome.method for record in population.archive if record.birth.origin == "catcma"} <= {
+    population = live(one, one.start(), generations=4, size=size, strategy="catcma")
+    assert {record.genome.method for record in population.archive if record.provenance.origin == "catcma"} <= {
         "linear",
         "task_arithmetic",  # the base
     }
@@ -299,8 +299,8 @@ def test_a_plateau_ends_the_round_early_and_an_improvement_starts_the_count_agai
 
 def test_who_left_a_race_ranks_below_who_did_not_and_is_on_no_front_and_in_no_best() -> None:
     whole = record(0.2, x=0.5)
-    left = Record(record(0.9, "ties").genome, Birth("x"), Measurement(0.9, {"x": 1.0}, seen=0.25))
-    further = Record(record(0.8, "a").genome, Birth("x"), Measurement(0.1, {"x": 1.0}, seen=0.5))
+    left = Record(record(0.9, "ties").genome, Provenance("x"), Measurement(0.9, {"x": 1.0}, seen=0.25))
+    further = Record(record(0.8, "a").genome, Provenance("x"), Measurement(0.1, {"x": 1.0}, seen=0.5))
     failed = record(None, "bb")
     assert ranked([failed, left, further, whole]) == [whole, further, left, failed]
     assert Archive([left, further, whole]).pareto() == [whole]

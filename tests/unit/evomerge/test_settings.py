@@ -40,10 +40,10 @@ def test_nobody_cannot_search() -> None:
 
 
 def test_one_population_has_one_breeder() -> None:
-    with pytest.raises(ConfigError, match="one breeder"):
+    with pytest.raises(ConfigError, match="one strategy"):
         settings("evomerge.fan_out=evaluations", profile="small")
-    one = settings("evomerge.fan_out=evaluations", "evomerge.breeders=[catcma]", profile="small")
-    assert one.breeders == ("catcma",)
+    one = settings("evomerge.fan_out=evaluations", "evomerge.strategies=[catcma]", profile="small")
+    assert one.strategies == ("catcma",)
 
 
 def test_checking_the_shape_of_a_search_loads_no_torch() -> None:

@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from components.shared.merging.streaming.merge import StaticMerge
+from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.merging.streaming.mergekit_yaml import parse
 from components.shared.runtime.tracking.progress import Progress
 from tests.unit.shared.merging.mergekit_cases import CASES, write_models
@@ -33,7 +33,7 @@ def merged(folder: Path, case: str, **options: int) -> dict[str, torch.Tensor]:
     half, text = CASES[case]
     write_models(folder, half=half)
     (folder / "recipe.yml").write_text(text)
-    StaticMerge(parse(folder / "recipe.yml"), **options).write(folder / "out", progress=Progress("merge"))
+    StreamingMerge(parse(folder / "recipe.yml"), **options).write(folder / "out", progress=Progress("merge"))
     return load_file(folder / "out" / "model.safetensors")
 
 

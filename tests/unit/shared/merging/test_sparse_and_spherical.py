@@ -49,8 +49,8 @@ def test_no_point_near_the_karcher_mean_has_a_smaller_sum_of_squared_arcs(seed: 
 
     mean = karcher(tensors, weights).double()
     least = cost(mean)
-    for trial in range(30):
-        assert cost(mean / mean.norm() + 0.02 * randn(seed + 100 + trial, 8)) > least
+    for evaluator in range(30):
+        assert cost(mean / mean.norm() + 0.02 * randn(seed + 100 + evaluator, 8)) > least
     length = sum(w * float(tensor.norm()) for w, tensor in zip(weights, tensors, strict=True)) / sum(weights)
     assert float(mean.norm()) == pytest.approx(length, rel=1e-5)
 
@@ -177,8 +177,8 @@ def test_fisher_merging_of_gaussians_maximises_their_joint_likelihood(seed: int)
         )
 
     merged = fisher(tensors, precisions, weights)
-    for trial in range(20):
-        assert cost(merged + 0.05 * randn(seed + 50 + trial, 6)) > cost(merged)
+    for evaluator in range(20):
+        assert cost(merged + 0.05 * randn(seed + 50 + evaluator, 6)) > cost(merged)
 
 
 def test_fisher_merging_averages_what_no_model_knows_about() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from components.evomerge.recipe import group_name, rows, shares
+from components.evomerge.card import group_name, rows, shares
 from components.evomerge.search.genome import Genome
-from components.evomerge.search.space import Space
+from components.evomerge.search.space import SearchSpace
 
-SPACE = Space(parents=2, groups=3, methods=("ties", "dfs"), layers=5, repeats=1, deepest=5)
+SPACE = SearchSpace(parents=2, groups=3, methods=("ties", "dfs"), layers=5, repeats=1, deepest=5)
 
 
 def test_the_card_says_every_gene_that_the_method_reads_and_gives_the_genome_back() -> None:
