@@ -25,6 +25,7 @@ from tests.contract.phases.evomerge_cases import (
     refused,
     run,
     spread,
+    three_cognates,  # noqa: F401
     train,
 )
 
@@ -104,7 +105,7 @@ def test_foreign_models_without_trunk_and_grams_are_merged_by_what_is_left(tmp_p
     assert any("RegMean is left out" in text for text in manifest.extra["warnings"])
     assert any("task vectors are left out" in text for text in manifest.extra["warnings"])
     methods = {member["method"] for entry in manifest.extra["population"] for member in entry["members"]}
-    assert methods <= {"linear", "slerp", "karcher", "featcal", "frankenmerge", "dfs"}
+    assert methods <= {"linear", "slerp", "nuslerp", "karcher", "featcal", "frankenmerge", "dfs"}
     model, _ = load(tmp_path / "out")
     assert isinstance(model, LlamaForCausalLM)
 

@@ -19,19 +19,21 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from components.evomerge.evaluation.calibration import CalibrationExamples
-from components.evomerge.evaluation.item_scorer import Fitness
 from components.evomerge.evaluation.genome_merger import GenomeMerger, ParentTensors
+from components.evomerge.evaluation.item_scorer import Fitness
 from components.evomerge.evaluation.merged_model import MergedModel
 from components.evomerge.search.archive import Measurement
 from components.evomerge.search.genome import Genome
 from components.evomerge.search.space import SearchSpace
-from components.shared.merging.methods import GENES, PATHS
+from components.shared.merging.registry import merge_methods
 from components.shared.models.gram import capture_grams
 
 WIDTHS = (64, 96, 96, 96, 10)
 TASKS = 3
 CLASSES = ((0, 1, 2, 3), (4, 5, 6), (7, 8, 9))  # of the class-disjoint parents
-ALL_METHODS = tuple(name for name in GENES if name not in PATHS)
+ALL_METHODS = tuple(
+    name for name, method in merge_methods().items() if method.searched and method.kind != "layers"
+)
 State = Mapping[str, Tensor]
 
 
@@ -144,17 +146,19 @@ class Arena:
 
     def _examples(self) -> list[CalibrationExamples]:
         """Each parent's own training images, without their labels."""
-        return [CalibrationExamples({"x": x}, torch.ones(len(x), dtype=torch.bool)) for x, _ in self.data.train]
+        return [
+            CalibrationExamples({"x": x}, torch.ones(len(x), dtype=torch.bool)) for x, _ in self.data.train
+        ]
 
     def merge(self, genome: Genome) -> dict[str, Tensor]:
-        return _copy(self.merged.model(genome))
+        return _copy(self.merged.load(genome))
 
     def search_score(self, state: State) -> float:
         return float(np.mean([one.mean() for one in right(state, self.data.search)]))
 
     def measure(self, genome: Genome, fitness: Fitness = "accuracy") -> Measurement:
         """On the search split, the mean over the tasks of what the phase's fitness is of a suite (scorer.py)."""
-        state = dict(self.merged.model(genome).state_dict())
+        state = dict(self.merged.load(genome).state_dict())
         scores = [float(one.mean()) for one in right(state, self.data.search)]
         values = scores if fitness == "accuracy" else likelihoods(state, self.data.search)
         return Measurement(float(np.mean(values)), {str(i): score for i, score in enumerate(scores)})

@@ -18,6 +18,6 @@ from components.shared.merging.streaming.mapped_model import MappedModel
 
 if __name__ == "__main__":
     models = [MappedModel(place) for place in sys.argv[1:]]
-    names = sorted(set.intersection(*(set(model.places) for model in models)))
+    names = sorted(set.intersection(*(set(model.tensors) for model in models)))
     for (a, b), cosine in cosines(models, names).items():
         print(f"{models[a].folder}  {models[b].folder}  {cosine:.3f}")

@@ -23,9 +23,10 @@ import torch
 from digit_parents import ALL_METHODS, Arena
 
 from components.evomerge.search.archive import Archive
+from components.evomerge.search.evolution import EvolutionParameters
 from components.evomerge.search.generation_zero import generation_zero
-from components.evomerge.search.population import Population, SearchIdentity, join
-from components.evomerge.search.shards import EvolutionParameters, join_shards, measure_shard
+from components.evomerge.search.population import Population, SearchIdentity, join_islands
+from components.evomerge.search.shards import join_shards, measure_shard
 from components.evomerge.search.worker import Search
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
@@ -78,16 +79,18 @@ def islands(arena: Arena, methods: str, workers: int) -> Found:
         zero = len(population.archive)
         generations = max(ROUNDS, round((EVALUATIONS - zero) / (MEMBERS * workers)))
         for number in range(ROUNDS):
-            options = {"generations": generations // ROUNDS + (number < generations % ROUNDS)}
             results = [
                 search.evolve_island(
-                    population, worker=worker, round=number, size=MEMBERS, strategy="genetic",
-                    collapse=COLLAPSE, patience=PATIENCE, **options,
+                    population, worker=worker, round=number,
+                    generations=generations // ROUNDS + (number < generations % ROUNDS),
+                    how=EvolutionParameters(MEMBERS, "genetic", COLLAPSE, PATIENCE),
                 )
                 for worker in range(workers)
             ]  # fmt: skip
             population = join_islands(results)
-    measured = Counter((round, worker) for round, worker, genome in search.measured if (round, worker) != (0, 0))
+    measured = Counter(
+        (round, worker) for round, worker, genome in search.measured if (round, worker) != (0, 0)
+    )
     first = [genome for round, worker, genome in search.measured if (round, worker) == (0, 0)]
     measured[0, 0] = len(first) - zero  # generation 0 has the births of round 0 and worker 0
     longest = sum(max(measured[number, worker] for worker in range(workers)) for number in range(ROUNDS))
@@ -108,7 +111,9 @@ def shared(arena: Arena, methods: str, rounds: int | None, strategy: str = "gene
         search = search_of(arena, methods, folder)
         for number in range(rounds):
             before = len(population.archive) if population else 0
-            population = join_shards([measure_shard(search, population, how, round=number, index=0, workers=1)])
+            population = join_shards(
+                [measure_shard(search, population, how, round=number, index=0, workers=1)]
+            )
             new.append(len(population.archive) - before)
     assert population is not None
     chains = {workers: sum(-(-count // workers) for count in new) for workers in WORKERS}

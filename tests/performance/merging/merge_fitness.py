@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ import torch
 
 from components.evomerge.evaluation.merge_evaluator import MergeEvaluator
 from components.evomerge.search.archive import Record, ranked
-from components.evomerge.search.population import SearchIdentity, join
+from components.evomerge.search.evolution import EvolutionParameters
+from components.evomerge.search.population import SearchIdentity, join_islands
 from components.evomerge.search.worker import Search
 from components.evomerge.settings import Settings
 from components.shared.runtime.artifact import artifact
@@ -27,22 +29,31 @@ from components.shared.runtime.config.compose import compose
 from components.shared.runtime.tracking.progress import Progress
 
 
-def search(evaluator: MergeEvaluator, seed: int, *, race: bool = True) -> list[Record]:
-    """Every record of a search of the evaluator's settings, best first. race: whether candidates that are surely worse see
-    a part of the items only.
-    """
-    settings, scorer = evaluator.settings, evaluator.scorer("search", evaluator.settings.items)
+def evaluator_of(parents: Sequence[artifact.Artifact], settings: Settings, seed: int) -> MergeEvaluator:
+    """As the phase makes it, with the parents' trunk as base."""
+    return MergeEvaluator(
+        parents, base=None, methods=settings.methods, layer_groups=settings.layer_groups, repeats=settings.repeats,
+        extra_layers=settings.extra_layers, suites=settings.suites, items=settings.items, fitness=settings.fitness,
+        calibration_items=settings.calibration_items, seed=seed, batch=32,
+    )  # fmt: skip
+
+
+def search(evaluator: MergeEvaluator, settings: Settings, seed: int, *, race: bool = True) -> list[Record]:
+    """Every record of a search, best first. race: whether candidates that are surely worse see a part of the items only."""
+    scorer = evaluator.search_scorer
     with tempfile.TemporaryDirectory() as folder:
         one = Search(
             evaluator.space,
-            SearchIdentity((), seed, settings.suites, settings.items, settings.fitness, settings.calibration_items),
+            SearchIdentity(
+                (), seed, settings.suites, settings.items, settings.fitness, settings.calibration_items
+            ),
             lambda genome, rival: evaluator.measure(genome, scorer, rival if race else None),
             random=lambda name: np.random.default_rng([seed, *name.encode()]),
             checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
             progress=Progress("evomerge"),
         )
         population = one.start()
-        options = {"generations": settings.generations // settings.rounds, "size": settings.population}
+        how = EvolutionParameters(settings.population, "genetic", settings.collapse, settings.patience)
         for number in range(settings.rounds):
             population = join_islands(
                 [
@@ -50,10 +61,8 @@ def search(evaluator: MergeEvaluator, seed: int, *, race: bool = True) -> list[R
                         population,
                         worker=i,
                         round=number,
-                        strategy="genetic",
-                        collapse=settings.collapse,
-                        patience=settings.patience,
-                        **options,
+                        generations=settings.generations // settings.rounds,
+                        how=how,
                     )
                     for i in range(settings.islands)
                 ]
@@ -75,8 +84,8 @@ def main() -> None:
     for seed in range(1, given.seeds + 1):
         for fitness in ("accuracy", "likelihood"):
             config = compose("evomerge", Settings, overrides=[f"evomerge.fitness={fitness}"])
-            evaluator = MergeEvaluator(parents, config.settings, base=None, seed=seed, batch=32)
-            records = search(evaluator, seed)
+            evaluator = evaluator_of(parents, config.settings, seed)
+            records = search(evaluator, config.settings, seed)
             zero = ranked(record for record in records if record.provenance.generation == 0)
             parent = next(record for record in zero if record.provenance.origin.startswith("parent"))
             scorer = evaluator.scorer("select", given.items)

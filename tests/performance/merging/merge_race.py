@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 
 import torch
-from merge_fitness import search
+from merge_fitness import evaluator_of, search
 
-from components.evomerge.evaluation.merge_evaluator import MergeEvaluator
 from components.evomerge.settings import Settings
 from components.shared.runtime.artifact import artifact
 from components.shared.runtime.config.compose import compose
@@ -37,9 +36,9 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for seed in range(1, given.seeds + 1):
         for race in (True, False):
-            evaluator = MergeEvaluator(parents, settings, base=None, seed=seed, batch=32)
+            evaluator = evaluator_of(parents, settings, seed)
             began = time.process_time()
-            records = search(evaluator, seed, race=race)
+            records = search(evaluator, settings, seed, race=race)
             seconds = time.process_time() - began
             seen = sum(record.measurement.seen for record in records) / len(records)
             select = evaluator.measure(records[0].genome, evaluator.scorer("select", given.items)).fitness

@@ -25,9 +25,10 @@ from digit_parents import ALL_METHODS, TASKS, WIDTHS, Arena, State
 
 from components.evomerge.evaluation.item_scorer import Fitness
 from components.evomerge.search.archive import Archive
+from components.evomerge.search.evolution import EvolutionParameters
 from components.evomerge.search.generation_zero import generation_zero, static
 from components.evomerge.search.genome import UNIT, Genome
-from components.evomerge.search.population import SearchIdentity, join
+from components.evomerge.search.population import SearchIdentity, join_islands
 from components.evomerge.search.worker import Search
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.merging.methods.averages.linear import linear
@@ -65,10 +66,15 @@ def evolve(
         )
         population, number = search.start(), 0
         while len(search.measured) < EVALUATIONS:
-            options = {"round": number, "generations": 5, "size": 8, "collapse": 0.02, "patience": 1000}
             population = join_islands(
                 [
-                    search.evolve_island(population, worker=i, strategy=strategy, **options)
+                    search.evolve_island(
+                        population,
+                        worker=i,
+                        round=number,
+                        generations=5,
+                        how=EvolutionParameters(8, strategy, collapse=0.02, patience=1000),
+                    )
                     for i, strategy in enumerate(strategies)
                 ]
             )

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.evomerge.evaluation.calibration import Calibration, CalibrationExamples
-from components.evomerge.evaluation.calibration_examples import best_parent, examples
-from components.evomerge.evaluation.item_scorer import AnswerScores
+from components.evomerge.evaluation.calibration_examples import best_parent, calibration_examples
 from components.evomerge.evaluation.genome_merger import Diverged, GenomeMerger, ParentTensors
+from components.evomerge.evaluation.item_scorer import AnswerScores
 from components.evomerge.evaluation.merged_model import MergedModel
 from components.evomerge.search.genome import Genome
 from components.evomerge.search.space import SearchSpace
@@ -145,7 +145,7 @@ def llama(seed: int, tied: bool) -> LlamaForCausalLM:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_transformer_is_calibrated_by_the_workbench_and_a_tied_head_stays_the_embedding(tied: bool) -> None:
+def test_a_transformer_is_calibrated_in_memory_and_a_tied_head_stays_the_embedding(tied: bool) -> None:
     parents = [llama(0, tied), llama(1, tied)]
     states = [{name: p.detach() for name, p in model.named_parameters()} for model in parents]
     space = SearchSpace(parents=2, groups=3, methods=("linear", "featcal"), has_base=False, layers=2)
@@ -154,12 +154,12 @@ def test_a_transformer_is_calibrated_by_the_workbench_and_a_tied_head_stays_the_
     merged = MergedModel(
         llama(2, tied),
         GenomeMerger(ParentTensors(parents=states), space, layer_groups=2, seed=0),
-        lambda: examples(items, teachers, 2, byte_tokenizer(), "cpu"),
+        lambda: calibration_examples(items, teachers, 2, byte_tokenizer(), "cpu"),
     )
-    given = examples(items, teachers, 2, byte_tokenizer(), "cpu")
+    given = calibration_examples(items, teachers, 2, byte_tokenizer(), "cpu")
 
     def error(genome: Genome) -> float:
-        model = merged.model(genome).eval()
+        model = merged.load(genome).eval()
         with torch.no_grad():
             return sum(
                 float(F.mse_loss(model(**one.inputs).logits[one.used], parent(**one.inputs).logits[one.used]))
@@ -167,9 +167,9 @@ def test_a_transformer_is_calibrated_by_the_workbench_and_a_tied_head_stays_the_
             )
 
     soup = error(space.default("linear"))
-    plain = {name: tensor.clone() for name, tensor in merged.model(space.default("linear")).named_parameters()}
+    plain = {name: tensor.clone() for name, tensor in merged.load(space.default("linear")).named_parameters()}
     assert error(Genome("featcal", ((1, 1),) * 3, alpha=20)) < (1.0 if tied else 0.8) * soup
-    fitted = dict(merged.model(Genome("featcal", ((1, 1),) * 3, alpha=20)).named_parameters())
+    fitted = dict(merged.load(Genome("featcal", ((1, 1),) * 3, alpha=20)).named_parameters())
     assert torch.equal(fitted["model.embed_tokens.weight"], plain["model.embed_tokens.weight"])
     assert not torch.equal(
         fitted["model.layers.1.mlp.down_proj.weight"], plain["model.layers.1.mlp.down_proj.weight"]
@@ -184,6 +184,6 @@ def test_an_item_is_taught_by_the_parent_that_answers_it_best() -> None:
     teachers = best_parent([of(1.0, 4.0, 2.0), of(0.5, 6.0, 2.0)])
     assert teachers.tolist() == [1, 0, 0]
     items = mixture({"copy": 1.0}, [1], "train", 0, 0, 3)
-    first, second = examples(items, teachers, 2, byte_tokenizer(), "cpu")
+    first, second = calibration_examples(items, teachers, 2, byte_tokenizer(), "cpu")
     assert first.used.shape[0] == 2 and second.used.shape[0] == 1
     assert first.used.shape[1] == second.used.shape[1]

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from components.evomerge.connectivity import connections, warning
-from components.evomerge.evaluation.item_scorer import ItemScorer
 from components.evomerge.evaluation.genome_merger import Diverged
+from components.evomerge.evaluation.item_scorer import ItemScorer
 from components.evomerge.findings import curves
-from components.evomerge.search.archive import Archive, Provenance, Measurement, Record
+from components.evomerge.search.archive import Archive, Measurement, Provenance, Record
 from components.evomerge.search.generation_zero import midpoint
 from components.evomerge.search.space import SearchSpace
 from components.shared.evaluation.answers import correct, nll

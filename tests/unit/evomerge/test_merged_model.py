@@ -12,17 +12,16 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.evomerge.evaluation.genome_merger import Diverged, GenomeMerger, ParentTensors
-from components.evomerge.evaluation.parents import tensors_of
 from components.evomerge.evaluation.merged_model import MergedModel
+from components.evomerge.evaluation.parents import tensors_of
 from components.evomerge.search.genome import UNIT, Genome
 from components.evomerge.search.space import SearchSpace
 from components.shared.merging.layer_groups import layer_stack
-from components.shared.merging.methods import METHODS, PATHS
 from components.shared.merging.methods.activations.regmean import regmean
 from components.shared.merging.methods.layers.dfs import indicator
 from components.shared.merging.methods.task_vectors.ties import ties
+from tests.unit.evomerge.landscape import EVERYTHING, TENSORWISE
 
-EVERYTHING = tuple([*METHODS, *PATHS])
 CONFIG = LlamaConfig(
     vocab_size=40,
     hidden_size=16,
@@ -58,7 +57,7 @@ def logits(model: nn.Module) -> Tensor:
         return model(input_ids=IDS).logits
 
 
-def merged(family, layer_groups: int = 3, *, repeats: int = 1, deepest: int = 6, **models) -> MergedModel:
+def merged_model(family, layer_groups: int = 3, *, repeats: int = 1, deepest: int = 6, **models) -> MergedModel:
     trunk, children = family
     models = {"parents": [tensors_of(child) for child in children], "base": tensors_of(trunk)} | models
     whole = ParentTensors(**models)
@@ -80,16 +79,16 @@ def rows(*row: int) -> tuple[tuple[int, ...], ...]:
 
 def test_the_genomes_of_base_and_parents_are_these_models_bit_for_bit(family) -> None:
     trunk, children = family
-    one = merged(family)
-    assert torch.equal(logits(one.model(one.merger.space.base())), logits(trunk))
+    one = merged_model(family)
+    assert torch.equal(logits(one.load(one.merger.space.base())), logits(trunk))
     for index, child in enumerate(children):
-        assert torch.equal(logits(one.model(one.merger.space.parent(index))), logits(child))
+        assert torch.equal(logits(one.load(one.merger.space.parent(index))), logits(child))
 
 
 def test_each_layer_group_has_its_own_weights(family) -> None:
     _, children = family
     genome = Genome("linear", ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0)))
-    merged = dict(merged(family).merger.merged(genome))
+    merged = dict(merged_model(family).merger.merged(genome))
     states = [tensors_of(child) for child in children]
     for layer in range(3):
         name = f"model.layers.{layer}.self_attn.q_proj.weight"
@@ -115,7 +114,7 @@ def test_ties_trims_the_task_vector_of_the_whole_model_as_in_the_paper(family) -
     flat = [torch.cat([(state[name] - base[name]).flatten() for name in base]) for state in states]
     limits = [float(task.abs().sort(descending=True).values[-(-len(task) // 5) - 1]) for task in flat]
     expected = ties(flat, [1 / 3] * 3, limits)
-    merged = dict(merged(family).merger.merged(Genome("ties", rows(1, 1, 1), density=4)))
+    merged = dict(merged_model(family).merger.merged(Genome("ties", rows(1, 1, 1), density=4)))
     found = torch.cat([(merged[name] - base[name]).flatten() for name in base])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -126,7 +125,7 @@ def test_regmean_uses_the_grams_of_linear_layers_and_averages_the_rest(family) -
     states = [tensors_of(child) for child in children]
     inputs = [torch.randn(50, 16, generator=torch.Generator().manual_seed(i)) for i in range(3)]
     grams = [{name: x.T @ x / 50} for x in inputs]
-    merged = dict(merged(family, grams=grams).merger.merged(Genome("regmean", rows(1, 1, 1))))
+    merged = dict(merged_model(family, grams=grams).merger.merged(Genome("regmean", rows(1, 1, 1))))
     expected = regmean([s[name] for s in states], [g[name] for g in grams], [1 / 3] * 3, 0.9)
     assert torch.equal(merged[name], expected)
     torch.testing.assert_close(merged[plain], sum(s[plain] for s in states) / 3)
@@ -135,9 +134,9 @@ def test_regmean_uses_the_grams_of_linear_layers_and_averages_the_rest(family) -
 def test_dare_does_not_depend_on_the_order_of_the_tensors(family) -> None:
     _, children = family
     genome = Genome("dare_ties", rows(1, 2, 1), density=9)
-    forward = dict(merged(family).merger.merged(genome))
+    forward = dict(merged_model(family).merger.merged(genome))
     backward = [dict(reversed(tensors_of(child).items())) for child in children]
-    reordered = dict(merged(family, parents=backward).merger.merged(genome))
+    reordered = dict(merged_model(family, parents=backward).merger.merged(genome))
     assert all(torch.equal(forward[name], reordered[name]) for name in forward)
 
 
@@ -152,7 +151,7 @@ def test_a_module_that_only_one_parent_has_comes_from_it_and_its_gate_is_weighed
     )
     space = SearchSpace(parents=2, groups=2, methods=EVERYTHING, layers=2)
     merger = GenomeMerger(models, space, layer_groups=1, seed=0)
-    for method in METHODS:
+    for method in TENSORWISE:
         merged = dict(merger.merged(Genome(method, ((1, 1), (1, 3)), (UNIT, UNIT), density=10)))
         assert merged["memory.k"].tolist() == [3.0, 4.0]
         assert merged["memory.gate"].tolist() == pytest.approx([0.375, -0.75])
@@ -179,7 +178,7 @@ def scaled_path(children: list[LlamaForCausalLM], path, scales: dict[int, float]
 def test_a_path_with_scaled_jumps_is_the_walk_through_these_layers(family, deep: bool) -> None:
     _, children = family
     path = ((0, 0), (0, 1), (1, 1), (2, 2), (0, 2)) if deep else ((0, 0), (1, 1), (2, 2))
-    one = merged(family, repeats=2, deepest=6)
+    one = merged_model(family, repeats=2, deepest=6)
     slots = indicator(path, 3, 3, 2)
     hops, chosen = [UNIT] * 18, iter([UNIT, UNIT, 13, 25, 16] if deep else [UNIT, 13, 25])
     for slot, on in enumerate(slots):
@@ -188,12 +187,12 @@ def test_a_path_with_scaled_jumps_is_the_walk_through_these_layers(family, deep:
     genome = one.merger.space.canonical(Genome("dfs", rows(1, 0, 0), path=slots, hops=tuple(hops)))
     scales = {2: 13 / 20, 3: 25 / 20, 4: 16 / 20} if deep else {1: 13 / 20, 2: 25 / 20}
     expected = scaled_path(children, path, scales, children[0].model.embed_tokens)
-    model = one.model(genome)
+    model = one.load(genome)
     assert model.config.num_hidden_layers == len(path)
     torch.testing.assert_close(logits(model), expected, rtol=1e-3, atol=1e-4)
     unscaled = scaled_path(children, path, {}, children[0].model.embed_tokens)
     assert (expected - unscaled).abs().max() > 0.01
-    plain = one.model(one.merger.space.canonical(replace(genome, hops=(UNIT,) * 18)))
+    plain = one.load(one.merger.space.canonical(replace(genome, hops=(UNIT,) * 18)))
     torch.testing.assert_close(logits(plain), unscaled, rtol=1e-3, atol=1e-4)
 
 
@@ -201,9 +200,9 @@ def test_a_merge_that_is_not_finite_is_a_failure_and_names_the_tensor(family) ->
     _, children = family
     states = [tensors_of(child) for child in children]
     states[1] = states[1] | {"model.norm.weight": torch.full((16,), float("inf"))}
-    one = merged(family, parents=states)
+    one = merged_model(family, parents=states)
     with pytest.raises(Diverged, match=r"model\.norm\.weight"):
-        one.model(Genome("linear", rows(1, 1, 1)))
+        one.load(Genome("linear", rows(1, 1, 1)))
 
 
 def drop(state: dict[str, Tensor]) -> dict[str, Tensor]:

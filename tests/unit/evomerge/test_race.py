@@ -50,8 +50,8 @@ def test_a_judge_stops_asking_who_is_beaten_and_says_how_much_was_seen(fitness) 
     )
     model = small(0)
     whole = scorer.answers(model)
-    assert len(whole.places) == 32 and scorer.measurement(whole).seen == 1
-    assert len(scorer.answers(model, whole).places) == 32  # nobody is beaten by himself
+    assert len(whole.positions) == 32 and scorer.measurement(whole).seen == 1
+    assert len(scorer.answers(model, whole).positions) == 32  # nobody is beaten by himself
     asked = 0
 
     def count(*_: object) -> None:
@@ -61,10 +61,10 @@ def test_a_judge_stops_asking_who_is_beaten_and_says_how_much_was_seen(fitness) 
     handle = model.register_forward_pre_hook(count)
     scorer.answers(model)
     every, asked = asked, 0
-    champion = type(whole)(whole.places, np.ones(32, bool), np.zeros(32), whole.tokens)
+    champion = type(whole)(whole.positions, np.ones(32, bool), np.zeros(32), whole.tokens)
     left = scorer.answers(model, champion)
     handle.remove()
-    assert len(left.places) == 8 and asked < every
+    assert len(left.positions) == 8 and asked < every
     measured = scorer.measurement(left)
     assert measured.seen == 0.25 and measured.fitness is not None
     np.testing.assert_allclose(left.nll, whole.nll[:8], rtol=1e-4)

@@ -1,4 +1,4 @@
-"""The search itself, on a landscape that is known: archive, breeding, islands, restart, resume."""
+"""The search itself, on a landscape that is known: archive, strategies, islands, restart, resume."""
 
 from __future__ import annotations
 
@@ -11,26 +11,37 @@ import pytest
 
 from components.evomerge.search.archive import (
     Archive,
-    Provenance,
     Measurement,
+    Provenance,
     Record,
     from_lineage,
     lineage,
     ranked,
 )
 from components.evomerge.search.catcma import CatCmaStrategy
-from components.evomerge.search.evolution import elites_of, evolve, genetic, survivors
+from components.evomerge.search.evolution import (
+    EvolutionParameters,
+    elites_of,
+    evolve,
+    genetic,
+    next_children,
+    survivors,
+)
 from components.evomerge.search.genome import Genome
 from components.evomerge.search.history import since_best
-from components.evomerge.search.population import Population, join, migrate
+from components.evomerge.search.population import Population, join_islands, migrate
 from components.evomerge.search.worker import Search
 from components.shared.runtime.errors import InputError
-from tests.unit.evomerge.landscape import SETTING, SPACE, AfterEach, closeness, search
+from tests.unit.evomerge.landscape import IDENTITY, SPACE, AfterEach, closeness, search
 
 
-def evolve_island(one: Search, population: Population, worker: int = 0, round: int = 0, **changes) -> Population:
-    options = {"generations": 5, "size": 8, "strategy": "genetic", "collapse": 0.02, "patience": 99} | changes
-    return one.evolve_island(population, worker=worker, round=round, **options)
+def evolve_island(
+    one: Search, population: Population, worker: int = 0, round: int = 0, **changes
+) -> Population:
+    generations = changes.pop("generations", 5)
+    options = {"size": 8, "strategy": "genetic", "collapse": 0.02, "patience": 99} | changes
+    how = EvolutionParameters(**options)
+    return one.evolve_island(population, worker=worker, round=round, generations=generations, how=how)
 
 
 def record(fitness: float | None, name: str = "linear", loss: float = 0.0, **scores: float) -> Record:
@@ -65,7 +76,9 @@ def test_the_lineage_is_one_json_line_a_record_and_reads_back() -> None:
 
 def test_of_eight_six_children_are_mutants_of_the_two_elites_and_two_recombine_three_losers_each() -> None:
     rng = np.random.default_rng(0)
-    population = ranked(Record(g, Provenance("x"), closeness(g)) for g in (SPACE.random(rng) for _ in range(8)))
+    population = ranked(
+        Record(g, Provenance("x"), closeness(g)) for g in (SPACE.random(rng) for _ in range(8))
+    )
     children = next_children(population, SPACE, rng)
     mutants = [child for child in children if child.origin == "mutation"]
     crossed = [child for child in children if child.origin == "recombination"]
@@ -88,7 +101,7 @@ def test_evolution_climbs_and_beats_as_many_random_draws(tmp_path: Path, strateg
         one = search(tmp_path / str(seed))
         one.random = lambda name, seed=seed: np.random.default_rng([seed, *name.encode()])
         start = one.start()
-        end = live(one, start, generations=20, strategy=strategy)
+        end = evolve_island(one, start, generations=20, strategy=strategy)
         rng = np.random.default_rng(seed)
         drawn.append(max(closeness(SPACE.random(rng)).fitness or 0 for _ in range(len(end.archive))))
         found.append(end.archive.best().fitness or 0)
@@ -105,7 +118,7 @@ def test_the_champion_is_never_worse_than_generation_zero(tmp_path: Path) -> Non
 
     one = search(tmp_path, noise)
     start = one.start()
-    end = live(one, start)
+    end = evolve_island(one, start)
     assert (end.archive.best().fitness or 0) >= max(r.fitness or 0 for r in start.archive)
 
 
@@ -163,7 +176,7 @@ def test_no_genome_is_evaluated_twice(tmp_path: Path) -> None:
         return closeness(genome)
 
     one = search(tmp_path, counting)
-    live(one, one.start(), generations=10)
+    evolve_island(one, one.start(), generations=10)
     assert max(count.values()) == 1
 
 
@@ -177,7 +190,7 @@ def test_a_search_killed_anywhere_ends_with_the_identical_population(
     tmp_path: Path, after: int, strategy: str
 ) -> None:
     def whole(one: Search) -> Population:
-        return live(one, one.start(), generations=6, strategy=strategy)
+        return evolve_island(one, one.start(), generations=6, strategy=strategy)
 
     expected = whole(search(tmp_path / "undisturbed"))
     done = 0
@@ -207,7 +220,9 @@ def test_workers_in_processes_of_their_own_find_what_one_process_finds(tmp_path:
     alone = search(tmp_path / "alone")
     population = alone.start()
     for number in range(2):
-        population = join_islands([live(alone, population, worker, number, generations=3) for worker in range(2)])
+        population = join_islands(
+            [evolve_island(alone, population, worker, number, generations=3) for worker in range(2)]
+        )
 
     spread: Population | None = None
     for number in range(2):
@@ -218,7 +233,7 @@ def test_workers_in_processes_of_their_own_find_what_one_process_finds(tmp_path:
                 before = one.start()
             else:
                 before = spread
-            result = live(one, before, worker, number, generations=3)
+            result = evolve_island(one, before, worker, number, generations=3)
             folder = tmp_path / f"result-{number}-{worker}"
             folder.mkdir()
             result.write(folder)
@@ -239,7 +254,7 @@ def test_champions_migrate_around_the_ring() -> None:
 
 def test_results_of_different_searches_are_not_joined(tmp_path: Path) -> None:
     one = search(tmp_path).start()
-    other = Population(replace(SETTING, seed=1), Archive())
+    other = Population(replace(IDENTITY, seed=1), Archive())
     with pytest.raises(InputError, match="seed"):
         join_islands([one, other])
 
@@ -265,8 +280,10 @@ def test_catcma_lives_with_the_smallest_populations_and_with_a_single_method(
 ) -> None:
     one = search(tmp_path)
     one.space = replace(SPACE, methods=("linear",))
-    population = live(one, one.start(), generations=4, size=size, strategy="catcma")
-    assert {record.genome.method for record in population.archive if record.provenance.origin == "catcma"} <= {
+    population = evolve_island(one, one.start(), generations=4, size=size, strategy="catcma")
+    assert {
+        record.genome.method for record in population.archive if record.provenance.origin == "catcma"
+    } <= {
         "linear",
         "task_arithmetic",  # the base
     }
@@ -274,7 +291,7 @@ def test_catcma_lives_with_the_smallest_populations_and_with_a_single_method(
 
 def test_a_plateau_ends_the_round_early_and_an_improvement_starts_the_count_again(tmp_path: Path) -> None:
     rising = iter(range(10**6))
-    flat = live(
+    flat = evolve_island(
         search(tmp_path / "a", lambda g: Measurement(0.5)),
         search(tmp_path / "b").start(),
         generations=9,
@@ -282,7 +299,7 @@ def test_a_plateau_ends_the_round_early_and_an_improvement_starts_the_count_agai
     )
     assert flat.generation < 9 and len(flat.history) - 1 == flat.generation
     one = search(tmp_path / "c", lambda g: Measurement(float(next(rising))))
-    assert live(one, one.start(), generations=9, patience=3).generation == 9
+    assert evolve_island(one, one.start(), generations=9, patience=3).generation == 9
     entries = [
         {"worker": worker, "generation": number, "best": best}
         for worker, number, best in [
@@ -320,5 +337,5 @@ def test_children_race_with_the_last_elite(tmp_path: Path) -> None:
     assert set(rivals) == {None}
     rivals.clear()
     second = population.archive.ranked()[1]
-    live(one, population, generations=1)
+    evolve_island(one, population, generations=1)
     assert set(rivals) == {second.genome}

@@ -39,7 +39,7 @@ def test_nobody_cannot_search() -> None:
         check_fan_out(settings(), rounds=2, workers=0, generations=0)
 
 
-def test_one_population_has_one_breeder() -> None:
+def test_one_population_has_one_strategy() -> None:
     with pytest.raises(ConfigError, match="one strategy"):
         settings("evomerge.fan_out=evaluations", profile="small")
     one = settings("evomerge.fan_out=evaluations", "evomerge.strategies=[catcma]", profile="small")

@@ -12,22 +12,27 @@ import pytest
 
 from components.evomerge.evaluation.item_scorer import AnswerScores
 from components.evomerge.search.archive import Measurement, Record, lineage
-from components.evomerge.search.evolution import elites_of
+from components.evomerge.search.evolution import EvolutionParameters, elites_of
 from components.evomerge.search.generation_zero import generation_zero
 from components.evomerge.search.genome import Genome
 from components.evomerge.search.population import LINEAGE, POPULATION, Population
-from components.evomerge.search.shards import EvolutionParameters, join_shards, measure_shard, rival_answers
+from components.evomerge.search.shards import join_shards, measure_shard, rival_answers
 from components.evomerge.search.worker import Search
 from components.shared.runtime.errors import InputError
-from tests.unit.evomerge.landscape import SETTING, SPACE, AfterEach, closeness, search
+from tests.unit.evomerge.landscape import IDENTITY, SPACE, AfterEach, closeness, search
 
 HOW = EvolutionParameters(size=8, strategy="genetic", collapse=0.02, patience=99)
-SHARED = replace(SETTING, fan_out="evaluations")
+SHARED = replace(IDENTITY, fan_out="evaluations")
 ROUNDS = 4
 
 
 def one_round(
-    folder: Path, before: Population | None, number: int, workers: int, how: EvolutionParameters = HOW, **options: Any
+    folder: Path,
+    before: Population | None,
+    number: int,
+    workers: int,
+    how: EvolutionParameters = HOW,
+    **options: Any,
 ) -> list[Population]:
     """The results of all workers, each a process of its own that knows nothing but the state as it was written."""
     results = []
@@ -218,7 +223,7 @@ def test_answers_survive_as_json_to_the_last_bit() -> None:
     rng = np.random.default_rng(0)
     given = AnswerScores(np.arange(5), rng.random(5) > 0.5, rng.random(5), rng.integers(1, 9, 5))
     found = AnswerScores.from_json(given.to_json())
-    for name in ("places", "right", "nll", "tokens"):
+    for name in ("positions", "right", "nll", "tokens"):
         ours, theirs = getattr(given, name), getattr(found, name)
         assert ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes()
 
@@ -258,14 +263,16 @@ def test_only_the_shards_of_one_generation_each_once_make_a_state(tmp_path: Path
 
 
 def test_a_shared_and_an_islands_population_are_of_different_searches(tmp_path: Path) -> None:
-    assert SHARED.differences(SETTING) == ["fan_out"]
+    assert SHARED.differences(IDENTITY) == ["fan_out"]
 
 
 def test_the_lineage_says_of_every_genome_when_and_out_of_what_it_was_bred(tmp_path: Path) -> None:
     population = whole(tmp_path, 3)
     known: set[str] = set()
     for record in population.archive:
-        assert record.provenance.worker == 0 and record.provenance.round == max(0, record.provenance.generation - 1)
+        assert record.provenance.worker == 0 and record.provenance.round == max(
+            0, record.provenance.generation - 1
+        )
         assert set(record.provenance.parents) <= known
         known.add(record.hash)
     assert lineage(population.archive).count("\n") == len(population.archive)

@@ -67,7 +67,7 @@ def test_dellas_window_is_mergekits_and_narrower_only_where_the_density_leaves_n
     if 0.15 < density <= 0.85:
         assert epsilon == 0.15
     keep = keep_probabilities(torch.randn(3, 11), density, epsilon)
-    assert 0 < float(keep.min()) and float(keep.max()) <= 1
+    assert float(keep.min()) > 0 and float(keep.max()) <= 1
     assert float(keep.mean()) == pytest.approx(density, abs=1e-6)
 
 

@@ -18,9 +18,9 @@ from tokenizers.models import WordLevel
 from typer.testing import CliRunner
 
 from components.shared.merging.methods.task_vectors.ties import ties
+from components.shared.merging.registry import streamed_methods
 from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.merging.streaming.mergekit_yaml import parse
-from components.shared.merging.registry import streamed_methods
 from components.shared.merging.streaming.recipe import Filtered, Recipe, RecipeModel, evaluate
 from components.shared.runtime.artifact.weights import INDEX
 from components.shared.runtime.errors import ArtifactError, ConfigError, ForgeError, InputError
