@@ -1,4 +1,4 @@
-"""The end of the search: who is the champion, and is it worth anything?"""
+"""The end of the search: who is the champion, and what it is worth beside the controls."""
 
 from __future__ import annotations
 

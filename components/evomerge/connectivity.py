@@ -1,4 +1,4 @@
-"""Linear mode connectivity: can two parents be averaged at all?
+"""Linear mode connectivity: whether two parents can be averaged at all.
 
 Source: Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, arXiv 1912.05671, §2: the
 error barrier along the line between two networks. Networks from one trunk lie in one basin; networks from

@@ -38,20 +38,21 @@ class CatCmaStrategy:
         self.space, self.size, self.seed = space, size, seed
         self.methods = [name for name in space.methods if merge_method(name).kind != "layers"] or ["linear"]
         self.start = ""
-        self.asked: list[CatCMAwM.Solution] = []
+        self.solutions: list[CatCMAwM.Solution] = []
         self.optimizer: CatCMAwM
 
     def __call__(
         self, population: Sequence[Record], measured: Sequence[Record], rng: np.random.Generator
     ) -> list[Child]:
+        """The next candidates, as `Strategy` has it."""
         if measured:
             rank_of = {record.hash: rank for rank, record in enumerate(ranked(measured))}
             ranks = [float(rank_of[record.hash]) for record in measured]
-            self.optimizer.tell(list(zip(self.asked, ranks, strict=True)))
+            self.optimizer.tell(list(zip(self.solutions, ranks, strict=True)))
         else:
             self._begin(population)
-        self.asked = [self.optimizer.ask() for _ in range(self.size)]
-        return [Child(self.genome(solution), "catcma", (self.start,)) for solution in self.asked]
+        self.solutions = [self.optimizer.ask() for _ in range(self.size)]
+        return [Child(self.genome(solution), "catcma", (self.start,)) for solution in self.solutions]
 
     def _begin(self, population: Sequence[Record]) -> None:
         from cmaes import CatCMAwM

@@ -80,7 +80,9 @@ class Strategy(Protocol):
 
     def __call__(
         self, population: Sequence[Record], measured: Sequence[Record], rng: np.random.Generator
-    ) -> list[Child]: ...
+    ) -> list[Child]:
+        """The next candidates."""
+        ...
 
 
 @dataclass(frozen=True)

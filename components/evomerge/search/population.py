@@ -1,5 +1,4 @@
-"""What passes between workers and selections: the archive, the islands and their history, as plain JSON
-files.
+"""What passes between workers and selections: the archive, the islands and their history, as plain JSON files.
 
 population.json holds everything but the records, lineage.jsonl one record a line. WeightsWriter are never shipped:
 whoever has the parents and a genome has the model.
@@ -24,8 +23,9 @@ LINEAGE = "lineage.jsonl"
 
 @dataclass(frozen=True)
 class SearchIdentity:
-    """What makes two populations of one search: the same parents, scored on the same items in the same way, and evolved
-    in the same way.
+    """What makes two populations of one search.
+
+    The same parents, scored on the same items in the same way, and evolved in the same way.
 
     :param models: digests of the parents, in order.
     :param items: of each suite.

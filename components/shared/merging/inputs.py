@@ -44,7 +44,7 @@ class MergeInputs:
         return self.base
 
     def task_vectors(self) -> list[Tensor]:
-        """parent − base for every parent (task vectors, arXiv 2212.04089)."""
+        """The difference parent − base of every parent (task vectors, arXiv 2212.04089)."""
         base = self.required_base
         return [parent - base for parent in self.parents]
 
@@ -107,7 +107,7 @@ class TensorInMemory:
         yield work(self.inputs)
 
     def task_vector(self, parent: int) -> Iterator[Tensor]:
-        """parent − base, whole."""
+        """The difference parent − base, whole."""
         yield self.inputs.parents[parent] - self.inputs.required_base
 
     def each_parent(self, work: Callable[[int], T]) -> list[T]:

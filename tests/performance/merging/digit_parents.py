@@ -95,10 +95,10 @@ def train(network: Network, tasks: list[tuple[Tensor, Tensor]], steps: int, seed
 
 def network(seed: int, state: State | None = None) -> Network:
     torch.manual_seed(seed)
-    made = Network()
+    network = Network()
     if state is not None:
-        made.load_state_dict(dict(state))
-    return made
+        network.load_state_dict(dict(state))
+    return network
 
 
 def logits(state: State, x: Tensor) -> Tensor:
@@ -141,8 +141,8 @@ class Arena:
         self.merged = MergedModel(network(seed), self.merger, self._examples)  # type: ignore[arg-type]
 
     def _grams(self, parent: Network, x: Tensor) -> dict[str, Tensor]:
-        found = capture_grams(parent, [{"x": x}])
-        return {f"{path}.weight": gram for path, gram in found.items()}
+        captured = capture_grams(parent, [{"x": x}])
+        return {f"{path}.weight": gram for path, gram in captured.items()}
 
     def _examples(self) -> list[CalibrationExamples]:
         """Each parent's own training images, without their labels."""
@@ -154,12 +154,12 @@ class Arena:
         return _copy(self.merged.load(genome))
 
     def search_score(self, state: State) -> float:
-        return float(np.mean([one.mean() for one in right(state, self.data.search)]))
+        return float(np.mean([answers.mean() for answers in right(state, self.data.search)]))
 
     def measure(self, genome: Genome, fitness: Fitness = "accuracy") -> Measurement:
         """On the search split, the mean over the tasks of what the phase's fitness is of a suite (scorer.py)."""
         state = dict(self.merged.load(genome).state_dict())
-        scores = [float(one.mean()) for one in right(state, self.data.search)]
+        scores = [float(answers.mean()) for answers in right(state, self.data.search)]
         values = scores if fitness == "accuracy" else likelihoods(state, self.data.search)
         return Measurement(float(np.mean(values)), {str(i): score for i, score in enumerate(scores)})
 

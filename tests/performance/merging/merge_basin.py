@@ -17,7 +17,7 @@ from components.shared.merging.streaming.basin import cosines
 from components.shared.merging.streaming.mapped_model import MappedModel
 
 if __name__ == "__main__":
-    models = [MappedModel(place) for place in sys.argv[1:]]
+    models = [MappedModel(folder) for folder in sys.argv[1:]]
     names = sorted(set.intersection(*(set(model.tensors) for model in models)))
     for (a, b), cosine in cosines(models, names).items():
         print(f"{models[a].folder}  {models[b].folder}  {cosine:.3f}")

@@ -44,7 +44,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcome:
     """right: of each test image. used: genomes that were measured. spent: with those that several workers measured.
     chains: workers → evaluations on the longest chain of pods.
     """
@@ -71,7 +71,7 @@ def chosen(arena: Arena, archive: Archive) -> np.ndarray:
     return arena.test(arena.merge(archive.best().genome))
 
 
-def islands(arena: Arena, methods: str, workers: int) -> Found:
+def islands(arena: Arena, methods: str, workers: int) -> Outcome:
     """An island a worker. In the first round each measures generation 0 for itself."""
     with tempfile.TemporaryDirectory() as folder:
         search = search_of(arena, methods, folder)
@@ -96,10 +96,10 @@ def islands(arena: Arena, methods: str, workers: int) -> Found:
     longest = sum(max(measured[number, worker] for worker in range(workers)) for number in range(ROUNDS))
     spent = workers * zero + sum(measured.values())
     chain = {workers: zero + longest}
-    return Found(chosen(arena, population.archive), len(population.archive), spent, ROUNDS, chain)
+    return Outcome(chosen(arena, population.archive), len(population.archive), spent, ROUNDS, chain)
 
 
-def shared(arena: Arena, methods: str, rounds: int | None, strategy: str = "genetic") -> Found:
+def shared(arena: Arena, methods: str, rounds: int | None, strategy: str = "genetic") -> Outcome:
     """One population, whatever the number of workers: of as many rounds, or of 8 members and as many rounds as it takes."""
     zero = len(generation_zero(replace(arena.space, methods=METHODS[methods])))
     size = MEMBERS if rounds is None else EVALUATIONS // (rounds + 1)  # generation 0 is filled up to the size
@@ -118,10 +118,10 @@ def shared(arena: Arena, methods: str, rounds: int | None, strategy: str = "gene
     assert population is not None
     chains = {workers: sum(-(-count // workers) for count in new) for workers in WORKERS}
     used = len(population.archive)
-    return Found(chosen(arena, population.archive), used, used, rounds, chains)
+    return Outcome(chosen(arena, population.archive), used, used, rounds, chains)
 
 
-ARMS: dict[str, Callable[[Arena, str], Found]] = {
+ARMS: dict[str, Callable[[Arena, str], Outcome]] = {
     **{
         f"{workers} islands of {MEMBERS}": lambda arena, methods, workers=workers: islands(
             arena, methods, workers
@@ -140,24 +140,24 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", choices=list(METHODS), default="all")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, list[Found]] = {name: [] for name in ARMS}
-    for seed in range(given.seeds):
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in ARMS}
+    for seed in range(options.seeds):
         arena = Arena(seed)
         for name, arm in ARMS.items():
-            found[name].append(arm(arena, given.methods))
+            outcomes[name].append(arm(arena, options.methods))
     heads = [f"chain, {workers} workers" for workers in WORKERS]
-    print(f"test accuracy over {given.seeds} seeds, methods: {given.methods}")
+    print(f"test accuracy over {options.seeds} seeds, methods: {options.methods}")
     print(f"| arm | genomes | evaluations | rounds | mean | min – max | {' | '.join(heads)} |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for name, all_of in found.items():
-        scores = [one.right.mean() for one in all_of]
+    for name, all_of in outcomes.items():
+        scores = [outcome.right.mean() for outcome in all_of]
         row = [name, *(f"{np.mean([getattr(one, key) for one in all_of]):.0f}" for key in ("used", "spent"))]
         row.append(str(all_of[0].rounds))
         row += [f"{np.mean(scores):.3f}", f"{min(scores):.3f} – {max(scores):.3f}"]
         for workers in WORKERS:
-            chains = [one.chains[workers] for one in all_of if workers in one.chains]
+            chains = [outcome.chains[workers] for outcome in all_of if workers in outcome.chains]
             row.append(f"{np.mean(chains):.0f}" if chains else "–")
         print(f"| {' | '.join(row)} |")
     print()
@@ -165,7 +165,8 @@ def main() -> None:
         for workers in WORKERS:
             other = f"{workers} islands of {MEMBERS}"
             pairs = [
-                paired_interval(a.right, b.right) for a, b in zip(found[name], found[other], strict=True)
+                paired_interval(a.right, b.right)
+                for a, b in zip(outcomes[name], outcomes[other], strict=True)
             ]
             above = sum(pair[1] > 0 for pair in pairs)
             below = sum(pair[2] < 0 for pair in pairs)

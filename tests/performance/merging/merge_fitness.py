@@ -42,7 +42,7 @@ def search(evaluator: MergeEvaluator, settings: Settings, seed: int, *, race: bo
     """Every record of a search, best first. race: whether candidates that are surely worse see a part of the items only."""
     scorer = evaluator.search_scorer
     with tempfile.TemporaryDirectory() as folder:
-        one = Search(
+        island_search = Search(
             evaluator.space,
             SearchIdentity(
                 (), seed, settings.suites, settings.items, settings.fitness, settings.calibration_items
@@ -52,12 +52,12 @@ def search(evaluator: MergeEvaluator, settings: Settings, seed: int, *, race: bo
             checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
             progress=Progress("evomerge"),
         )
-        population = one.start()
+        population = island_search.start()
         how = EvolutionParameters(settings.population, "genetic", settings.collapse, settings.patience)
         for number in range(settings.rounds):
             population = join_islands(
                 [
-                    one.evolve_island(
+                    island_search.evolve_island(
                         population,
                         worker=i,
                         round=number,
@@ -77,18 +77,18 @@ def main() -> None:
     parser.add_argument("--input", action="append", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--items", type=int, default=96)
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    parents = [artifact.read(folder) for folder in given.input]
+    parents = [artifact.read(folder) for folder in options.input]
     print("| seed | fitness | champion | best of generation 0 | best parent |\n|---|---|---|---|---|")
-    for seed in range(1, given.seeds + 1):
+    for seed in range(1, options.seeds + 1):
         for fitness in ("accuracy", "likelihood"):
             config = compose("evomerge", Settings, overrides=[f"evomerge.fitness={fitness}"])
             evaluator = evaluator_of(parents, config.settings, seed)
             records = search(evaluator, config.settings, seed)
             zero = ranked(record for record in records if record.provenance.generation == 0)
             parent = next(record for record in zero if record.provenance.origin.startswith("parent"))
-            scorer = evaluator.scorer("select", given.items)
+            scorer = evaluator.scorer("select", options.items)
             shown = []
             for record in (records[0], zero[0], parent):
                 answers = scorer.answers(evaluator.model(record.genome))

@@ -46,23 +46,23 @@ def shown(seed: int, rows: int = 40) -> CalibrationExamples:
 
 
 def calibrated(
-    parents: Sequence[nn.Module], given: Sequence[CalibrationExamples], shares: list[float], alpha: float
+    parents: Sequence[nn.Module], samples: Sequence[CalibrationExamples], shares: list[float], alpha: float
 ) -> Net:
     states = [dict(parent.state_dict()) for parent in parents]
-    calibration = Calibration(Net(9), states, given, fitted=lambda name: True)
+    calibration = Calibration(Net(9), states, samples, fitted=lambda name: True)
     model = Net(8)
     calibration.calibrate(model, lambda name: shares, alpha)
     return model
 
 
 def by_lstsq(
-    parents: Sequence[Net], given: Sequence[CalibrationExamples], shares: list[float], alpha: float
+    parents: Sequence[Net], samples: Sequence[CalibrationExamples], shares: list[float], alpha: float
 ) -> list[np.ndarray]:
     """Layer after layer, the stacked rows given to numpy's solver."""
-    hats = [one.inputs["x"].double().numpy() for one in given]
-    own, found = [x.copy() for x in hats], []
+    hats = [sample.inputs["x"].double().numpy() for sample in samples]
+    own, fitted = [x.copy() for x in hats], []
 
-    def one(x: np.ndarray) -> np.ndarray:
+    def sample(x: np.ndarray) -> np.ndarray:
         return np.hstack([x, np.ones((len(x), 1))])
 
     for layer in range(3):
@@ -73,43 +73,43 @@ def by_lstsq(
             for p in parents
         ]
         targets = [
-            (alpha * one(x) + (1 - alpha) * one(hat)) @ w.T
+            (alpha * sample(x) + (1 - alpha) * sample(hat)) @ w.T
             for x, hat, w in zip(own, hats, weights, strict=True)
         ]
         roots = np.sqrt(shares)
         merged = np.linalg.lstsq(
-            np.vstack([r * one(hat) for r, hat in zip(roots, hats, strict=True)]),
+            np.vstack([r * sample(hat) for r, hat in zip(roots, hats, strict=True)]),
             np.vstack([r * y for r, y in zip(roots, targets, strict=True)]),
             rcond=None,
         )[0]
-        found.append(merged.T)
-        hats = [np.maximum(one(hat) @ merged, 0) for hat in hats]
-        own = [np.maximum(one(x) @ w.T, 0) for x, w in zip(own, weights, strict=True)]
-    return found
+        fitted.append(merged.T)
+        hats = [np.maximum(sample(hat) @ merged, 0) for hat in hats]
+        own = [np.maximum(sample(x) @ w.T, 0) for x, w in zip(own, weights, strict=True)]
+    return fitted
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.35, 1.0])
 def test_every_layer_is_the_least_squares_of_the_papers_on_what_the_merged_layers_below_make(
     alpha: float,
 ) -> None:
-    parents, given, shares = nets(), [shown(1), shown(2, 60)], [0.3, 0.7]
-    model = calibrated(parents, given, shares, alpha)
-    for layer, wanted in zip(model.layers, by_lstsq(parents, given, shares, alpha), strict=True):
+    parents, samples, shares = nets(), [shown(1), shown(2, 60)], [0.3, 0.7]
+    model = calibrated(parents, samples, shares, alpha)
+    for layer, expected in zip(model.layers, by_lstsq(parents, samples, shares, alpha), strict=True):
         got = torch.cat([layer.weight, layer.bias[:, None]], 1).detach().numpy()
         np.testing.assert_allclose(
-            got, wanted, atol=0.02 * np.abs(wanted).max()
+            got, expected, atol=0.02 * np.abs(expected).max()
         )  # the ridge is not in the oracle
 
 
 def test_the_parents_own_features_as_target_come_nearer_to_their_outputs() -> None:
-    parents, given = nets(3), [shown(i, 300) for i in range(3)]
+    parents, samples = nets(3), [shown(i, 300) for i in range(3)]
 
     def error(alpha: float) -> float:
-        model = calibrated(parents, given, [1 / 3] * 3, alpha)
+        model = calibrated(parents, samples, [1 / 3] * 3, alpha)
         with torch.no_grad():
             return sum(
-                float(F.mse_loss(model(one.inputs["x"]), parent(one.inputs["x"])))
-                for one, parent in zip(given, parents, strict=True)
+                float(F.mse_loss(model(sample.inputs["x"]), parent(sample.inputs["x"])))
+                for sample, parent in zip(samples, parents, strict=True)
             )
 
     assert error(1.0) < 0.9 * error(0.0)
@@ -122,8 +122,8 @@ def test_equal_parents_are_merged_into_themselves() -> None:
 
 
 def test_a_parent_without_examples_has_no_say() -> None:
-    parents, given = nets(), [shown(1), shown(2, 0)]
-    model, x = calibrated(parents, given, [0.5, 0.5], 1.0), given[0].inputs["x"]
+    parents, samples = nets(), [shown(1), shown(2, 0)]
+    model, x = calibrated(parents, samples, [0.5, 0.5], 1.0), samples[0].inputs["x"]
     torch.testing.assert_close(model(x), parents[0](x), atol=0.02, rtol=0.02)
 
 
@@ -156,14 +156,19 @@ def test_a_transformer_is_calibrated_in_memory_and_a_tied_head_stays_the_embeddi
         GenomeMerger(ParentTensors(parents=states), space, layer_groups=2, seed=0),
         lambda: calibration_examples(items, teachers, 2, byte_tokenizer(), "cpu"),
     )
-    given = calibration_examples(items, teachers, 2, byte_tokenizer(), "cpu")
+    samples = calibration_examples(items, teachers, 2, byte_tokenizer(), "cpu")
 
     def error(genome: Genome) -> float:
         model = merged.load(genome).eval()
         with torch.no_grad():
             return sum(
-                float(F.mse_loss(model(**one.inputs).logits[one.used], parent(**one.inputs).logits[one.used]))
-                for one, parent in zip(given, parents, strict=True)
+                float(
+                    F.mse_loss(
+                        model(**sample.inputs).logits[sample.used],
+                        parent(**sample.inputs).logits[sample.used],
+                    )
+                )
+                for sample, parent in zip(samples, parents, strict=True)
             )
 
     soup = error(space.default("linear"))

@@ -29,15 +29,15 @@ SUITES = ("efficiency", "memory")
 def model():
     """Trained for a moment, so that some answers are right."""
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    made = build(CognateConfig(**shape), seed=0)
-    rule = torch.optim.AdamW(made.parameters(), lr=1e-2)
+    model = build(CognateConfig(**shape), seed=0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for step in range(40):
         batch = encode(mixture({"max": 1, "next": 1}, [1], "train", 0, step, 16), byte_tokenizer())
-        loss = made(input_ids=batch.input_ids, labels=batch.labels).loss
-        rule.zero_grad()
+        loss = model(input_ids=batch.input_ids, labels=batch.labels).loss
+        optimizer.zero_grad()
         loss.backward()
-        rule.step()
-    return made.eval()
+        optimizer.step()
+    return model.eval()
 
 
 def scorer(**changes) -> ItemScorer:
@@ -45,10 +45,10 @@ def scorer(**changes) -> ItemScorer:
 
 
 def test_its_answers_are_those_of_the_shared_evaluation(model) -> None:
-    one = scorer()
-    answers = one.answers(model)
-    assert np.array_equal(answers.right, correct(model, byte_tokenizer(), one.items, batch=48))
-    total, tokens = nll(model, byte_tokenizer(), one.items, batch=48)
+    item_scorer = scorer()
+    answers = item_scorer.answers(model)
+    assert np.array_equal(answers.right, correct(model, byte_tokenizer(), item_scorer.items, batch=48))
+    total, tokens = nll(model, byte_tokenizer(), item_scorer.items, batch=48)
     np.testing.assert_allclose(answers.nll, total, rtol=1e-4)
     assert np.array_equal(answers.tokens, tokens)
     assert 0 < answers.right.mean() < 1
@@ -62,14 +62,14 @@ def test_accuracy_as_fitness_is_the_mean_of_the_suites_scores(model) -> None:
 
 
 def test_likelihood_as_fitness_is_the_geometric_mean_probability_of_an_answers_token(model) -> None:
-    one = scorer()
-    answers = one.answers(model)
-    suites = np.array(one.suite)
+    item_scorer = scorer()
+    answers = item_scorer.answers(model)
+    suites = np.array(item_scorer.suite)
     each = [
         math.exp(-answers.nll[part].sum() / answers.tokens[part].sum())
-        for part in (suites == one.suite[0], suites != one.suite[0])
+        for part in (suites == item_scorer.suite[0], suites != item_scorer.suite[0])
     ]
-    assert one.measure(model).fitness == pytest.approx(np.mean(each))
+    assert item_scorer.measure(model).fitness == pytest.approx(np.mean(each))
 
 
 def test_a_model_that_answers_with_nan_has_diverged(model) -> None:
@@ -94,9 +94,9 @@ def test_two_parents_connect_when_their_mean_is_no_worse_than_the_worse_of_them(
 
 
 def test_the_best_so_far_never_falls() -> None:
-    found = [
+    history = [
         {"generation": i, "best": best, "mean": 0.1, "diversity": 0.5}
         for i, best in enumerate([0.3, 0.2, None, 0.6])
     ]
-    series = curves(found)["Fitness by generation"]
+    series = curves(history)["Fitness by generation"]
     assert series["x"] == [0, 1, 3] and series["series"]["best so far"] == [0.3, 0.3, 0.6]

@@ -57,7 +57,9 @@ def logits(model: nn.Module) -> Tensor:
         return model(input_ids=IDS).logits
 
 
-def merged_model(family, layer_groups: int = 3, *, repeats: int = 1, deepest: int = 6, **models) -> MergedModel:
+def merged_model(
+    family, layer_groups: int = 3, *, repeats: int = 1, deepest: int = 6, **models
+) -> MergedModel:
     trunk, children = family
     models = {"parents": [tensors_of(child) for child in children], "base": tensors_of(trunk)} | models
     whole = ParentTensors(**models)
@@ -79,10 +81,12 @@ def rows(*row: int) -> tuple[tuple[int, ...], ...]:
 
 def test_the_genomes_of_base_and_parents_are_these_models_bit_for_bit(family) -> None:
     trunk, children = family
-    one = merged_model(family)
-    assert torch.equal(logits(one.load(one.merger.space.base())), logits(trunk))
+    model_in_memory = merged_model(family)
+    assert torch.equal(logits(model_in_memory.load(model_in_memory.merger.space.base())), logits(trunk))
     for index, child in enumerate(children):
-        assert torch.equal(logits(one.load(one.merger.space.parent(index))), logits(child))
+        assert torch.equal(
+            logits(model_in_memory.load(model_in_memory.merger.space.parent(index))), logits(child)
+        )
 
 
 def test_each_layer_group_has_its_own_weights(family) -> None:
@@ -115,8 +119,8 @@ def test_ties_trims_the_task_vector_of_the_whole_model_as_in_the_paper(family) -
     limits = [float(task.abs().sort(descending=True).values[-(-len(task) // 5) - 1]) for task in flat]
     expected = ties(flat, [1 / 3] * 3, limits)
     merged = dict(merged_model(family).merger.merged(Genome("ties", rows(1, 1, 1), density=4)))
-    found = torch.cat([(merged[name] - base[name]).flatten() for name in base])
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    steps = torch.cat([(merged[name] - base[name]).flatten() for name in base])
+    torch.testing.assert_close(steps, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_regmean_uses_the_grams_of_linear_layers_and_averages_the_rest(family) -> None:
@@ -178,21 +182,23 @@ def scaled_path(children: list[LlamaForCausalLM], path, scales: dict[int, float]
 def test_a_path_with_scaled_jumps_is_the_walk_through_these_layers(family, deep: bool) -> None:
     _, children = family
     path = ((0, 0), (0, 1), (1, 1), (2, 2), (0, 2)) if deep else ((0, 0), (1, 1), (2, 2))
-    one = merged_model(family, repeats=2, deepest=6)
+    model_in_memory = merged_model(family, repeats=2, deepest=6)
     slots = indicator(path, 3, 3, 2)
     hops, chosen = [UNIT] * 18, iter([UNIT, UNIT, 13, 25, 16] if deep else [UNIT, 13, 25])
     for slot, on in enumerate(slots):
         if on:
             hops[slot] = next(chosen)
-    genome = one.merger.space.canonical(Genome("dfs", rows(1, 0, 0), path=slots, hops=tuple(hops)))
+    genome = model_in_memory.merger.space.canonical(
+        Genome("dfs", rows(1, 0, 0), path=slots, hops=tuple(hops))
+    )
     scales = {2: 13 / 20, 3: 25 / 20, 4: 16 / 20} if deep else {1: 13 / 20, 2: 25 / 20}
     expected = scaled_path(children, path, scales, children[0].model.embed_tokens)
-    model = one.load(genome)
+    model = model_in_memory.load(genome)
     assert model.config.num_hidden_layers == len(path)
     torch.testing.assert_close(logits(model), expected, rtol=1e-3, atol=1e-4)
     unscaled = scaled_path(children, path, {}, children[0].model.embed_tokens)
     assert (expected - unscaled).abs().max() > 0.01
-    plain = one.load(one.merger.space.canonical(replace(genome, hops=(UNIT,) * 18)))
+    plain = model_in_memory.load(model_in_memory.merger.space.canonical(replace(genome, hops=(UNIT,) * 18)))
     torch.testing.assert_close(logits(plain), unscaled, rtol=1e-3, atol=1e-4)
 
 
@@ -200,9 +206,9 @@ def test_a_merge_that_is_not_finite_is_a_failure_and_names_the_tensor(family) ->
     _, children = family
     states = [tensors_of(child) for child in children]
     states[1] = states[1] | {"model.norm.weight": torch.full((16,), float("inf"))}
-    one = merged_model(family, parents=states)
+    model_in_memory = merged_model(family, parents=states)
     with pytest.raises(Diverged, match=r"model\.norm\.weight"):
-        one.load(Genome("linear", rows(1, 1, 1)))
+        model_in_memory.load(Genome("linear", rows(1, 1, 1)))
 
 
 def drop(state: dict[str, Tensor]) -> dict[str, Tensor]:

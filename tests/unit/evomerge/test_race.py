@@ -16,10 +16,10 @@ from components.shared.tasks.tokenizer import byte_tokenizer
 def test_the_stages_are_a_quarter_half_and_all_of_the_items_without_a_gap() -> None:
     assert stages(24) == [(0, 6), (6, 12), (12, 24)]
     for items in range(1, 40):
-        found = stages(items)
-        assert found[0][0] == 0 and found[-1][1] == items
+        spans = stages(items)
+        assert spans[0][0] == 0 and spans[-1][1] == items
         assert all(
-            a[1] == b[0] and a[0] < a[1] for a, b in zip(found, [*found[1:], (items, items)], strict=True)
+            a[1] == b[0] and a[0] < a[1] for a, b in zip(spans, [*spans[1:], (items, items)], strict=True)
         )
 
 
@@ -52,19 +52,19 @@ def test_a_judge_stops_asking_who_is_beaten_and_says_how_much_was_seen(fitness) 
     whole = scorer.answers(model)
     assert len(whole.positions) == 32 and scorer.measurement(whole).seen == 1
     assert len(scorer.answers(model, whole).positions) == 32  # nobody is beaten by himself
-    asked = 0
+    forwards = 0
 
     def count(*_: object) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal forwards
+        forwards += 1
 
     handle = model.register_forward_pre_hook(count)
     scorer.answers(model)
-    every, asked = asked, 0
+    every, forwards = forwards, 0
     champion = type(whole)(whole.positions, np.ones(32, bool), np.zeros(32), whole.tokens)
     left = scorer.answers(model, champion)
     handle.remove()
-    assert len(left.positions) == 8 and asked < every
+    assert len(left.positions) == 8 and forwards < every
     measured = scorer.measurement(left)
     assert measured.seen == 0.25 and measured.fitness is not None
     np.testing.assert_allclose(left.nll, whole.nll[:8], rtol=1e-4)

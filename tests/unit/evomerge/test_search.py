@@ -36,12 +36,14 @@ from tests.unit.evomerge.landscape import IDENTITY, SPACE, AfterEach, closeness,
 
 
 def evolve_island(
-    one: Search, population: Population, worker: int = 0, round: int = 0, **changes
+    island_search: Search, population: Population, worker: int = 0, round: int = 0, **changes
 ) -> Population:
     generations = changes.pop("generations", 5)
     options = {"size": 8, "strategy": "genetic", "collapse": 0.02, "patience": 99} | changes
     how = EvolutionParameters(**options)
-    return one.evolve_island(population, worker=worker, round=round, generations=generations, how=how)
+    return island_search.evolve_island(
+        population, worker=worker, round=round, generations=generations, how=how
+    )
 
 
 def record(fitness: float | None, name: str = "linear", loss: float = 0.0, **scores: float) -> Record:
@@ -70,7 +72,9 @@ def test_the_pareto_front_holds_what_no_other_covers() -> None:
 def test_the_lineage_is_one_json_line_a_record_and_reads_back() -> None:
     records = [record(0.25, x=0.5), record(None, "ties")]
     text = lineage(records)
-    assert [json.loads(line)["genome"] for line in text.splitlines()] == [one.hash for one in records]
+    assert [json.loads(line)["genome"] for line in text.splitlines()] == [
+        island_search.hash for island_search in records
+    ]
     assert from_lineage(text) == records
 
 
@@ -96,17 +100,17 @@ def test_elites_survive_worse_children() -> None:
 
 @pytest.mark.parametrize("strategy", ["genetic", "catcma"])
 def test_evolution_climbs_and_beats_as_many_random_draws(tmp_path: Path, strategy: str) -> None:
-    found, drawn = [], []
+    searched, drawn = [], []
     for seed in range(4):
-        one = search(tmp_path / str(seed))
-        one.random = lambda name, seed=seed: np.random.default_rng([seed, *name.encode()])
-        start = one.start()
-        end = evolve_island(one, start, generations=20, strategy=strategy)
+        island_search = search(tmp_path / str(seed))
+        island_search.random = lambda name, seed=seed: np.random.default_rng([seed, *name.encode()])
+        start = island_search.start()
+        end = evolve_island(island_search, start, generations=20, strategy=strategy)
         rng = np.random.default_rng(seed)
         drawn.append(max(closeness(SPACE.random(rng)).fitness or 0 for _ in range(len(end.archive))))
-        found.append(end.archive.best().fitness or 0)
-        assert found[-1] > (start.archive.best().fitness or 0) + 0.02
-    assert np.mean(found) > np.mean(drawn)
+        searched.append(end.archive.best().fitness or 0)
+        assert searched[-1] > (start.archive.best().fitness or 0) + 0.02
+    assert np.mean(searched) > np.mean(drawn)
 
 
 def test_the_champion_is_never_worse_than_generation_zero(tmp_path: Path) -> None:
@@ -116,9 +120,9 @@ def test_the_champion_is_never_worse_than_generation_zero(tmp_path: Path) -> Non
     def noise(genome: Genome) -> Measurement:
         return Measurement(luck.setdefault(genome.hash, float(rng.random())))
 
-    one = search(tmp_path, noise)
-    start = one.start()
-    end = evolve_island(one, start)
+    island_search = search(tmp_path, noise)
+    start = island_search.start()
+    end = evolve_island(island_search, start)
     assert (end.archive.best().fitness or 0) >= max(r.fitness or 0 for r in start.archive)
 
 
@@ -175,8 +179,8 @@ def test_no_genome_is_evaluated_twice(tmp_path: Path) -> None:
         count[genome.hash] = count.get(genome.hash, 0) + 1
         return closeness(genome)
 
-    one = search(tmp_path, counting)
-    evolve_island(one, one.start(), generations=10)
+    island_search = search(tmp_path, counting)
+    evolve_island(island_search, island_search.start(), generations=10)
     assert max(count.values()) == 1
 
 
@@ -189,8 +193,8 @@ class Killed(BaseException):
 def test_a_search_killed_anywhere_ends_with_the_identical_population(
     tmp_path: Path, after: int, strategy: str
 ) -> None:
-    def whole(one: Search) -> Population:
-        return evolve_island(one, one.start(), generations=6, strategy=strategy)
+    def whole(island_search: Search) -> Population:
+        return evolve_island(island_search, island_search.start(), generations=6, strategy=strategy)
 
     expected = whole(search(tmp_path / "undisturbed"))
     done = 0
@@ -228,12 +232,12 @@ def test_workers_in_processes_of_their_own_find_what_one_process_finds(tmp_path:
     for number in range(2):
         results = []
         for worker in range(2):
-            one = search(tmp_path / f"{number}-{worker}")
+            island_search = search(tmp_path / f"{number}-{worker}")
             if spread is None:
-                before = one.start()
+                before = island_search.start()
             else:
                 before = spread
-            result = evolve_island(one, before, worker, number, generations=3)
+            result = evolve_island(island_search, before, worker, number, generations=3)
             folder = tmp_path / f"result-{number}-{worker}"
             folder.mkdir()
             result.write(folder)
@@ -246,17 +250,17 @@ def test_workers_in_processes_of_their_own_find_what_one_process_finds(tmp_path:
 
 def test_champions_migrate_around_the_ring() -> None:
     records = [record(0.1 * i, "m" * i) for i in range(1, 7)]
-    low1, low2, low3, high1, high2, high3 = (one.hash for one in records)
+    low1, low2, low3, high1, high2, high3 = (island_search.hash for island_search in records)
     after = migrate({0: [low3, low2, low1], 1: [high3, high2, high1]}, Archive(records))
     assert after == {0: [high3, low3, low2], 1: [high3, high2, low3]}
     assert migrate({0: [low1, low2]}, Archive(records)) == {0: [low2, low1]}
 
 
 def test_results_of_different_searches_are_not_joined(tmp_path: Path) -> None:
-    one = search(tmp_path).start()
+    island_search = search(tmp_path).start()
     other = Population(replace(IDENTITY, seed=1), Archive())
     with pytest.raises(InputError, match="seed"):
-        join_islands([one, other])
+        join_islands([island_search, other])
 
 
 def test_what_is_no_population_is_refused(tmp_path: Path) -> None:
@@ -278,9 +282,11 @@ def test_catcma_asks_for_canonical_genomes_of_several_methods_and_again_for_the_
 def test_catcma_lives_with_the_smallest_populations_and_with_a_single_method(
     tmp_path: Path, size: int
 ) -> None:
-    one = search(tmp_path)
-    one.space = replace(SPACE, methods=("linear",))
-    population = evolve_island(one, one.start(), generations=4, size=size, strategy="catcma")
+    island_search = search(tmp_path)
+    island_search.space = replace(SPACE, methods=("linear",))
+    population = evolve_island(
+        island_search, island_search.start(), generations=4, size=size, strategy="catcma"
+    )
     assert {
         record.genome.method for record in population.archive if record.provenance.origin == "catcma"
     } <= {
@@ -298,8 +304,8 @@ def test_a_plateau_ends_the_round_early_and_an_improvement_starts_the_count_agai
         patience=3,
     )
     assert flat.generation < 9 and len(flat.history) - 1 == flat.generation
-    one = search(tmp_path / "c", lambda g: Measurement(float(next(rising))))
-    assert evolve_island(one, one.start(), generations=9, patience=3).generation == 9
+    island_search = search(tmp_path / "c", lambda g: Measurement(float(next(rising))))
+    assert evolve_island(island_search, island_search.start(), generations=9, patience=3).generation == 9
     entries = [
         {"worker": worker, "generation": number, "best": best}
         for worker, number, best in [
@@ -331,11 +337,11 @@ def test_children_race_with_the_last_elite(tmp_path: Path) -> None:
         rivals.append(rival)
         return closeness(genome)
 
-    one = search(tmp_path)
-    one.evaluate = watching
-    population = one.start()
+    island_search = search(tmp_path)
+    island_search.evaluate = watching
+    population = island_search.start()
     assert set(rivals) == {None}
     rivals.clear()
     second = population.archive.ranked()[1]
-    evolve_island(one, population, generations=1)
+    evolve_island(island_search, population, generations=1)
     assert set(rivals) == {second.genome}

@@ -13,9 +13,9 @@ from components.shared.runtime.errors import ConfigError
 
 
 def settings(*overrides: str, profile: str = "tiny") -> Settings:
-    found = compose("evomerge", Settings, profile=profile, overrides=overrides).settings
-    assert isinstance(found, Settings)
-    return found
+    composed = compose("evomerge", Settings, profile=profile, overrides=overrides).settings
+    assert isinstance(composed, Settings)
+    return composed
 
 
 def test_islands_live_any_number_of_generations_in_a_round() -> None:
@@ -42,8 +42,8 @@ def test_nobody_cannot_search() -> None:
 def test_one_population_has_one_strategy() -> None:
     with pytest.raises(ConfigError, match="one strategy"):
         settings("evomerge.fan_out=evaluations", profile="small")
-    one = settings("evomerge.fan_out=evaluations", "evomerge.strategies=[catcma]", profile="small")
-    assert one.strategies == ("catcma",)
+    catcma = settings("evomerge.fan_out=evaluations", "evomerge.strategies=[catcma]", profile="small")
+    assert catcma.strategies == ("catcma",)
 
 
 def test_checking_the_shape_of_a_search_loads_no_torch() -> None:

@@ -37,10 +37,11 @@ def one_round(
     """The results of all workers, each a process of its own that knows nothing but the state as it was written."""
     results = []
     for index in range(workers):
-        one = search(folder / f"{number}-{index}-of-{workers}", identity=SHARED, **options)
+        worker_search = search(folder / f"{number}-{index}-of-{workers}", identity=SHARED, **options)
         results.append(
             through_a_file(
-                measure_shard(one, before, how, round=number, index=index, workers=workers), folder / "result"
+                measure_shard(worker_search, before, how, round=number, index=index, workers=workers),
+                folder / "result",
             )
         )
     return results
@@ -85,10 +86,10 @@ def test_the_first_round_shares_out_generation_zero_and_the_first_children(tmp_p
     zero = {genome.hash for _, genome in generation_zero(SPACE)}
     counts = [len(result.archive) for result in results]
     assert sum(counts) == len(zero) + 8 and max(counts) == math.ceil(sum(counts) / 4)
-    found = join_shards(results)
-    assert [entry["generation"] for entry in found.history] == [0, 1]
-    assert set(found.history[0]["members"]) == zero
-    blind = [record for record in found.archive if record.provenance.generation == 1]
+    population = join_shards(results)
+    assert [entry["generation"] for entry in population.history] == [0, 1]
+    assert set(population.history[0]["members"]) == zero
+    blind = [record for record in population.archive if record.provenance.generation == 1]
     assert len(blind) == 8 and all(set(record.provenance.parents) <= zero for record in blind)
     assert (
         len({record.provenance.parents for record in blind}) == 8
@@ -115,16 +116,16 @@ def test_a_lost_shard_is_measured_again_alone_and_the_state_is_the_same(tmp_path
     with pytest.raises(InputError, match="3 workers") as refused:
         join_shards([results[0], results[2]])
     assert "shards 0, 2" in str(refused.value)
-    asked: list[str] = []
+    merged_genomes: list[str] = []
 
     def counting(genome: Genome) -> Measurement:
-        asked.append(genome.hash)
+        merged_genomes.append(genome.hash)
         return closeness(genome)
 
     again = measure_shard(
         search(tmp_path / "again", counting, identity=SHARED), state, HOW, round=1, index=1, workers=3
     )
-    assert len(asked) == len(results[1].archive) - len(state.archive) <= 3
+    assert len(merged_genomes) == len(results[1].archive) - len(state.archive) <= 3
     assert text(join_shards([results[2], again, results[0]]), tmp_path) == expected
 
 
@@ -144,8 +145,8 @@ def test_a_worker_killed_in_its_shard_goes_on_from_what_it_has_measured(tmp_path
         done.append(genome.hash)
         return closeness(genome)
 
-    def work(one: Search) -> Population:
-        return measure_shard(one, state, HOW, round=1, index=1, workers=2)
+    def work(worker_search: Search) -> Population:
+        return measure_shard(worker_search, state, HOW, round=1, index=1, workers=2)
 
     with pytest.raises(Killed):
         work(search(tmp_path / "killed", dies, AfterEach, SHARED))
@@ -192,14 +193,14 @@ def test_children_race_with_the_last_elite_of_the_whole_population(tmp_path: Pat
     state = join_shards(one_round(tmp_path, None, 0, 2))
     rivals_seen: list[Genome | None] = []
     for index in range(2):
-        one = search(tmp_path / f"race-{index}", identity=SHARED)
+        worker_search = search(tmp_path / f"race-{index}", identity=SHARED)
 
         def watching(genome: Genome, rival: Genome | None) -> Measurement:
             rivals_seen.append(rival)
             return closeness(genome)
 
-        one.evaluate = watching
-        measure_shard(one, state, HOW, round=1, index=index, workers=2)
+        worker_search.evaluate = watching
+        measure_shard(worker_search, state, HOW, round=1, index=index, workers=2)
     assert set(rivals_seen) == {state.archive[state.islands[0][elites_of(8) - 1]].genome}
 
 
@@ -221,27 +222,27 @@ def test_what_the_elites_answer_travels_with_them_and_nothing_else_does(tmp_path
 
 def test_answers_survive_as_json_to_the_last_bit() -> None:
     rng = np.random.default_rng(0)
-    given = AnswerScores(np.arange(5), rng.random(5) > 0.5, rng.random(5), rng.integers(1, 9, 5))
-    found = AnswerScores.from_json(given.to_json())
+    answers = AnswerScores(np.arange(5), rng.random(5) > 0.5, rng.random(5), rng.integers(1, 9, 5))
+    population = AnswerScores.from_json(answers.to_json())
     for name in ("positions", "right", "nll", "tokens"):
-        ours, theirs = getattr(given, name), getattr(found, name)
+        ours, theirs = getattr(answers, name), getattr(population, name)
         assert ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes()
 
 
 def test_a_state_that_other_settings_would_have_led_to_is_refused(tmp_path: Path) -> None:
     state = whole(tmp_path, 2, rounds=3)
-    one = search(tmp_path / "other", identity=SHARED)
+    worker_search = search(tmp_path / "other", identity=SHARED)
     for other in (replace(HOW, size=6), replace(HOW, strategy="catcma"), replace(HOW, collapse=1.0)):
         with pytest.raises(InputError, match="does not follow"):
-            measure_shard(one, state, other, round=3, index=0, workers=2)
+            measure_shard(worker_search, state, other, round=3, index=0, workers=2)
 
 
 def test_a_state_of_another_round_is_refused_and_so_is_none_at_all(tmp_path: Path) -> None:
     state = whole(tmp_path, 2, rounds=2)
-    one = search(tmp_path / "other", identity=SHARED)
+    worker_search = search(tmp_path / "other", identity=SHARED)
     for before, number in ((state, 3), (state, 1), (None, 1)):
         with pytest.raises(InputError, match=f"this is round {number}"):
-            measure_shard(one, before, HOW, round=number, index=0, workers=2)
+            measure_shard(worker_search, before, HOW, round=number, index=0, workers=2)
 
 
 def test_only_the_shards_of_one_generation_each_once_make_a_state(tmp_path: Path) -> None:

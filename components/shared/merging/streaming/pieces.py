@@ -37,6 +37,7 @@ class StoredTensor:
     width: int
 
     def read(self, first: int, last: int) -> Tensor:
+        """Rows first … last − 1 in float32."""
         return self.numbers[first * self.width : last * self.width].float().view(-1, self.width)
 
 
@@ -76,7 +77,7 @@ class Pieces:
         )
 
     def map(self, work: Callable[[MergeInputs], T]) -> Iterator[T]:
-        """work's results, in the order of the pieces, whichever thread was first."""
+        """The results of `work`, in the order of the pieces, whichever thread was first."""
         if len(self.spans) <= 1 or self.threads == 1:
             yield from (work(self.piece(*span)) for span in self.spans)
             return
@@ -96,7 +97,7 @@ class Pieces:
             yield self.parents[parent].read(first, last) - self.base.read(first, last)
 
     def each_parent(self, work: Callable[[int], T]) -> list[T]:
-        """work for every parent's number, side by side."""
+        """The results of `work` for every parent's number, side by side."""
         numbers = range(len(self.parents))
         return list(map(work, numbers) if self.threads == 1 else self.pool.map(work, numbers))
 
@@ -111,7 +112,7 @@ def rows_of(shape: Sequence[int], *, whole: bool = False) -> tuple[int, int]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """torch's own threads would only get in the way of ours."""
+    """Take torch's own threads away: they would only get in the way of ours."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

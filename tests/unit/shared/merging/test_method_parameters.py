@@ -81,7 +81,7 @@ def test_breadcrumbs_drop_the_outliers_and_the_small_ones() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_genes_that_a_method_does_not_read_make_no_other_genome(method: str) -> None:
-    one = Genome(method, ((1, 2, 3), (3, 1, 1)), scales=(20, 10), density=5)
+    genome = Genome(method, ((1, 2, 3), (3, 1, 1)), scales=(20, 10), density=5)
     other = Genome(method, ((2, 1, 1), (1, 1, 5)), scales=(20, 10), density=5)
-    same = SPACE.canonical(one) == SPACE.canonical(other)
+    same = SPACE.canonical(genome) == SPACE.canonical(other)
     assert same == ("weights" not in merge_method(method).genes)

@@ -57,15 +57,15 @@ NUMBERS = {"density": 0.4, "epsilon": 0.1, "gamma": 0.1, "lambda": 1.2, "select_
 
 def rewritten(folder: Path) -> None:
     """The same models with their tensors in another order, in two shards."""
-    for place in folder.iterdir():
-        tensors = dict(reversed(load_file(place / "model.safetensors").items()))
-        (place / "model.safetensors").unlink()
+    for model in folder.iterdir():
+        tensors = dict(reversed(load_file(model / "model.safetensors").items()))
+        (model / "model.safetensors").unlink()
         half = len(tensors) // 2
         parts = {"a.safetensors": list(tensors)[:half], "b.safetensors": list(tensors)[half:]}
         for file, names in parts.items():
-            save_file({name: tensors[name] for name in names}, place / file)
+            save_file({name: tensors[name] for name in names}, model / file)
         where = {name: file for file, names in parts.items() for name in names}
-        (place / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
+        (model / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
 
 
 @pytest.mark.parametrize("method", streamed_methods())
