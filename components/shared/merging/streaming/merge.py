@@ -40,14 +40,12 @@ class MergeResult:
     """What a merge made.
 
     :param parameters: how many numbers were merged.
-    :param bytes: of the weights.
     :param seconds: of the merge.
     :param disk_seconds: of the wait for the disk at its end.
     :param notes: what to know, in words.
     """
 
     parameters: int
-    bytes: int
     seconds: float
     disk_seconds: float
     notes: list[str]
@@ -154,7 +152,7 @@ class StreamingMerge:
             )  # fmt: skip
         ended = time.perf_counter()
         return MergeResult(
-            parameters, parameters * self.dtype.itemsize, merged - started, ended - merged, self.notes
+            parameters, merged - started, ended - merged, self.notes
         )
 
     def _tensor(
