@@ -57,7 +57,7 @@ class SearchPlan:
 class FanOut:
     """One worker's part, the selection after a round, and the whole search in one process.
 
-    :param plan: as parameters of the pipeline say, or where it has none, the settings.
+    :param plan: how large the search is, and which part of it this is.
     :param track: logs figures at a generation, under their names.
     """
 

@@ -19,6 +19,7 @@ from components.shared.runtime.errors import ConfigError, InputError
 from components.shared.runtime.phase import Phase, Run
 from components.shared.runtime.store.uri import localise
 
+from .component import PHASE
 from .connectivity import connections, warning
 from .evaluation.compatibility import check
 from .fan_out import FanOut, SearchPlan
@@ -33,20 +34,16 @@ if TYPE_CHECKING:  # a selection merges nothing, and need not wait for the impor
 FRONT = 24  # members of the Pareto front that the report shows
 
 
-class EvoMerge(Phase):
+class EvoMerge(Phase[Settings], spec=PHASE):
     """Merges two or more variants of one model into the best that an evolutionary search over merge recipes finds.
 
     By hand: --input A --input B … --output D. In a pipeline: `--step worker`, `--step select`, and last without a step,
     with the results of the last round.
     """
 
-    name = "evomerge"
-    Settings = Settings
-    steps = ("", "worker", "select")
-
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run[Settings]) -> None:
         super().__init__(run)
-        self.models = run.inputs.get("models") or run.inputs.get("model", [])
+        self.models = run.inputs.get("input_models") or run.inputs.get("input_model", [])
         self.metrics: dict[str, float] = {}
         self.plan = self._plan()
         self.fan_out = FanOut(self.plan, lambda figures, step: run.tracker.metrics(figures, step=step))
@@ -197,7 +194,7 @@ class EvoMerge(Phase):
         )
 
     def _plan(self) -> SearchPlan:
-        """As the pipeline's parameters say, or where they are missing or 0, the settings."""
+        """How large the search is, as the settings say, and where in it this task stands, as the parameters say."""
         settings = self.run.settings
         return SearchPlan(
             shares_evaluations=settings.fan_out == "evaluations",
@@ -206,8 +203,8 @@ class EvoMerge(Phase):
             workers=self._number("workers", 0),
             worker=self._number("index", 0),
             islands=settings.islands,
-            generations=self._number("generations", 0) or settings.generations,
-            population=self._number("population", 0) or settings.population,
+            generations=settings.generations,
+            population=settings.population,
             strategies=settings.strategies,
             collapse=settings.collapse,
             patience=settings.patience,
@@ -233,9 +230,9 @@ class EvoMerge(Phase):
                     where="parameter index",
                     fix=f"workers are counted from 0: give 0 to {plan.workers - 1}",
                 )
-            check_fan_out(settings, plan.rounds, plan.workers or settings.islands, plan.generations)
+            check_fan_out(settings, plan.rounds, plan.workers or settings.islands)
         elif not run.step and not run.inputs.get("results") and not run.inputs.get("state"):
-            check_fan_out(settings, settings.rounds, 1, settings.generations)
+            check_fan_out(settings, settings.rounds, 1)
 
     def _identity(self) -> SearchIdentity:
         settings = self.run.settings
