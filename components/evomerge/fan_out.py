@@ -104,7 +104,7 @@ class FanOut:
             worker=worker,
             round=round,
             generations=self.plan.generations_of(round),
-            how=self.plan.evolution(worker),
+            parameters=self.plan.evolution(worker),
         )
         for entry in after.history:
             if (entry["worker"], entry["round"]) == (worker, round):
@@ -125,8 +125,8 @@ class FanOut:
         if before is not None:
             for name, answers in before.answers.items():
                 evaluator.remember(before.archive[name].genome, answers)
-        how = self.plan.evolution(0)
-        after = measure_shard(search, before, how, round=round, index=index, workers=workers)
+        parameters = self.plan.evolution(0)
+        after = measure_shard(search, before, parameters, round=round, index=index, workers=workers)
         after.answers = rival_answers(
             before, after, lambda record: evaluator.answers(record.genome, scorer).to_json()
         )

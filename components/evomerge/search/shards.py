@@ -35,7 +35,7 @@ STREAM = "population"  # the name with which the names of its random streams beg
 def measure_shard(
     search: Search,
     before: Population | None,
-    how: EvolutionParameters,
+    parameters: EvolutionParameters,
     *,
     round: int,
     index: int,
@@ -44,15 +44,15 @@ def measure_shard(
     """What worker `index` of `workers` adds to a population: the records of its shard. After a plateau there are none.
 
     :param before: what the selection of the round before left; None in round 0.
-    :param how: how the population evolves.
+    :param parameters: how the population evolves.
     :param round: number of the round, which is one generation.
     :raises InputError: `before` is not what this search has come to before `round`.
     """
     before = before or Population(search.identity, Archive())
-    shard = Shard(index, workers, round, how.size, before.islands.get(WORKER, []), [])
+    shard = Shard(index, workers, round, parameters.size, before.islands.get(WORKER, []), [])
     archive = Archive(before.archive)
-    if since_best(before.history, WORKER) >= how.patience:
-        search.progress.note(f"a plateau, nothing better for {how.patience} generations")
+    if since_best(before.history, WORKER) >= parameters.patience:
+        search.progress.note(f"a plateau, nothing better for {parameters.patience} generations")
     else:
         if round != before.generation:
             raise InputError(
@@ -60,12 +60,12 @@ def measure_shard(
                 where="input state",
                 fix="give what the selection of the round before left; none in round 0",
             )
-        zero = _generation_zero(search, how.size)
+        zero = _generation_zero(search, parameters.size)
         if round:
-            offspring = _replay(search, before, how, zero).ask(_rng(search, round + 1))
+            offspring = _replay(search, before, parameters, zero).ask(_rng(search, round + 1))
             candidates = []
         else:
-            offspring = _blind(search, how.size, zero)
+            offspring = _blind(search, parameters.size, zero)
             candidates = [(child, 0) for child in zero]
             shard = replace(shard, members=_hashes(zero))
         candidates += [(child, round + 1) for child in offspring.children]
@@ -162,20 +162,22 @@ def _hashes(children: Sequence[Child]) -> list[str]:
 
 
 def _replay(
-    search: Search, population: Population, how: EvolutionParameters, zero: Sequence[Child]
+    search: Search, population: Population, parameters: EvolutionParameters, zero: Sequence[Child]
 ) -> Evolution:
     """The evolution as far as the archive knows it, and with it the strategy's own state."""
     archive = population.archive
     try:
         evolution = Evolution(
-            ranked(archive[child] for child in _hashes(zero))[: how.size],
+            ranked(archive[child] for child in _hashes(zero))[: parameters.size],
             space=search.space,
-            strategy=search.strategy(how.strategy, how.size, STREAM),
-            collapse=how.collapse,
+            strategy=search.strategy(parameters.strategy, parameters.size, STREAM),
+            collapse=parameters.collapse,
         )
         for generation in range(1, population.generation + 1):
             first = generation == 1
-            offspring = _blind(search, how.size, zero) if first else evolution.ask(_rng(search, generation))
+            offspring = (
+                _blind(search, parameters.size, zero) if first else evolution.ask(_rng(search, generation))
+            )
             evolution.tell(offspring, [archive[child] for child in _hashes(offspring.children)])
         same = [record.hash for record in evolution.members] == population.islands[WORKER]
     except KeyError:

@@ -104,7 +104,7 @@ class Search:
         worker: int,
         round: int,
         generations: int,
-        how: EvolutionParameters,
+        parameters: EvolutionParameters,
     ) -> Population:
         """The population after this island has lived some more generations.
 
@@ -115,33 +115,33 @@ class Search:
         :param worker: the island's number.
         :param round: this round's.
         :param generations: how many.
-        :param how: how the island evolves.
+        :param parameters: how the island evolves.
         """
         name = f"round {round}/island {worker}"
         provenance = Provenance(
             "", round=round, worker=worker, generation=population.generation, seed=self.identity.seed
         )
-        self.progress.start(name, how.size * generations)
+        self.progress.start(name, parameters.size * generations)
         history, archive = list(population.history), Archive(population.archive)
-        members = self._members(population, worker, how.size, provenance, archive)
+        members = self._members(population, worker, parameters.size, provenance, archive)
         number = population.generation
         for generation in evolve(
             members,
             generations,
             space=self.space,
-            strategy=self.strategy(how.strategy, how.size, name),
+            strategy=self.strategy(parameters.strategy, parameters.size, name),
             measure=lambda genome, provenance, rival: self.measure(genome, provenance, rival, archive),
             random=lambda step: self.random(f"{name}/generation {step}"),
             provenance=provenance,
-            collapse=how.collapse,
+            collapse=parameters.collapse,
         ):
             number += 1
             members = generation.population
             history.append(
                 entry(members, round=round, worker=worker, generation=number, restarted=generation.restarted)
             )
-            if since_best(history, worker) >= how.patience:
-                self.progress.note(f"{name}: a plateau, nothing better for {how.patience} generations")
+            if since_best(history, worker) >= parameters.patience:
+                self.progress.note(f"{name}: a plateau, nothing better for {parameters.patience} generations")
                 break
         self.progress.done()
         islands = {worker: [record.hash for record in members]}

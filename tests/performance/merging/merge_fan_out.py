@@ -83,7 +83,7 @@ def islands(arena: Arena, methods: str, workers: int) -> Outcome:
                 search.evolve_island(
                     population, worker=worker, round=number,
                     generations=generations // ROUNDS + (number < generations % ROUNDS),
-                    how=EvolutionParameters(MEMBERS, "genetic", COLLAPSE, PATIENCE),
+                    parameters=EvolutionParameters(MEMBERS, "genetic", COLLAPSE, PATIENCE),
                 )
                 for worker in range(workers)
             ]  # fmt: skip
@@ -104,7 +104,7 @@ def shared(arena: Arena, methods: str, rounds: int | None, strategy: str = "gene
     zero = len(generation_zero(replace(arena.space, methods=METHODS[methods])))
     size = MEMBERS if rounds is None else EVALUATIONS // (rounds + 1)  # generation 0 is filled up to the size
     rounds = rounds or round((EVALUATIONS - zero) / MEMBERS)
-    how = EvolutionParameters(size=size, strategy=strategy, collapse=COLLAPSE, patience=PATIENCE)
+    parameters = EvolutionParameters(size=size, strategy=strategy, collapse=COLLAPSE, patience=PATIENCE)
     population: Population | None = None
     new = []
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +112,7 @@ def shared(arena: Arena, methods: str, rounds: int | None, strategy: str = "gene
         for number in range(rounds):
             before = len(population.archive) if population else 0
             population = join_shards(
-                [measure_shard(search, population, how, round=number, index=0, workers=1)]
+                [measure_shard(search, population, parameters, round=number, index=0, workers=1)]
             )
             new.append(len(population.archive) - before)
     assert population is not None

@@ -53,7 +53,7 @@ def search(evaluator: MergeEvaluator, settings: Settings, seed: int, *, race: bo
             progress=Progress("evomerge"),
         )
         population = island_search.start()
-        how = EvolutionParameters(settings.population, "genetic", settings.collapse, settings.patience)
+        parameters = EvolutionParameters(settings.population, "genetic", settings.collapse, settings.patience)
         for number in range(settings.rounds):
             population = join_islands(
                 [
@@ -62,7 +62,7 @@ def search(evaluator: MergeEvaluator, settings: Settings, seed: int, *, race: bo
                         worker=i,
                         round=number,
                         generations=settings.generations // settings.rounds,
-                        how=how,
+                        parameters=parameters,
                     )
                     for i in range(settings.islands)
                 ]

@@ -73,7 +73,7 @@ def evolve(
                         worker=i,
                         round=number,
                         generations=5,
-                        how=EvolutionParameters(8, strategy, collapse=0.02, patience=1000),
+                        parameters=EvolutionParameters(8, strategy, collapse=0.02, patience=1000),
                     )
                     for i, strategy in enumerate(strategies)
                 ]

@@ -40,9 +40,9 @@ def evolve_island(
 ) -> Population:
     generations = changes.pop("generations", 5)
     options = {"size": 8, "strategy": "genetic", "collapse": 0.02, "patience": 99} | changes
-    how = EvolutionParameters(**options)
+    parameters = EvolutionParameters(**options)
     return island_search.evolve_island(
-        population, worker=worker, round=round, generations=generations, how=how
+        population, worker=worker, round=round, generations=generations, parameters=parameters
     )
 
 

@@ -21,7 +21,7 @@ from components.evomerge.search.worker import Search
 from components.shared.runtime.errors import InputError
 from tests.unit.evomerge.landscape import IDENTITY, SPACE, AfterEach, closeness, search
 
-HOW = EvolutionParameters(size=8, strategy="genetic", collapse=0.02, patience=99)
+PARAMETERS = EvolutionParameters(size=8, strategy="genetic", collapse=0.02, patience=99)
 SHARED = replace(IDENTITY, fan_out="evaluations")
 ROUNDS = 4
 
@@ -31,7 +31,7 @@ def one_round(
     before: Population | None,
     number: int,
     workers: int,
-    how: EvolutionParameters = HOW,
+    parameters: EvolutionParameters = PARAMETERS,
     **options: Any,
 ) -> list[Population]:
     """The results of all workers, each a process of its own that knows nothing but the state as it was written."""
@@ -40,7 +40,7 @@ def one_round(
         worker_search = search(folder / f"{number}-{index}-of-{workers}", identity=SHARED, **options)
         results.append(
             through_a_file(
-                measure_shard(worker_search, before, how, round=number, index=index, workers=workers),
+                measure_shard(worker_search, before, parameters, round=number, index=index, workers=workers),
                 folder / "result",
             )
         )
@@ -54,11 +54,15 @@ def through_a_file(population: Population, folder: Path) -> Population:
 
 
 def whole(
-    folder: Path, workers: int, how: EvolutionParameters = HOW, rounds: int = ROUNDS, **options: Any
+    folder: Path,
+    workers: int,
+    parameters: EvolutionParameters = PARAMETERS,
+    rounds: int = ROUNDS,
+    **options: Any,
 ) -> Population:
     population: Population | None = None
     for number in range(rounds):
-        population = join_shards(one_round(folder, population, number, workers, how, **options)[::-1])
+        population = join_shards(one_round(folder, population, number, workers, parameters, **options)[::-1])
     assert population is not None
     return population
 
@@ -74,11 +78,11 @@ def text(population: Population, folder: Path) -> str:
 def test_however_many_workers_share_a_population_it_is_the_same(
     tmp_path: Path, strategy: str, collapse: float
 ) -> None:
-    how = replace(HOW, strategy=strategy, collapse=collapse)
-    alone = whole(tmp_path, 1, how)
+    parameters = replace(PARAMETERS, strategy=strategy, collapse=collapse)
+    alone = whole(tmp_path, 1, parameters)
     assert any(entry["restarted"] for entry in alone.history) == (collapse == 0.6)
     for workers in (3, 11):
-        assert text(whole(tmp_path, workers, how), tmp_path) == text(alone, tmp_path)
+        assert text(whole(tmp_path, workers, parameters), tmp_path) == text(alone, tmp_path)
 
 
 def test_the_first_round_shares_out_generation_zero_and_the_first_children(tmp_path: Path) -> None:
@@ -123,7 +127,7 @@ def test_a_lost_shard_is_measured_again_alone_and_the_state_is_the_same(tmp_path
         return closeness(genome)
 
     again = measure_shard(
-        search(tmp_path / "again", counting, identity=SHARED), state, HOW, round=1, index=1, workers=3
+        search(tmp_path / "again", counting, identity=SHARED), state, PARAMETERS, round=1, index=1, workers=3
     )
     assert len(merged_genomes) == len(results[1].archive) - len(state.archive) <= 3
     assert text(join_shards([results[2], again, results[0]]), tmp_path) == expected
@@ -146,7 +150,7 @@ def test_a_worker_killed_in_its_shard_goes_on_from_what_it_has_measured(tmp_path
         return closeness(genome)
 
     def work(worker_search: Search) -> Population:
-        return measure_shard(worker_search, state, HOW, round=1, index=1, workers=2)
+        return measure_shard(worker_search, state, PARAMETERS, round=1, index=1, workers=2)
 
     with pytest.raises(Killed):
         work(search(tmp_path / "killed", dies, AfterEach, SHARED))
@@ -165,7 +169,7 @@ def test_a_worker_killed_in_its_shard_goes_on_from_what_it_has_measured(tmp_path
 def test_the_shared_search_climbs_and_is_never_worse_than_generation_zero(
     tmp_path: Path, strategy: str
 ) -> None:
-    population = whole(tmp_path, 2, replace(HOW, strategy=strategy), rounds=12)
+    population = whole(tmp_path, 2, replace(PARAMETERS, strategy=strategy), rounds=12)
     zero = max(r.fitness or 0 for r in population.archive if r.provenance.generation == 0)
     assert (population.archive.best().fitness or 0) > zero + 0.02
     if strategy == "catcma":
@@ -173,20 +177,20 @@ def test_the_shared_search_climbs_and_is_never_worse_than_generation_zero(
 
 
 def test_catcma_goes_on_where_it_was_and_does_not_start_anew_in_every_round(tmp_path: Path) -> None:
-    how = replace(HOW, strategy="catcma", collapse=0.0)
-    population = whole(tmp_path, 2, how, rounds=6)
+    parameters = replace(PARAMETERS, strategy="catcma", collapse=0.0)
+    population = whole(tmp_path, 2, parameters, rounds=6)
     starts = {r.provenance.parents for r in population.archive if r.provenance.origin == "catcma"}
     assert len(starts) == 1  # the genome around which its first distribution lies
 
 
 def test_after_a_plateau_later_rounds_measure_nothing(tmp_path: Path) -> None:
-    how = replace(HOW, patience=2)
+    parameters = replace(PARAMETERS, patience=2)
     flat = {"evaluate": lambda genome: Measurement(0.5)}
-    state = whole(tmp_path, 2, how, rounds=3, **flat)
+    state = whole(tmp_path, 2, parameters, rounds=3, **flat)
     assert state.generation == 3
-    after = join_shards(one_round(tmp_path, state, 3, 2, how, **flat))
+    after = join_shards(one_round(tmp_path, state, 3, 2, parameters, **flat))
     assert text(after, tmp_path) == text(state, tmp_path)
-    assert text(whole(tmp_path, 2, how, rounds=6, **flat), tmp_path) == text(state, tmp_path)
+    assert text(whole(tmp_path, 2, parameters, rounds=6, **flat), tmp_path) == text(state, tmp_path)
 
 
 def test_children_race_with_the_last_elite_of_the_whole_population(tmp_path: Path) -> None:
@@ -200,7 +204,7 @@ def test_children_race_with_the_last_elite_of_the_whole_population(tmp_path: Pat
             return closeness(genome)
 
         worker_search.evaluate = watching
-        measure_shard(worker_search, state, HOW, round=1, index=index, workers=2)
+        measure_shard(worker_search, state, PARAMETERS, round=1, index=index, workers=2)
     assert set(rivals_seen) == {state.archive[state.islands[0][elites_of(8) - 1]].genome}
 
 
@@ -232,7 +236,11 @@ def test_answers_survive_as_json_to_the_last_bit() -> None:
 def test_a_state_that_other_settings_would_have_led_to_is_refused(tmp_path: Path) -> None:
     state = whole(tmp_path, 2, rounds=3)
     worker_search = search(tmp_path / "other", identity=SHARED)
-    for other in (replace(HOW, size=6), replace(HOW, strategy="catcma"), replace(HOW, collapse=1.0)):
+    for other in (
+        replace(PARAMETERS, size=6),
+        replace(PARAMETERS, strategy="catcma"),
+        replace(PARAMETERS, collapse=1.0),
+    ):
         with pytest.raises(InputError, match="does not follow"):
             measure_shard(worker_search, state, other, round=3, index=0, workers=2)
 
@@ -242,7 +250,7 @@ def test_a_state_of_another_round_is_refused_and_so_is_none_at_all(tmp_path: Pat
     worker_search = search(tmp_path / "other", identity=SHARED)
     for before, number in ((state, 3), (state, 1), (None, 1)):
         with pytest.raises(InputError, match=f"this is round {number}"):
-            measure_shard(worker_search, before, HOW, round=number, index=0, workers=2)
+            measure_shard(worker_search, before, PARAMETERS, round=number, index=0, workers=2)
 
 
 def test_only_the_shards_of_one_generation_each_once_make_a_state(tmp_path: Path) -> None:
