@@ -55,10 +55,10 @@ class Bench:
         routes = agent.routes(self.items)
         right = np.zeros(len(self.items), dtype=bool)
         for place, (item, route, name) in enumerate(zip(self.items, routes, self.classes, strict=True)):
-            key = (route.code, name)
+            key = (route.canonical_json, name)
             if key not in self.said:
                 places = [other for other, one in enumerate(self.classes) if one == name]
-                texts = agent.say([self.items[other] for other in places], route)
+                texts = agent.generate([self.items[other] for other in places], route)
                 self.said[key] = dict(zip(places, texts, strict=True))
             text = Toolbox(architecture.tools).execute(self.said[key][place], item.prompt)
             right[place] = text == item.answer

@@ -135,7 +135,7 @@ class Adas(Phase):
         for family in run.settings.families:
             found = rates(
                 family,
-                lambda items: judged(items, base.say(items, Route())),
+                lambda items: judged(items, base.generate(items, Route())),
                 low=svf.low,
                 count=svf.gate_items,
                 seed=run.seed,

@@ -114,9 +114,9 @@ def control_of_expert(agent: Agent, family: Family, levels: list[int], run: Run)
     return claim(
         f"the expert is better at {family.name} than the base",
         f"expert {family.name}",
-        judged(items, base.say(items, Route(experts={family.name: 1.0}))),
+        judged(items, base.generate(items, Route(experts={family.name: 1.0}))),
         "base",
-        judged(items, base.say(items, Route())),
+        judged(items, base.generate(items, Route())),
         unit=f"accuracy, {family.name} at levels {', '.join(map(str, levels))}, report split",
         seed=run.seed,
     )

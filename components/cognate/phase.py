@@ -22,7 +22,7 @@ from components.shared.models.remote_code.modeling_cognate import CognateForCaus
 from components.shared.runtime.artifact.artifact import adopt
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
-from components.shared.runtime.store.uri import localise
+from components.shared.runtime.store.uri import download
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 
@@ -113,7 +113,7 @@ class Cognate(Phase):
 
     def _take_model(self) -> None:
         """A model of someone else's in the place of a cognate: verified, scored, its Gram matrices taken."""
-        source = adopt(localise(self.variant, self.run.work / "given"))
+        source = adopt(download(self.variant, self.run.work / "given"))
         model, tokenizer = load(source.path)
         self._publish(model, tokenizer, None)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase, Run
-from components.shared.runtime.store.uri import localise
+from components.shared.runtime.store.uri import download
 
 from .compatibility import check
 from .connectivity import connections, warning
@@ -160,7 +160,7 @@ class EvoMerge(Phase):
         from .evaluation.trial import Trial
 
         settings = self.run.settings
-        base = Path(localise(settings.base, self.run.work / "base")) if settings.base else None
+        base = Path(download(settings.base, self.run.work / "base")) if settings.base else None
         batch = self.run.config.evaluation.batch
         trial = Trial(self.models, settings, base=base, seed=self.run.seed, batch=batch)
         for text in trial.parents.notes:

@@ -109,7 +109,7 @@ def test_a_pod_that_is_killed_goes_on_in_the_next_one_to_the_same_digest(bucket:
 def test_a_store_that_fails_twice_and_then_works_costs_two_attempts_and_no_step(
     bucket: str, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(checkpoints, "MOST_OF_THE_TIME", 0)  # after each step, however slow the store
+    monkeypatch.setattr(checkpoints, "SAVE_INTERVAL_FACTOR", 0)  # after each step, however slow the store
     attempts: list[int] = []
     with Proxy(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)

@@ -17,7 +17,7 @@ from typing import Any
 from ..artifact import artifact
 from ..artifact.artifact import Artifact
 from ..errors import ConfigError, InputError
-from ..store.uri import localise
+from ..store.uri import download
 
 COMMON = ("profile", "overrides", "seed", "code_version", "config_digest", "checkpoint_root", "pipeline_run")
 """KFP parameters that every phase understands; all others are the phase's own."""
@@ -158,7 +158,7 @@ def read(request: Request) -> dict[str, list[Artifact]]:
     found: dict[str, list[Artifact]] = {}
     for name, places in request.inputs.items():
         for place in places:
-            folder = localise(place, cache)
+            folder = download(place, cache)
             plain = request.by_hand and not (folder / artifact.MANIFEST).exists()
             one = artifact.adopt(folder) if plain else artifact.read(folder)
             found.setdefault(name, []).append(one)
