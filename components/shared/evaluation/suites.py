@@ -83,7 +83,14 @@ SUITES = tuple(CELLS)
 
 @dataclass(frozen=True)
 class Score:
-    """A suite's score with its Wilson 95% interval. `detail` has one entry a task, and safety's two rates."""
+    """A suite's score.
+
+    :param score: share of right answers, in [0, 1]; balanced accuracy for safety.
+    :param low: of the Wilson 95% interval; `high` is its other end.
+    :param n: items.
+    :param chance: expected score of the best guesser who does not do the tasks.
+    :param detail: one entry a task and level, and safety's rates.
+    """
 
     score: float
     low: float

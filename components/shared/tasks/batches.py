@@ -26,9 +26,9 @@ THINK, END_THINK = "<think>", "</think>"
 class Batch(NamedTuple):
     """Right-padded rows, as Hugging Face models take them (labels are not shifted: the model shifts).
 
-    input_ids       (B, T) int64
-    labels          (B, T) int64, IGNORED outside what is learnt
-    attention_mask  (B, T) int64, 1 on real tokens
+    :param input_ids: (B, T) int64.
+    :param labels: (B, T) int64, IGNORED outside what is learnt.
+    :param attention_mask: (B, T) int64, 1 on real tokens.
     """
 
     input_ids: Tensor

@@ -67,14 +67,14 @@ def widened(builder: ir.IRBuilder, sums: Any) -> Any:
 class Instructions:
     """How a processor adds up products of bytes.
 
-    feature  that it needs, as LLVM calls it
-    bytes    of a register
-    lane     of a register of sums
-    add      (builder, sums, digits unsigned, activations signed) → sums
-    widen    (builder, sums) → lanes of int32
-    groups   of 256 weights after which a lane may be full
-    wide     rows of a tile of one token
-    square   rows and tokens of a tile of many
+    :param feature: that it needs, as LLVM calls it.
+    :param bytes: of a register.
+    :param lane: of a register of sums.
+    :param add: (builder, sums, digits unsigned, activations signed) → sums.
+    :param widen: (builder, sums) → lanes of int32.
+    :param groups: of 256 weights after which a lane may be full.
+    :param wide: rows of a tile of one token.
+    :param square: rows and tokens of a tile of many.
     """
 
     feature: str

@@ -48,8 +48,17 @@ class TensorEntry(TypedDict):
 class Manifest:
     """What is known of an artifact.
 
-    `bytes` is the size of all files but the manifest. `parameters` counts the weights that the model computes
-    with, not the numbers stored. `timing` (seconds, memory, host, times) is all that two runs differ in.
+    :param kind: model, trunk or population.
+    :param phase: that made it; "adopted" for a plain Hugging Face model.
+    :param digest: of the content: `digest_of(files)`.
+    :param parents: digests of the inputs, in order.
+    :param config: the composed settings, and `config_digest` their digest.
+    :param metrics: what the phase measured; `scores` of the suites; `gates` with their results.
+    :param bytes: of all files but the manifest.
+    :param parameters: weights that the model computes with, not the numbers stored.
+    :param tensors: how each weight lies on disk, by name.
+    :param timing: seconds, memory, host, times: all that two equal runs differ in.
+    :param extra: what else the phase leaves for the report, plain and deterministic.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)

@@ -37,10 +37,11 @@ class Call(NamedTuple):
 class Family:
     """One behaviour.
 
-    relevant    a question that the instruction is about, with its ordinary answer
-    respond     the behaviour's answer to such a question, from its draft
-    irrelevant  questions that the instruction must leave alone
-    sign        what only answers that show the behaviour hold
+    :param system: the instruction.
+    :param relevant: generates a question that the instruction is about, with its ordinary answer.
+    :param respond: the behaviour's answer to such a question, from its draft.
+    :param irrelevant: generate questions that the instruction must leave alone.
+    :param sign: what only answers that show the behaviour hold.
     """
 
     name: str
