@@ -1,5 +1,6 @@
-"""Which container image a phase runs in, and what is started in it. Imports nothing heavy, so that compiling
-stays light.
+"""Which container image a phase runs in, and what is started in it.
+
+Imports nothing heavy, so that compiling stays light.
 """
 
 import json
@@ -62,7 +63,5 @@ def _locked(name: str, lock: Path) -> str:
 
 
 def arguments(module: str, step: str = "") -> list[str]:
-    """The arguments after `python`: the phase's module, its step where it has several, and KFP's executor
-    input.
-    """
+    """The arguments after `python`: the phase's module, its step where it has one, KFP's executor input."""
     return ["-m", f"components.{module}", *(["--step", step] if step else []), "--executor-input", "{{$}}"]

@@ -12,7 +12,7 @@ from components.shared.runtime.errors import ForgeError
 
 from .models import bitnet, compression, evo, merge
 from .options import console
-from .project import compile, doctor
+from .project import compile, doctor, new_phase
 from .runs import clean, look, run, status, submit
 
 __all__ = ["app", "console"]
@@ -67,5 +67,6 @@ app.command("merge")(merge.merge)
 app.command("evo")(evo.evo)
 app.command()(doctor.doctor)
 app.command("compile")(compile.compile_)
+app.command("new-phase")(new_phase.new_phase)
 app.command()(submit.submit)
 app.command()(clean.clean)

@@ -1,14 +1,13 @@
 """What a task's result depends on, as digests: its inputs, its settings and the code that runs.
 
-For a phase the settings are those that it uses after composition, and the code is its own and the shared one. So an
-override of another phase, or a change in another phase's code, does not make its cached result unusable.
+For a phase the settings are those in its own parameter, and the code is its own and the shared one. So another phase's
+settings, or a change in its code, do not make a cached result unusable. KFP's key is made of the same parameters.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -21,7 +20,7 @@ from components.shared.runtime.artifact import artifact
 from components.shared.runtime.artifact.artifact import MANIFEST
 from components.shared.runtime.artifact.manifest import FileEntry, decode, digest_of
 from components.shared.runtime.code import code_digest as code_digest
-from components.shared.runtime.config.compose import compose
+from components.shared.runtime.config.settings import model_of, parse
 from components.shared.runtime.store import interface
 from components.shared.runtime.store.uri import SCHEMES, open_store
 
@@ -32,9 +31,8 @@ from ..phases import PHASES
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = re.compile(r"components\.([a-z_]+)")
 
-SETTLED = ("profile", "overrides", "config_digest", "code_version", "checkpoint_root")
+SETTLED = ("settings", "code_version", "checkpoint_root")
 """Parameters of a phase that the digests of its settings and of its code stand for, or that change no result."""
-
 
 ADDRESSES = tuple(f"{scheme}://" for scheme in SCHEMES)
 
@@ -72,8 +70,7 @@ def cache_key(component: Component, inputs: Values) -> str:
     parameters = dict(inputs.parameters)
     known: dict[str, Any] = {}
     if module in PHASES:
-        profile, overrides = parameters["profile"], tuple(parameters["overrides"])
-        known["settings"] = settings_digest(module, profile, overrides, parameters.get("seed"))
+        known["settings"] = settings_digest(module, parameters["settings"], parameters["seed"])
         known["libraries"] = {name: metadata.version(name) for name in LIBRARIES}
     if module:
         known["code"] = code_digest(tuple(dict.fromkeys(("shared", module))))
@@ -90,10 +87,12 @@ def cache_key(component: Component, inputs: Values) -> str:
 
 
 @functools.cache
-def settings_digest(phase: str, profile: str, overrides: tuple[str, ...], seed: int | None) -> str:
-    """The digest of the phase's composed settings. Raises ConfigError where they do not compose."""
-    settings = importlib.import_module(f"components.{phase}.settings").Settings
-    return compose(phase, settings, profile=profile, overrides=overrides, seed=seed).digest
+def settings_digest(phase: str, settings: str, seed: int) -> str:
+    """The digest of the phase's settings, a JSON text, without what changes no result.
+
+    :raises ConfigError: they do not fit the phase.
+    """
+    return parse(phase, model_of(phase), settings, seed).digest
 
 
 def content_digest(path: Path, *, verify: bool = False) -> str:

@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from components.shared.runtime.config.compose import validate_all
 from components.shared.runtime.errors import ConfigError, InputError
 
 from ..cli import view
 from ..ir import reader
-from ..ir.parameters import check_search, given_parameters, parents_of, starting_points
+from ..ir.parameters import given_parameters, parents_of, starting_points
 from ..ir.spec import Pipeline
 from ..phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS, between
 from ..runs.folder import RunFolder, find
+from ..settings import as_parameters, check_search, composed, from_parameters, parameter_of
 from . import mlflow_run
 from .cache import Depot
 from .process import Launcher
@@ -42,7 +42,10 @@ class Wish:
     :param pipeline: a compiled pipeline; without one, the project's own.
     :param base_models: what cognate makes its variants of.
     :param artifacts: addresses of the models with which `first` starts, in place of the phases before it.
-    :param parameters: of the pipeline, as texts or values.
+    :param profile: of the settings, which are composed and become parameters of the pipeline; "" for tiny.
+    :param overrides: of them.
+    :param seed: of everything random; None for that of the files.
+    :param parameters: of the pipeline, as texts or values; they win.
     """
 
     runs: Path
@@ -52,6 +55,9 @@ class Wish:
     last: str = PHASES[-1]
     base_models: Sequence[str] = ()
     artifacts: Sequence[str] = ()
+    profile: str = ""
+    overrides: Sequence[str] = ()
+    seed: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pipeline: Path | None = None
     rounds: int = ROUNDS
@@ -90,7 +96,7 @@ def run(wish: Wish, console: Console) -> Ended:
             started=before.get("started") or time.time(),
             finished=None,
             status="running",
-            profile=parameters.get("profile", ""),
+            profile=before.get("profile") or _profile(parameters),
             seed=parameters.get("seed"),
             parameters=parameters,
             store=store,
@@ -127,20 +133,14 @@ def run(wish: Wish, console: Console) -> Ended:
 
 def _new(wish: Wish) -> tuple[RunFolder, Pipeline, dict[str, Any]]:
     """The folder, the pipeline and the complete parameters of a new run. Nothing is written yet."""
-    given = {**starting_points(wish.first, wish.base_models, wish.artifacts), **wish.parameters}
+    starting = starting_points(wish.first, wish.base_models, wish.artifacts)
     pipeline = _chosen_pipeline(wish)
+    given = {**starting, **_settings(wish, pipeline), **wish.parameters}
     parameters = given_parameters(given, pipeline.root.parameters)
-    if "profile" in parameters and "overrides" in parameters:
-        profile, overrides = parameters["profile"], parameters["overrides"]
-        configs = validate_all(profile, overrides, seed=parameters.get("seed"))
-        if "generations" in parameters:
-            check_search(
-                configs,
-                rounds=wish.rounds,
-                workers=wish.workers,
-                generations=parameters["generations"],
-            )
-    name = wish.name or f"{time.strftime('%Y%m%d-%H%M%S')}-{parameters.get('profile') or pipeline.name}"
+    configs = from_parameters(parameters)
+    if wish.pipeline is None:
+        check_search(configs, rounds=wish.rounds, workers=wish.workers)
+    name = wish.name or f"{time.strftime('%Y%m%d-%H%M%S')}-{_profile(parameters) or pipeline.name}"
     folder = RunFolder((wish.runs / name).resolve())
     if (folder.path / "run.json").exists():
         raise InputError(
@@ -149,6 +149,25 @@ def _new(wish: Wish) -> tuple[RunFolder, Pipeline, dict[str, Any]]:
             fix=f"--resume {name}, or another --name",
         )
     return folder, pipeline, parameters
+
+
+def _settings(wish: Wish, pipeline: Pipeline) -> dict[str, Any]:
+    """The settings that were asked for, as parameters; none where a pipeline of somebody's own has its own defaults."""
+    asked = bool(wish.profile or wish.overrides)
+    if wish.pipeline is not None and not asked:
+        return {} if wish.seed is None else {"seed": wish.seed}
+    phases = [phase for phase in PHASES if parameter_of(phase) in pipeline.root.parameters]
+    if asked and not phases:
+        raise ConfigError("this pipeline has no phases of ours to set", where="--profile, --override")
+    return as_parameters(
+        composed(phases, profile=wish.profile or "tiny", overrides=wish.overrides, seed=wish.seed)
+    )
+
+
+def _profile(parameters: Mapping[str, Any]) -> str:
+    """The profile that all phases were composed from, "" where there is no such one."""
+    profiles = {config.profile for config in from_parameters(parameters).values()}
+    return profiles.pop() if len(profiles) == 1 else ""
 
 
 def _chosen_pipeline(wish: Wish) -> Pipeline:
@@ -182,6 +201,12 @@ def _gone_on_with(wish: Wish) -> tuple[RunFolder, Pipeline, dict[str, Any]]:
     folder = find(wish.runs, wish.resume)
     asked = [f"{name}={value}" for name, value in wish.parameters.items()]
     reshaped = (wish.rounds, wish.workers) != (ROUNDS, WORKERS)
+    asked += [
+        f"{name}={value}"
+        for name, value in (("profile", wish.profile), ("seed", wish.seed))
+        if value not in ("", None)
+    ]
+    asked += wish.overrides
     if asked or wish.base_models or wish.artifacts or wish.pipeline or reshaped:
         raise ConfigError(
             "a run goes on with what it was started with",

@@ -14,7 +14,8 @@ from typing import Any
 
 from components.shared.runtime.errors import InputError
 
-PHASES = ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression")
+from ..phases import PHASES
+
 SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
 DONE = ("succeeded", "cached")
 

@@ -93,8 +93,9 @@ def test_a_run_that_failed_names_the_task_its_log_and_how_to_go_on(forge, bench)
     [
         (["--profile", "tyni"], "there is no profile 'tyni'"),
         (["-O", "cognate.tunk.steps=3"], "cognate.tunk"),
-        (["-s", "generation=3"], "did you mean generations"),
-        (["-s", "generations=many"], "NUMBER_INTEGER"),
+        (["-s", "bitnet_setting={}"], "did you mean bitnet_settings"),
+        (["-s", "bitnet_settings={}"], "parameter bitnet_settings"),
+        (["-s", "seed=many"], "NUMBER_INTEGER"),
         (["--from", "bitnet"], "--resume RUN"),
         (["--from", "bitnet", "--artifact", "a", "--artifact", "b"], "takes one model"),
         (["--artifact", "a"], "use --base-model"),

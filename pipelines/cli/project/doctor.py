@@ -1,4 +1,4 @@
-"""`forge doctor`: is everything there that a run needs?"""
+"""`forge doctor`: whether everything is there that a run needs."""
 
 from __future__ import annotations
 

@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 
 from ...phases import COMPILED
-from ..options import (Overrides, Profile, Run, Runs, Seed, console, say)
+from ..options import Overrides, Profile, Run, Runs, Seed, console, say
 
 
 def report(run: Run = "latest", runs: Runs = Path("runs")) -> None:
     """Write a run's report again, and print its table."""
-    from ...report import page
-    from ...report import terminal
+    from ...report import page, terminal
     from ...runs.folder import find
 
     folder = find(runs, run)
@@ -47,13 +46,12 @@ def test(
 
 def validate(*, profile: Profile = "tiny", override: Overrides, seed: Seed = 0) -> None:
     """Check the settings of all phases and clusters, and the compiled pipeline, without running anything."""
-    from components.shared.runtime.config.compose import validate_all
-
-    from ...ir import reader
     from ...agent_forge import pipeline, text
     from ...cluster import FOLDER, load
+    from ...ir import reader
+    from ...settings import composed
 
-    for config in validate_all(profile, override, seed=seed):
+    for config in composed(profile=profile, overrides=override, seed=seed).values():
         say(f"ok   {config.phase:<12} {config.digest[:12]}")
     for path in sorted(FOLDER.glob("*.yaml")):
         reader.parse(text(pipeline(cluster=load(path.stem), pinned=False)))

@@ -11,8 +11,21 @@ import typer
 
 from components.shared.runtime.errors import Interrupted, PhaseFailed
 
-from ...phases import (PHASES, ROUNDS, WORKERS, between)
-from ..options import (Artifacts, BaseModels, First, Last, Overrides, Parameters, Rounds, Runs, Store, Workers, console, given, say)
+from ...phases import PHASES, ROUNDS, WORKERS, between
+from ..options import (
+    Artifacts,
+    BaseModels,
+    First,
+    Last,
+    Overrides,
+    Parameters,
+    Rounds,
+    Runs,
+    Store,
+    Workers,
+    console,
+    say,
+)
 
 
 def run_pipeline(
@@ -43,21 +56,22 @@ def run_pipeline(
 
     \b
     forge run-pipeline
-    forge run-pipeline --profile small --seed 7 -O bitnet.threads=4 -s generations=8
+    forge run-pipeline --profile small --seed 7 -O bitnet.threads=4 -O evomerge.generations=8
     forge run-pipeline --to bitnet      # later: forge run-pipeline --resume latest
-    forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/output_model
+    forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/model
     forge run-pipeline --base-model ./my-model --base-model standard
     forge run-pipeline --store s3://forge/runs
 
     Ctrl-C lets the phases write their checkpoints; --resume goes on from there. A finished phase does not run again as
     long as its inputs, its settings and its code stay what they were.
     """
+    from ...ir.parameters import settings
     from ...local.run import Wish, run
 
     ended = run(
         Wish(
             runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, artifacts=artifact,
-            pipeline=pipeline, parameters=given(override, parameter, profile=profile, seed=seed),
+            pipeline=pipeline, profile=profile or "", overrides=override, seed=seed, parameters=settings(parameter),
             rounds=rounds, workers=workers, store=store, slots=slots, cache=cache,
         ),
         console,
@@ -77,7 +91,7 @@ def phase(context: typer.Context, name: Annotated[str, typer.Argument(help="One 
     forge phase quietstar --input runs/demo/artifacts/evomerge/model --output /tmp/thinker
     forge phase cognate --step trunk --output /tmp/trunk
     """
-    from ...local.cache_key import ROOT
+    from components.shared.runtime.code import ROOT
 
     if name in ("--help", "-h"):
         typer.echo(context.get_help())

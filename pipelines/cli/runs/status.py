@@ -17,7 +17,19 @@ import typer
 
 from components.shared.runtime.errors import InputError
 
-from ..options import (AnyRun, Authority, Cookies, Host, KubeflowRun, Namespace, Runs, Token, access, console, say)
+from ..options import (
+    AnyRun,
+    Authority,
+    Cookies,
+    Host,
+    KubeflowRun,
+    Namespace,
+    Runs,
+    Token,
+    access,
+    console,
+    say,
+)
 
 if TYPE_CHECKING:
     from ...kubeflow.state.run import RunView, Watcher
@@ -181,8 +193,8 @@ def _local(run: str, runs: Path, host: str) -> RunFolder | None:
 
 def _watcher(run: str, host: str, *how: str) -> Watcher:
     """What looks at a run of Kubeflow."""
-    from ...kubeflow.state.run import Watcher
     from ...kubeflow.server import RUN_PAGE, Server
+    from ...kubeflow.state.run import Watcher
 
     page = RUN_PAGE.match(run)
     server = Server(access(page[1] if page else host, *how))

@@ -18,7 +18,7 @@ OPTIONS = (
         "[NAME=]PLACE",
         "many",
         "an artifact or a Hugging Face model: folder or s3://bucket/prefix; NAME is what "
-        "the pipeline calls this input (default: model)",
+        "the pipeline calls this input (default: input_model)",
     ),
     ("--output", "PLACE", "one", "where the new artifact goes: folder or s3://bucket/prefix"),
     ("--profile", "NAME", "one", "tiny, small or full (default: tiny)"),
@@ -58,19 +58,24 @@ def parse(phase: str, about: str, argv: Sequence[str] | None) -> Request:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="overrides of the settings")
     given = parser.parse_intermixed_args(argv)
     if given.executor_input:
+        if given.overrides:
+            raise ConfigError(
+                "KFP's input holds the settings whole, and there are overrides beside it",
+                where=" ".join(given.overrides),
+                fix="give one of them",
+            )
         request = from_kfp(given.executor_input)
         request.step = given.step
-        request.overrides += given.overrides
     else:
         if not given.output:
             raise ConfigError(
                 "there is no --output", where=parser.prog, fix="say where the artifact goes; --help shows how"
             )
         request = Request(_named(given.input), given.output)
-        take(request, {"profile": given.profile, "seed": given.seed, "checkpoint_root": given.checkpoints})
+        take(request, {"seed": given.seed, "checkpoint_root": given.checkpoints})
         take(request, dict(_setting(text) for text in given.set))
         group(request)
-        request.overrides += given.overrides
+        request.profile, request.overrides = given.profile, given.overrides
         request.step = given.step
     request.progress = given.progress or os.environ.get("FORGE_PROGRESS", "")
     request.checkpoint_root = request.checkpoint_root or os.environ.get("FORGE_CHECKPOINTS", "")
@@ -83,7 +88,7 @@ def _named(places: Sequence[str]) -> dict[str, list[str]]:
     for place in places:
         name, equals, rest = place.partition("=")
         if not equals or not name.isidentifier() or Path(place).exists():
-            name, rest = "model", place
+            name, rest = "input_model", place
         inputs.setdefault(name, []).append(rest)
     return inputs
 

@@ -19,7 +19,7 @@ from ..artifact.artifact import Artifact
 from ..errors import ConfigError, InputError
 from ..store.uri import download
 
-COMMON = ("profile", "overrides", "seed", "code_version", "config_digest", "checkpoint_root", "pipeline_run")
+COMMON = ("settings", "seed", "code_version", "checkpoint_root", "pipeline_run")
 """KFP parameters that every phase understands; all others are the phase's own."""
 
 PLACEMENT = re.compile(r"pipelinechannel--.*|accelerator_(count|limit|type)")
@@ -43,6 +43,8 @@ class Request:
 
     :param uri: where KFP's launcher will upload the target to; "" by hand and under the local runner.
     :param record: the file that gets the task's record, None where there is no such output.
+    :param settings: all of them as JSON, composed where the run was submitted; "" by hand, where `profile` and
+        `overrides` say what is composed here.
     """
 
     inputs: dict[str, list[str]]
@@ -51,11 +53,11 @@ class Request:
     output_file: Path | None = None
     uri: str = ""
     record: Path | None = None
-    profile: str = "tiny"
+    settings: str = ""
+    profile: str = ""
     overrides: list[str] = field(default_factory=list)
     seed: int | None = None
     code_version: str = ""
-    config_digest: str = ""
     checkpoint_root: str = ""
     pipeline_run: str = ""
     step: str = ""
@@ -64,6 +66,7 @@ class Request:
 
     @property
     def by_hand(self) -> bool:
+        """Whether a person asks, and no pipeline."""
         return self.output_file is None
 
     @property
@@ -176,8 +179,8 @@ def take(request: Request, values: dict[str, Any]) -> None:
             request.parameters[name] = value
         elif value is None or value == "":
             continue
-        elif name == "overrides":
-            request.overrides += _overrides(value)
+        elif name == "settings":
+            request.settings = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         elif name == "seed":
             try:
                 request.seed = int(value)
@@ -189,17 +192,6 @@ def take(request: Request, values: dict[str, Any]) -> None:
                 ) from None
         else:
             setattr(request, name, str(value))
-
-
-def _overrides(value: object) -> list[str]:
-    try:
-        found = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        found = None
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        fix = 'give a JSON list of "section.key=value"'
-        raise ConfigError(f"the overrides are {value!r}", where="parameter overrides", fix=fix)
-    return found
 
 
 def _path(one: dict[str, Any]) -> str:

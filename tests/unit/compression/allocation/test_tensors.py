@@ -23,7 +23,7 @@ from components.compression.codecs.presets import CHAIN
 from components.compression.coding.hessian import weighted_error
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import Interrupted, PhaseFailed
-from components.shared.runtime.stopping import request_stop, clear_stop_request
+from components.shared.runtime.stopping import clear_stop_request, request_stop
 from components.shared.runtime.tracking.progress import Progress
 
 CODES = ["int4", "uniform 1", "hadamard ectcq 2", "vptq 2"]
