@@ -30,7 +30,8 @@ from kfp.dsl import Model
 from components.cognate import component as cognate
 from components.cognate.settings import VARIANTS
 from components.evomerge import component as evomerge
-from components.shared.container import Interface, component, one_model
+from components.shared.container import component
+from components.shared.phase_spec import Interface, one_model
 from components.shared.runtime.code import code_version
 from components.shared.runtime.errors import ConfigError
 from pipelines.cluster import MEANING, REPORT, Cluster, load, place
@@ -263,9 +264,12 @@ def _with(parameters: Parameters, function: Callable[[dict[str, Any]], None]) ->
     signature = inspect.Signature(
         [
             inspect.Parameter(
-                name, positional, annotation=one.kind, default=none if one.default is None else one.default
+                name,
+                positional,
+                annotation=parameter.kind,
+                default=none if parameter.default is None else parameter.default,
             )
-            for name, one in sorted(parameters.items(), key=lambda item: item[1].default is not None)
+            for name, parameter in sorted(parameters.items(), key=lambda item: item[1].default is not None)
         ]
     )
 

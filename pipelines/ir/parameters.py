@@ -66,10 +66,10 @@ def parents_of(base_models: Sequence[str], artifacts: Sequence[str]) -> int:
 
 def settings(texts: Sequence[str]) -> dict[str, str]:
     """`name=value` texts by name. Raises ConfigError for one without a value."""
-    found = {}
+    values = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigError("a parameter has no value", where=text, fix="write name=value")
-        found[name] = value
-    return found
+        values[name] = value
+    return values

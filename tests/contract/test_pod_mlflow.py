@@ -61,7 +61,8 @@ def test_the_run_in_mlflow_ends_with_a_failure_for_good_and_goes_on_with_the_nex
 
 
 def test_a_failure_before_any_work_ends_the_run_in_mlflow_too(mlflow: Any, tmp_path: Path) -> None:
-    assert live(Pod("minio://bucket", tmp_path / "pod"), "toy.steps=0") == 2
+    wrong = {"settings": '{"toy": {"steps": 0}}'}
+    assert live(Pod("minio://bucket", tmp_path / "pod", parameters=wrong)) == 2
     assert statuses(mlflow) == {RUN: "FAILED"}
 
 

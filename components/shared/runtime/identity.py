@@ -36,7 +36,9 @@ def identity_of(
             "step": step,
             "parameters": dict(parameters),
             "config": config.digest if with_gates else config.work_digest,
-            "inputs": {name: [one.digest for one in artifacts] for name, artifacts in inputs.items()},
+            "inputs": {
+                name: [artifact.digest for artifact in artifacts] for name, artifacts in inputs.items()
+            },
             "seed": config.seed,
             "code": code_version,
         }

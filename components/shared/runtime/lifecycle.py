@@ -62,7 +62,7 @@ class Work:
     @property
     def parents(self) -> list[str]:
         """Digests of the inputs, in the order of their names."""
-        return [one.digest for name in sorted(self.inputs) for one in self.inputs[name]]
+        return [artifact.digest for name in sorted(self.inputs) for artifact in self.inputs[name]]
 
     @property
     def metrics(self) -> Path:
@@ -112,12 +112,12 @@ def _understand(phase: type[Phase[Any]], request: Request, configs: Path, sink: 
     _refuse_other_code(request.code_version, version)
     config = _settings(phase, request, configs)
     progress = Progress(phase.name, file=Path(request.progress) if request.progress else None, sink=sink)
-    found = inputs.read(request)
-    check_rollback(config, found)
+    artifacts = inputs.read(request)
+    check_rollback(config, artifacts)
     identity, name = (
         identity_of(
             config,
-            found,
+            artifacts,
             step=request.step,
             parameters=request.parameters,
             code_version=version,
@@ -125,15 +125,15 @@ def _understand(phase: type[Phase[Any]], request: Request, configs: Path, sink: 
         )
         for with_gates in (True, False)
     )
-    place = scratch.path_of(request, name)
+    scratch_folder = scratch.path_of(request, name)
     checkpoints = Checkpoints(
         scratch.checkpoint_root(request),
         name,
         every=config.settings.checkpoint_seconds,
         say=progress.note,
-        metrics=place / curves.FILE,
+        metrics=scratch_folder / curves.FILE,
     )
-    return Work(request, config, found, version, identity, place, checkpoints, progress)
+    return Work(request, config, artifacts, version, identity, scratch_folder, checkpoints, progress)
 
 
 def _settings(phase: type[Phase[Any]], request: Request, configs: Path) -> Config[Any]:
@@ -244,15 +244,15 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
             tracker=tracker,
             step=request.step,
         )
-        living = phase(run)
-        living.validate_input()
-        living.execute()
+        instance = phase(run)
+        instance.validate_input()
+        instance.execute()
         work.progress.done()
         if (staging / MANIFEST).exists():
             raise PhaseFailed(
                 f"{phase.name} wrote {MANIFEST} itself", fix="leave the manifest to the runtime"
             )
-        metrics = {name: float(value) for name, value in living.get_metrics().items()}
+        metrics = {name: float(value) for name, value in instance.get_metrics().items()}
         check_gates(run, metrics)
         manifest = artifact.seal(
             staging,
@@ -286,8 +286,8 @@ def published(target: str) -> Manifest | None:
     """The manifest of what the target holds already, or None. A folder is verified in full."""
     if "://" not in target:
         return artifact.read(target).manifest if (Path(target) / MANIFEST).is_file() else None
-    there = open_store(target)
-    return decode(there.get(MANIFEST), there.address(MANIFEST)) if there.exists(MANIFEST) else None
+    store = open_store(target)
+    return decode(store.get(MANIFEST), store.address(MANIFEST)) if store.exists(MANIFEST) else None
 
 
 def _timing(began: float, clock: float) -> dict[str, Any]:

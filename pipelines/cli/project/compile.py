@@ -56,7 +56,7 @@ def compiled(
 
     settings = load(cluster)
     defaults = as_parameters(composed(between(first, last), profile=profile, overrides=overrides))
-    made = text(
+    compiled_yaml = text(
         pipeline(
             start=first,
             end=last,
@@ -68,7 +68,9 @@ def compiled(
             pinned=pinned,
         )
     )
-    return Compiled(made, reader.parse(made), size.check(made, settings.workflow_bytes))
+    return Compiled(
+        compiled_yaml, reader.parse(compiled_yaml), size.check(compiled_yaml, settings.workflow_bytes)
+    )
 
 
 def compile_(
@@ -109,13 +111,12 @@ def compile_(
     an address in a registry, pinned by digest. Each task carries the digest of the code that is here, so that KFP's cache
     knows it, and a phase whose image carries another refuses to run; --committed leaves it out.
     """  # fmt: skip
+    from components.shared.runtime.atomic import write_atomically
     from components.shared.runtime.errors import ConfigError
-
-    from ...runs.folder import write_text
 
     if output and output.is_dir():
         raise ConfigError("this is a folder", where=f"--output {output}", fix="give a file's name")
-    made = compiled(
+    pipeline = compiled(
         first,
         last,
         parents=parents,
@@ -126,6 +127,6 @@ def compile_(
         overrides=override,
         pinned=not committed,
     )
-    target = output or (COMPILED if committed else Path(f"{made.pipeline.name}.yaml"))
-    write_text(target, made.text)
-    say(f"{made} → {target}")
+    target = output or (COMPILED if committed else Path(f"{pipeline.pipeline.name}.yaml"))
+    write_atomically(target, pipeline.text)
+    say(f"{pipeline} → {target}")
