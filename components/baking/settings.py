@@ -1,4 +1,4 @@
-"""What phase baking can be told."""
+"""The settings of phase baking."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Settings(PhaseSettings):
         description="largest loss of accuracy that a bake may cost: on anchored tasks, on questions to leave alone, "
         "on any behaviour baked before",
     )
-    intrusion: float = Field(
+    false_trigger_rate: float = Field(
         0.1,
         ge=0,
         le=1,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object in place of the table.")]
 Runs = Annotated[Path, typer.Option(help="The folder of all runs.")]
 Run = Annotated[str, typer.Argument(help="A run's name, its folder, or latest.")]
 AnyRun = Annotated[

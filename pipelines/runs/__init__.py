@@ -1,1 +1,1 @@
-"""What a run leaves on this machine."""
+"""What a run is and leaves: its folder, its events, its state."""

@@ -22,12 +22,14 @@ from pipelines.cluster import FOLDER, REPORT, Queue, Spot, load
 from pipelines.ir import reader
 from pipelines.ir.parameters import given_parameters
 from pipelines.kubeflow import size
-from pipelines.local.cache import Depot
-from pipelines.local.process import Outcome
-from pipelines.local.scheduler import Runner
-from pipelines.local.task import Options
+from pipelines.local.cache import ArtifactCache
+from pipelines.local.options import RunOptions
+from pipelines.local.processes.pool import ProcessResult
+from pipelines.local.scheduler import Scheduler
+from pipelines.local.task import TaskRunner
 from pipelines.phases import COMPILED, PHASES, SPECS
 from pipelines.runs.folder import RunFolder
+from pipelines.runs.log import EventLog
 from pipelines.settings import as_parameters, check_search, composed, parameter_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,14 +306,14 @@ class Recorder:
     requests: dict = field(default_factory=dict)
     arguments: dict = field(default_factory=dict)
 
-    async def run(self, job):
-        request = json.loads(job.arguments[job.arguments.index("--executor-input") + 1])
-        name = job.environment["FORGE_TASK"]
-        self.requests[name], self.arguments[name] = request, list(job.arguments)
+    async def run(self, spec):
+        request = json.loads(spec.arguments[spec.arguments.index("--executor-input") + 1])
+        name = spec.environment["FORGE_TASK"]
+        self.requests[name], self.arguments[name] = request, list(spec.arguments)
         for output in request["outputs"]["artifacts"].values():
             Path(output["artifacts"][0]["uri"]).mkdir(parents=True)
             (Path(output["artifacts"][0]["uri"]) / "made-by").write_text(name)
-        return Outcome(0, 0.0)
+        return ProcessResult(0, 0.0)
 
     def stop(self, grace):
         pass
@@ -333,17 +335,21 @@ class Recorder:
 
 def recorded(tmp_path, pipeline, **given):
     loaded = reader.parse(pipeline)
-    launcher = Recorder()
+    recorder = Recorder()
 
     async def whole():
-        folder, depot = RunFolder(tmp_path / "runs" / "run"), Depot(tmp_path / "runs")
-        parameters = given_parameters(given, loaded.root.parameters)
-        return await Runner(
-            loaded, folder, depot, launcher, parameters, Options(cache=False), lambda _: None
-        ).run()
+        folder = RunFolder(tmp_path / "runs" / "run")
+        tasks = TaskRunner(
+            folder,
+            ArtifactCache(tmp_path / "runs"),
+            recorder,
+            RunOptions(cache=False),
+            EventLog(folder.events, "run"),
+        )
+        return await Scheduler(loaded, given_parameters(given, loaded.root.parameters), tasks).run()
 
-    assert asyncio.run(whole()) == "succeeded"
-    return launcher
+    assert asyncio.run(whole()) is None
+    return recorder
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ VERSION = "0.1.0"
 """The project's version, and the tag of the images that belong to it."""
 
 ROOT = Path(__file__).resolve().parents[3]
-CONFIGS = ROOT / "configs"
+_IN_WHEEL = ROOT / "components" / "configs"
+CONFIGS = _IN_WHEEL if _IN_WHEEL.is_dir() else ROOT / "configs"
+"""The configuration's files: at the top of a checkout and of an image, inside the package where a wheel was installed."""
 
 DIGITS = 12
 """So many hexadecimal digits stand for a digest where a person reads it."""

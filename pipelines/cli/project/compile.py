@@ -111,9 +111,8 @@ def compile_(
     an address in a registry, pinned by digest. Each task carries the digest of the code that is here, so that KFP's cache
     knows it, and a phase whose image carries another refuses to run; --committed leaves it out.
     """  # fmt: skip
+    from components.shared.runtime.atomic import write_atomically
     from components.shared.runtime.errors import ConfigError
-
-    from ...runs.folder import write_text
 
     if output and output.is_dir():
         raise ConfigError("this is a folder", where=f"--output {output}", fix="give a file's name")
@@ -129,5 +128,5 @@ def compile_(
         pinned=not committed,
     )
     target = output or (COMPILED if committed else Path(f"{pipeline.pipeline.name}.yaml"))
-    write_text(target, pipeline.text)
+    write_atomically(target, pipeline.text)
     say(f"{pipeline} → {target}")

@@ -1,1 +1,1 @@
-"""Commands about runs: starting, following, looking at and removing them."""
+"""Commands on runs: start one, look at it, stop it."""

@@ -48,12 +48,12 @@ def test_status_as_json_has_every_task(forge_at):
 
 
 def test_status_of_a_local_run_as_json_has_the_same_keys(forge_at, forge, bench):
-    from pipelines.runs.folder import RunFolder, Status
+    from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 
     folder = RunFolder(bench.runs / "mine")
-    folder.write_info(name="mine", started=100.0, finished=160.0, status="succeeded")
+    folder.write(RunStatus("mine", "succeeded", 100.0, 160.0))
     folder.task("bitnet").write(
-        Status("bitnet", "bitnet", "bitnet", status="succeeded", started=100.0, finished=150.0)
+        TaskStatus("bitnet", "bitnet", "bitnet", status="succeeded", started=100.0, finished=150.0)
     )
     local = json.loads(forge_at("status", "mine", "--json")[1])
     remote = json.loads(forge_at("status", "first", "--json")[1])
@@ -114,12 +114,12 @@ def test_logs_of_an_unknown_task_name_those_that_are_there(forge_at):
 
 
 def test_logs_of_a_local_run_are_its_files(forge, bench):
-    from pipelines.runs.folder import RunFolder, Status
+    from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 
     folder = RunFolder(bench.runs / "mine")
-    folder.write_info(name="mine", started=100.0, finished=None, status="failed")
+    folder.write(RunStatus("mine", "failed", 100.0))
     for name, state in (("bitnet", "succeeded"), ("training", "failed")):
-        folder.task(name).write(Status(name, name, name, status=state, started=100.0))
+        folder.task(name).write(TaskStatus(name, name, name, status=state, started=100.0))
         folder.task(name).log.write_text(f"{name} one\n{name} two\n")
     assert forge("logs", "mine") == (0, "training one\ntraining two\n")
     assert forge("logs", "mine", "--task", "bitnet", "-n", "1") == (0, "bitnet two\n")

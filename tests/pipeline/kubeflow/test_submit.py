@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
+from pipelines.cli.cluster import submit as submit_command
 from pipelines.cli.project import compile as compile_command
-from pipelines.cli.runs import submit as submit_command
 from pipelines.kubeflow.state import store as run_store
-from pipelines.runs.folder import RunFolder, Status
+from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 from tests.pipeline.kubeflow.kubeflow_server import RUN, run
 from tests.pipeline.kubeflow.kubernetes_server import ROOT, pod
 
@@ -216,12 +216,12 @@ def test_what_a_phase_starts_from_is_found_in_the_store_when_the_pods_are_gone(
 
 def test_what_a_phase_starts_from_is_found_in_a_local_run_that_has_a_store(kubeflow, submit, bench, unlooked):
     folder = RunFolder(bench.runs / "mine")
-    folder.write_info(name="mine", started=1.0, finished=2.0, status="succeeded", store="s3://forge/runs")
+    folder.write(RunStatus("mine", "succeeded", 1.0, 2.0, store="s3://forge/runs"))
     made = {"model": "artifacts/bitnet/model"}
-    folder.task("bitnet").write(Status("bitnet", "bitnet", "bitnet", status="cached", outputs=made))
+    folder.task("bitnet").write(TaskStatus("bitnet", "bitnet", "bitnet", status="cached", outputs=made))
     assert submit("--from", "training", "--to", "training", "--run", "mine")[0] == 0
     assert parameters(kubeflow)["artifact_uri"] == "s3://forge/runs/mine/artifacts/bitnet/model"
-    folder.write_info(store="")
+    folder.write(RunStatus("mine", "succeeded", 1.0, 2.0))
     code, text = submit("--from", "training", "--to", "training", "--run", "mine")
     assert code == 6 and "on this machine only" in text and "--store" in text
 

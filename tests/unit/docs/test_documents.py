@@ -12,7 +12,7 @@ from pipelines.cli import app
 from pipelines.phases import PHASES
 
 ROOT = Path(__file__).resolve().parents[3]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MADE = {
     "images/images.lock",
     "configs/phase/distill.yaml",
