@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from components.shared.runtime.errors import ForgeError
 
+from .analysis import analyze, catalog, metrics
 from .models import bitnet, compression, evo, merge
 from .options import console
 from .project import compile, doctor
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(bitnet.app, name="bitnet")
 app.add_typer(compression.app, name="compression")
+app.add_typer(analyze.training, name="training")
 app.command()(run.run_pipeline)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -63,6 +65,9 @@ app.command()(status.retry)
 app.command()(look.report)
 app.command()(look.test)
 app.command()(look.validate)
+app.command()(catalog.models)
+app.command()(metrics.metrics)
+app.command()(analyze.analyze)
 app.command("merge")(merge.merge)
 app.command("evo")(evo.evo)
 app.command()(doctor.doctor)

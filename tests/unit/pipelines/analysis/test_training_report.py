@@ -1,0 +1,143 @@
+"""How a training went, read from its artifact, its checkpoint or its run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from components.shared.runtime.errors import InputError
+from components.shared.runtime.store.uri import open_store
+from pipelines.analysis import training_plot
+from pipelines.analysis.training_report import from_checkpoint, hidden_size_of
+from pipelines.analysis.trainings import analyse, of_run
+from tests.unit.pipelines.analysis.recorded_runs import (
+    artifact,
+    checkpoint,
+    results,
+    run,
+    settings,
+    task,
+    trained,
+)
+
+
+def state(**more: Any) -> dict[str, Any]:
+    """A checkpoint after three stages of ten."""
+    fresh = {"within": 0, "curve": [], "success": [], "start": 0.0, "rates": {"chain 1": 0.25}}
+    return {"stage": 3, "results": results(series=True), **fresh, **more}
+
+
+def test_an_artifact_says_what_each_stage_did(tmp_path: Path) -> None:
+    artifact(tmp_path / "a", "training", **trained({"alpha": 0.98, "strength": 2.0}))
+    report = analyse(str(tmp_path / "a"))
+    first, edge, last = report.stages
+    assert (first.loss_before, first.loss_after, first.kept, last.kept) == (3.0, 2.0, True, False)
+    assert report.hidden_size == 4 and first.dimension_share == 0.5 and first.strength == 2.0
+    assert edge.success == pytest.approx(0.6) and edge.in_band == 0.5 and first.in_band is None
+    assert (report.regime, last.regime, report.band) == ("generalising", "diverging", (0.55, 0.75))
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_without_grokfast_its_strength_is_zero_and_unknown_where_nothing_says_it(tmp_path: Path) -> None:
+    artifact(tmp_path / "a", "training", **trained())
+    assert {stage.strength for stage in analyse(str(tmp_path / "a")).stages} == {0.0}
+    assert from_checkpoint(state(), "x").grokfast == {}
+    slow = {"__snapshot__": {"optimizers": {"rule": {"state": [{"grokfast_slow": {"$": "tensor"}}]}}}}
+    assert from_checkpoint(state(**slow), "x").grokfast is None
+
+
+def test_a_checkpoint_within_a_stage_knows_the_stages_before_it_and_its_own_steps(tmp_path: Path) -> None:
+    known = settings(None)
+    planned = [*known["stages"], *({"name": n, "kind": "adaptation", "steps": 5} for n in ("next", "after"))]
+    within = state(within=2, start=1.5, curve=[2.5, 2.0], success=[0.25, 0.75])
+    report = from_checkpoint(within, "x", settings=known | {"stages": planned}, hidden_size=8)
+    assert [stage.state for stage in report.stages] == ["done"] * 3 + ["running", "pending"]
+    current = report.stages[3]
+    assert (current.name, current.steps_done, current.steps) == ("next", 2, 5)
+    assert (current.success, current.loss_before, current.kept) == (0.5, 1.5, None)
+    assert report.curves["loss through the ten stages"]["series"]["train"] == [4.0, 3.0] * 3 + [2.5, 2.0]
+    assert report.stages[0].dimension_share == 0.25 and report.regime == "generalising"
+    assert "<svg" in training_plot.draw(report)
+
+
+def test_the_newest_checkpoint_is_read_in_a_folder_and_in_a_bucket(tmp_path: Path, s3_uri: str) -> None:
+    work = tmp_path / "checkpoints" / "0123456789abcdef"
+    checkpoint(work, state(results=[], stage=0), number=1)
+    newest = checkpoint(work, state(), number=2)
+    save_file(
+        {"modules/model/embed_tokens.weight": np.zeros((9, 16), np.float32)}, newest / "tensors.safetensors"
+    )
+    for place in (newest, work, tmp_path / "checkpoints"):
+        report = analyse(str(place))
+        assert len(report.stages) == 3 and report.hidden_size == 16 and report.rates == {"chain 1": 0.25}
+    open_store(s3_uri).upload(tmp_path / "checkpoints")
+    report = analyse(s3_uri)
+    assert len(report.stages) == 3 and report.source == f"{s3_uri}/0123456789abcdef/{newest.name}"
+
+
+def test_another_phase_has_its_curves_and_no_stages(tmp_path: Path) -> None:
+    curve = {"x": [1, 2], "xlabel": "step", "ylabel": "", "series": {"answer": [2.0, 1.0]}}
+    artifact(tmp_path / "a", "bitnet", extra={"curves": {"quantisation": curve}})
+    report = analyse(str(tmp_path / "a"))
+    assert (
+        report.stages == []
+        and report.curves == {"quantisation": curve}
+        and "<svg" in training_plot.draw(report)
+    )
+    checkpoint(
+        tmp_path / "c",
+        {"losses": [3.0, 2.0], "at": {"scores": [1, 2]}, "done": [1], "__snapshot__": {"a": [1, 2]}},
+    )
+    assert set(analyse(str(tmp_path / "c")).curves) == {"losses", "at/scores"}
+
+
+def test_a_run_is_read_from_its_artifact_and_while_it_trains_from_its_checkpoint(tmp_path: Path) -> None:
+    done = run(tmp_path, "done", 100.0)
+    task(done, "training", **trained())
+    assert of_run(done).kind == "artifact" and of_run(done).run == "done"
+    assert (
+        analyse(str(done.path)).stages
+        == of_run(done).stages
+        == analyse(str(done.path / "tasks/training")).stages
+    )
+    going = run(tmp_path, "going", 200.0, "running")
+    with pytest.raises(InputError, match="has not begun"):
+        of_run(going)
+    task(going, "training", status="running")
+    with pytest.raises(InputError, match="forge metrics going --task training"):
+        of_run(going)
+    place = going.task("training")
+    values = {"profile": "micro", "overrides": ["training.grokfast={strength: 3}"], "seed": 0}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"inner": {"n_embd": 8}}))
+    given = {
+        "parameterValues": values,
+        "artifacts": {"model": {"artifacts": [{"uri": str(tmp_path / "model")}]}},
+    }
+    place.executor_input.write_text(json.dumps({"inputs": given}))
+    checkpoint(place.checkpoints / "0123456789abcdef", state())
+    report = of_run(going)
+    assert (report.kind, report.run, report.hidden_size) == ("checkpoint", "going", 8)
+    assert len(report.stages) == 10 and {stage.strength for stage in report.stages} == {3.0}
+
+
+def test_what_is_no_training_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "step_10000.pt").write_bytes(b"")
+    for place, said in (
+        ("step_10000.pt", "never opened"),
+        ("none", "no such folder"),
+        ("", "neither an artifact"),
+    ):
+        with pytest.raises(InputError, match=said):
+            analyse(str(tmp_path / place))
+
+
+def test_the_hidden_size_is_known_by_any_of_its_names() -> None:
+    assert hidden_size_of({"n_embd": 768}) == 768
+    assert hidden_size_of({"inner": {"text_config": {"hidden_size": 32}}}) == 32
+    assert hidden_size_of({"vocab_size": 3}) is None
