@@ -14,7 +14,7 @@ from .analysis import analyze, catalog, metrics
 from .models import bitnet, compression, evo, merge
 from .options import console
 from .project import compile, doctor
-from .runs import clean, look, run, status, submit
+from .runs import clean, look, prune, run, status, submit
 
 __all__ = ["app", "console"]
 
@@ -74,3 +74,4 @@ app.command()(doctor.doctor)
 app.command("compile")(compile.compile_)
 app.command()(submit.submit)
 app.command()(clean.clean)
+app.command()(prune.prune)
