@@ -19,6 +19,7 @@ from tests.contract.phases.evomerge_cases import (
     results,
     run,
     spread,
+    three_cognates,  # noqa: F401
     worker,
 )
 
