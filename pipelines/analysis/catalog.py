@@ -69,7 +69,7 @@ class Catalog:
 
 
 def catalog(
-    place: str | Path,
+    address: str | Path,
     *,
     run: str = "",
     phase: str = "",
@@ -88,8 +88,9 @@ def catalog(
     """
     if phase and phase not in PHASES:
         raise ConfigError(f"there is no phase {phase!r}", where="--phase", fix=did_you_mean(phase, PHASES))
-    found, damaged = _folder(Path(place)) if "://" not in str(place) else _store(open_store(str(place)))
-    models = [record for record in found if record.kind in kinds]
+    text = str(address)
+    every, damaged = _store(open_store(text)) if "://" in text else _folder(Path(text))
+    models = [record for record in every if record.kind in kinds]
     newest: dict[str, float] = {}
     for record in models:
         newest[record.run] = max(newest.get(record.run, 0.0), record.finished)
@@ -98,7 +99,7 @@ def catalog(
     if run and run not in newest:
         known = sorted(newest, key=lambda name: newest[name])[-8:]
         raise InputError(
-            f"no run {run!r} has made a model here", where=str(place),
+            f"no run {run!r} has made a model here", where=text,
             fix=did_you_mean(run, known, none="forge run-pipeline makes some"),
         )  # fmt: skip
     models = [record for record in models if run in ("", record.run) and phase in ("", record.phase)]
@@ -162,17 +163,16 @@ def _store(store: Store) -> tuple[list[ModelRecord], list[str]]:
 
     with ThreadPoolExecutor(TRANSFERS) as pool:
         records = list(pool.map(read, keys))
-    return [one for one in records if isinstance(one, ModelRecord)], [
-        one for one in records if isinstance(one, str)
-    ]
+    damaged = [record for record in records if isinstance(record, str)]
+    return [record for record in records if isinstance(record, ModelRecord)], damaged
 
 
 def _record(manifest: Manifest, key: str, address: str) -> ModelRecord:
-    place = KUBEFLOW.match(key) or LOCAL.match(key)
+    path = KUBEFLOW.match(key) or LOCAL.match(key)
     timing = manifest.timing
     return ModelRecord(
-        run=(place["run"] or "") if place else "",
-        task=place["task"] if place else "",
+        run=(path["run"] or "") if path else "",
+        task=path["task"] if path else "",
         phase=manifest.phase,
         kind=manifest.kind,
         variant=str(manifest.extra.get("variant") or ""),

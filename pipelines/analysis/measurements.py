@@ -71,11 +71,11 @@ def measurements(folder: RunFolder, *, task: str = "", pattern: str = "") -> lis
             fix=did_you_mean(task, names),
         )
     chosen = [status for status in statuses if task in ("", status.task, status.phase)]
-    series = [one for status in chosen for one in of_task(folder, status)]
+    series = [measured for status in chosen for measured in of_task(folder, status)]
     if pattern:
         wanted = pattern.lower() if any(sign in pattern for sign in "*?[") else f"*{pattern.lower()}*"
-        known = list(dict.fromkeys(one.name for one in series))
-        series = [one for one in series if fnmatch.fnmatchcase(one.name.lower(), wanted)]
+        known = list(dict.fromkeys(measured.name for measured in series))
+        series = [measured for measured in series if fnmatch.fnmatchcase(measured.name.lower(), wanted)]
         if not series:
             raise InputError(
                 f"nothing that was measured is called {pattern!r}", where=f"{folder.path}, --name",
@@ -93,10 +93,12 @@ def of_task(folder: RunFolder, status: Status) -> list[Series]:
         final = {**manifest.get("metrics", {}), **scores}
         collected = list(_tracked(status, [*lines, {"run": "", "step": None, "metrics": final}]))
         return [*collected, *drawn_curves(status.task, status.phase, extra.get("curves", {}))]
-    place = folder.task(status.task)
-    spools = sorted(place.checkpoints.glob(f"*.work/{curves.FILE}"), key=lambda path: path.stat().st_mtime)
+    task_folder = folder.task(status.task)
+    spools = sorted(
+        task_folder.checkpoints.glob(f"*.work/{curves.FILE}"), key=lambda path: path.stat().st_mtime
+    )
     lines = curves.read(spools[-1]) if spools else []
-    return [*_tracked(status, lines), *_progress(status, place.progress)]
+    return [*_tracked(status, lines), *_progress(status, task_folder.progress)]
 
 
 def _published(folder: RunFolder, status: Status) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -121,12 +123,14 @@ def _tracked(status: Status, lines: Iterable[Mapping[str, Any]]) -> Iterator[Ser
             if value is None or not math.isfinite(value):
                 continue
             name = "/".join(filter(None, (str(line.get("run") or ""), metric)))
-            one = series.setdefault(name, Series(status.task, status.phase, name))
+            measured = series.setdefault(name, Series(status.task, status.phase, name))
             step = line.get("step")
-            if step is None and one.values and math.isclose(value, one.values[-1], rel_tol=1e-12):
-                continue  # the last value of a curve, said again at the end
-            one.steps.append(float(step) if step is not None else (one.steps[-1] + 1 if one.steps else 0.0))
-            one.values.append(float(value))
+            if step is None and measured.values and math.isclose(value, measured.values[-1], rel_tol=1e-12):
+                continue  # the last value of a curve, repeated at the end
+            measured.steps.append(
+                float(step) if step is not None else (measured.steps[-1] + 1 if measured.steps else 0.0)
+            )
+            measured.values.append(float(value))
     yield from series.values()
 
 
@@ -160,7 +164,7 @@ def _progress(status: Status, file: Path) -> Iterator[Series]:
             if value is None:
                 continue
             name = f"{line['stage']}: {metric}"
-            one = series.setdefault(name, Series(status.task, status.phase, name, line["stage"]))
-            one.steps.append(float(line["step"]))
-            one.values.append(float(value))
+            measured = series.setdefault(name, Series(status.task, status.phase, name, line["stage"]))
+            measured.steps.append(float(line["step"]))
+            measured.values.append(float(value))
     yield from series.values()

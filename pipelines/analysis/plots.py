@@ -49,9 +49,9 @@ def panels_of(series: Sequence[Series]) -> list[Panel]:
     :raises InputError: there is no curve among them, or there are too many for one picture.
     """
     groups: dict[tuple[str, str], list[Series]] = {}
-    for one in series:
-        if len(one.values) > 1:
-            groups.setdefault((one.task, one.group or one.name), []).append(one)
+    for measured in series:
+        if len(measured.values) > 1:
+            groups.setdefault((measured.task, measured.group or measured.name), []).append(measured)
     if not groups:
         raise InputError(
             "there is no curve to draw", why="each of these was measured once", fix="leave --plot out"
@@ -66,10 +66,10 @@ def panels_of(series: Sequence[Series]) -> list[Panel]:
 
 def _lines(together: Sequence[Series], title: str) -> Callable[[Axes], None]:
     def draw(ax: Axes) -> None:
-        for number, one in enumerate(together):
+        for number, measured in enumerate(together):
             colour = PALETTE[number % len(PALETTE)]
-            label = one.name.removeprefix(f"{title}: ")
-            ax.plot(one.steps, one.values, lw=1.4, color=colour, label=label)
+            label = measured.name.removeprefix(f"{title}: ")
+            ax.plot(measured.steps, measured.values, lw=1.4, color=colour, label=label)
         ax.set_xlabel(together[0].xlabel)
         ax.set_ylabel(together[0].ylabel)
         if len(together) > 1:

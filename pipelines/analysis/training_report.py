@@ -237,7 +237,7 @@ def _points(curves: Mapping[str, Mapping[str, Any]], title: str, name: str) -> I
 
 def _curves(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Loss and success of every step so far, called as in the manifest of a training that is done."""
-    found = {}
+    curves = {}
     for (title, name), key, unit in (
         (Written.LOSS, Kept.LOSS, "nats a token"),
         (Written.SUCCESS, Kept.SUCCESS, "share right"),
@@ -245,8 +245,8 @@ def _curves(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         values = [value for result in results for value in result[key]]
         if values:
             steps = list(range(1, len(values) + 1))
-            found[title] = {"x": steps, "xlabel": "step", "ylabel": unit, "series": {name: values}}
-    return found
+            curves[title] = {"x": steps, "xlabel": "step", "ylabel": unit, "series": {name: values}}
+    return curves
 
 
 def _histories(value: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -255,7 +255,7 @@ def _histories(value: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]
         for key, inner in value.items():
             if not key.startswith("__"):  # the snapshot: weights, optimisers, generators
                 yield from _histories(inner, f"{name}/{key}" if name else key)
-    elif isinstance(value, list) and len(value) > 1 and all(type(one) in (int, float) for one in value):
+    elif isinstance(value, list) and len(value) > 1 and all(type(number) in (int, float) for number in value):
         yield (
             name,
             {"x": list(range(1, len(value) + 1)), "xlabel": "entry", "ylabel": "", "series": {name: value}},

@@ -80,19 +80,19 @@ def _task_above(path: Path) -> tuple[RunFolder, Status] | None:
 
 
 def _of_task(folder: RunFolder, status: Status) -> TrainingReport:
-    place = folder.task(status.task)
+    task_folder = folder.task(status.task)
     if status.status in DONE:
         for output in status.outputs.values():
             if (folder.path / output / MANIFEST).is_file():
                 report = _of_store(open_store(str(folder.path / output)))
                 report.run = folder.name
                 return report
-    if not place.checkpoints.is_dir():
+    if not task_folder.checkpoints.is_dir():
         raise InputError(
-            f"{status.task} has written no checkpoint yet", where=str(place.path),
+            f"{status.task} has written no checkpoint yet", where=str(task_folder.path),
             fix=f"wait a little; until then: forge metrics {folder.name} --task {status.task}",
         )  # fmt: skip
-    return _of_store(open_store(str(place.checkpoints)), place, status.phase)
+    return _of_store(open_store(str(task_folder.checkpoints)), task_folder, status.phase)
 
 
 def _of_store(store: Store, task: TaskFolder | None = None, phase: str = PHASE) -> TrainingReport:
@@ -116,11 +116,11 @@ def _of_store(store: Store, task: TaskFolder | None = None, phase: str = PHASE) 
                 f"the checkpoint has format {header.get('format')!r}", where=store.address(key),
                 why=f"this version reads format {FORMAT}",
             )  # fmt: skip
-        place = key.rpartition("/")[0]
-        hidden_size = _hidden_size(store, place) or _hidden_size_of_input(task)
+        checkpoint = key.rpartition("/")[0]
+        hidden_size = _hidden_size(store, checkpoint) or _hidden_size_of_input(task)
         report = from_checkpoint(
             header["state"],
-            store.address(place),
+            store.address(checkpoint),
             phase=phase,
             settings=_settings(task, phase),
             hidden_size=hidden_size,
@@ -169,11 +169,15 @@ def _settings(task: TaskFolder | None, phase: str) -> Mapping[str, Any] | None:
 
     from components.shared.runtime.config.compose import compose
 
-    given = json.loads(task.executor_input.read_text())["inputs"].get("parameterValues", {})
+    parameters = json.loads(task.executor_input.read_text())["inputs"].get("parameterValues", {})
     try:
         settings = importlib.import_module(f"components.{phase}.settings").Settings
         tree = compose(
-            phase, settings, profile=given["profile"], overrides=given["overrides"], seed=given.get("seed")
+            phase,
+            settings,
+            profile=parameters["profile"],
+            overrides=parameters["overrides"],
+            seed=parameters.get("seed"),
         ).tree
     except (ForgeError, KeyError, ModuleNotFoundError):  # of another version of the project
         return None
@@ -200,8 +204,8 @@ def _hidden_size_of_input(task: TaskFolder | None) -> int | None:
         return None
     artifacts = json.loads(task.executor_input.read_text())["inputs"].get("artifacts", {})
     for group in artifacts.values():
-        for one in group["artifacts"]:
-            config = Path(one["uri"]) / "config.json"
+        for artifact in group["artifacts"]:
+            config = Path(artifact["uri"]) / "config.json"
             if config.is_file():
                 return hidden_size_of(json.loads(config.read_text()))
     return None

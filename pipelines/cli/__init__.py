@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from components.shared.runtime.errors import ForgeError
 
 from .analysis import analyze, catalog, metrics
-from .models import bitnet, compression, evo, merge
+from .models import bitnet, compression, evo, generate, merge
 from .options import console
 from .project import compile, doctor
 from .runs import clean, look, prune, run, status, submit
@@ -43,7 +43,7 @@ app = typer.Typer(
     forge run-pipeline            all eight phases on this machine (profile tiny: minutes)
     forge status --follow         how far is it?
     forge report                  what did it measure?
-    forge test --prompt "2+2="    what does the agent say?
+    forge generate --prompt "2+2="  what does the agent say?
 
     \b
     forge submit --wait           the same on a Kubeflow cluster (--host or KFP_HOST); then
@@ -63,7 +63,8 @@ app.command()(status.logs)
 app.command()(status.cancel)
 app.command()(status.retry)
 app.command()(look.report)
-app.command()(look.test)
+app.command("generate")(generate.generate)
+app.command("test", short_help="The same as generate.")(generate.generate)
 app.command()(look.validate)
 app.command()(catalog.models)
 app.command()(metrics.metrics)

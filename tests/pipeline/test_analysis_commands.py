@@ -88,7 +88,7 @@ def test_the_models_and_metrics_of_a_run_are_listed(forge, trained):
     code, text = forge("metrics", "--task", "trainin")
     assert code == 6 and "did you mean training" in text
     code, text = forge("metrics", "--task", "training", "--json")
-    assert {"score/memory", "held_out_loss"} <= {one["name"] for one in json.loads(text)["metrics"]}
+    assert {"score/memory", "held_out_loss"} <= {curve["name"] for curve in json.loads(text)["metrics"]}
 
 
 @pytest.mark.parametrize("command", [["models"], ["metrics"], ["analyze"], ["training", "analyze"]])

@@ -62,7 +62,7 @@ def analyze_run(
 
     \b
     forge training analyze
-    forge training analyze demo --plot training.html
+    forge training analyze demo --plot stages.html
     forge training analyze latest --json
 
     A training that still runs, or was stopped, is shown as its newest checkpoint knows it.

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def models(
-    place: Annotated[
-        str, typer.Argument(metavar="[PLACE]", help="A runs folder, a run's folder, s3://… or minio://….")
+    address: Annotated[
+        str, typer.Argument(metavar="[ADDRESS]", help="A runs folder, a run's folder, s3://… or minio://….")
     ] = "runs",
     run: Annotated[str, typer.Option(help="Only of this run: its name, or latest.")] = "",
     phase: Annotated[str, typer.Option(help="Only what this phase has made.")] = "",
@@ -46,7 +46,7 @@ def models(
     if sort not in orders:
         raise ConfigError(f"there is no order {sort!r}", where="--sort", fix=did_you_mean(sort, orders))
     kinds = ("model", "trunk", "population") if every else ("model",)
-    listed = catalog.catalog(place, run=run, phase=phase, kinds=kinds, order=sort)  # type: ignore[arg-type]
+    listed = catalog.catalog(address, run=run, phase=phase, kinds=kinds, order=sort)  # type: ignore[arg-type]
     for text in listed.damaged:
         typer.echo(f"left out: {text}", err=True)
     if as_json:

@@ -50,14 +50,16 @@ def metrics(
     if plot is not None:
         plots.write(plot, plots.grid(plots.panels_of(series)), f"{folder.name}: metrics")
     if as_json:
-        typer.echo(json.dumps({"run": folder.name, "metrics": [one.to_json() for one in series]}, indent=1))
+        typer.echo(
+            json.dumps({"run": folder.name, "metrics": [curve.to_json() for curve in series]}, indent=1)
+        )
         return
     drawn = table("task", "metric", "last", "lowest", "highest", "values", "curve", text=2)
     drawn.columns[-1].justify = "left"
-    for one in series:
-        span = [number(min(one.values)), number(max(one.values))] if len(one.values) > 1 else ["", ""]
+    for curve in series:
+        span = [number(min(curve.values)), number(max(curve.values))] if len(curve.values) > 1 else ["", ""]
         drawn.add_row(
-            one.task, one.name, number(one.last), *span, str(len(one.values)), sparkline(one.values)
+            curve.task, curve.name, number(curve.last), *span, str(len(curve.values)), sparkline(curve.values)
         )
     show(drawn)
     if plot is not None:

@@ -1,4 +1,4 @@
-"""`forge report`, `forge test` and `forge validate`: what a run has measured and made, and whether settings fit."""
+"""`forge report` and `forge validate`: what a run has measured, and whether settings fit."""
 
 from __future__ import annotations
 
@@ -21,28 +21,6 @@ def report(run: Run = "latest", runs: Runs = Path("runs")) -> None:
     written = page.write(folder.path)
     console.print(terminal.table(folder.path))
     say(f"report: {written}")
-
-
-def test(
-    prompt: Annotated[str, typer.Option(help="What to ask.")],
-    place: Annotated[
-        str, typer.Argument(metavar="[RUN|FOLDER]", help="A run's last model, or a model.")
-    ] = "latest",
-    runs: Runs = Path("runs"),
-    tokens: Annotated[int, typer.Option(help="At most so many new tokens.")] = 64,
-    sample: Annotated[bool, typer.Option(help="Draw the answer, instead of the most probable one.")] = False,
-    seed: Seed = 0,
-) -> None:
-    """Ask the agent something.
-
-    \b
-    forge test --prompt "12+7="
-    forge test --prompt "12+7=" runs/demo/artifacts/evomerge/model
-    """
-    from ...generate import agent_of, answer
-
-    agent = agent_of(runs, place)
-    say(f"{agent}\n{answer(agent, prompt, tokens=tokens, sample=sample, seed=seed)}")
 
 
 def validate(*, profile: Profile = "tiny", override: Overrides, seed: Seed = 0) -> None:
