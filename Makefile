@@ -8,7 +8,7 @@ PROFILE ?= tiny
 FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run report test lint types unit format compile clean
+.PHONY: help setup run report test lint types unit format phase compile clean
 .PHONY: images images-push images-test images-lock chart-test cluster-test kind-up kind-load kind-test kind-down
 
 help: ## show this list
@@ -59,6 +59,10 @@ unit: $(READY) ## pytest, with its slow proofs left out (they are tests/performa
 format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+phase: $(READY) ## make the folder of a new phase, which runs as it is (NAME=distill, AFTER=adas)
+	@test -n "$(NAME)" || { echo "Say what it is called: make phase NAME=distill"; exit 1; }
+	$(BIN)/forge new-phase $(NAME) $(addprefix --after ,$(AFTER))
 
 compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
 	$(BIN)/forge compile --committed

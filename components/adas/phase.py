@@ -27,6 +27,7 @@ from components.shared.tasks.item import Split
 from . import search
 from .bench import EQUIPPED, Bench, judged
 from .cem import cross_entropy_method
+from .component import PHASE
 from .families import classes, learnable, questions, questions_of_class, rates
 from .report import Outcome, report
 from .search import Entry
@@ -35,15 +36,12 @@ from .space import THRESHOLDS, space_of
 from .svf import Vectors, finished, matrices, reinforce, rule_of, update
 
 
-class Adas(Phase):
+class Adas(Phase[Settings], spec=PHASE):
     """Trains SVF experts, fits their dispatcher, and evolves the architecture of the agent.
 
     Searched on the search split, chosen on the select split, reported once on the report split. The model itself is
     published unchanged.
     """
-
-    name = "adas"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """Tasks and levels exist, the model loads and has matrices to weigh."""

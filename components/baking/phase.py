@@ -24,6 +24,7 @@ from components.shared.tasks.item import Split
 
 from .bake import bake
 from .behaviour import Conduct, conduct
+from .component import PHASE
 from .findings import curves, gates
 from .lora import adapt, merge
 from .questions import instructed, irrelevant, relevant
@@ -33,14 +34,11 @@ from .trajectories import Lesson, anchors_of, lesson_of
 ADAPTED, CHANGE = ".parametrizations.weight.original", ".parametrizations.weight.0."
 
 
-class Baking(Phase):
+class Baking(Phase[Settings], spec=PHASE):
     """Bakes behaviours into the weights (anchored prompt baking): tool calls, memory use, retrieval, persona.
 
     Each bake is kept only where the behaviour itself appears without its instruction and nothing else is lost.
     """
-
-    name = "baking"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """The behaviours and tasks exist, the model loads, and takes items of that length."""

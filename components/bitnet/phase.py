@@ -17,17 +17,15 @@ from components.shared.models.loading import load, save, wrap
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
 
+from .component import PHASE
 from .conversion import convert, linears_to_convert, root_mean_squares, unnormed
 from .findings import Losses, against_rounding, mean, sizes
 from .qat import train
 from .settings import Settings
 
 
-class BitNet(Phase):
+class BitNet(Phase[Settings], spec=PHASE):
     """Converts a causal language model to ternary weights and int8 activations (BitNet b1.58) and trains it so."""
-
-    name = "bitnet"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """The tasks exist, and the model has linear layers that can become ternary."""

@@ -26,6 +26,7 @@ from components.shared.runtime.store.uri import localise
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 
+from .component import PHASE
 from .course import train
 from .diversity import disagreement, linear_cka, probe, relative_distance
 from .settings import VARIANTS, Settings
@@ -34,22 +35,18 @@ TRUNK = "trunk.safetensors"
 OWN_SUITE = {"standard": "reasoning", "memory": "memory", "reasoning": "reasoning"}
 
 
-class Cognate(Phase):
+class Cognate(Phase[Settings], spec=PHASE):
     """Trains the trunk (`--step trunk`) or one variant of it (`--set variant=standard|memory|reasoning`).
 
     A variant may also be the address of a Hugging Face causal LM, which is then taken in a cognate's place. By hand,
     without a trunk as input, the trunk is trained first.
     """
 
-    name = "cognate"
-    Settings = Settings
-    steps = ("", "trunk")
-
     def __init__(self, run: Any) -> None:
         super().__init__(run)
         self.metrics: dict[str, float] = {}
         self.variant = str(run.parameters.get("variant", "standard"))
-        self.trunk = next((a for name in ("trunk", "model") for a in run.inputs.get(name, [])), None)
+        self.trunk = next((a for name in ("trunk", "input_model") for a in run.inputs.get(name, [])), None)
 
     def validate_input(self) -> None:
         """Tasks and levels exist; the trunk is one; a variant is known or is a place where a model may be."""

@@ -23,6 +23,7 @@ from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item
 
+from .component import PHASE
 from .exam import Marks, Way, sit
 from .findings import claims, show
 from .lesson import Arm, lesson
@@ -49,11 +50,8 @@ class Pupil:
     rules: dict[str, Optimizer]
 
 
-class QuietStar(Phase):
+class QuietStar(Phase[Settings], spec=PHASE):
     """Quiet-STaR (arXiv 2403.09629): thought tokens, a mixing head and REINFORCE."""
-
-    name = "quietstar"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """Refuse populations, tasks without enough items, and a warm-up that leaves no steps for REINFORCE."""

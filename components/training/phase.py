@@ -20,6 +20,7 @@ from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import IGNORED, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
 
+from .component import PHASE
 from .diagnosis import regime, settled
 from .dreaming import dream
 from .findings import band_is_held, curves
@@ -29,14 +30,11 @@ from .settings import Settings, Stage, all_levels
 from .stage import train
 
 
-class Training(Phase):
+class Training(Phase[Settings], spec=PHASE):
     """Trains a model through ten stages, undoing a stage that makes it worse on held-out items.
 
     A ternary model stays ternary, of the same size: it is trained through its quantisation.
     """
-
-    name = "training"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """The tasks exist at every stage's levels, the model loads, and takes items of that length."""

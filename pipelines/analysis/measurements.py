@@ -19,7 +19,7 @@ from components.shared.runtime.errors import InputError
 from components.shared.runtime.tracking import curves
 from components.shared.runtime.wording import did_you_mean
 
-from ..runs.folder import DONE, RunFolder, Status
+from ..runs.folder import DONE, RunFolder, TaskStatus
 
 RECORD = "metrics"
 """The output of a task that is the file of its record."""
@@ -84,7 +84,7 @@ def measurements(folder: RunFolder, *, task: str = "", pattern: str = "") -> lis
     return series
 
 
-def of_task(folder: RunFolder, status: Status) -> list[Series]:
+def of_task(folder: RunFolder, status: TaskStatus) -> list[Series]:
     """What one task has measured."""
     if status.status in DONE:
         manifest, lines = _published(folder, status)
@@ -101,7 +101,7 @@ def of_task(folder: RunFolder, status: Status) -> list[Series]:
     return [*_tracked(status, lines), *_progress(status, task_folder.progress)]
 
 
-def _published(folder: RunFolder, status: Status) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _published(folder: RunFolder, status: TaskStatus) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The manifest of what a task has made and the lines of its record; without a record, the manifest alone."""
     manifest: dict[str, Any] = {}
     for name, output in status.outputs.items():
@@ -115,7 +115,7 @@ def _published(folder: RunFolder, status: Status) -> tuple[dict[str, Any], list[
     return manifest, []
 
 
-def _tracked(status: Status, lines: Iterable[Mapping[str, Any]]) -> Iterator[Series]:
+def _tracked(status: TaskStatus, lines: Iterable[Mapping[str, Any]]) -> Iterator[Series]:
     """Lines of metrics.jsonl as series; a value without a step stands behind the last one that has one."""
     series: dict[str, Series] = {}
     for line in lines:
@@ -150,7 +150,7 @@ def drawn_curves(task: str, phase: str, specs: Mapping[str, Mapping[str, Any]]) 
                 )  # fmt: skip
 
 
-def _progress(status: Status, file: Path) -> Iterator[Series]:
+def _progress(status: TaskStatus, file: Path) -> Iterator[Series]:
     """What a task that is not done has said of its stages so far."""
     if not file.is_file():
         return

@@ -12,7 +12,7 @@ from components.shared.runtime.errors import ForgeError, InputError, MissingKey
 from components.shared.runtime.store.interface import Store
 from components.shared.runtime.store.uri import open_store
 
-from ..runs.folder import DONE, RunFolder, Status, TaskFolder
+from ..runs.folder import DONE, RunFolder, TaskFolder, TaskStatus
 from .training_report import PHASE, TrainingReport, from_checkpoint, from_manifest, hidden_size_of
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
@@ -67,7 +67,7 @@ def of_run(folder: RunFolder) -> TrainingReport:
     return _of_task(folder, statuses[-1])
 
 
-def _task_above(path: Path) -> tuple[RunFolder, Status] | None:
+def _task_above(path: Path) -> tuple[RunFolder, TaskStatus] | None:
     """The task in whose folder a path lies, or which is that folder; None for a path elsewhere."""
     for above in (path, *path.parents):
         if (above / "status.json").is_file() and "tasks" in above.parts:
@@ -79,7 +79,7 @@ def _task_above(path: Path) -> tuple[RunFolder, Status] | None:
     return None
 
 
-def _of_task(folder: RunFolder, status: Status) -> TrainingReport:
+def _of_task(folder: RunFolder, status: TaskStatus) -> TrainingReport:
     task_folder = folder.task(status.task)
     if status.status in DONE:
         for output in status.outputs.values():
@@ -165,23 +165,14 @@ def _settings(task: TaskFolder | None, phase: str) -> Mapping[str, Any] | None:
     """The settings that a task of a run was started with; None where nothing says them, or they fit no more."""
     if task is None or not task.executor_input.is_file():
         return None
-    import importlib
-
-    from components.shared.runtime.config.compose import compose
+    from components.shared.runtime.config.settings import model_of, parse
 
     parameters = json.loads(task.executor_input.read_text())["inputs"].get("parameterValues", {})
     try:
-        settings = importlib.import_module(f"components.{phase}.settings").Settings
-        tree = compose(
-            phase,
-            settings,
-            profile=parameters["profile"],
-            overrides=parameters["overrides"],
-            seed=parameters.get("seed"),
-        ).tree
-    except (ForgeError, KeyError, ModuleNotFoundError):  # of another version of the project
+        config = parse(phase, model_of(phase), parameters["settings"], int(parameters.get("seed", 0)))
+    except (ForgeError, KeyError):  # of another version of the project
         return None
-    return dict(tree[phase])
+    return dict(config.tree[phase])
 
 
 def _hidden_size(store: Store, checkpoint: str) -> int | None:

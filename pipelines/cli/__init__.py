@@ -11,10 +11,11 @@ from typer.core import TyperGroup
 from components.shared.runtime.errors import ForgeError
 
 from .analysis import analyze, catalog, metrics
+from .cluster import clean, retry, submit
 from .models import bitnet, compression, evo, generate, merge
 from .options import console
-from .project import compile, doctor
-from .runs import clean, look, prune, run, status, submit
+from .project import compile, doctor, new_phase, validate
+from .runs import cancel, events, logs, phase, prune, report, run_pipeline, status
 
 __all__ = ["app", "console"]
 
@@ -23,6 +24,7 @@ class Commands(TyperGroup):
     """Our errors become a line on stderr and their exit code. Any other exception is a bug, and shows its trace."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
         except ForgeError as error:
@@ -34,7 +36,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     help="""Forge an agent: eight phases from small base models to one specialised, compressed agent.
 
@@ -54,25 +56,27 @@ app = typer.Typer(
 app.add_typer(bitnet.app, name="bitnet")
 app.add_typer(compression.app, name="compression")
 app.add_typer(analyze.training, name="training")
-app.command()(run.run_pipeline)
+app.command()(run_pipeline.run_pipeline)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-)(run.phase)
+)(phase.phase)
 app.command()(status.status)
-app.command()(status.logs)
-app.command()(status.cancel)
-app.command()(status.retry)
-app.command()(look.report)
+app.command()(logs.logs)
+app.command()(events.events)
+app.command()(cancel.cancel)
+app.command()(retry.retry)
+app.command()(report.report)
 app.command("generate")(generate.generate)
 app.command("test", short_help="The same as generate.")(generate.generate)
-app.command()(look.validate)
 app.command()(catalog.models)
 app.command()(metrics.metrics)
 app.command()(analyze.analyze)
+app.command()(validate.validate)
 app.command("merge")(merge.merge)
 app.command("evo")(evo.evo)
 app.command()(doctor.doctor)
 app.command("compile")(compile.compile_)
+app.command("new-phase")(new_phase.new_phase)
 app.command()(submit.submit)
 app.command()(clean.clean)
 app.command()(prune.prune)

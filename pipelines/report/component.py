@@ -16,7 +16,7 @@ def report(records: int) -> Any:
 
     :param records: how many tasks there are.
     """
-    annotations = {name: Input[Metrics] for name in numbered("record", records)}
+    annotations = {name: Input[Metrics] for name in numbered("record", records, Metrics)}
 
     def container(*_: Any) -> dsl.ContainerSpec:
         arguments = ["-m", "pipelines.report", "--executor-input", "{{$}}"]

@@ -19,7 +19,7 @@ from typing import Any
 from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ConfigError, InputError, LostRace
 
-from .folder import DONE, RunFolder
+from .folder import DONE, RunFolder, RunStatus
 
 CACHE = "cache"
 """The folder beside the runs that holds the index: `<key>.json`, which names the run, the task and its outputs."""
@@ -89,19 +89,19 @@ def plan(runs: Path, *, keep: int) -> Pruning:
     if keep < 1:
         raise ConfigError(f"{keep} runs cannot be kept", where="--keep", fix="keep one or more")
     folders, skipped = _runs_in(runs)
-    infos = {folder.name: folder.info() for folder in folders}
-    order = sorted(folders, key=lambda folder: (-infos[folder.name]["started"], folder.name))
+    states = {folder.name: folder.read() for folder in folders}
+    order = sorted(folders, key=lambda folder: (-(states[folder.name].started or 0.0), folder.name))
     reasons = {folder.name: "one of the newest" for folder in order[:keep]}
     for folder in order:
         if folder.active():
             reasons[folder.name] = "it is running"
-    _keep_what_is_read(order, infos, reasons)
+    _keep_what_is_read(order, states, reasons)
     sizes = {folder.name: _size(folder.path) for folder in order}
     leaving = [folder for folder in order if folder.name not in reasons]
     freed = _freed(leaving)
     uses = [
         RunUse(
-            folder, infos[folder.name]["started"], infos[folder.name].get("status", ""), sizes[folder.name],
+            folder, states[folder.name].started or 0.0, states[folder.name].status, sizes[folder.name],
             freed.get(folder.name, 0), reasons.get(folder.name, ""),
         )
         for folder in order
@@ -157,8 +157,8 @@ def _runs_in(runs: Path) -> tuple[list[RunFolder], list[str]]:
             skipped.append(f"{path.parent}: it is a link")
             continue
         try:
-            float(folder.info()["started"])
-        except (OSError, ValueError, KeyError, TypeError):
+            folder.read()
+        except (OSError, ValueError, TypeError):
             skipped.append(f"{path.parent}: its run.json cannot be read")
             continue
         folders.append(folder)
@@ -171,14 +171,14 @@ def _runs_in(runs: Path) -> tuple[list[RunFolder], list[str]]:
 
 
 def _keep_what_is_read(
-    order: Sequence[RunFolder], infos: Mapping[str, Mapping[str, Any]], reasons: dict[str, str]
+    order: Sequence[RunFolder], states: Mapping[str, RunStatus], reasons: dict[str, str]
 ) -> None:
     """Add to `reasons` each run in which lies something that a kept run was started with, and so on from there."""
     by_path = {str(folder.path): folder for folder in order}
     waiting = [folder for folder in order if folder.name in reasons]
     while waiting:
         reader = waiting.pop()
-        for text in _paths(infos[reader.name].get("parameters", {}), reader):
+        for text in _paths(states[reader.name].parameters, reader):
             for path, folder in by_path.items():
                 if folder.name not in reasons and (text == path or text.startswith(path + os.sep)):
                     reasons[folder.name] = f"{reader.name} reads from it"

@@ -292,20 +292,24 @@ def test_metrics_on_a_pods_disk_are_not_called_kept(tmp_path: Path, no_mlflow: N
     assert "the metrics are lost with this pod" in errors and "kept" not in errors
 
 
-@pytest.mark.parametrize("parameter", ["code_version", "config_digest"])
-def test_code_and_files_that_the_pipeline_was_not_compiled_for_are_refused(
-    parameter: str, tmp_path: Path, capsys: Any
-) -> None:
-    pod = Pod("minio://bucket", tmp_path / "pod", parameters={parameter: "0.1.0+b0294f311aa5"})
+def test_code_that_the_pipeline_was_not_compiled_for_is_refused(tmp_path: Path, capsys: Any) -> None:
+    pod = Pod("minio://bucket", tmp_path / "pod", parameters={"code_version": "0.1.0+b0294f311aa5"})
     assert live(pod, *SHORT) == 2
     errors = capsys.readouterr().err
-    assert (
-        f"parameter {parameter}" in errors and "0.1.0+b0294f311aa5" in errors and "build the images" in errors
-    )
+    assert "parameter code_version" in errors and "0.1.0+b0294f311aa5" in errors
+    assert "build the images" in errors
 
 
-def test_code_and_files_that_the_pipeline_was_compiled_for_are_taken(tmp_path: Path) -> None:
-    told = {"code_version": code.code_version("toy"), "config_digest": code.configs_digest("toy", CONFIGS)}
+def test_a_task_without_settings_is_refused_and_wrong_ones_are_named(tmp_path: Path, capsys: Any) -> None:
+    for settings, words in (("", "no settings"), ('{"toy": {"optimizer": "adam"}}', "did you mean adamw?")):
+        pod = Pod("minio://bucket", tmp_path / "pod", parameters={"settings": settings})
+        assert live(pod) == 2
+        errors = capsys.readouterr().err
+        assert words in errors and "parameter settings" in errors and "Traceback" not in errors
+
+
+def test_code_that_the_pipeline_was_compiled_for_is_taken(tmp_path: Path) -> None:
+    told = {"code_version": code.code_version("toy")}
     pod = Pod("minio://bucket", tmp_path / "pod", parameters=told)
     assert live(pod, *SHORT) == 0
     assert pod.manifest.code_version == told["code_version"]

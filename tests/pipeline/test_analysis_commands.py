@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipelines.runs.folder import RunFolder, Status
+from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 from tests.contract import killing
 from tests.contract.phases.test_training import TINY
 from tests.contract.phases.tiny_ternary import llama
@@ -28,10 +28,10 @@ def written(tmp_path_factory):
 def trained(bench, written):
     """A run whose training has made that artifact."""
     run = RunFolder(bench.runs / "demo")
-    run.write_info(name="demo", started=time.time(), finished=time.time(), status="succeeded")
+    run.write(RunStatus("demo", "succeeded", time.time(), time.time()))
     output = run.task("training").output("model")
     shutil.copytree(written / "done", output)
-    status = Status("training", "training", "training", status="succeeded", started=time.time())
+    status = TaskStatus("training", "training", "training", status="succeeded", started=time.time())
     status.outputs = {"model": "artifacts/training/model"}
     run.task("training").write(status)
     return run

@@ -17,7 +17,7 @@ from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines import cli
 from pipelines.generate import Chat, TextModel, model_folder
-from pipelines.runs.folder import RunFolder, Status
+from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
@@ -91,14 +91,14 @@ def test_an_agent_answers_as_its_architecture_says_and_a_chat_keeps_its_tools(co
 
 def test_a_runs_last_model_is_its_agent(cognate, tmp_path):
     run = RunFolder(tmp_path / "demo")
-    run.write_info(name="demo", started=time.time(), status="running")
+    run.write(RunStatus("demo", "running", time.time()))
     with pytest.raises(ArtifactError, match="not made a model yet"):
         model_folder(tmp_path, "demo")
     output = run.task("cognate").output("model")
     output.parent.mkdir(parents=True)
     output.symlink_to(cognate)
     run.task("cognate").write(
-        Status(
+        TaskStatus(
             "cognate", "cognate", "cognate", status="succeeded", finished=1.0, outputs={"model": str(output)}
         )
     )

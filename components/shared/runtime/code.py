@@ -1,8 +1,8 @@
-"""Which code and which configuration files run here, as digests of what lies on this disk.
+"""Which code runs here, as a digest of what lies on this disk.
 
-An image carries the sources of its phase, the shared ones and the configuration that the phase reads. What it has
-is what a result depends on, whatever the checkout held that a pipeline was submitted from. Nothing heavy is
-imported: compiling a pipeline computes the same digests.
+An image carries the sources of its phase and the shared ones. What it has is what a result depends on, whatever the
+checkout held that a pipeline was submitted from. Nothing heavy is imported: compiling a pipeline computes the same
+digests.
 """
 
 from __future__ import annotations
@@ -36,16 +36,6 @@ def code_digest(packages: tuple[str, ...], root: Path = ROOT / "components") -> 
         if path.is_file() and path.name not in ("component.py", "README.md")
     )
     return _digest(root, (name for name in names if "__pycache__" not in name))
-
-
-def configs_digest(phase: str, configs: Path = CONFIGS) -> str:
-    """Twelve digits of the digest of the files that the phase's settings are composed of.
-
-    These are config.yaml, every profile and the phase's own defaults; other phases' defaults are not among them.
-    """
-    profiles = sorted(f"profile/{path.name}" for path in (configs / "profile").glob("*.yaml"))
-    names = ["config.yaml", *profiles, f"phase/{phase}.yaml"]
-    return _digest(configs, (name for name in names if (configs / name).is_file()))[:DIGITS]
 
 
 def _digest(root: Path, names: Iterable[str]) -> str:

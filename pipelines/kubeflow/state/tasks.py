@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from ...phases import PHASES
+from ...runs.folder import State
+from ...runs.state import TaskState
 from .store import specification_of
 
-State = Literal["pending", "running", "succeeded", "cached", "failed", "cancelled", "skipped"]
 STATES: Mapping[str, State] = {
     "PENDING": "pending",
     "PAUSED": "pending",
@@ -27,25 +27,6 @@ STATES: Mapping[str, State] = {
 }
 """KFP's words, and those of its older versions."""
 
-ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
-DONE = frozenset({"succeeded", "cached", "skipped"})
-
-
-@dataclass
-class TaskView:
-    """One task. `name` is the graph's, `title` what people call it; `progress` the last line that it has written."""
-
-    name: str
-    title: str
-    phase: str
-    state: State = "pending"
-    attempts: int = 0
-    started: float | None = None
-    finished: float | None = None
-    why: str = ""
-    progress: dict[str, Any] = field(default_factory=dict)
-    pod: str = ""
-
 
 def state_of(run: Mapping[str, Any]) -> State:
     """The state of a run. One that was terminated ends as FAILED in KFP; its history knows."""
@@ -54,7 +35,7 @@ def state_of(run: Mapping[str, Any]) -> State:
     return "cancelled" if now == "failed" and "cancelled" in history else now
 
 
-def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskView]:
+def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskState]:
     """The containers of the run's compiled pipeline, in the order of the graph."""
     spec = specification_of(run)
     executors = ((spec.get("deploymentSpec") or {}).get("executors")) or {}
@@ -63,7 +44,7 @@ def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskView]:
 
 def _tasks(
     spec: Mapping[str, Any], dag: Mapping[str, Any], executors: Mapping[str, Any], above: str
-) -> Iterator[TaskView]:
+) -> Iterator[TaskState]:
     found = []
     tasks: Mapping[str, Any] = dag.get("tasks") or {}
     for name in _in_order(tasks):
@@ -75,7 +56,7 @@ def _tasks(
         container = (executors.get(component.get("executorLabel") or "") or {}).get("container")
         if container:
             title = str((task.get("taskInfo") or {}).get("name") or name)
-            found.append(TaskView(f"{above}{name}", title, phase_of(title) or phase_of(name)))
+            found.append(TaskState(f"{above}{name}", title, phase_of(title) or phase_of(name)))
     yield from found
 
 

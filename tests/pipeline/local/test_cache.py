@@ -78,7 +78,7 @@ def test_a_cached_result_that_was_changed_on_disk_is_not_used_and_that_is_said(b
     path.write_text("tampered")
     bench.run(chain, "two")
     assert states(bench, "two") == {"write": "succeeded", "append": "cached"}
-    assert any("write: its cached result" in line and "gone or changed" in line for line in bench.said)
+    assert any("write: its cached result" in line and "gone or changed" in line for line in bench.said("two"))
 
 
 def test_caching_can_be_switched_off_for_a_run_and_for_a_task(bench):
@@ -258,7 +258,7 @@ def test_a_store_that_is_away_fails_the_task_and_says_so(bench, s3_uri, monkeypa
 
     async def whole():
         runner.append(bench.runner(chain, store=s3_uri))
-        monkeypatch.setattr(runner[0].leaves.depot.store, "put", refuse)
+        monkeypatch.setattr(runner[0].tasks.cache.store, "put", refuse)
         return await runner[0].run()
 
     def refuse(key, data):

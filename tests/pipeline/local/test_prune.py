@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from kfp import dsl
 
 from components.shared.runtime.errors import ConfigError, InputError
 from pipelines.runs import prune
-from pipelines.runs.folder import RunFolder, Status
+from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 from tests.pipeline.local.toy_pipelines import append, write
 
 
@@ -28,7 +29,7 @@ def done(bench, pipeline, *names):
     """Runs with what the runner leaves in their folders, one second apart."""
     for name in names:
         started = 100.0 + len(list(bench.runs.glob("*/run.json")))
-        RunFolder(bench.runs / name).write_info(name=name, started=started, status="succeeded", parameters={})
+        RunFolder(bench.runs / name).write(RunStatus(name, "succeeded", started))
         bench.run(pipeline, name)
 
 
@@ -72,8 +73,9 @@ def test_a_run_that_a_kept_one_was_started_with_stays_and_so_on_from_there(bench
     done(bench, other, "base", "unused", "middle", "new")
     base = bench.runs / "base" / "artifacts" / "write" / "out"
     task = RunFolder(bench.runs / "middle").task("importer")
-    task.write(Status("importer", "", "importer", status="succeeded", outputs={"artifact": str(base)}))
-    RunFolder(bench.runs / "new").write_info(parameters={"base_model_1": "runs/middle/artifacts/write/out"})
+    task.write(TaskStatus("importer", "", "importer", status="succeeded", outputs={"artifact": str(base)}))
+    new = RunFolder(bench.runs / "new")
+    new.write(replace(new.read(), parameters={"base_model_1": "runs/middle/artifacts/write/out"}))
     planned = prune.plan(bench.runs, keep=1)
     assert names(planned.removed) == ["unused"]
     assert {use.folder.name: use.reason for use in planned.kept} == {

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from components.shared.runtime.errors import InputError
-from pipelines.report import formatting, page, records, terminal
+from pipelines.cli.rendering import report as terminal
+from pipelines.report import formatting, page, records
 
 SCORE = {"score": 0.61, "low": 0.52, "high": 0.69, "n": 100, "chance": 0.1}
 
@@ -157,14 +158,6 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_the_terminal_table_has_a_row_a_phase_and_one_a_variant(run):
     assert terminal.table(run).row_count == 8 + 3
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(48.4, "48 s"), (272, "4 min 32 s"), (59.7, "1 min 00 s"), (3 * 3600 + 300, "3 h 05 min")],
-)
-def test_durations_read_as_a_person_says_them(seconds, text):
-    assert formatting.duration(seconds) == text
 
 
 def test_a_score_is_clear_of_chance_only_with_its_whole_interval():

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from components.shared.runtime.artifact.artifact import seal
 from components.shared.runtime.artifact.manifest import Manifest, encode
-from pipelines.runs.folder import RunFolder, Status, write_json
+from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus, write_json
 
 
 def artifact(folder: Path, phase: str, *, value: float = 1.0, **known: Any) -> Manifest:
@@ -23,10 +23,10 @@ def artifact(folder: Path, phase: str, *, value: float = 1.0, **known: Any) -> M
     return seal(folder, **{"kind": "model", "phase": phase, **known})
 
 
-def run(runs: Path, name: str, started: float, status: str = "succeeded") -> RunFolder:
+def run(runs: Path, name: str, started: float, status: Any = "succeeded") -> RunFolder:
     """A run without tasks."""
     folder = RunFolder(runs / name)
-    folder.write_info(name=name, started=started, finished=started + 9, status=status, parameters={})
+    folder.write(RunStatus(name, status, started, started + 9))
     return folder
 
 
@@ -45,7 +45,7 @@ def task(
     :param known: of the artifact's manifest.
     """
     phase = phase or name
-    started = folder.info()["started"]
+    started = folder.read().started
     outputs, manifest = {}, None
     if status in ("succeeded", "cached"):
         place = folder.task(name)
@@ -55,7 +55,7 @@ def task(
             place.output("metrics"), {"manifest": json.loads(encode(manifest)), "curves": curves or []}
         )
         outputs = {output: folder.relative(place.output(output)) for output in ("model", "metrics")}
-    folder.task(name).write(Status(name, phase, name, status=status, started=started, outputs=outputs))
+    folder.task(name).write(TaskStatus(name, phase, name, status=status, started=started, outputs=outputs))
     return manifest
 
 

@@ -15,6 +15,7 @@ from components.shared.runtime.store.uri import open_store
 from pipelines.analysis import training_plot
 from pipelines.analysis.training_report import from_checkpoint, hidden_size_of
 from pipelines.analysis.trainings import analyse, of_run
+from pipelines.settings import composed
 from tests.unit.pipelines.analysis.recorded_runs import (
     artifact,
     checkpoint,
@@ -112,7 +113,8 @@ def test_a_run_is_read_from_its_artifact_and_while_it_trains_from_its_checkpoint
     with pytest.raises(InputError, match="forge metrics going --task training"):
         of_run(going)
     place = going.task("training")
-    values = {"profile": "micro", "overrides": ["training.grokfast={strength: 3}"], "seed": 0}
+    configs = composed(["training"], profile="micro", overrides=["training.grokfast={strength: 3}"])
+    values = {"settings": configs["training"].parameter, "seed": 0}
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps({"inner": {"n_embd": 8}}))
     given = {

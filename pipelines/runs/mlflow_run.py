@@ -1,6 +1,6 @@
 """Closes the MLflow run that stands for a whole pipeline run; those of its phases are below it.
 
-    python -m pipelines.local.mlflow_run URI NAME STATUS '{"seconds": 1.5}'
+    python -m pipelines.runs.mlflow_run URI NAME STATUS '{"seconds": 1.5}'
 
 The phases find that run by its tag, and the first of them makes it, so that nothing waits for MLflow when a pipeline
 starts. Only its end is known to nobody but the runner.
@@ -16,26 +16,37 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from components.shared.runtime.code import ROOT
 from components.shared.runtime.tracking.mlflow_log import ENVIRONMENT, EXPERIMENT, PIPELINE
-
-from .cache_key import ROOT
 
 SECONDS = 30.0
 STATES = {"succeeded": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
-def start_closing(uri: str, name: str, status: str, metrics: Mapping[str, float]) -> subprocess.Popen[str]:
-    """Close the run in a process of its own: MLflow takes seconds to import."""
+def start_closing(
+    uri: str,
+    name: str,
+    status: str,
+    metrics: Mapping[str, float],
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    """Close the run in a process of its own: MLflow takes seconds to import.
+
+    :param uri: of the tracking server.
+    :param name: of the pipeline's run.
+    :param environment: variables that its phases had.
+    """
     command = [
         sys.executable,
         "-m",
-        "pipelines.local.mlflow_run",
+        __name__,
         uri,
         name,
         status,
         json.dumps(dict(metrics)),
     ]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    variables = {**os.environ, **(environment or {})}
+    return subprocess.Popen(command, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True)
 
 
 def wait(closing: subprocess.Popen[str], say: Callable[[str], None]) -> None:

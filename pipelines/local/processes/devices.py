@@ -40,7 +40,7 @@ class Devices:
         self.busy = Counter(dict.fromkeys(names, 0))
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[dict[str, str]]:
+    def least_busy(self) -> Iterator[dict[str, str]]:
         """The environment of a process that shall see the least busy GPU; empty where there is none to share."""
         if len(self.busy) < 2:
             yield {}

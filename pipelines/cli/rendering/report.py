@@ -7,8 +7,10 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from . import formatting
-from .records import SUITES, read
+from components.shared.runtime.wording import count, duration, size
+
+from ...report import formatting
+from ...report.records import SUITES, read
 
 COLOUR = {
     "succeeded": "green",
@@ -36,11 +38,7 @@ def table(folder: Path) -> Table:
         out.add_column(suite[:8], justify="right", no_wrap=True)
     for phase in run.phases:
         mark = Text(phase.name, style=COLOUR.get(phase.status, ""))
-        measured = (
-            (formatting.duration(phase.seconds), formatting.size(phase.peak_memory_bytes))
-            if phase.tasks
-            else ("–", "–")
-        )
+        measured = (duration(phase.seconds), size(phase.peak_memory_bytes)) if phase.tasks else ("–", "–")
         rows = phase.models
         if len(rows) != 1:
             out.add_row(mark, *measured)
@@ -61,8 +59,8 @@ def table(folder: Path) -> Table:
             out.add_row(
                 name,
                 *cost,
-                formatting.count(manifest["parameters"]),
-                formatting.size(manifest["bytes"]),
+                count(manifest["parameters"]),
+                size(manifest["bytes"]),
                 *cells,
             )
     held = sum(bool(c.get("holds")) for _, c in run.controls)

@@ -11,9 +11,30 @@ import typer
 
 from components.shared.runtime.errors import ConfigError, InputError
 
-from ...phases import (PARENTS, PHASES, ROUNDS, WORKERS)
+from ...phases import PARENTS, PHASES, ROUNDS, WORKERS, between
+from ..options import (
+    Artifacts,
+    Authority,
+    BaseModels,
+    ClusterName,
+    Cookies,
+    First,
+    Host,
+    Last,
+    Namespace,
+    Overrides,
+    Parameters,
+    Profile,
+    Rounds,
+    Runs,
+    Seed,
+    Token,
+    Workers,
+    access,
+    console,
+    say,
+)
 from ..project.compile import compiled
-from ..options import (Artifacts, Authority, BaseModels, ClusterName, Cookies, First, Host, Last, Namespace, Overrides, Parameters, Profile, Rounds, Runs, Seed, Token, Workers, access, console, given, say)
 
 if TYPE_CHECKING:
     from ...kubeflow.server import Server
@@ -58,7 +79,7 @@ def submit(
     \b
     forge submit --host http://localhost:8080 --profile small --cluster gpu --wait
     forge submit --from training --to training --run latest --wait
-    forge submit --from bitnet --to bitnet --artifact minio://mlpipeline/v2/artifacts/agent-forge/ID/quietstar/ID/output_model
+    forge submit --from bitnet --to bitnet --artifact minio://mlpipeline/v2/artifacts/agent-forge/ID/quietstar/ID/model
     forge submit -s accelerator_limit=2 -s 'gpu_node_selector={"pool": "a100"}'
     forge submit --upload --cluster gpu
 
@@ -72,17 +93,19 @@ def submit(
       130  Ctrl-C: only the looking has ended
       5    the server did not answer at --timeout, or does not know us any more; the run goes on
     """  # fmt: skip
+    from ...ir.parameters import settings
     from ...kubeflow import follow
-    from ...kubeflow.state.run import Watcher
     from ...kubeflow.server import Server
+    from ...kubeflow.state.run import Watcher
+    from ..rendering.live import LiveView
 
     server = Server(access(host, namespace, token, cookies, authority))
     if upload:
-        _upload(server, cluster, workers=workers, rounds=rounds)
+        _upload(server, cluster, workers=workers, rounds=rounds, profile=profile, overrides=override)
         return
     artifacts = _artifacts(server, first, artifact, run, runs)
     text, parameters = _prepared(
-        first, last, base_model, artifacts, given(override, parameter, profile=profile, seed=seed),
+        first, last, base_model, artifacts, settings(parameter), profile=profile, overrides=override, seed=seed,
         rounds=rounds, workers=workers, cluster=cluster,
     )  # fmt: skip
     name = name or f"agent-forge-{time.strftime('%Y%m%d-%H%M%S')}-{profile}"
@@ -90,8 +113,9 @@ def submit(
     say(server.url(started))
     if wait:
         watcher = Watcher.of(server, started)
-        view = follow.wait(watcher, console, timeout=timeout)
-        if error := follow.ending(watcher, view):
+        with LiveView(console) as screen:
+            state = follow.wait(watcher, screen.show, screen.say, timeout=timeout)
+        if error := follow.ending(watcher, state):
             raise error
         say("succeeded")
 
@@ -101,16 +125,18 @@ def _prepared(
     last: str,
     base_models: list[str],
     artifacts: list[str],
-    asked: dict[str, object],
+    asked: dict[str, str],
     *,
+    profile: str,
+    overrides: list[str],
+    seed: int,
     rounds: int,
     workers: int,
     cluster: str,
 ) -> tuple[str, dict[str, object]]:
     """The compiled pipeline and its complete parameters; what does not fit is found here, and not in a pod."""
-    from components.shared.runtime.config.compose import validate_all
-
-    from ...ir.parameters import (check_search, given_parameters, parents_of, starting_points)
+    from ...ir.parameters import given_parameters, parents_of, starting_points
+    from ...settings import as_parameters, check_search, composed, from_parameters
 
     if first != PHASES[0] and not artifacts:
         raise InputError(
@@ -118,7 +144,8 @@ def _prepared(
             where=f"--from {first}",
             fix="give --run RUN (a run that has it), or --artifact with its address",
         )
-    asked = {**starting_points(first, base_models, artifacts), **asked}
+    configs = composed(between(first, last), profile=profile, overrides=overrides, seed=seed)
+    starting = starting_points(first, base_models, artifacts)
     made = compiled(
         first,
         last,
@@ -127,12 +154,9 @@ def _prepared(
         rounds=rounds,
         cluster=cluster,
     )
-    parameters = given_parameters(asked, made.pipeline.root.parameters)
-    profile, overrides = str(parameters["profile"]), parameters["overrides"]
-    configs = validate_all(profile, overrides, seed=parameters["seed"])
-    if "generations" in parameters:
-        generations = parameters["generations"]
-        check_search(configs, rounds=rounds, workers=workers, generations=generations)
+    given = {**starting, **as_parameters(configs), **asked}
+    parameters = given_parameters(given, made.pipeline.root.parameters)
+    check_search(from_parameters(parameters), rounds=rounds, workers=workers)
     say(str(made))
     return made.text, parameters
 
@@ -154,15 +178,20 @@ def _artifacts(server: Server, first: str, artifacts: list[str], run: str, runs:
     return found
 
 
-def _upload(server: Server, cluster: str, *, workers: int, rounds: int) -> None:
-    """The nine pipelines, each as a version that its own text names; what is there already stays."""
+def _upload(
+    server: Server, cluster: str, *, workers: int, rounds: int, profile: str, overrides: list[str]
+) -> None:
+    """The pipeline of all phases and one of each, as versions that their own texts name; what is there stays."""
     ranges = [(PHASES[0], PHASES[-1]), *((phase, phase) for phase in PHASES)]
     new = 0
     for first, last in ranges:
-        made = compiled(first, last, parents=PARENTS, workers=workers, rounds=rounds, cluster=cluster)
+        made = compiled(
+            first, last, parents=PARENTS, workers=workers, rounds=rounds, cluster=cluster, profile=profile,
+            overrides=tuple(overrides),
+        )  # fmt: skip
         name = made.pipeline.name
         version = f"{name}-{hashlib.sha256(made.text.encode()).hexdigest()[:12]}"
-        whole = "all eight phases" if first != last else f"phase {first} alone, on the artifact that is given"
+        whole = "all phases" if first != last else f"phase {first} alone, on the artifact that is given"
         if server.upload(name, made.text, version=version, description=f"Agent Forge: {whole}"):
             say(f"new   {version}: {made}")
             new += 1
