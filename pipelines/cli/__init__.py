@@ -16,6 +16,7 @@ from .models import bitnet, compression, evo, generate, merge
 from .options import console
 from .project import compile, doctor, new_phase, validate
 from .runs import cancel, events, logs, phase, prune, report, run_pipeline, status
+from .several import SeveralValues
 
 __all__ = ["app", "console"]
 
@@ -56,7 +57,7 @@ app = typer.Typer(
 app.add_typer(bitnet.app, name="bitnet")
 app.add_typer(compression.app, name="compression")
 app.add_typer(analyze.training, name="training")
-app.command()(run_pipeline.run_pipeline)
+app.command(cls=SeveralValues)(run_pipeline.run_pipeline)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )(phase.phase)
@@ -77,6 +78,6 @@ app.command("evo")(evo.evo)
 app.command()(doctor.doctor)
 app.command("compile")(compile.compile_)
 app.command("new-phase")(new_phase.new_phase)
-app.command()(submit.submit)
+app.command(cls=SeveralValues)(submit.submit)
 app.command()(clean.clean)
 app.command()(prune.prune)
