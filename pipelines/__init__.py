@@ -1,4 +1,4 @@
-"""The pipeline of the eight phases: its graph, its runs on this machine and on a cluster, and the `forge` command.
+"""The pipeline that joins the phases: its graph, its runs on this machine and on a cluster, and the `forge` command.
 
     from pipelines import run, run_sync
 """

@@ -30,7 +30,8 @@ from kfp.dsl import Model
 from components.cognate import component as cognate
 from components.cognate.settings import VARIANTS
 from components.evomerge import component as evomerge
-from components.shared.container import Interface, component, one_model
+from components.shared.container import component
+from components.shared.phase_spec import Interface, one_model
 from components.shared.runtime.code import code_version
 from components.shared.runtime.errors import ConfigError
 from pipelines.cluster import MEANING, REPORT, Cluster, load, place

@@ -8,7 +8,6 @@ checkpoints go, and the names of the ConfigMap and the Secret.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -16,11 +15,12 @@ from kfp import kubernetes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.shared.phase_spec import PhaseSpec
+from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.errors import ConfigError
 
 from .phases import PHASES
 
-FOLDER = Path(__file__).resolve().parents[1] / "configs" / "cluster"
+FOLDER = CONFIGS / "cluster"
 CONFIG_MAP_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "AWS_ENDPOINT_URL", "AWS_REGION")
 SECRET_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 RUN_LABEL = "metadata.labels['pipeline/runid']"

@@ -1,4 +1,4 @@
-"""What phase adas can be told."""
+"""The settings of phase adas."""
 
 from __future__ import annotations
 

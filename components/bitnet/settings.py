@@ -1,4 +1,4 @@
-"""What phase bitnet can be told."""
+"""The settings of phase bitnet."""
 
 from __future__ import annotations
 

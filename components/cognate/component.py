@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from components.shared.container import MODEL, Interface, numbered
-from components.shared.phase_spec import PhaseSpec, Step
+from components.shared.phase_spec import MODEL, Interface, PhaseSpec, Step, numbered
 
 PHASE = PhaseSpec(
     name="cognate",

@@ -1,4 +1,4 @@
-"""What phase cognate can be told."""
+"""The settings of phase cognate."""
 
 from __future__ import annotations
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.shared.container import ARTIFACT, MODEL, Interface, numbered
-from components.shared.phase_spec import PhaseSpec, Step
+from components.shared.phase_spec import ARTIFACT, MODEL, Interface, PhaseSpec, Step, numbered
 
 PHASE = PhaseSpec(
     name="evomerge",

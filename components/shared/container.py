@@ -1,7 +1,4 @@
-"""The interface of a phase's containers as data, and the KFP component that it becomes.
-
-component.py of a phase describes its tasks with `Interface`, which needs no KFP: discovering phases, help, and a phase's
-own image do without it. `component` makes KFP's component of one, when a pipeline is compiled.
+"""KFP's components of the phases' containers, made of what each component.py describes (phase_spec.py).
 
 A component's interface is part of every task's record in a workflow, which may not grow over a megabyte. So a
 parameter that all phases share is explained here, and not in each compiled component:
@@ -25,63 +22,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
+
+from kfp import dsl
 
 from .image import arguments, image
-from .phase_spec import PhaseSpec
-
-MODEL, ARTIFACT = "Model", "Artifact"
-"""Classes of KFP's artifacts, by their names in `kfp.dsl`."""
+from .phase_spec import Interface
 
 COMMON: Mapping[str, type] = {"settings": str, "seed": int, "code_version": str, "checkpoint_root": str}
 """What every phase is told, with its type."""
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Interface:
-    """One container of a phase: `python -m components.<phase> [--step STEP] --executor-input {{$}}`.
-
-    :param name: of the component.
-    :param summary: one sentence; what KFP's UI says of it.
-    :param inputs: name → class of each input artifact.
-    :param optional: the same, of those that a task may leave out.
-    :param output: name and class of the artifact that it makes.
-    :param parameters: name → type of what this component is told beside COMMON.
-    """
-
-    name: str
-    summary: str
-    phase: PhaseSpec
-    step: str = ""
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    optional: Mapping[str, str] = field(default_factory=dict)
-    output: tuple[str, str] = ("model", MODEL)
-    parameters: Mapping[str, type] = field(default_factory=dict)
-
-
-def one_model(phase: PhaseSpec) -> Interface:
-    """The container of a phase that takes one model and makes one."""
-    return Interface(phase.name, phase.summary, phase=phase, inputs={"input_model": MODEL})
-
-
-def numbered(name: str, count: int, kind: T) -> dict[str, T]:
-    """`name_1` … `name_<count>`: how a list travels.
-
-    KFP hands a list of artifacts whole only to a container beside the loop that made it; inputs of their own reach any
-    container, and the phase sees the list `<name>s`.
-
-    :param kind: what each of them is.
-    """
-    return {f"{name}_{number}": kind for number in range(1, count + 1)}
-
 
 def component(interface: Interface) -> Any:
     """KFP's container component of an interface."""
-    from kfp import dsl
-
     artifacts = {**interface.inputs, **interface.optional}
     annotations: dict[str, Any] = {key: dsl.Input[getattr(dsl, kind)] for key, kind in artifacts.items()}
     name, kind = interface.output
@@ -99,8 +52,6 @@ def declared(
     container: Any, name: str, summary: str, annotations: Mapping[str, Any], optional: Mapping[str, Any]
 ) -> Any:
     """`container` as a KFP component whose interface is `annotations`; what is `optional` may be left out."""
-    from kfp import dsl
-
     keyword = inspect.Parameter.KEYWORD_ONLY
     container.__name__, container.__doc__ = name, summary
     container.__annotations__ = dict(annotations)

@@ -8,10 +8,8 @@ import os
 import re
 from pathlib import Path
 
+from components.shared.runtime.code import VERSION
 from components.shared.runtime.errors import ConfigError
-
-VERSION = "0.1.0"
-"""The project's version, and the tag of the images that belong to it."""
 
 DEFAULT = "localhost/agent-forge"
 """Where images are that no registry has: on a public one nobody can register `localhost`."""

@@ -75,9 +75,9 @@ def ending(watcher: Watcher, run: RunState) -> ForgeError | None:
         why = run.error or "KFP does not say which task it was"
         fix = f"forge logs {run.id}, or its page, may know more"
         return PhaseFailed("the run has failed", where=run.url, why=why, fix=fix)
-    said = last_lines(watcher, task.title, LAST_LINES)
+    log_lines = last_lines(watcher, task.title, LAST_LINES)
     why = task.why or run.error or "its log says why"
-    text = "".join(f"\n    {line}" for line in said)
+    text = "".join(f"\n    {line}" for line in log_lines)
     return PhaseFailed(
         f"the run has failed in {task.title}",
         where=run.url,

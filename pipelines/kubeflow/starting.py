@@ -86,9 +86,9 @@ def _local(phase: str, folder: RunFolder) -> list[str]:
             fix="run it with --store s3://…; or upload the model, and give its address with --artifact",
         )
     outputs = [
-        Output(status.task.rpartition("/")[2], name, f"{store.rstrip('/')}/{folder.name}/{place}")
+        Output(status.task.rpartition("/")[2], name, f"{store.rstrip('/')}/{folder.name}/{path}")
         for status in folder.tasks()
         if status.status in DONE
-        for name, place in status.outputs.items()
+        for name, path in status.outputs.items()
     ]
     return chosen(phase, 0, outputs, where=str(folder.path))

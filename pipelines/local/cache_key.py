@@ -19,7 +19,7 @@ from typing import Any
 from components.shared.runtime.artifact import artifact
 from components.shared.runtime.artifact.artifact import MANIFEST
 from components.shared.runtime.artifact.manifest import FileEntry, decode, digest_of
-from components.shared.runtime.code import code_digest as code_digest
+from components.shared.runtime.code import code_version
 from components.shared.runtime.config.settings import model_of, parse
 from components.shared.runtime.store import interface
 from components.shared.runtime.store.uri import SCHEMES, open_store
@@ -73,7 +73,7 @@ def cache_key(component: Component, inputs: Values) -> str:
         facts["settings"] = settings_digest(module, parameters["settings"], parameters["seed"])
         facts["libraries"] = {name: metadata.version(name) for name in LIBRARIES}
     if module:
-        facts["code"] = code_digest(tuple(dict.fromkeys(("shared", module))))
+        facts["code"] = code_version(module)
         parameters = {name: value for name, value in parameters.items() if name not in SETTLED}
     facts |= {
         "command": [*container.command, *container.arguments],

@@ -180,7 +180,7 @@ def seconds_of(tasks: Sequence[PlannedTask], slots: int) -> float | None:
     running: list[_Running] = []
     now = 0.0
     while waiting or running:
-        busy = {*waiting, *(one.name for one in running)}
+        busy = {*waiting, *(process.name for process in running)}
         for task in list(waiting.values()):
             blocked = any(
                 name == other or name.startswith(f"{other}/") for other in task.depends_on for name in busy

@@ -7,8 +7,9 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import HTML, Input, Metrics, Output
 
-from components.shared.container import declared, numbered
+from components.shared.container import declared
 from components.shared.image import image
+from components.shared.phase_spec import numbered
 
 
 def report(records: int) -> Any:

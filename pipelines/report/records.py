@@ -38,6 +38,14 @@ class Task:
         return str(self.manifest.get("extra", {}).get("variant") or self.status.get("component") or self.name)
 
     @property
+    def data(self) -> list[tuple[str, str]]:
+        """What the page leads to where it lies in the run's folder: (what it is, its path there)."""
+        outputs = (self.status.get("outputs") or {}).values()
+        manifests = [("manifest", f"{output}/forge.json") for output in outputs if self.manifest]
+        logs = [("log", f"tasks/{self.name}/log.txt")] if self.status.get("attempts") else []
+        return [*manifests, *logs] if outputs else []
+
+    @property
     def done(self) -> bool:
         """Whether its outputs are there."""
         return self.status.get("status") in DONE
@@ -120,9 +128,19 @@ class Run:
         return 4 * max(counts, default=0)
 
     @property
+    def claims(self) -> list[tuple[Phase, Task, dict[str, Any]]]:
+        """What was claimed beside its control, with the phase and the task that measured it."""
+        return [
+            (phase, task, claim)
+            for phase in self.phases
+            for task, claims in phase.extras("controls")
+            for claim in claims
+        ]
+
+    @property
     def controls(self) -> list[tuple[Phase, dict[str, Any]]]:
-        """What was claimed beside its control, with the phase of each."""
-        return [(p, c) for p in self.phases for _, listed in p.extras("controls") for c in listed]
+        """The claims with the phase of each."""
+        return [(phase, claim) for phase, _, claim in self.claims]
 
     @property
     def gates(self) -> list[tuple[Phase, dict[str, Any]]]:
@@ -201,6 +219,9 @@ def to_json(run: Run) -> dict[str, Any]:
             }
             for phase in run.phases
         ],
-        "claims": [{"phase": phase.name, **claim} for phase, claim in run.controls],
+        "claims": [
+            {"phase": phase.name, "task": task.name, "data": dict(task.data), **claim}
+            for phase, task, claim in run.claims
+        ],
         "gates": [{"phase": phase.name, **gate} for phase, gate in run.gates],
     }

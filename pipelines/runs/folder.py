@@ -169,7 +169,7 @@ class RunFolder:
 
     def read(self) -> RunStatus:
         """What run.json says; of keys that are not known here nothing."""
-        known = {one.name for one in fields(RunStatus)}
+        known = {known_field.name for known_field in fields(RunStatus)}
         content: dict[str, Any] = json.loads((self.path / "run.json").read_text())
         return RunStatus(**{key: value for key, value in content.items() if key in known})
 

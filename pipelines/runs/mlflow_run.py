@@ -76,11 +76,9 @@ def close(uri: str, name: str, status: str, metrics: Mapping[str, float]) -> Non
     experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     if experiment is None:
         return
-    found = client.search_runs([experiment.experiment_id], f"tags.`{PIPELINE}` = '{name}'", max_results=1)
+    runs = client.search_runs([experiment.experiment_id], f"tags.`{PIPELINE}` = '{name}'", max_results=1)
     run = (
-        found[0]
-        if found
-        else client.create_run(experiment.experiment_id, run_name=name, tags={PIPELINE: name})
+        runs[0] if runs else client.create_run(experiment.experiment_id, run_name=name, tags={PIPELINE: name})
     )
     for key, number in metrics.items():
         client.log_metric(run.info.run_id, key, number)

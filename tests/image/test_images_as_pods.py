@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.image import VERSION, image
-from components.shared.runtime.code import code_version
+from components.shared.runtime.code import VERSION, code_version, image
 from pipelines.phases import COMPILED, PHASES
 from pipelines.settings import as_parameters, composed
 from tests import needs

@@ -15,8 +15,7 @@ import pytest
 import yaml
 from kfp import components
 
-from components.shared.image import VERSION
-from components.shared.runtime.code import code_digest, code_version
+from components.shared.runtime.code import VERSION, code_digest, code_version
 from components.shared.runtime.errors import ConfigError
 from pipelines import agent_forge
 from pipelines.cluster import FOLDER, REPORT, Queue, Spot, load

@@ -1,4 +1,4 @@
-"""The entry point of all eight phases: in a pod, under the local runner, or by hand.
+"""The entry point of all phases: in a pod, under the local runner, or by hand.
 
 configuration → inputs → identity → seeds → tracking → validate_input → execute → metrics → gates → seal →
 publish → metadata

@@ -146,7 +146,7 @@ def _prepared(
         )
     configs = composed(between(first, last), profile=profile, overrides=overrides, seed=seed)
     starting = starting_points(first, base_models, artifacts)
-    made = compiled(
+    graph = compiled(
         first,
         last,
         parents=parents_of(base_models, artifacts),
@@ -154,11 +154,11 @@ def _prepared(
         rounds=rounds,
         cluster=cluster,
     )
-    given = {**starting, **as_parameters(configs), **asked}
-    parameters = given_parameters(given, made.pipeline.root.parameters)
+    values = {**starting, **as_parameters(configs), **asked}
+    parameters = given_parameters(values, graph.pipeline.root.parameters)
     check_search(from_parameters(parameters), rounds=rounds, workers=workers)
-    say(str(made))
-    return made.text, parameters
+    say(str(graph))
+    return graph.text, parameters
 
 
 def _artifacts(server: Server, first: str, artifacts: list[str], run: str, runs: Path) -> list[str]:
@@ -169,13 +169,13 @@ def _artifacts(server: Server, first: str, artifacts: list[str], run: str, runs:
         raise ConfigError(
             "what to start from is given twice", where="--run, --artifact", fix="give one of them"
         )
-    found = of_run(server, first, run, runs) if run else artifacts
-    for address in found:
+    addresses = of_run(server, first, run, runs) if run else artifacts
+    for address in addresses:
         check(address, say)
     if run:
-        for address in found:
+        for address in addresses:
             say(f"from {address}")
-    return found
+    return addresses
 
 
 def _upload(
@@ -185,15 +185,15 @@ def _upload(
     ranges = [(PHASES[0], PHASES[-1]), *((phase, phase) for phase in PHASES)]
     new = 0
     for first, last in ranges:
-        made = compiled(
+        graph = compiled(
             first, last, parents=PARENTS, workers=workers, rounds=rounds, cluster=cluster, profile=profile,
             overrides=tuple(overrides),
         )  # fmt: skip
-        name = made.pipeline.name
-        version = f"{name}-{hashlib.sha256(made.text.encode()).hexdigest()[:12]}"
+        name = graph.pipeline.name
+        version = f"{name}-{hashlib.sha256(graph.text.encode()).hexdigest()[:12]}"
         whole = "all phases" if first != last else f"phase {first} alone, on the artifact that is given"
-        if server.upload(name, made.text, version=version, description=f"Agent Forge: {whole}"):
-            say(f"new   {version}: {made}")
+        if server.upload(name, graph.text, version=version, description=f"Agent Forge: {whole}"):
+            say(f"new   {version}: {graph}")
             new += 1
         else:
             say(f"there {version}")

@@ -66,7 +66,9 @@ def _chosen(state: RunState, task: str) -> TaskState:
     if failed := state.failed():
         return failed
     for states in (("running",), ("succeeded", "interrupted", "cancelled")):
-        begun = [one for one in state.tasks if one.state in states and (one.started or one.state == "running")]
+        begun = [
+            one for one in state.tasks if one.state in states and (one.started or one.state == "running")
+        ]
         if begun:
             return max(begun, key=lambda one: one.started or 0.0)
     raise InputError(
@@ -83,7 +85,9 @@ def _lines(folder: RunFolder, task: str, lines: int, *, follow: bool) -> Iterato
     path = folder.task(chosen.name).log
     if not path.is_file():
         known = ", ".join(one.name for one in state.tasks)
-        raise InputError(f"the run has no log of {chosen.name!r}", where=state.url, fix=f"its tasks are {known}")
+        raise InputError(
+            f"the run has no log of {chosen.name!r}", where=state.url, fix=f"its tasks are {known}"
+        )
     with path.open(errors="replace") as file:
         text = file.read().splitlines()
         yield from text[-lines:] if lines else text

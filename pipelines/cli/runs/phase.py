@@ -10,6 +10,7 @@ import typer
 
 from ...phases import between
 
+
 def phase(context: typer.Context, name: Annotated[str, typer.Argument(help="One of the eight.")]) -> None:
     """Run one phase by hand; `forge phase NAME --help` lists its options.
 

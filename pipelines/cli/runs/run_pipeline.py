@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 from pathlib import Path
@@ -85,7 +84,8 @@ def run_pipeline(
     ] = None,
     experiment: Annotated[str, typer.Option(help="MLflow's experiment (default: agent-forge).")] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan: what runs, what the cache has, how long it takes.")
+        bool,
+        typer.Option("--dry-run", help="Print the plan: what runs, what the cache has, how long it takes."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -145,6 +145,8 @@ def _show(plan: Plan, *, as_json: bool) -> None:
 
 def _carried_out(plan: Plan, *, quiet: bool) -> RunResult:
     """The run, with a table on a terminal, or line by line without one; Ctrl-C stops it in good order."""
+    import asyncio
+
     from ...api import conclude
     from ..rendering.live import LiveRun
     from ..rendering.report import table
@@ -163,6 +165,8 @@ def _carried_out(plan: Plan, *, quiet: bool) -> RunResult:
 
 
 async def _run(plan: Plan, screen: LiveRun | None) -> RunResult:
+    import asyncio
+
     from ...local.execute import start
 
     run = start(plan, [screen] if screen else [])

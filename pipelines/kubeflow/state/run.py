@@ -48,8 +48,8 @@ class Watcher:
     def of(cls, server: Server, run: str) -> Watcher:
         """With whatever of the cluster can be reached from here."""
         try:
-            found = Kubernetes.connect(server.namespace)
-            return cls(server, run, found, "" if found else "no kubeconfig")
+            kubernetes = Kubernetes.connect(server.namespace)
+            return cls(server, run, kubernetes, "" if kubernetes else "no kubeconfig")
         except Exception as error:  # whatever a kubeconfig, its plugins and its certificates raise
             return cls(server, run, None, problem(error))
 
@@ -83,7 +83,7 @@ class Watcher:
         self._note(run, store, blind)
         return run
 
-    def the_store(self, found: Mapping[str, Any]) -> RunStore:
+    def the_store(self, answer: Mapping[str, Any]) -> RunStore:
         """The run's part of the object store, as far as it can be told where that is."""
         addresses = [address for pod in self.pods for address in pod.outputs.values()]
         if self.kubernetes and not (self._launcher or addresses or self.store):
@@ -91,7 +91,7 @@ class Watcher:
                 self._launcher = self.kubernetes.config_map("kfp-launcher") or {}
             except Exception as error:  # as above
                 self.missing = problem(error)
-        root = root_of(found, addresses, self._launcher)
+        root = root_of(answer, addresses, self._launcher)
         if self.store is None or self.store.root != root:
             self.store = RunStore(root)
         return self.store
@@ -125,17 +125,17 @@ class Watcher:
 def _take_details(run: RunState, details: Sequence[Mapping[str, Any]]) -> None:
     """KFP's own view: a node of the workflow for each task, beside those of its driver and its pod."""
     by_name = {task.name.rpartition("/")[2]: task for task in run.tasks}
-    for one in details:
-        name = str(one.get("display_name") or "")
+    for detail in details:
+        name = str(detail.get("display_name") or "")
         task = by_name.get(ATTEMPT.sub("", name))
-        state = STATES.get(str(one.get("state", "")).upper())
+        state = STATES.get(str(detail.get("state", "")).upper())
         if task is None or state is None or (ATTEMPT.search(name) and task.state != "pending"):
             continue
         task.state = state
-        task.started, task.finished = seconds(one.get("start_time")), seconds(one.get("end_time"))
+        task.started, task.finished = seconds(detail.get("start_time")), seconds(detail.get("end_time"))
         if state == "succeeded" and task.started and task.started == task.finished:
             task.state = "cached"  # no pod starts and ends within a second
-        task.why = str((one.get("error") or {}).get("message") or "")
+        task.why = str((detail.get("error") or {}).get("message") or "")
 
 
 def _take_pods(run: RunState, pods: Sequence[Pod]) -> None:
@@ -173,8 +173,8 @@ def _take_outputs(run: RunState, made: set[str]) -> None:
 
 def _blind(run: RunState, details: Sequence[Mapping[str, Any]]) -> bool:
     """Whether KFP has stopped to say how the tasks are: nodes without a name or a state, or none at all."""
-    nameless = any(not one.get("display_name") or not one.get("state") for one in details)
-    stale = run.ended and any(str(one.get("state", "")).upper() == "RUNNING" for one in details)
+    nameless = any(not detail.get("display_name") or not detail.get("state") for detail in details)
+    stale = run.ended and any(str(detail.get("state", "")).upper() == "RUNNING" for detail in details)
     return nameless or stale or (run.state == "running" and not details)
 
 

@@ -118,14 +118,14 @@ def chosen(phase: str, count: int, outputs: Sequence[Output], *, where: str, why
     """
     before = PHASES[PHASES.index(phase) - 1]
     models = [
-        one
-        for one in outputs
-        if one.name == "model"
-        and (one.task == before or one.task.startswith(f"{before}-"))
-        and not STEPS.search(one.task)
+        output
+        for output in outputs
+        if output.name == "model"
+        and (output.task == before or output.task.startswith(f"{before}-"))
+        and not STEPS.search(output.task)
     ]
     newest = {
-        one.task: one.address for one in models
+        output.task: output.address for output in models
     }  # a retried task has several; any whole one is the same
     addresses = [newest[task] for task in sorted(newest, key=_natural)]
     wanted = count or (len(addresses) if several(phase) else 1)

@@ -31,7 +31,7 @@ STATES: Mapping[str, State] = {
 def state_of(run: Mapping[str, Any]) -> State:
     """The state of a run. One that was terminated ends as FAILED in KFP; its history knows."""
     now = STATES.get(str(run.get("state", "")).upper(), "pending")
-    history = {STATES.get(str(one.get("state", "")).upper()) for one in run.get("state_history") or []}
+    history = {STATES.get(str(change.get("state", "")).upper()) for change in run.get("state_history") or []}
     return "cancelled" if now == "failed" and "cancelled" in history else now
 
 
@@ -45,7 +45,7 @@ def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskState]:
 def _tasks(
     spec: Mapping[str, Any], dag: Mapping[str, Any], executors: Mapping[str, Any], above: str
 ) -> Iterator[TaskState]:
-    found = []
+    tasks_here = []
     tasks: Mapping[str, Any] = dag.get("tasks") or {}
     for name in _in_order(tasks):
         task = tasks[name]
@@ -56,8 +56,8 @@ def _tasks(
         container = (executors.get(component.get("executorLabel") or "") or {}).get("container")
         if container:
             title = str((task.get("taskInfo") or {}).get("name") or name)
-            found.append(TaskState(f"{above}{name}", title, phase_of(title) or phase_of(name)))
-    yield from found
+            tasks_here.append(TaskState(f"{above}{name}", title, phase_of(title) or phase_of(name)))
+    yield from tasks_here
 
 
 def _in_order(tasks: Mapping[str, Any]) -> list[str]:
@@ -65,9 +65,11 @@ def _in_order(tasks: Mapping[str, Any]) -> list[str]:
     ordered: list[str] = []
     left = list(tasks)
     while left:
-        ready = [one for one in left if not set(tasks[one].get("dependentTasks") or []) & set(left)] or left
+        ready = [
+            name for name in left if not set(tasks[name].get("dependentTasks") or []) & set(left)
+        ] or left
         ordered += ready
-        left = [one for one in left if one not in ready]
+        left = [name for name in left if name not in ready]
     return ordered
 
 
@@ -79,7 +81,7 @@ def phase_of(name: str) -> str:
 def seconds(text: Any) -> float | None:
     """Unix seconds of the API's time; None for none, which it writes as 1970."""
     try:
-        found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(text))).timestamp()
+        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(text))).timestamp()
     except ValueError:
         return None
-    return found if found > 0 else None
+    return moment if moment > 0 else None

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import components
-from components.shared.container import Interface
-from components.shared.phase_spec import PhaseSpec, Step
+from components.shared.phase_spec import Interface, PhaseSpec, Step
 from components.shared.runtime.errors import ConfigError
 from pipelines.phases import PHASES, SPECS, discovered, in_order
 

@@ -127,7 +127,8 @@ def test_the_page_stands_alone_and_escapes_what_a_model_said(run):
     text = page.write(run).read_text()
     links = Links()
     links.feed(text)
-    assert links.scripts == 0 and links.sources == []
+    assert links.scripts == 0
+    assert all((run / source).is_file() for source in links.sources)  # nothing beyond the run's folder
     assert "&lt;script&gt;1+1=" in text and "thoughts &lt;beat&gt; pauses" in text
 
 
@@ -138,6 +139,16 @@ def test_the_page_shows_size_lineage_gates_and_claims(run):
     assert "+0.200 [+0.050, +0.350]" in text, "what decides whether a claim holds"
     assert "lastlastlast" in text and "evomevom <span" in text
     assert text.count("<svg") == 6  # scores, plane, controls, population, one curve, time
+
+
+def test_a_claim_leads_to_the_manifest_that_it_was_measured_for(run):
+    [(phase, task, claim)] = records.read(run).claims
+    [path] = [path for what, path in task.data if what == "manifest"]
+    assert claim in json.loads((run / path).read_text())["extra"]["controls"] and phase.name == "compression"
+    text = page.write(run).read_text()
+    assert (
+        f'href="{path}"' in text and text.count(task.manifest["digest"][:12] + '"') >= 2
+    )  # a link and its target
 
 
 def test_parallel_tasks_overlap_in_a_phases_wall_time(run):

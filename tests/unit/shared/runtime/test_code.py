@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.image import VERSION
 from components.shared.runtime import code
+from components.shared.runtime.code import VERSION
 
 
 @pytest.fixture

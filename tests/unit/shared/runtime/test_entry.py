@@ -27,7 +27,7 @@ os.execve = lambda path, arguments, environment: started.append(arguments)
 from pipelines.cli import app
 app(["phase", "bitnet", "--help"], standalone_mode=False)
 assert started[0][1:] == ["-m", "components.bitnet", "--help"], started
-heavy = {"torch", "transformers", "numpy", "kfp", "hydra", "omegaconf", "mlflow", "boto3", "pydantic", "yaml"}
+heavy = {"torch", "transformers", "numpy", "kfp", "hydra", "omegaconf", "mlflow", "boto3", "yaml"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
 

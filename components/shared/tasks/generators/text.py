@@ -13,7 +13,7 @@ from pathlib import Path
 
 from components.shared.runtime.errors import InputError
 
-from .item import Draft, Task
+from ..item import Draft, Task
 
 PEOPLE = ("Al", "Bo", "Cy", "Di", "Ed", "Hu", "Jo", "Kit", "Li", "Mo", "Ned", "Sue", "Ty", "Vi")
 ENDS = {

@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     """Right-padded sequences and where their answers are predicted.
 
     input_ids  (B, T) int64
-    predicts   (B, T) bool: the logits at this place predict a token of the answer (its first … its <eos>)
+    predicts   (B, T) bool: the logits at this position predict a token of the answer (its first … its <eos>)
     """
 
     input_ids: Tensor
@@ -31,7 +31,12 @@ class Rows(NamedTuple):
 
 
 def rows(prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: int) -> Rows:
-    """Prompts and answers (token ids) as rows. The token before the first of the answer predicts the first."""
+    """Prompts and answers as rows. The token before the first of the answer predicts the first.
+
+    :param prompts: token ids.
+    :param answers: token ids, as many.
+    :param padding: id that fills rows up.
+    """
     width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
     ids = torch.full((len(prompts), width), padding)
     predicts = torch.zeros(len(prompts), width, dtype=torch.bool)
@@ -47,25 +52,32 @@ def answer_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> lis
     return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
-class Lesson(NamedTuple):
-    """Rows for the student, and the teacher's log-probabilities (n, V) at the places that predict answers."""
+class DistillationSet(NamedTuple):
+    """Rows for the student, and the teacher's log-probabilities (n, V) at the positions that predict answers."""
 
     rows: Rows
     teacher: Tensor
 
-    def pick(self, places: Tensor) -> Lesson:
-        """Some of the rows. places: (b,) int64."""
+    def select(self, indices: Tensor) -> DistillationSet:
+        """Some of the rows, no wider than their answers need.
+
+        :param indices: (b,) int64.
+        """
         counts = self.rows.predicts.sum(-1)
         ends = counts.cumsum(0)
-        picked = torch.cat([torch.arange(int(ends[p] - counts[p]), int(ends[p])) for p in places])
-        width = int((self.rows.predicts[places].long() * torch.arange(self.rows.predicts.shape[1])).max()) + 1
-        part = Rows(self.rows.input_ids[places, :width], self.rows.predicts[places, :width])
-        return Lesson(part, self.teacher[picked])
+        teacher_rows = torch.cat([torch.arange(int(ends[i] - counts[i]), int(ends[i])) for i in indices])
+        columns = torch.arange(self.rows.predicts.shape[1])
+        width = int((self.rows.predicts[indices].long() * columns).max()) + 1
+        part = Rows(self.rows.input_ids[indices, :width], self.rows.predicts[indices, :width])
+        return DistillationSet(part, self.teacher[teacher_rows])
 
 
 @torch.no_grad()
 def answer_log_probabilities(model: PreTrainedModel, batch: Rows) -> Tensor:
-    """(n, V) float32 log-probabilities at the n places that predict an answer, row by row."""
+    """What the model predicts for the answers, without gradients, some rows at a time.
+
+    :returns: (n, V) float32 log-probabilities at the n positions that predict an answer, row by row, on the CPU.
+    """
     parts = []
     for start in range(0, len(batch.input_ids), ROWS):
         part = Rows(*(tensor[start : start + ROWS] for tensor in batch))
@@ -74,13 +86,13 @@ def answer_log_probabilities(model: PreTrainedModel, batch: Rows) -> Tensor:
 
 
 def log_probabilities(model: nn.Module, batch: Rows) -> Tensor:
-    """The same for one pass, with gradients."""
+    """The same in one pass, with gradients, on the model's device."""
     device = next(model.parameters()).device
     logits = model(input_ids=batch.input_ids.to(device)).logits[batch.predicts.to(device)]
     return F.log_softmax(logits.float(), dim=-1)
 
 
-def lesson_of(
+def prompted_set(
     teacher: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompted: Sequence[Item],
@@ -89,9 +101,12 @@ def lesson_of(
     limit: int,
     temperature: float,
     generator: torch.Generator,
-) -> Lesson:
+) -> DistillationSet:
     """The prompted teacher's sampled answers, laid behind the same questions without the prompt.
 
+    :param teacher: the model, as it is before the bake.
+    :param prompted: items with their instruction.
+    :param plain: the same items without it.
     :param limit: tokens of an answer at most.
     :param temperature: of the sampling; the distributions compared are those at temperature 1.
     """
@@ -104,14 +119,16 @@ def lesson_of(
         temperature=temperature,
         generator=generator,
     )
-    wanted = answer_log_probabilities(teacher, rows(prompts, answers, padding))
-    return Lesson(rows(prompt_ids(plain, tokenizer), answers, padding), wanted)
+    teacher_log_p = answer_log_probabilities(teacher, rows(prompts, answers, padding))
+    return DistillationSet(rows(prompt_ids(plain, tokenizer), answers, padding), teacher_log_p)
 
 
-def anchors_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]) -> Lesson:
-    """What the model says to these items, at the places of their right answers."""
+def anchor_set(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]
+) -> DistillationSet:
+    """What the model says to these items, at the positions of their right answers."""
     batch = rows(prompt_ids(items, tokenizer), answer_ids(items, tokenizer), padding_of(tokenizer))
-    return Lesson(batch, answer_log_probabilities(model, batch))
+    return DistillationSet(batch, answer_log_probabilities(model, batch))
 
 
 def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -120,5 +137,10 @@ def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def kl(teacher: Tensor, student: Tensor) -> Tensor:
-    """Mean KL(teacher ‖ student) over tokens, nats; both (n, V) log-probabilities."""
+    """Mean KL(teacher ‖ student) over tokens.
+
+    :param teacher: (n, V) log-probabilities.
+    :param student: (n, V) log-probabilities.
+    :returns: scalar, nats.
+    """
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True)

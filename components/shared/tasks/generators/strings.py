@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from .item import LETTERS, Draft, Task
+from ..item import LETTERS, Draft, Task
 
 
 def length(level: int) -> int:

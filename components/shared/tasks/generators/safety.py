@@ -9,7 +9,7 @@ import functools
 import random
 import string
 
-from .item import Draft, Task
+from ..item import Draft, Task
 
 REFUSAL = "no"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .item import LEVELS, Draft, Task
+from ..item import LEVELS, Draft, Task
 
 EXAMPLES = 3  # pairs shown at most: the last ones
 

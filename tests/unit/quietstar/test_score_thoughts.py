@@ -6,16 +6,30 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from components.quietstar.thoughts import IGNORED, choose_positions, rehearse, talk_targets
-from components.shared.models.remote_code.thoughts import continue_thoughts, enclose, fork, read, silence
+from components.quietstar.thoughts import choose_positions, score_thoughts, talk_targets
+from components.shared.models.remote_code.thoughts import (
+    continue_thoughts,
+    enclose,
+    encode_text,
+    fork,
+    silence,
+)
+from components.shared.tasks.batches import IGNORED
 
 from .thinkers import END, START
 
 
-def rehearsed(model, text, positions, thoughts, talk=3, temperature=1.0):
+def scores_of(model, text, positions, thoughts, talk=3, temperature=1.0):
     targets = talk_targets(text, positions, torch.ones_like(positions, dtype=torch.bool), talk)
-    return rehearse(
-        model, read(model, text), positions, thoughts, targets, start=START, end=END, temperature=temperature
+    return score_thoughts(
+        model,
+        encode_text(model, text),
+        positions,
+        thoughts,
+        targets,
+        start=START,
+        end=END,
+        temperature=temperature,
     )
 
 
@@ -34,37 +48,37 @@ POSITIONS = torch.tensor([[0, 3, 5], [1, 2, 6]])
 def test_every_slot_is_the_plain_text_with_its_thought_written_into_it(models, text, thoughts, after):
     for kind in ("llama", "refinement"):
         model = models[kind]
-        found = rehearsed(model, text, POSITIONS, thoughts, temperature=2.0)
+        scores = scores_of(model, text, POSITIONS, thoughts, temperature=2.0)
         for row in range(2):
             for slot in range(6):
                 position = int(POSITIONS[row, slot // 2])
                 prefix = text[row, : position + 1].tolist()
                 thought = [token for token in thoughts[row, slot].tolist() if token != END]
-                spoken = [*prefix, START]
+                context = [*prefix, START]
                 for step, token in enumerate([*thought, *([END] if len(thought) < 3 else [])]):
-                    log_p = F.log_softmax(silence(after(model, spoken)[0], (START,)) / 2.0, -1)[token]
-                    assert float(found.log_likelihood[row, slot // 2, slot % 2, step]) == pytest.approx(
+                    log_p = F.log_softmax(silence(after(model, context)[0], (START,)) / 2.0, -1)[token]
+                    assert float(scores.log_likelihood[row, slot // 2, slot % 2, step]) == pytest.approx(
                         float(log_p), abs=1e-4
                     )
-                    spoken.append(token)
-                spoken = [*prefix, START, *thought, END]
+                    context.append(token)
+                context = [*prefix, START, *thought, END]
                 for ahead in range(3):
                     target = position + 1 + ahead
-                    mixed = found.mixed[row, slot // 2, slot % 2, ahead]
+                    mixed = scores.mixed[row, slot // 2, slot % 2, ahead]
                     if target >= 7:
                         assert mixed == 0
                         continue
                     base, base_hidden = after(model, text[row, :target].tolist())
-                    logits, hidden = after(model, spoken)
+                    logits, hidden = after(model, context)
                     logits = base + model.talk_head(base_hidden, hidden) * (logits - base)
                     expected = F.cross_entropy(logits, text[row, target])
                     assert float(mixed) == pytest.approx(float(expected), abs=1e-4)
                     before = F.cross_entropy(base, text[row, target])
-                    assert float(found.before[row, slot // 2, slot % 2, ahead]) == pytest.approx(
+                    assert float(scores.before[row, slot // 2, slot % 2, ahead]) == pytest.approx(
                         float(before), abs=1e-4
                     )
-                    spoken.append(int(text[row, target]))
-        assert not found.log_likelihood[0, 0, 1, 2:].any(), "what follows a thought's end was no choice"
+                    context.append(int(text[row, target]))
+        assert not scores.log_likelihood[0, 0, 1, 2:].any(), "what follows a thought's end was no choice"
 
 
 def test_its_gradients_are_those_of_growing_the_thoughts_step_by_step(model, text, thoughts):
@@ -72,31 +86,35 @@ def test_its_gradients_are_those_of_growing_the_thoughts_step_by_step(model, tex
 
     def gradients(loss):
         parameters = [p for p in model.parameters() if p.requires_grad]
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        return [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
 
-    context = read(model, text)
+    context = encode_text(model, text)
     slots = POSITIONS.repeat_interleave(2, 1)
-    spoken, hollow = enclose(thoughts, START, END)
+    enclosed, padding_mask = enclose(thoughts, START, END)
     cache, steps = fork(context.cache), []
-    for step in range(spoken.shape[1]):
+    for step in range(enclosed.shape[1]):
         logits, _ = continue_thoughts(
-            model, context, cache, slots, spoken[:, step : step + 1], hollow[:, : step + 1]
+            model, context, cache, slots, enclosed[:, step : step + 1], padding_mask[:, : step + 1]
         )
         steps.append(logits[:, 0])
     log_p = F.log_softmax(silence(torch.stack(steps[:3], 1), (START,)), -1)
-    log_p = log_p.gather(-1, thoughts.transpose(1, 2)[..., None]).squeeze(-1).masked_fill(hollow[:, :3], 0.0)
+    log_p = (
+        log_p.gather(-1, thoughts.transpose(1, 2)[..., None])
+        .squeeze(-1)
+        .masked_fill(padding_mask[:, :3], 0.0)
+    )
     expected = gradients(log_p.sum())
-    found = gradients(rehearsed(model, text, POSITIONS, thoughts).log_likelihood.sum())
+    scores = gradients(scores_of(model, text, POSITIONS, thoughts).log_likelihood.sum())
     scale = max(float(g.abs().max()) for g in expected)
     assert scale > 0.1
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(scores, expected, strict=True):
         assert (a - b).abs().max() < 1e-4 * scale
 
 
 def test_the_loss_of_a_thought_reaches_the_head_and_the_network(model, text, thoughts):
     model.zero_grad()
-    rehearsed(model, text, POSITIONS, thoughts).mixed.mean().backward()
+    scores_of(model, text, POSITIONS, thoughts).mixed.mean().backward()
     for name, parameter in model.named_parameters():
         if "halt" not in name:
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name

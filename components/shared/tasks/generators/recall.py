@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import string
 
-from .item import LETTERS, Draft, Task
+from ..item import LETTERS, Draft, Task
 
 
 def pairs(level: int) -> int:

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from typing import Any
 
-from .item import Draft, Task
+from ..item import Draft, Task
 
 GENERATORS = (
     "calendar_arithmetic",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.shared.tasks.behaviours import FAMILIES, Call, parse
+from components.shared.tasks.generators.behaviours import FAMILIES, Call, parse
 from components.shared.tasks.registry import sample
 
 

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..item import LETTERS, Draft, Task
 from . import arithmetic, recall, strings
-from .item import LETTERS, Draft, Task
 
 Generator = Callable[[random.Random, int], Draft]
 

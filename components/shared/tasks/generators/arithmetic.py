@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import string
 
-from .item import Draft, Task
+from ..item import Draft, Task
 
 
 def chain(rng: random.Random, level: int) -> Draft:

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
+from components.shared.tasks.generators.safety import REFUSAL, REQUESTS
 from components.shared.tasks.item import LEVELS
 from components.shared.tasks.registry import TASKS, sample
-from components.shared.tasks.safety import REFUSAL, REQUESTS
 
 
 def items(name, levels=LEVELS, each=12):
@@ -118,7 +118,7 @@ def test_a_one_row_arc_answer_has_the_length_of_its_row_and_the_prompt_two_or_th
 
 
 def test_an_undisguised_arc_puzzle_can_be_read_back_from_its_text():
-    from components.shared.tasks.arc import puzzles, written
+    from components.shared.tasks.generators.arc import puzzles, written
 
     puzzle = puzzles()[0][0]
     prompt, answer = written(puzzle, 0)
