@@ -14,6 +14,7 @@ plan = prepare(request(**read(Path("config.yaml"))))
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,8 @@ def _literal(value: Any) -> str:
         return "{" + ", ".join(f"{key}: {_literal(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_literal, value)) + "]"
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    # Backslashes stand for themselves, but for those in front of a quote.
+    text = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), str(value))
     return f"'{text}'"
 
 

@@ -29,8 +29,10 @@ def draw(report: TrainingReport) -> str:
     if Written.SUCCESS[0] in report.curves:
         panels.append(("success rate · the band at the edge of chaos", _through(report, *Written.SUCCESS)))
     if ended:
-        panels.append(("held-out loss by stage · × undone", lambda ax: _held_out(ax, ended)))
-        panels.append((_geometry_title(report), lambda ax: _geometry(ax, ended)))
+        panels.append(
+            ("held-out loss by stage · × undone · dotted: on training items", lambda ax: _losses(ax, ended))
+        )
+        panels.append(("ID/d by stage (TwoNN)", lambda ax: _geometry(ax, ended)))
     if any(stage.strength for stage in report.stages):
         panels.append(("Grokfast's λ", lambda ax: _strength(ax, report.stages)))
     if not panels:
@@ -61,23 +63,20 @@ def _through(report: TrainingReport, title: str, name: str) -> Callable[[Axes], 
     return draw
 
 
-def _held_out(ax: Axes, ended: Sequence[StageReport]) -> None:
+def _losses(ax: Axes, ended: Sequence[StageReport]) -> None:
     for stage in ended:
         colour = GOOD if stage.kept else BAD
         before, after = stage.loss_before or 0.0, stage.loss_after or 0.0
         ax.plot([stage.number - 1, stage.number], [before, after], "-", lw=1.4, color=colour)
+        trained = [stage.train_loss_before or 0.0, stage.train_loss_after or 0.0]
+        ax.plot([stage.number - 1, stage.number], trained, ":", lw=1.2, color=INK)
         ax.plot(stage.number, after, "o" if stage.kept else "x", ms=5, color=colour)
     ax.set_ylabel("nats a token")
     _stages(ax)
 
 
-def _geometry_title(report: TrainingReport) -> str:
-    return "ID/d by stage (TwoNN)" if report.hidden_size else "intrinsic dimension by stage (TwoNN)"
-
-
 def _geometry(ax: Axes, ended: Sequence[StageReport]) -> None:
-    shares = [stage.dimension_share for stage in ended if stage.dimension_share is not None]
-    values = shares if len(shares) == len(ended) else [stage.dimension or 0.0 for stage in ended]
+    values = [stage.dimension_share or 0.0 for stage in ended]
     ax.plot([stage.number for stage in ended], values, "-", lw=1, color=INK, alpha=0.5)
     for colour, regime in zip(PALETTE, dict.fromkeys(stage.regime for stage in ended), strict=False):
         points = [

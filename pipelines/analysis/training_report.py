@@ -32,18 +32,18 @@ class Kept:
     """Names in the state of a checkpoint."""
 
     STAGE, WITHIN, RATES, RESULTS = "stage", "within", "rates", "results"
-    LOSS, SUCCESS = "curve", "success"
-    LOSS_BEFORE, DIMENSION = "start", "dimension"
-    GROKFAST = "grokfast_slow"
-    """Part of the optimiser's state of each weight where Grokfast is on."""
+    LOSS, SUCCESS = "loss", "success"
+    LOSS_BEFORE = "start"
 
 
 class Result:
     """Names in the result of a stage, in both."""
 
-    NAME, KIND, KEPT = "stage", "kind", "kept"
-    BEFORE, AFTER = "held_out_before", "held_out_after"
-    REGIME, DIMENSION, SPREAD = "regime", "dimension", "spread"
+    NAME, KIND, KEPT, STEPS = "stage", "kind", "kept", "steps"
+    BEFORE, AFTER = "held_out_loss_before", "held_out_loss_after"
+    TRAIN_BEFORE, TRAIN_AFTER = "train_loss_before", "train_loss_after"
+    REGIME, DIMENSION, SHARE = "regime", "intrinsic_dimension", "intrinsic_dimension_share"
+    SPREAD, RATE, STRENGTH = "weight_spread", "learning_rate", "grokfast_lambda"
 
 
 @dataclass
@@ -53,11 +53,11 @@ class StageReport:
     :param number: from 1 on.
     :param state: done, running (or stopped within it), pending.
     :param kept: whether it stood; False where it was undone; None before its end.
-    :param loss_before: held-out loss, nats a token.
+    :param loss_before: held-out loss, nats a token; `train_loss_before` is that on items like those that are trained on.
     :param success: mean share of right answers to fresh items; None where nothing says it.
     :param in_band: share of the measured points whose success lies in the band, of stages at the edge of chaos.
     :param dimension: intrinsic dimension (TwoNN) of the last hidden state where answers begin.
-    :param dimension_share: ID/d, over the hidden size; None where that is not known.
+    :param dimension_share: ID/d, over the hidden size.
     :param strength: Grokfast's λ; 0 where it is off, None where nothing says it.
     """
 
@@ -70,12 +70,15 @@ class StageReport:
     kept: bool | None = None
     loss_before: float | None = None
     loss_after: float | None = None
+    train_loss_before: float | None = None
+    train_loss_after: float | None = None
     success: float | None = None
     in_band: float | None = None
     regime: str | None = None
     dimension: float | None = None
     dimension_share: float | None = None
     weight_spread: float | None = None
+    learning_rate: float | None = None
     strength: float | None = None
 
 
@@ -97,7 +100,6 @@ class TrainingReport:
     kind: str
     phase: str
     run: str = ""
-    hidden_size: int | None = None
     regime: str | None = None
     grokfast: dict[str, Any] | None = None
     band: tuple[float, float] | None = None
@@ -111,67 +113,54 @@ class TrainingReport:
         return dataclasses.asdict(self)
 
 
-def from_manifest(manifest: Manifest, source: str, *, hidden_size: int | None = None) -> TrainingReport:
+def from_manifest(manifest: Manifest, source: str) -> TrainingReport:
     """The report of a training that has published its artifact; of another phase than training, without stages."""
     extra, settings = manifest.extra, manifest.config.get(manifest.phase, {})
     report = TrainingReport(
-        source, "artifact", manifest.phase, hidden_size=hidden_size, curves=dict(extra.get(Written.CURVES, {})),
-        metrics=dict(manifest.metrics), grokfast=_grokfast(settings), band=_band(settings),
+        source, "artifact", manifest.phase, curves=dict(extra.get(Written.CURVES, {})), metrics=dict(manifest.metrics),
+        grokfast=_grokfast(settings), band=_band(settings),
     )  # fmt: skip
     if manifest.phase != PHASE or Written.STAGES not in extra:
         return report
     report.regime = extra.get(Written.REGIME)
-    results, planned = extra[Written.STAGES], settings.get("stages", [])
     success = list(_points(report.curves, *Written.SUCCESS))
     done = 0
-    for number, result in enumerate(results, 1):
-        steps = int(planned[number - 1]["steps"]) if number <= len(planned) else 0
-        shares = [value for step, value in success if done < step <= done + steps]
-        report.stages.append(_ended(number, result, steps, shares, report))
-        done += steps
+    for number, result in enumerate(extra[Written.STAGES], 1):
+        last = done + result[Result.STEPS]
+        shares = [value for step, value in success if done < step <= last]
+        report.stages.append(_ended(number, result, shares, report.band))
+        done = last
     return report
 
 
 def from_checkpoint(
-    state: Mapping[str, Any],
-    source: str,
-    *,
-    phase: str = PHASE,
-    settings: Mapping[str, Any] | None = None,
-    hidden_size: int | None = None,
+    state: Mapping[str, Any], source: str, *, phase: str = PHASE, settings: Mapping[str, Any] | None = None
 ) -> TrainingReport:
     """The report of a training as far as one of its checkpoints knows it.
 
     :param state: the checkpoint's state, plain JSON.
     :param settings: of the phase, where they are known: they name the stages to come, the band and λ.
     """
+    known = settings or {}
+    report = TrainingReport(source, "checkpoint", phase, grokfast=_grokfast(known), band=_band(known))
     if phase != PHASE or Kept.RESULTS not in state or Kept.STAGE not in state:
-        return TrainingReport(
-            source, "checkpoint", phase, hidden_size=hidden_size, curves=dict(_histories(state)),
-            grokfast=None if settings is None else _grokfast(settings),
-        )  # fmt: skip
+        report.curves = dict(_histories(state))
+        return report
     from components.training.diagnosis import settled
 
-    known = settings or {}
-    report = TrainingReport(
-        source, "checkpoint", PHASE, hidden_size=hidden_size, band=_band(known),
-        grokfast=_grokfast(known) if settings is not None else ({} if not _holds(state, Kept.GROKFAST) else None),
-        rates=dict(state.get(Kept.RATES, {})),
-    )  # fmt: skip
     results, planned = state[Kept.RESULTS], known.get("stages", [])
+    report.rates = dict(state.get(Kept.RATES, {}))
     for number, result in enumerate(results, 1):
-        steps = len(result[Kept.LOSS])
-        report.stages.append(_ended(number, result, steps, result[Kept.SUCCESS], report))
+        report.stages.append(_ended(number, result, result[Kept.SUCCESS], report.band))
+    strength = None if report.grokfast is None else float(report.grokfast.get("strength", 0.0))
     for number, stage in enumerate(planned[len(results) :], len(results) + 1):
         report.stages.append(
-            StageReport(
-                number, stage["name"], stage["kind"], steps=int(stage["steps"]), strength=_strength(report)
-            )
+            StageReport(number, stage["name"], stage["kind"], steps=int(stage["steps"]), strength=strength)
         )
     if state[Kept.WITHIN]:
         if len(report.stages) == len(results):
             report.stages.append(
-                StageReport(len(results) + 1, f"stage {len(results) + 1}", strength=_strength(report))
+                StageReport(len(results) + 1, f"stage {len(results) + 1}", strength=strength)
             )
         current = report.stages[len(results)]
         current.state, current.steps_done = "running", int(state[Kept.WITHIN])
@@ -182,27 +171,18 @@ def from_checkpoint(
     return report
 
 
-def hidden_size_of(config: Mapping[str, Any]) -> int | None:
-    """The width of a model's hidden state, from its config.json; None where no name of it is known."""
-    for name in ("hidden_size", "n_embd", "d_model", "dim"):
-        if isinstance(config.get(name), int):
-            return int(config[name])
-    inner = (value for value in config.values() if isinstance(value, Mapping))
-    return next(filter(None, map(hidden_size_of, inner)), None)
-
-
 def _ended(
-    number: int, result: Mapping[str, Any], steps: int, shares: Sequence[float], report: TrainingReport
+    number: int, result: Mapping[str, Any], shares: Sequence[float], band: tuple[float, float] | None
 ) -> StageReport:
     """A stage that has ended, from its result and the success rates within it."""
     stage = StageReport(
-        number, result[Result.NAME], result[Result.KIND], "done", steps, steps, bool(result[Result.KEPT]),
-        result[Result.BEFORE], result[Result.AFTER], regime=result[Result.REGIME],
-        dimension=result[Result.DIMENSION], weight_spread=result.get(Result.SPREAD), strength=_strength(report),
+        number, result[Result.NAME], result[Result.KIND], "done", result[Result.STEPS], result[Result.STEPS],
+        bool(result[Result.KEPT]), result[Result.BEFORE], result[Result.AFTER], result[Result.TRAIN_BEFORE],
+        result[Result.TRAIN_AFTER], regime=result[Result.REGIME], dimension=result[Result.DIMENSION],
+        dimension_share=result[Result.SHARE], weight_spread=result[Result.SPREAD], learning_rate=result[Result.RATE],
+        strength=result[Result.STRENGTH],
     )  # fmt: skip
-    if report.hidden_size and stage.dimension is not None:
-        stage.dimension_share = stage.dimension / report.hidden_size
-    _succeed(stage, shares, report.band)
+    _succeed(stage, shares, band)
     return stage
 
 
@@ -211,11 +191,6 @@ def _succeed(stage: StageReport, shares: Sequence[float], band: tuple[float, flo
         stage.success = sum(shares) / len(shares)
         if stage.kind == EDGE and band:
             stage.in_band = sum(band[0] <= share <= band[1] for share in shares) / len(shares)
-
-
-def _strength(report: TrainingReport) -> float | None:
-    """λ."""
-    return None if report.grokfast is None else float(report.grokfast.get("strength", 0.0))
 
 
 def _grokfast(settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -260,10 +235,3 @@ def _histories(value: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]
             name,
             {"x": list(range(1, len(value) + 1)), "xlabel": "entry", "ylabel": "", "series": {name: value}},
         )
-
-
-def _holds(value: Any, key: str) -> bool:
-    """Whether `key` is a key anywhere in a nested state."""
-    if isinstance(value, Mapping):
-        return key in value or any(_holds(inner, key) for inner in value.values())
-    return isinstance(value, list) and any(_holds(inner, key) for inner in value)

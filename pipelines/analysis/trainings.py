@@ -13,10 +13,7 @@ from components.shared.runtime.store.interface import Store
 from components.shared.runtime.store.uri import open_store
 
 from ..runs.folder import DONE, RunFolder, TaskFolder, TaskStatus
-from .training_report import PHASE, TrainingReport, from_checkpoint, from_manifest, hidden_size_of
-
-EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
-"""What the table of embeddings is called in the models that we know; its second dimension is the hidden size."""
+from .training_report import PHASE, TrainingReport, from_checkpoint, from_manifest
 
 
 def analyse(address: str) -> TrainingReport:
@@ -102,8 +99,7 @@ def _of_store(store: Store, task: TaskFolder | None = None, phase: str = PHASE) 
     """
     if store.exists(MANIFEST):
         manifest = decode(store.get(MANIFEST), store.address(MANIFEST))
-        config = json.loads(store.get("config.json")) if store.exists("config.json") else {}
-        return from_manifest(manifest, store.uri, hidden_size=hidden_size_of(config))
+        return from_manifest(manifest, store.uri)
     from components.shared.runtime.checkpoint.checkpoints import FORMAT, STATE
 
     for key in _checkpoints(store, STATE):
@@ -117,13 +113,8 @@ def _of_store(store: Store, task: TaskFolder | None = None, phase: str = PHASE) 
                 why=f"this version reads format {FORMAT}",
             )  # fmt: skip
         checkpoint = key.rpartition("/")[0]
-        hidden_size = _hidden_size(store, checkpoint) or _hidden_size_of_input(task)
         report = from_checkpoint(
-            header["state"],
-            store.address(checkpoint),
-            phase=phase,
-            settings=_settings(task, phase),
-            hidden_size=hidden_size,
+            header["state"], store.address(checkpoint), phase=phase, settings=_settings(task, phase)
         )
         report.run = task.run.name if task else ""
         return report
@@ -173,30 +164,3 @@ def _settings(task: TaskFolder | None, phase: str) -> Mapping[str, Any] | None:
     except (ForgeError, KeyError):  # of another version of the project
         return None
     return dict(config.tree[phase])
-
-
-def _hidden_size(store: Store, checkpoint: str) -> int | None:
-    """The hidden size, from the header of a checkpoint's tensors; None in a bucket, whose files come only whole."""
-    from components.shared.runtime.artifact.weights import header
-    from components.shared.runtime.checkpoint.checkpoints import TENSORS
-
-    path = Path(store.uri, checkpoint, TENSORS)
-    if "://" in store.uri or not path.is_file():
-        return None
-    for name, entry in header(path).items():
-        if name.endswith(EMBEDDINGS) and name.startswith("modules/model/") and len(entry["shape"]) == 2:
-            return int(entry["shape"][1])
-    return None
-
-
-def _hidden_size_of_input(task: TaskFolder | None) -> int | None:
-    """The hidden size of the model that a task was given."""
-    if task is None or not task.executor_input.is_file():
-        return None
-    artifacts = json.loads(task.executor_input.read_text())["inputs"].get("artifacts", {})
-    for group in artifacts.values():
-        for artifact in group["artifacts"]:
-            config = Path(artifact["uri"]) / "config.json"
-            if config.is_file():
-                return hidden_size_of(json.loads(config.read_text()))
-    return None

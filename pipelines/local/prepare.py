@@ -66,9 +66,10 @@ def default_slots() -> int:
 
 def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
     """The folder, the pipeline and the status of a new run, with its complete parameters."""
+    points = starting_points(request.first, request.base_models, request.artifacts)
     pipeline = _pipeline(request)
     asked = {
-        **starting_points(request.first, request.base_models, request.artifacts),
+        **points,
         **_settings(request, pipeline),
         **request.parameters,
     }

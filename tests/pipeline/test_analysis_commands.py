@@ -40,7 +40,7 @@ def trained(bench, written):
 def test_a_runs_training_is_shown_stage_by_stage_with_what_it_measured(forge, trained, tmp_path):
     code, text = forge("training", "analyze", "--plot", tmp_path / "t.html")
     assert code == 0, text
-    assert "of 10 stages kept" in text and "hidden size 32" in text and "Grokfast: off" in text
+    assert "of 10 stages kept" in text and "Grokfast: off" in text and "train loss" in text
     assert "loss through the ten stages: train" in text and "success rate: fresh items" in text
     assert "<svg" in (tmp_path / "t.html").read_text()
     code, text = forge("training", "analyze", "demo", "--json")
@@ -58,11 +58,11 @@ def test_a_checkpoint_of_a_training_that_was_killed_says_how_far_it_came(forge, 
     code, text = forge("analyze", "--checkpoint", place, "--json")
     assert code == 0, text
     report = json.loads(text)
-    assert report["kind"] == "checkpoint" and report["hidden_size"] == 32
+    assert report["kind"] == "checkpoint"
     assert 0 < len(report["curves"]["loss through the ten stages"]["x"]) < 50
-    assert report["grokfast"] is None  # it is on, and its strength is nowhere beside the checkpoint
+    assert {stage["strength"] for stage in report["stages"] if stage["state"] == "done"} <= {3.0}
     code, text = forge("analyze", "-c", place, "--plot", tmp_path / "t.svg")
-    assert code == 0 and "Grokfast: unknown" in text and (tmp_path / "t.svg").is_file()
+    assert code == 0 and (tmp_path / "t.svg").is_file()
 
 
 def test_what_is_no_checkpoint_is_refused_in_words(forge, tmp_path):

@@ -100,7 +100,18 @@ def _show(report: TrainingReport, plot: Path | None, as_json: bool) -> None:
         say(line)
     if report.stages:
         drawn = table(
-            "", "stage", "state", "regime", "held-out loss", "success", "in band", "ID", "ID/d", "λ", text=4
+            "",
+            "stage",
+            "state",
+            "regime",
+            "held-out loss",
+            "train loss",
+            "success",
+            "in band",
+            "ID",
+            "ID/d",
+            "λ",
+            text=4,
         )
         for stage in report.stages:
             drawn.add_row(*_row(stage))
@@ -125,15 +136,24 @@ def _row(stage: StageReport) -> tuple[str, ...]:
     state = {True: "kept", False: "undone", None: stage.state}[stage.kept]
     if stage.state == "running":
         state = f"at {stage.steps_done}/{stage.steps or '?'}"
-    before = "" if stage.loss_before is None else f"{stage.loss_before:.3f} →"
-    loss = f"{before} {stage.loss_after:.3f}" if stage.loss_after is not None else before
+    losses = (
+        _change(stage.loss_before, stage.loss_after),
+        _change(stage.train_loss_before, stage.train_loss_after),
+    )
     shares = ("" if share is None else f"{100 * share:.0f} %" for share in (stage.success, stage.in_band))
     dimension = "" if stage.dimension is None else f"{stage.dimension:.2f}"
     dimension_share = "" if stage.dimension_share is None else f"{stage.dimension_share:.4f}"
     strength = "?" if stage.strength is None else f"{stage.strength:g}" if stage.strength else "off"
     return (
-        str(stage.number), stage.name, state, stage.regime or "", loss, *shares, dimension, dimension_share, strength
+        str(stage.number), stage.name, state, stage.regime or "", *losses, *shares, dimension, dimension_share, strength
     )  # fmt: skip
+
+
+def _change(before: float | None, after: float | None) -> str:
+    """A loss before and after; what is not known yet is left open."""
+    if before is None:
+        return ""
+    return f"{before:.3f} →" if after is None else f"{before:.3f} → {after:.3f}"
 
 
 def _facts(report: TrainingReport) -> list[str]:
@@ -142,12 +162,9 @@ def _facts(report: TrainingReport) -> list[str]:
     if report.stages:
         ended = [stage for stage in report.stages if stage.kept is not None]
         kept = sum(bool(stage.kept) for stage in ended)
-        facts.append(
-            f"{kept} of {len(ended)} stages kept; regime that held: {report.regime or 'none yet'};"
-            f" hidden size {report.hidden_size or 'unknown'}"
-        )
+        facts.append(f"{kept} of {len(ended)} stages kept; regime that held: {report.regime or 'none yet'}")
     if report.grokfast is None:
-        strength = "unknown: the settings are not beside it" if report.phase == "training" else ""
+        strength = ""
     elif not report.grokfast:
         strength = "off"
     else:

@@ -56,7 +56,7 @@ def test_a_result_that_no_kept_run_has_is_forgotten_by_the_cache_and_made_again(
     assert set(entries) == {"two"}
     done(bench, other, "three")
     assert {status.status for status in bench.statuses("three").values()} == {"succeeded"}
-    assert not any("cached result" in line for line in bench.said)
+    assert not any("cached result" in line for line in bench.said("three"))
 
 
 def test_what_is_freed_does_not_count_bytes_that_a_kept_run_has_too(bench):

@@ -63,9 +63,10 @@ STAGES = ["adaptation 1", "edge of chaos 1", "dreaming 1"]
 KINDS = ["adaptation", "edge_of_chaos", "dreaming"]
 
 
-def results(*, series: bool) -> list[dict[str, Any]]:
+def results(*, series: bool, strength: float = 0.0) -> list[dict[str, Any]]:
     """Three stages, the last one undone.
 
+    :param strength: Grokfast's λ.
     :param series: as in a checkpoint, with the curves of each stage; else as in a manifest.
     """
     whole = [
@@ -73,18 +74,24 @@ def results(*, series: bool) -> list[dict[str, Any]]:
             "stage": STAGES[number],
             "kind": KINDS[number],
             "kept": number < 2,
-            "held_out_before": 3.0 - number,
-            "held_out_after": 2.0 - number if number < 2 else 4.0,
+            "steps": 2,
+            "learning_rate": 0.01,
+            "grokfast_lambda": strength,
+            "train_loss_before": 3.0 - number,
+            "train_loss_after": 2.0 - number,
+            "held_out_loss_before": 3.0 - number,
+            "held_out_loss_after": 2.0 - number if number < 2 else 4.0,
             "regime": "generalising" if number < 2 else "diverging",
-            "dimension": 2.0 + number,
-            "spread": 0.1,
-            "curve": [4.0, 3.0],
+            "intrinsic_dimension": 2.0 + number,
+            "intrinsic_dimension_share": (2.0 + number) / 4,
+            "weight_spread": 0.1,
+            "loss": [4.0, 3.0],
             "success": [0.5, 0.7],
             "unsteered": [],
         }
         for number in range(3)
     ]
-    kept = ("curve", "success", "unsteered")
+    kept = ("loss", "success", "unsteered")
     return whole if series else [{k: v for k, v in one.items() if k not in kept} for one in whole]
 
 
@@ -101,10 +108,11 @@ def trained(grokfast: dict[str, float] | None = None) -> dict[str, Any]:
         "success rate": _curve("share right", **{"fresh items": [0.5, 0.7] * 3}),
         "geometry": _curve("TwoNN", **{"intrinsic dimension": [2.0, 3.0, 4.0]}),
     }
+    stages = results(series=False, strength=grokfast["strength"] if grokfast else 0.0)
     return {
         "config": {"training": settings(grokfast)},
         "metrics": {"held_out_loss": 1.0},
-        "extra": {"stages": results(series=False), "regime": "generalising", "curves": curves},
+        "extra": {"stages": stages, "regime": "generalising", "curves": curves},
     }
 
 
