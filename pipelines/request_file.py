@@ -90,13 +90,13 @@ def merged(path: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:
     :raises ConfigError: see `read`; or phases are switched on, or set, that the run leaves out.
     """
     base = _options(path) if path is not None else {}
-    said = {
+    changed = {
         name: value
         for name, value in options.items()
         if value not in (DEFAULTS.get(name), [], {}, (), None, "")
     }
     enabled = {phase: on for phase, on in options.get("enabled", {}).items() if on is not None}
-    together = {**base, **said, "enabled": {**base.get("enabled", {}), **enabled}}
+    together = {**base, **changed, "enabled": {**base.get("enabled", {}), **enabled}}
     together["overrides"] = [*base.get("overrides", []), *options.get("overrides", [])]
     _check_enabled(together, enabled)
     return _request(together)

@@ -1,4 +1,4 @@
-"""`forge validate`: do settings fit, and what would run?"""
+"""`forge validate`: whether settings fit, and what would run."""
 
 from __future__ import annotations
 
@@ -104,10 +104,10 @@ def _plan(plan: Plan, cluster: str, content: dict[str, Any] | None) -> None:
     drawn = table(
         "phase", "tasks", "threads each", "memory each", f"pod on Kubeflow ({cluster})", "accelerators"
     )
-    for phase, asked in needed.phases.items():
-        pod = ", ".join(f"{value} {name}" for name, value in asked.pod.items() if value is not None)
-        memory = "not known" if asked.peak_memory_bytes is None else size(asked.peak_memory_bytes)
+    for phase, share in needed.phases.items():
+        pod = ", ".join(f"{value} {name}" for name, value in share.pod.items() if value is not None)
+        memory = "not known" if share.peak_memory_bytes is None else size(share.peak_memory_bytes)
         drawn.add_row(
-            phase, str(asked.tasks), str(asked.threads), memory, pod, str(asked.accelerators or "none")
+            phase, str(share.tasks), str(share.threads), memory, pod, str(share.accelerators or "none")
         )
     show(drawn)

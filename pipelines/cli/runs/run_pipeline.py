@@ -64,14 +64,16 @@ def run_pipeline(
     evomerge: Annotated[
         bool | None,
         typer.Option(
-            "--enable-evomerge/--no-evomerge", show_default=False,
+            "--enable-evomerge/--no-evomerge",
+            show_default=False,
             help="Merge the base models (the default); without, the one base model goes on as it is.",
         ),
     ] = None,
     compression: Annotated[
         bool | None,
         typer.Option(
-            "--enable-compression/--no-compression", show_default=False,
+            "--enable-compression/--no-compression",
+            show_default=False,
             help="Compress the agent (the default); without, what the phase before has made is the agent.",
         ),
     ] = None,
@@ -80,7 +82,9 @@ def run_pipeline(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Options and settings, JSON or YAML (forge validate); options here win."),
+        typer.Option(
+            metavar="FILE", help="Options and settings, JSON or YAML (forge validate); options here win."
+        ),
     ] = None,
     experiment: Annotated[str, typer.Option(help="MLflow's experiment (default: agent-forge).")] = "",
     dry_run: Annotated[
