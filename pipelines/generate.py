@@ -101,7 +101,7 @@ class TextModel:
 
         from components.shared.agent.agent import AGENT, Agent
         from components.shared.models.loading import AUTO_MAP, load
-        from components.shared.models.ternary.inference import PAYS, accelerate
+        from components.shared.models.ternary.inference import MIN_WEIGHTS, accelerate
         from components.shared.training.device import device
 
         logging.disable_progress_bar()
@@ -109,7 +109,7 @@ class TextModel:
             agent = Agent.load(folder, device=str(device()))
             return cls(folder, agent.model, agent.tokenizer, agent, ours=True)
         model, tokenizer = load(folder, device=device())
-        accelerate(model, least=PAYS)
+        accelerate(model, least=MIN_WEIGHTS)
         ours = (folder / MANIFEST).is_file() or getattr(model.config, "model_type", "") in AUTO_MAP
         has_template = getattr(tokenizer, "chat_template", None) is not None
         if template and not has_template:

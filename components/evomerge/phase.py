@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.errors import ConfigError, InputError
 from components.shared.runtime.phase import Phase, Run
-from components.shared.runtime.store.uri import localise
+from components.shared.runtime.store.uri import download
 
 from .component import PHASE
 from .connectivity import connections, warning
@@ -166,7 +166,7 @@ class EvoMerge(Phase[Settings], spec=PHASE):
         settings = self.run.settings
         evaluator = MergeEvaluator(
             self.models,
-            base=Path(localise(settings.base, self.run.work / "base")) if settings.base else None,
+            base=Path(download(settings.base, self.run.work / "base")) if settings.base else None,
             methods=settings.methods,
             layer_groups=settings.layer_groups,
             repeats=settings.repeats,

@@ -123,5 +123,5 @@ def test_what_a_person_asks_of_a_large_model_is_written_by_the_integers(
     own = inference.multiply
     monkeypatch.setattr(inference, "multiply", lambda *a, **k: used.append(1) or own(*a, **k))
     assert TextModel.load(tmp_path / "m").complete("12+7=", tokens=8).text and not used  # it is small
-    monkeypatch.setattr(inference, "PAYS", 1)
+    monkeypatch.setattr(inference, "MIN_WEIGHTS", 1)
     assert TextModel.load(tmp_path / "m").complete("12+7=", tokens=8).text and len(used) >= 14 * 8
