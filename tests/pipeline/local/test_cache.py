@@ -8,6 +8,7 @@ from kfp import dsl
 from kfp.dsl import Artifact, Collected, Input, Output, ParallelFor
 
 from components.shared.runtime import code
+from components.shared.runtime.code import code_digest
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.store.uri import open_store
 from pipelines.ir import reader
@@ -142,8 +143,8 @@ def test_the_digest_of_code_changes_with_the_phases_own_and_the_shared_code_only
         (tmp_path / package / "code.py").write_text("x = 1")
 
     def digest():
-        cache_key.code_digest.cache_clear()
-        return cache_key.code_digest(("shared", "cognate"), tmp_path)
+        code_digest.cache_clear()
+        return code_digest(("shared", "cognate"), tmp_path)
 
     before = digest()
     (tmp_path / "bitnet" / "code.py").write_text("x = 2")
