@@ -1,4 +1,4 @@
-"""`forge validate`: do settings fit?"""
+"""`forge validate`: whether settings fit."""
 
 from __future__ import annotations
 
