@@ -40,7 +40,7 @@ def answer(agent: Path, prompt: str, *, tokens: int, sample: bool, seed: int) ->
     :param sample: draw from the model's distribution, in place of the most probable token each time.
     """
     from components.shared.agent.agent import AGENT, Agent
-    from components.shared.models.ternary.inference import PAYS, accelerate
+    from components.shared.models.ternary.inference import MIN_WEIGHTS, accelerate
 
     if (agent / AGENT).is_file() and not sample:
         return Agent.load(agent).answers([prompt])[0]
@@ -53,7 +53,7 @@ def answer(agent: Path, prompt: str, *, tokens: int, sample: bool, seed: int) ->
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(agent, trust_remote_code=True)
     model = AutoModelForCausalLM.from_pretrained(agent, trust_remote_code=True).eval()
-    accelerate(model, least=PAYS)
+    accelerate(model, least=MIN_WEIGHTS)
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]  # as in training
     ids = torch.tensor([[*start, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]])
     with torch.inference_mode():

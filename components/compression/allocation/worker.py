@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.runtime.malloc import give_back_from
+from components.shared.runtime.malloc import set_mmap_threshold
 
 from ..codecs.encoding import decode, encode, read_by
 from ..codecs.slabs import cut, parted
@@ -94,7 +94,7 @@ def bfloat16(w: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Do what comes until nothing can come any more."""
-    give_back_from(1 << 20)
+    set_mmap_threshold(1 << 20)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else prints does not come between
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever asked, and that one decides

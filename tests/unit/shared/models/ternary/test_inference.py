@@ -123,5 +123,5 @@ def test_what_a_person_asks_of_a_large_model_is_written_by_the_integers(
     own = inference.multiply
     monkeypatch.setattr(inference, "multiply", lambda *a, **k: used.append(1) or own(*a, **k))
     assert answer(tmp_path / "m", "12+7=", tokens=8, sample=False, seed=0) and not used  # it is small
-    monkeypatch.setattr(inference, "PAYS", 1)
+    monkeypatch.setattr(inference, "MIN_WEIGHTS", 1)
     assert answer(tmp_path / "m", "12+7=", tokens=8, sample=False, seed=0) and len(used) >= 14 * 8

@@ -11,18 +11,17 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from components.evomerge.evaluation.merging import Diverged, Merger, Models
+from components.evomerge.evaluation.genome_merger import Diverged, GenomeMerger, ParentTensors
+from components.evomerge.evaluation.merged_model import MergedModel
 from components.evomerge.evaluation.parents import tensors_of
-from components.evomerge.evaluation.workbench import Workbench
 from components.evomerge.search.genome import UNIT, Genome
-from components.evomerge.search.space import Space
+from components.evomerge.search.space import SearchSpace
 from components.shared.merging.layer_groups import layer_stack
-from components.shared.merging.methods import METHODS, PATHS
 from components.shared.merging.methods.activations.regmean import regmean
 from components.shared.merging.methods.layers.dfs import indicator
 from components.shared.merging.methods.task_vectors.ties import ties
+from tests.unit.evomerge.landscape import EVERYTHING, TENSORWISE
 
-EVERYTHING = tuple([*METHODS, *PATHS])
 CONFIG = LlamaConfig(
     vocab_size=40,
     hidden_size=16,
@@ -58,11 +57,13 @@ def logits(model: nn.Module) -> Tensor:
         return model(input_ids=IDS).logits
 
 
-def bench(family, layer_groups: int = 3, *, repeats: int = 1, deepest: int = 6, **models) -> Workbench:
+def merged_model(
+    family, layer_groups: int = 3, *, repeats: int = 1, deepest: int = 6, **models
+) -> MergedModel:
     trunk, children = family
     models = {"parents": [tensors_of(child) for child in children], "base": tensors_of(trunk)} | models
-    whole = Models(**models)
-    space = Space(
+    whole = ParentTensors(**models)
+    space = SearchSpace(
         parents=len(children),
         groups=layer_groups + 1,
         methods=EVERYTHING,
@@ -70,8 +71,8 @@ def bench(family, layer_groups: int = 3, *, repeats: int = 1, deepest: int = 6, 
         repeats=repeats,
         deepest=deepest,
     )
-    merger = Merger(whole, space, layer_groups=layer_groups, seed=5)
-    return Workbench(copy.deepcopy(trunk), merger, list)
+    merger = GenomeMerger(whole, space, layer_groups=layer_groups, seed=5)
+    return MergedModel(copy.deepcopy(trunk), merger, list)
 
 
 def rows(*row: int) -> tuple[tuple[int, ...], ...]:
@@ -80,16 +81,18 @@ def rows(*row: int) -> tuple[tuple[int, ...], ...]:
 
 def test_the_genomes_of_base_and_parents_are_these_models_bit_for_bit(family) -> None:
     trunk, children = family
-    one = bench(family)
-    assert torch.equal(logits(one.model(one.merger.space.base())), logits(trunk))
+    model_in_memory = merged_model(family)
+    assert torch.equal(logits(model_in_memory.load(model_in_memory.merger.space.base())), logits(trunk))
     for index, child in enumerate(children):
-        assert torch.equal(logits(one.model(one.merger.space.parent(index))), logits(child))
+        assert torch.equal(
+            logits(model_in_memory.load(model_in_memory.merger.space.parent(index))), logits(child)
+        )
 
 
 def test_each_layer_group_has_its_own_weights(family) -> None:
     _, children = family
     genome = Genome("linear", ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0)))
-    merged = dict(bench(family).merger.merged(genome))
+    merged = dict(merged_model(family).merger.merged(genome))
     states = [tensors_of(child) for child in children]
     for layer in range(3):
         name = f"model.layers.{layer}.self_attn.q_proj.weight"
@@ -115,9 +118,9 @@ def test_ties_trims_the_task_vector_of_the_whole_model_as_in_the_paper(family) -
     flat = [torch.cat([(state[name] - base[name]).flatten() for name in base]) for state in states]
     limits = [float(task.abs().sort(descending=True).values[-(-len(task) // 5) - 1]) for task in flat]
     expected = ties(flat, [1 / 3] * 3, limits)
-    merged = dict(bench(family).merger.merged(Genome("ties", rows(1, 1, 1), density=4)))
-    found = torch.cat([(merged[name] - base[name]).flatten() for name in base])
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    merged = dict(merged_model(family).merger.merged(Genome("ties", rows(1, 1, 1), density=4)))
+    steps = torch.cat([(merged[name] - base[name]).flatten() for name in base])
+    torch.testing.assert_close(steps, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_regmean_uses_the_grams_of_linear_layers_and_averages_the_rest(family) -> None:
@@ -126,7 +129,7 @@ def test_regmean_uses_the_grams_of_linear_layers_and_averages_the_rest(family) -
     states = [tensors_of(child) for child in children]
     inputs = [torch.randn(50, 16, generator=torch.Generator().manual_seed(i)) for i in range(3)]
     grams = [{name: x.T @ x / 50} for x in inputs]
-    merged = dict(bench(family, grams=grams).merger.merged(Genome("regmean", rows(1, 1, 1))))
+    merged = dict(merged_model(family, grams=grams).merger.merged(Genome("regmean", rows(1, 1, 1))))
     expected = regmean([s[name] for s in states], [g[name] for g in grams], [1 / 3] * 3, 0.9)
     assert torch.equal(merged[name], expected)
     torch.testing.assert_close(merged[plain], sum(s[plain] for s in states) / 3)
@@ -135,9 +138,9 @@ def test_regmean_uses_the_grams_of_linear_layers_and_averages_the_rest(family) -
 def test_dare_does_not_depend_on_the_order_of_the_tensors(family) -> None:
     _, children = family
     genome = Genome("dare_ties", rows(1, 2, 1), density=9)
-    forward = dict(bench(family).merger.merged(genome))
+    forward = dict(merged_model(family).merger.merged(genome))
     backward = [dict(reversed(tensors_of(child).items())) for child in children]
-    reordered = dict(bench(family, parents=backward).merger.merged(genome))
+    reordered = dict(merged_model(family, parents=backward).merger.merged(genome))
     assert all(torch.equal(forward[name], reordered[name]) for name in forward)
 
 
@@ -145,14 +148,14 @@ def test_a_module_that_only_one_parent_has_comes_from_it_and_its_gate_is_weighed
     shared = {"layers.0.w": torch.tensor([1.0]), "layers.1.w": torch.tensor([2.0])}
     added = {"memory.gate": torch.zeros(2), "memory.k": torch.full((2,), 9.0)}
     owner = shared | {"memory.gate": torch.tensor([0.5, -1.0]), "memory.k": torch.tensor([3.0, 4.0])}
-    models = Models(
+    models = ParentTensors(
         parents=[shared | added, owner],
         base=shared,
         owned=[frozenset(shared), frozenset(owner)],
     )
-    space = Space(parents=2, groups=2, methods=EVERYTHING, layers=2)
-    merger = Merger(models, space, layer_groups=1, seed=0)
-    for method in METHODS:
+    space = SearchSpace(parents=2, groups=2, methods=EVERYTHING, layers=2)
+    merger = GenomeMerger(models, space, layer_groups=1, seed=0)
+    for method in TENSORWISE:
         merged = dict(merger.merged(Genome(method, ((1, 1), (1, 3)), (UNIT, UNIT), density=10)))
         assert merged["memory.k"].tolist() == [3.0, 4.0]
         assert merged["memory.gate"].tolist() == pytest.approx([0.375, -0.75])
@@ -179,21 +182,23 @@ def scaled_path(children: list[LlamaForCausalLM], path, scales: dict[int, float]
 def test_a_path_with_scaled_jumps_is_the_walk_through_these_layers(family, deep: bool) -> None:
     _, children = family
     path = ((0, 0), (0, 1), (1, 1), (2, 2), (0, 2)) if deep else ((0, 0), (1, 1), (2, 2))
-    one = bench(family, repeats=2, deepest=6)
+    model_in_memory = merged_model(family, repeats=2, deepest=6)
     slots = indicator(path, 3, 3, 2)
     hops, chosen = [UNIT] * 18, iter([UNIT, UNIT, 13, 25, 16] if deep else [UNIT, 13, 25])
     for slot, on in enumerate(slots):
         if on:
             hops[slot] = next(chosen)
-    genome = one.merger.space.canonical(Genome("dfs", rows(1, 0, 0), path=slots, hops=tuple(hops)))
+    genome = model_in_memory.merger.space.canonical(
+        Genome("dfs", rows(1, 0, 0), path=slots, hops=tuple(hops))
+    )
     scales = {2: 13 / 20, 3: 25 / 20, 4: 16 / 20} if deep else {1: 13 / 20, 2: 25 / 20}
     expected = scaled_path(children, path, scales, children[0].model.embed_tokens)
-    model = one.model(genome)
+    model = model_in_memory.load(genome)
     assert model.config.num_hidden_layers == len(path)
     torch.testing.assert_close(logits(model), expected, rtol=1e-3, atol=1e-4)
     unscaled = scaled_path(children, path, {}, children[0].model.embed_tokens)
     assert (expected - unscaled).abs().max() > 0.01
-    plain = one.model(one.merger.space.canonical(replace(genome, hops=(UNIT,) * 18)))
+    plain = model_in_memory.load(model_in_memory.merger.space.canonical(replace(genome, hops=(UNIT,) * 18)))
     torch.testing.assert_close(logits(plain), unscaled, rtol=1e-3, atol=1e-4)
 
 
@@ -201,9 +206,9 @@ def test_a_merge_that_is_not_finite_is_a_failure_and_names_the_tensor(family) ->
     _, children = family
     states = [tensors_of(child) for child in children]
     states[1] = states[1] | {"model.norm.weight": torch.full((16,), float("inf"))}
-    one = bench(family, parents=states)
+    model_in_memory = merged_model(family, parents=states)
     with pytest.raises(Diverged, match=r"model\.norm\.weight"):
-        one.model(Genome("linear", rows(1, 1, 1)))
+        model_in_memory.load(Genome("linear", rows(1, 1, 1)))
 
 
 def drop(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -224,6 +229,6 @@ def test_parents_that_do_not_fit_are_refused_by_name(
     _, children = family
     states = [tensors_of(child) for child in children]
     with pytest.raises(ValueError, match=message):
-        Models(parents=[states[0], break_it(states[1])])
+        ParentTensors(parents=[states[0], break_it(states[1])])
     with pytest.raises(ValueError, match="does not fit"):
-        Models(parents=states, base=widen(states[0]))
+        ParentTensors(parents=states, base=widen(states[0]))

@@ -3,7 +3,7 @@
 Source: Hamano et al., CatCMA with Margin, arXiv 2504.07884, in the `cmaes` library (Nomura and Shibata, arXiv
 2402.01373); CMA-ES over merge weights is Akiba et al.'s, arXiv 2403.13187, §3.1. The margin keeps every whole number and
 every method possible, however narrow the distribution has become. It looks at ranks alone, so the rank of a candidate among
-its generation is what it is told, and a failed merge is the last.
+its generation is what it gets, and a failed merge is the last.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.shared.merging.methods import PATHS
+from components.shared.merging.registry import merge_method
 
 from .archive import Record, ranked
 from .evolution import Child
 from .genome import ALPHA, DENSITY, LEVELS, SCALE, Genome, quantise_row
-from .space import Space
+from .space import SearchSpace
 
 if TYPE_CHECKING:  # `cmaes` imports scipy.stats, half a second that only its users should wait for
     from cmaes import CatCMAwM
@@ -27,31 +27,32 @@ SIGMA = 0.2  # of the range of every gene
 FAVOUR = 0.8  # how probable the method of the first mean is; the others share the rest
 
 
-class CmaBreeder:
-    """Breeds by CatCMA: tells it the last children's ranks, asks it for the next.
+class CatCmaStrategy:
+    """CatCMA as a search strategy: tells it the last children's ranks, asks it for the next.
 
     It starts, and after a restart starts again, at the best genome that is no layer path. Its whole state follows from
     its seed and the measurements, as the search's does (evolution.py).
     """
 
-    def __init__(self, space: Space, size: int, seed: int) -> None:
+    def __init__(self, space: SearchSpace, size: int, seed: int) -> None:
         self.space, self.size, self.seed = space, size, seed
-        self.methods = [method for method in space.methods if method not in PATHS] or ["linear"]
+        self.methods = [name for name in space.methods if merge_method(name).kind != "layers"] or ["linear"]
         self.start = ""
-        self.asked: list[CatCMAwM.Solution] = []
-        self.optimiser: CatCMAwM
+        self.solutions: list[CatCMAwM.Solution] = []
+        self.optimizer: CatCMAwM
 
     def __call__(
-        self, population: Sequence[Record], born: Sequence[Record], rng: np.random.Generator
+        self, population: Sequence[Record], measured: Sequence[Record], rng: np.random.Generator
     ) -> list[Child]:
-        if born:
-            place = {record.hash: place for place, record in enumerate(ranked(born))}
-            ranks = [float(place[record.hash]) for record in born]
-            self.optimiser.tell(list(zip(self.asked, ranks, strict=True)))
+        """The next candidates, as `Strategy` has it."""
+        if measured:
+            rank_of = {record.hash: rank for rank, record in enumerate(ranked(measured))}
+            ranks = [float(rank_of[record.hash]) for record in measured]
+            self.optimizer.tell(list(zip(self.solutions, ranks, strict=True)))
         else:
             self._begin(population)
-        self.asked = [self.optimiser.ask() for _ in range(self.size)]
-        return [Child(self.genome(solution), "catcma", (self.start,)) for solution in self.asked]
+        self.solutions = [self.optimizer.ask() for _ in range(self.size)]
+        return [Child(self.genome(solution), "catcma", (self.start,)) for solution in self.solutions]
 
     def _begin(self, population: Sequence[Record]) -> None:
         from cmaes import CatCMAwM
@@ -66,7 +67,7 @@ class CmaBreeder:
         weights = [LEVELS * weight / max(row) for row in genome.weights for weight in row]
         mean = [*weights, *(genome.scale(group) for group in groups), genome.density, genome.alpha]
         spread = [SIGMA * (len(row) - 1) for row in values]
-        self.optimiser = CatCMAwM(
+        self.optimizer = CatCMAwM(
             z_space=values,
             c_space=[len(self.methods)] if several else None,
             population_size=self.size,
@@ -79,9 +80,9 @@ class CmaBreeder:
 
     def _favoured(self, method: str) -> np.ndarray:
         """(methods,) probabilities."""
-        found = np.full(len(self.methods), (1 - FAVOUR) / (len(self.methods) - 1))
-        found[self.methods.index(method)] = FAVOUR
-        return found
+        probabilities = np.full(len(self.methods), (1 - FAVOUR) / (len(self.methods) - 1))
+        probabilities[self.methods.index(method)] = FAVOUR
+        return probabilities
 
     def genome(self, solution: CatCMAwM.Solution) -> Genome:
         """The canonical genome of what CatCMA asks for."""

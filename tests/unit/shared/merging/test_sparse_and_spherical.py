@@ -49,8 +49,8 @@ def test_no_point_near_the_karcher_mean_has_a_smaller_sum_of_squared_arcs(seed: 
 
     mean = karcher(tensors, weights).double()
     least = cost(mean)
-    for trial in range(30):
-        assert cost(mean / mean.norm() + 0.02 * randn(seed + 100 + trial, 8)) > least
+    for evaluator in range(30):
+        assert cost(mean / mean.norm() + 0.02 * randn(seed + 100 + evaluator, 8)) > least
     length = sum(w * float(tensor.norm()) for w, tensor in zip(weights, tensors, strict=True)) / sum(weights)
     assert float(mean.norm()) == pytest.approx(length, rel=1e-5)
 
@@ -82,11 +82,11 @@ def test_model_stock_finds_the_best_point_between_base_and_mean() -> None:
     mean = torch.stack(models).double().mean(0)
     distance = [float((base + t * (mean - base) - centre).norm()) for t in np.linspace(0, 1, 1001)]
     best = np.linspace(0, 1, 1001)[int(np.argmin(distance))]
-    found = ratio(gram([model - base.float() for model in models]))
-    assert found == pytest.approx(best, abs=1e-3)
-    assert found == pytest.approx(9 / (9 + 4 / count), rel=1e-5)
+    computed = ratio(gram([model - base.float() for model in models]))
+    assert computed == pytest.approx(best, abs=1e-3)
+    assert computed == pytest.approx(9 / (9 + 4 / count), rel=1e-5)
     merged = model_stock(base.float(), models)
-    torch.testing.assert_close(merged.double(), base + found * (mean - base), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(merged.double(), base + computed * (mean - base), rtol=1e-4, atol=1e-4)
 
 
 def test_model_stock_of_equal_models_is_that_model_and_of_strangers_the_base() -> None:
@@ -177,8 +177,8 @@ def test_fisher_merging_of_gaussians_maximises_their_joint_likelihood(seed: int)
         )
 
     merged = fisher(tensors, precisions, weights)
-    for trial in range(20):
-        assert cost(merged + 0.05 * randn(seed + 50 + trial, 6)) > cost(merged)
+    for evaluator in range(20):
+        assert cost(merged + 0.05 * randn(seed + 50 + evaluator, 6)) > cost(merged)
 
 
 def test_fisher_merging_averages_what_no_model_knows_about() -> None:
@@ -197,10 +197,10 @@ def test_fisher_merging_of_linear_regressions_with_exact_information_is_the_join
         with torch.no_grad():
             layer.weight.copy_(torch.linalg.lstsq(x, y[:, None]).solution.T)
         # log p(ŷ | x) of a drawn ŷ = prediction ± 1: the gradient's square is x², its expectation
-        found = information(layer, list(x), lambda row, layer=layer: layer(row)[0] * 1.0)["weight"]
-        torch.testing.assert_close(found, x.square().mean(0, keepdim=True))
+        computed = information(layer, list(x), lambda row, layer=layer: layer(row)[0] * 1.0)["weight"]
+        torch.testing.assert_close(computed, x.square().mean(0, keepdim=True))
         fits.append(layer.weight.detach())
-        informations.append(found)
+        informations.append(computed)
         products[0] += x.T @ y
         products[1] += x.square().sum(0)
     sizes = [float(len(own)) for own in columns]

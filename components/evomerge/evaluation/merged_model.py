@@ -1,4 +1,4 @@
-"""The workbench: one model in memory whose weights are overwritten with each merge.
+"""One model in memory whose weights are overwritten with each merge.
 
 Importing torch and building a model takes longer than merging: a worker does it once and then measures genome
 after genome.
@@ -14,35 +14,47 @@ from functools import cached_property
 import torch
 from transformers import PreTrainedModel
 
-from components.shared.merging.methods import CALIBRATED
+from components.shared.merging.registry import merge_method
 
 from ..search.genome import UNIT, Genome
-from .calibration import Calibration, Examples
-from .merging import Merger
+from .calibration import Calibration, CalibrationExamples
+from .genome_merger import GenomeMerger
 
 
-class Workbench:
-    """template: a model with every module of the parents; it is overwritten. examples: of each parent, asked for when
-    the first genome needs them.
+class MergedModel:
+    """The merged model.
+
+    :param template: a model with every module of the parents; it is overwritten.
+    :param merger: of the parents.
+    :param examples: of each parent, drawn when the first genome needs them.
     """
 
     def __init__(
-        self, template: PreTrainedModel, merger: Merger, examples: Callable[[], Sequence[Examples]]
+        self,
+        template: PreTrainedModel,
+        merger: GenomeMerger,
+        examples: Callable[[], Sequence[CalibrationExamples]],
     ) -> None:
         self.template, self.merger, self.examples = template, merger, examples
         self.layers = merger.models.stack.count
         self._deep: PreTrainedModel | None = None
 
-    def model(self, genome: Genome) -> PreTrainedModel:
-        """The merged model, valid until the next call. Raises Diverged on numbers that are not finite."""
-        if genome.method in CALIBRATED:
+    def load(self, genome: Genome) -> PreTrainedModel:
+        """The model that a genome makes, valid until the next call.
+
+        :raises Diverged: numbers are not finite.
+        """
+        if merge_method(genome.method).kind == "features":
             return self._calibrated(genome)
-        places = self.merger.space.places(genome) if genome.path else ()
-        same = not places or len(places) == self.layers
-        return self._load(self.template if same else self._of_depth([layer for _, layer in places]), genome)
+        path = self.merger.space.layer_path(genome) if genome.path else ()
+        same_depth = not path or len(path) == self.layers
+        return self._load(
+            self.template if same_depth else self._of_depth([layer for _, layer in path]), genome
+        )
 
     @cached_property
     def calibration(self) -> Calibration:
+        """What goes into the parents' layers, kept for all genomes."""
         models = self.merger.models
         return Calibration(self.template, models.parents, self.examples(), fitted=models.is_shared)
 

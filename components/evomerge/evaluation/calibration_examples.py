@@ -15,27 +15,35 @@ from transformers import PreTrainedTokenizerBase
 from components.shared.tasks.batches import encode
 from components.shared.tasks.item import Item
 
-from .calibration import Examples
-from .judge import Answers
+from .calibration import CalibrationExamples
+from .item_scorer import AnswerScores
 
 
-def best_parent(answers: Sequence[Answers]) -> np.ndarray:
+def best_parent(answers: Sequence[AnswerScores]) -> np.ndarray:
     """(n,) int: for every item the parent with the lowest loss a token, the first of equals."""
-    return np.argmin([one.nll / one.tokens for one in answers], axis=0)
+    return np.argmin([own.nll / own.tokens for own in answers], axis=0)
 
 
-def examples(
+def calibration_examples(
     items: Sequence[Item],
     teachers: np.ndarray,
     parents: int,
     tokenizer: PreTrainedTokenizerBase,
     device: torch.device | str,
-) -> list[Examples]:
-    """Of each parent the items that it teaches (maybe none), as rows of one length; padding does not count."""
+) -> list[CalibrationExamples]:
+    """Of each parent the items that it teaches (maybe none), as rows of one length; padding does not count.
+
+    :param items: n of them.
+    :param teachers: (n,) int, of each item the parent that teaches it.
+    :param parents: how many there are.
+    :param device: where the rows go.
+    """
     rows = encode(items, tokenizer).to(device)
-    found = []
+    by_parent = []
     for parent in range(parents):
         mine = torch.from_numpy(np.flatnonzero(teachers == parent)).to(device)
         mask = rows.attention_mask[mine]
-        found.append(Examples({"input_ids": rows.input_ids[mine], "attention_mask": mask}, mask.bool()))
-    return found
+        by_parent.append(
+            CalibrationExamples({"input_ids": rows.input_ids[mine], "attention_mask": mask}, mask.bool())
+        )
+    return by_parent

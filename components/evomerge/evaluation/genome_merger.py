@@ -17,33 +17,31 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from components.shared.merging.inputs import Diverged, MergeInputs, MergeParameters, TensorInMemory
 from components.shared.merging.layer_groups import LayerStack, layer_stack
 from components.shared.merging.magnitude import threshold
-from components.shared.merging.methods import METHODS, Dials, Parts
+from components.shared.merging.method import MergeMethod
 from components.shared.merging.methods.averages.linear import linear
-from components.shared.merging.methods.layers.dfs import residual_divisors
-from components.shared.merging.methods.layers.frankenmerge import Path
+from components.shared.merging.methods.layers.frankenmerge import LayerPath
+from components.shared.merging.registry import merge_method
 
 from ..search.genome import UNIT, Genome
-from ..search.space import Space
+from ..search.space import SearchSpace
 
 GATE = "gate"
 # What writes into the residual stream of a pre-norm layer, in the names of Llama and its relatives.
 RESIDUAL_WRITERS = ("o_proj.weight", "o_proj.bias", "down_proj.weight", "down_proj.bias")
 
 
-class Diverged(ArithmeticError):
-    """A merged tensor holds numbers that are not finite."""
-
-
 @dataclass
-class Models:
+class ParentTensors:
     """The tensors of what is merged: state dicts of one set of names and shapes.
 
-    parents: as stored (bfloat16 or float32), every module present. owned: the names that each parent has of
-    its own (all, unless it was given modules that it lacked). base: the trunk's tensors, or None; it may lack
-    modules that a parent has. grams: by the name of the linear weight, per parent, or None where a parent
-    came without.
+    :param parents: as stored (bfloat16 or float32), every module present.
+    :param base: the trunk's tensors, or None; it may lack modules that a parent has.
+    :param owned: the names that each parent has of its own (all, unless it got modules that it lacked).
+    :param grams: of each parent, by the name of the linear weight, (in, in); None where a parent came without.
+    :raises ValueError: names or shapes differ.
     """
 
     parents: Sequence[Mapping[str, Tensor]]
@@ -73,14 +71,16 @@ class Models:
         self.stack = layer_stack(names)
 
     def owners(self, name: str) -> list[int]:
+        """The parents that have this tensor of their own."""
         return [index for index, names in enumerate(self.owned) if name in names]
 
     def is_shared(self, name: str) -> bool:
+        """Whether every parent has this tensor of its own, and the base too, where there is one."""
         return len(self.owners(name)) == len(self.parents) and (self.base is None or name in self.base)
 
     def outer(self) -> list[str]:
         """The names of the tensors outside the layers."""
-        return [name for name in self.parents[0] if self.stack.place(name) is None]
+        return [name for name in self.parents[0] if self.stack.locate(name) is None]
 
 
 def _few(names: Iterable[str]) -> str:
@@ -88,20 +88,24 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
 
 
-class Merger:
-    """Merges the same models again and again; keeps TIES's thresholds, which depend on parent and density
-    alone.
+class GenomeMerger:
+    """Merges the same models again and again; keeps TIES's thresholds, which depend on parent and density alone.
+
+    :param space: that the genomes are of.
+    :param layer_groups: runs of layers with weights of their own.
+    :param seed: of random masks.
     """
 
-    def __init__(self, models: Models, space: Space, *, layer_groups: int, seed: int) -> None:
+    def __init__(self, models: ParentTensors, space: SearchSpace, *, layer_groups: int, seed: int) -> None:
         self.models, self.space, self.layer_groups, self.seed = models, space, layer_groups, seed
         self._thresholds: dict[tuple[int, int], float] = {}
 
     def merged(self, genome: Genome) -> Iterator[tuple[str, Tensor]]:
         """(name, float32 tensor) of every tensor of the merged model.
 
-        A path genome yields as many layers as its path has places. Raises Diverged on numbers that are not
-        finite.
+        A path genome yields as many layers as its path has.
+
+        :raises Diverged: numbers are not finite.
         """
         tensors = self._stacked(genome) if genome.path else self._weighted(genome)
         for name, tensor in tensors:
@@ -120,19 +124,28 @@ class Merger:
         tensors = [parent[name].float() for parent in models.parents]
         if not models.is_shared(name):
             return self._module_tensor(name, tensors, weights, scale)
-        method = METHODS[genome.method]
+        method = merge_method(genome.method)
         base = None if models.base is None else models.base[name].float()
-        parts = Parts(
-            name=name,
-            base=base,
-            parents=tensors,
-            weights=weights,
-            indices=list(range(len(tensors))),
-            thresholds=self._thresholds_at(genome.density) if genome.method == "ties" else None,
-            grams=self._grams(name) if method.needs_grams else None,
-        )
-        dials = Dials(genome.density / UNIT, scale, genome.alpha / UNIT, self.seed)
-        return method.merge(parts, dials)
+        inputs = MergeInputs(tensors, base, grams=self._grams(name) if method.needs_grams else None)
+        parameters = self._parameters(method, name, genome, weights, scale)
+        return method.merge(inputs, parameters, method.survey(TensorInMemory(inputs), parameters))
+
+    def _parameters(
+        self, method: MergeMethod, name: str, genome: Genome, weights: list[float], scale: float
+    ) -> MergeParameters:
+        """The method's parameters: those that are genes as the genome has them, the others at their defaults."""
+        scalars = {"scales": scale, "density": genome.density / UNIT, "alpha": genome.alpha / UNIT}
+        own: list[dict[str, float]] = [{} for _ in weights]
+        common = {}
+        for parameter in method.parameters:
+            value = scalars.get(parameter.gene or "", parameter.default)
+            if not parameter.per_model:
+                common[parameter.name] = value
+                continue
+            for parent, weight in zip(own, weights, strict=True):
+                parent[parameter.name] = weight if parameter.gene == "weights" else value
+        thresholds = self._thresholds_at(genome.density) if method.trims_model else None
+        return MergeParameters(name, own, common, self.seed, thresholds)
 
     def _module_tensor(self, name: str, tensors: list[Tensor], weights: list[float], scale: float) -> Tensor:
         """A tensor of a module that only some models have; see the top of this file."""
@@ -169,22 +182,22 @@ class Merger:
     def _stacked(self, genome: Genome) -> Iterator[tuple[str, Tensor]]:
         """Layers taken whole along the path; what is not a layer is the parents' weighted mean."""
         models, stack = self.models, self.models.stack
-        path = self.space.places(genome)
-        divisors = residual_divisors(path, self._scales(genome, path))
+        path = self.space.layer_path(genome)
+        divisors: list[float] = merge_method(genome.method).implementation(path, self._scales(genome, path))
         plain = Genome("linear", genome.weights)
         for name in models.outer():
             yield name, self._tensor(name, plain)
         for position, (parent, layer) in enumerate(path):
             for name, tensor in models.parents[parent].items():
-                place = stack.place(name)
-                if place is None or place[0] != layer:
+                location = stack.locate(name)
+                if location is None or location[0] != layer:
                     continue
-                moved = tensor.float()
-                if place[1].endswith(RESIDUAL_WRITERS):
-                    moved = moved / divisors[position]
-                yield stack.name(position, place[1]), moved
+                weight = tensor.float()
+                if location[1].endswith(RESIDUAL_WRITERS):
+                    weight = weight / divisors[position]
+                yield stack.name(position, location[1]), weight
 
-    def _scales(self, genome: Genome, path: Path) -> list[float]:
+    def _scales(self, genome: Genome, path: LayerPath) -> list[float]:
         if not genome.hops:
             return [1.0] * len(path)
         return [hop / UNIT for hop, on in zip(genome.hops, genome.path, strict=True) if on]

@@ -11,14 +11,15 @@ from components.shared.runtime.errors import InputError
 
 def names_of(artifacts: Sequence[Artifact]) -> list[str]:
     """The variant of each parent where it says so, else its number."""
-    return [str(one.manifest.extra.get("variant", f"parent {i}")) for i, one in enumerate(artifacts)]
+    return [
+        str(artifact.manifest.extra.get("variant", f"parent {i}")) for i, artifact in enumerate(artifacts)
+    ]
 
 
 def check(artifacts: Sequence[Artifact]) -> None:
     """Refuse, from configurations and manifests alone, what cannot be merged.
 
-    Raises InputError: fewer than two models, different architectures or vocabularies, unreadable
-    configurations.
+    :raises InputError: fewer than two models, different architectures or vocabularies, unreadable configurations.
     """
     if len(artifacts) < 2:
         raise InputError(

@@ -19,8 +19,8 @@ DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a tensor's bytes are."""
+class TensorLocation:
+    """Where a tensor's bytes are, in which type and shape. offset: in bytes, from the start of the file."""
 
     file: str
     offset: int
@@ -29,13 +29,16 @@ class Place:
 
     @property
     def count(self) -> int:
+        """How many numbers it has."""
         return math.prod(self.shape)
 
 
-class Checkpoint:
+class MappedModel:
     """The folder of one model. Tensors are views of the mapped files: nothing is copied until a piece is read.
 
-    Raises ArtifactError: no config.json, no or broken safetensors; InputError: quantised or coded weights.
+    :param folder: config.json and safetensors, one file or shards.
+    :raises ArtifactError: no config.json, no or broken safetensors.
+    :raises InputError: quantised or coded weights.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -62,7 +65,7 @@ class Checkpoint:
             raise ArtifactError(
                 f"there is neither {SINGLE} nor {INDEX}", where=str(self.folder), fix="save it as safetensors"
             )
-        self.places: dict[str, Place] = {}
+        self.tensors: dict[str, TensorLocation] = {}
         self._maps: dict[str, mmap.mmap] = {}
         for file in self._files():
             self._map(file)
@@ -75,10 +78,10 @@ class Checkpoint:
 
     def _map(self, file: str) -> None:
         path = self.folder / file
-        with path.open("rb") as opened:
-            start = 8 + int.from_bytes(opened.read(8), "little")
+        with path.open("rb") as stream:
+            start = 8 + int.from_bytes(stream.read(8), "little")
             # Copy on write, though nobody writes: torch warns of buffers that cannot be written to.
-            self._maps[file] = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._maps[file] = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         for name, entry in header(path).items():
             if entry["dtype"] not in DTYPES:
                 raise InputError(
@@ -86,24 +89,25 @@ class Checkpoint:
                     where=f"{path}: {name}",
                     fix=f"merge models stored as {', '.join(DTYPES)}",
                 )
-            self.places[name] = Place(
+            self.tensors[name] = TensorLocation(
                 file, start + entry["data_offsets"][0], entry["dtype"], tuple(entry["shape"])
             )
 
     def flat(self, name: str) -> Tensor:
         """A view of the tensor's numbers as they are stored, (n,)."""
-        place = self.places[name]
-        if not place.count:
-            return torch.empty(0, dtype=DTYPES[place.dtype])
+        tensor = self.tensors[name]
+        dtype = DTYPES[tensor.dtype]
+        if not tensor.count:
+            return torch.empty(0, dtype=dtype)
         return torch.frombuffer(
-            self._maps[place.file], dtype=DTYPES[place.dtype], count=place.count, offset=place.offset
+            self._maps[tensor.file], dtype=dtype, count=tensor.count, offset=tensor.offset
         )
 
     def release(self, name: str) -> None:
         """Lets go of the tensor's pages: they count as this process's memory as long as they are mapped in."""
-        place = self.places[name]
-        end = place.offset + place.count * DTYPES[place.dtype].itemsize
-        first = -(-place.offset // mmap.PAGESIZE) * mmap.PAGESIZE
+        tensor = self.tensors[name]
+        end = tensor.offset + tensor.count * DTYPES[tensor.dtype].itemsize
+        first = -(-tensor.offset // mmap.PAGESIZE) * mmap.PAGESIZE
         length = end // mmap.PAGESIZE * mmap.PAGESIZE - first
         if length > 0:
-            self._maps[place.file].madvise(mmap.MADV_DONTNEED, first, length)
+            self._maps[tensor.file].madvise(mmap.MADV_DONTNEED, first, length)
