@@ -66,14 +66,10 @@ def default_slots() -> int:
 
 def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
     """The folder, the pipeline and the status of a new run, with its complete parameters."""
-    points = starting_points(request.first, request.base_models, request.artifacts)
+    starting = starting_points(request.first, request.base_models, request.artifacts)
     pipeline = _pipeline(request)
-    asked = {
-        **points,
-        **_settings(request, pipeline),
-        **request.parameters,
-    }
-    parameters = given_parameters(asked, pipeline.root.parameters)
+    values = {**starting, **_settings(request, pipeline), **request.parameters}
+    parameters = given_parameters(values, pipeline.root.parameters)
     configs = from_parameters(parameters)
     if request.pipeline is None:
         check_search(configs, rounds=request.rounds, workers=request.workers)
