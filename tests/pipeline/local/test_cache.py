@@ -8,7 +8,6 @@ from kfp import dsl
 from kfp.dsl import Artifact, Collected, Input, Output, ParallelFor
 
 from components.shared.runtime import code
-from components.shared.runtime.code import code_digest
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.store.uri import open_store
 from pipelines.ir import reader
