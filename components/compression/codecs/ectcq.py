@@ -36,6 +36,7 @@ from ..coding.contexts import Tables, measured, shown
 from ..coding.hessian import feedback, round_columns
 from ..coding.lossless import frame, numbers, pack
 from ..coding.waterfilling import sizes_for, steps_for
+from .codec import Codec, CodecPreset
 from .trellis import cut
 
 __all__ = ["decode", "encode"]
@@ -270,3 +271,46 @@ def viterbi() -> Callable[..., Any]:
             index[t] = k if weights[t] > 0 else -k
 
     return run
+
+
+PRESETS = (
+    CodecPreset("ectcq 6", "ectcq", 6.0, {"step": 0.067, "memory": 8}),
+    CodecPreset("ectcq 5", "ectcq", 5.0, {"step": 0.135, "memory": 8}),
+    CodecPreset("ectcq 4", "ectcq", 4.0, {"step": 0.27, "memory": 8}),
+    CodecPreset("ectcq 3", "ectcq", 3.0, {"step": 0.555, "memory": 8}),
+    CodecPreset("ectcq 2.5", "ectcq", 2.5, {"step": 0.8, "memory": 8}),
+    CodecPreset("ectcq 2", "ectcq", 2.0, {"step": 1.18, "memory": 8}),
+    CodecPreset("ectcq 1.585", "ectcq", 1.585, {"step": 1.6, "memory": 8}),
+    CodecPreset("ectcq 1", "ectcq", 1.0, {"step": 2.45, "memory": 8}),
+    CodecPreset("ectcq 0.7", "ectcq", 0.7, {"step": 1.8, "memory": 8, "price": 0.16}),
+    CodecPreset("ectcq 0.4", "ectcq", 0.4, {"step": 2.2, "memory": 8, "price": 0.16}),
+    CodecPreset("ectcq 0.27", "ectcq", 0.27, {"step": 3.0, "memory": 8}),
+    CodecPreset("ectcq 2, 8 states", "ectcq", 2.0, {"step": 1.18, "memory": 3}),
+    CodecPreset("hadamard ectcq 4", "ectcq", 4.0, {"step": 0.27, "memory": 8}, transform="hadamard"),
+    CodecPreset("hadamard ectcq 3", "ectcq", 3.0, {"step": 0.555, "memory": 8}, transform="hadamard"),
+    CodecPreset("hadamard ectcq 2", "ectcq", 2.0, {"step": 1.18, "memory": 8}, transform="hadamard"),
+    CodecPreset("hadamard ectcq 1.585", "ectcq", 1.585, {"step": 1.6, "memory": 8}, transform="hadamard"),
+)
+UNIFORM = (
+    CodecPreset("uniform 1/16", "uniform", 6.05, {"step": 1 / 16, "memory": 0}),
+    CodecPreset("uniform 1/8", "uniform", 5.05, {"step": 1 / 8, "memory": 0}),
+    CodecPreset("uniform 1/4", "uniform", 4.05, {"step": 1 / 4, "memory": 0}),
+    CodecPreset("uniform 1/2", "uniform", 3.05, {"step": 1 / 2, "memory": 0}),
+    CodecPreset("uniform 3/4", "uniform", 2.5, {"step": 3 / 4, "memory": 0}),
+    CodecPreset("uniform 1", "uniform", 2.05, {"step": 1.0, "memory": 0}),
+    CodecPreset("uniform 3/2", "uniform", 1.47, {"step": 3 / 2, "memory": 0}),
+    CodecPreset("uniform 2", "uniform", 1.03, {"step": 2.0, "memory": 0}),
+    CodecPreset("uniform 3", "uniform", 0.27, {"step": 3.0, "memory": 0}),
+)
+CODECS = (
+    Codec("ectcq", "ECTCQ", "Fischer and Wang, IEEE Trans. IT 38, 1992", encode, PRESETS, hessian=True),
+    Codec(
+        "uniform",
+        "uniform levels, entropy-coded",
+        "Gish and Pierce, IEEE Trans. IT 14, 1968",
+        encode,
+        UNIFORM,
+        decoder="ectcq",
+        hessian=True,
+    ),
+)

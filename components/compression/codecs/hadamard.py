@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from components.shared.models.remote_code.decode_hadamard import CODEC, VERSION, turn, turn_both
-from components.shared.models.remote_code.decode_hadamard import decode as decode
+from components.shared.models.remote_code.transform_hadamard import CODEC, VERSION, turn, turn_both
+from components.shared.models.remote_code.transform_hadamard import decode as decode
 
 from ..coding.check import finite
 from ..coding.lossless import frame, numbers
+from .codec import Transform
 
 __all__ = ["decode", "encode"]
 
@@ -38,3 +39,8 @@ def encode(
         hessian = turn(half.T, 2 * seed, False).T
     code = inner(turn_both(matrix, seed).astype(np.float32), hessian)
     return frame(CODEC, VERSION, [numbers([seed, *w.shape]), code])
+
+
+TRANSFORMS = (
+    Transform("hadamard", "randomised Hadamard transform", "QuIP#: Tseng et al., arXiv 2402.04396", encode),
+)

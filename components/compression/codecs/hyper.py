@@ -14,6 +14,7 @@ from components.shared.models.remote_code.decode_hyper import CODEC, VERSION, de
 
 from ..coding.check import finite
 from ..coding.lossless import frame, numbers, pack
+from .codec import Codec, CodecPreset
 
 __all__ = ["decode", "encode"]
 
@@ -99,3 +100,12 @@ def nearest(pairs: np.ndarray, points: int, side: float) -> np.ndarray:
             closer = square < least
             best[closer], least[closer] = number[closer], square[closer]
     return best
+
+
+PRESETS = (
+    CodecPreset("hyper 1600", "hyper", 5.3, {"points": 1600, "classes": 1}),
+    CodecPreset("hyper 256", "hyper", 4.0, {"points": 256, "classes": 1}),
+    CodecPreset("hyper 64", "hyper", 3.0, {"points": 64, "classes": 1}),
+    CodecPreset("hyper 16", "hyper", 2.0, {"points": 16, "classes": 1}),
+)
+CODECS = (Codec("hyper", "Hyper-Compression", "Fan et al., arXiv 2409.00592", encode, PRESETS),)

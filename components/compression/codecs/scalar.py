@@ -14,6 +14,7 @@ from components.shared.models.remote_code.decode_scalar import CODEC, VERSION, d
 from ..coding.check import finite
 from ..coding.hessian import feedback, round_columns
 from ..coding.lossless import frame, numbers, pack
+from .codec import Codec, CodecPreset
 
 __all__ = ["decode", "encode", "exact"]
 
@@ -81,3 +82,40 @@ def rounded(matrix: np.ndarray, scale: np.ndarray, k: int, hessian: np.ndarray |
 def seal(q: np.ndarray, k: int, group: int, unit: np.float32, scales: bytes, shape: tuple[int, ...]) -> bytes:
     symbols = pack(q.reshape(-1) + k, 2 * k + 1)
     return frame(CODEC, VERSION, [numbers([k, group, *shape]), unit.astype("<f4").tobytes(), scales, symbols])
+
+
+def encode_exact(w: np.ndarray) -> bytes:
+    """The code of a ternary tensor, without loss.
+
+    :raises ValueError: it is not ternary.
+    """
+    code = exact(w)
+    if code is None:
+        raise ValueError("this tensor has no exact code: its values are not −s, 0 and s for one s")
+    return code
+
+
+PRESETS = (
+    CodecPreset("int8", "scalar", 8.0, {"levels": 255, "group": 64}),
+    CodecPreset("int4", "scalar", 4.0, {"levels": 15, "group": 64}),
+)
+EXACT = CodecPreset("exact", "exact", 1.57)
+CODECS = (
+    Codec(
+        "scalar",
+        "int8 and int4 by groups",
+        "Frantar et al., GPTQ, arXiv 2210.17323",
+        encode,
+        PRESETS,
+        hessian=True,
+    ),
+    Codec(
+        "exact",
+        "ternary weights as they are",
+        "Ma et al., BitNet b1.58, arXiv 2402.17764",
+        encode_exact,
+        (EXACT,),
+        decoder="scalar",
+        lossless=True,
+    ),
+)

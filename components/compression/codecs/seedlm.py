@@ -23,6 +23,7 @@ from components.shared.models.remote_code.decode_seedlm import CODEC, TAPS, VERS
 
 from ..coding.check import finite
 from ..coding.lossless import frame, numbers, pack
+from .codec import Codec, CodecPreset
 
 __all__ = ["bits_per_weight", "decode", "encode", "search"]
 
@@ -244,3 +245,12 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
 def reconstruct(seeds: np.ndarray, q: np.ndarray, e: np.ndarray, block: int, bits: int) -> np.ndarray:
     """What the decoder makes of a search's result, before the tensor's scale: (n, C) float32."""
     return combine(seeds, q, e, 1.0, block, bits)
+
+
+PRESETS = (
+    CodecPreset("seedlm 4", "seedlm", 3.65, {"block": 8, "latent": 3, "beside": 0}),
+    CodecPreset("seedlm 3", "seedlm", 2.75, {"block": 12, "latent": 4, "beside": 0}),
+    CodecPreset("seedlm 2", "seedlm", 1.85, {"block": 16, "latent": 3, "beside": 0}),
+    CodecPreset("seedlm 1.5", "seedlm", 1.4, {"block": 24, "latent": 4, "beside": 0}),
+)
+CODECS = (Codec("seedlm", "SeedLM", "Shafipour et al., arXiv 2410.10714", encode, PRESETS),)

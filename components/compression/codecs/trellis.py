@@ -31,6 +31,7 @@ from components.shared.models.remote_code.lossless import octaves
 from ..coding.check import finite
 from ..coding.hessian import feedback, round_columns
 from ..coding.lossless import frame, numbers, pack, pack_fixed
+from .codec import Codec, CodecPreset
 
 __all__ = ["decode", "encode"]
 
@@ -170,3 +171,19 @@ def viterbi(bits: int) -> Callable[..., Any]:
             state = came_from[t, g] * rest + g
 
     return run
+
+
+PRESETS = (
+    CodecPreset("trellis 4", "trellis", 4.0, {"bits": 4, "memory": 12}),
+    CodecPreset("trellis 3", "trellis", 3.0, {"bits": 3, "memory": 12}),
+    CodecPreset("trellis 2", "trellis", 2.0, {"bits": 2, "memory": 12}),
+    CodecPreset("trellis 1", "trellis", 1.0, {"bits": 1, "memory": 12}),
+    CodecPreset("trellis 2, L=16", "trellis", 2.0, {"bits": 2, "memory": 16}),
+    CodecPreset(
+        "hadamard trellis 3", "trellis", 3.0, {"bits": 3, "memory": 12, "group": 256}, transform="hadamard"
+    ),
+    CodecPreset(
+        "hadamard trellis 2", "trellis", 2.0, {"bits": 2, "memory": 12, "group": 256}, transform="hadamard"
+    ),
+)
+CODECS = (Codec("trellis", "QTIP", "Tseng et al., arXiv 2406.11235", encode, PRESETS, hessian=True),)

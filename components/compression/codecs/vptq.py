@@ -11,6 +11,8 @@ Centroids and norms are stored, and used while quantising, in float16, in units 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from components.shared.models.remote_code.decode_vptq import CODEC, VERSION, decode
@@ -19,6 +21,7 @@ from ..coding.check import finite
 from ..coding.hessian import feedback, round_columns
 from ..coding.kmeans import kmeans, nearest
 from ..coding.lossless import frame, numbers, pack
+from .codec import Codec, CodecPreset
 
 __all__ = ["decode", "encode"]
 
@@ -154,3 +157,32 @@ def codebook(vectors: np.ndarray, weights: np.ndarray, k: int, rng: np.random.Ge
     """Centroids (k, v) as the decoder will see them: float16 values in float32."""
     flat = vectors.reshape(-1, vectors.shape[-1])
     return half(kmeans(flat, weights.reshape(-1), k, rng)).astype(np.float32)
+
+
+def codebook_bytes(settings: Mapping[str, float]) -> int:
+    """Of the main codebook, in float16; 0 where its size follows from the tensor's."""
+    return int(2 * settings.get("length", 0) * settings.get("centroids", 0))
+
+
+PRESETS = (
+    CodecPreset("vptq 4", "vptq", 4.0, {"length": 2, "centroids": 256}),
+    CodecPreset("vptq 3", "vptq", 3.0, {"length": 2, "centroids": 64}),
+    CodecPreset("vptq 2", "vptq", 2.0, {"length": 4, "centroids": 256}),
+    CodecPreset("vptq 3, sized", "vptq", 3.0, {"bits": 3.0}),
+    CodecPreset("vptq 2, sized", "vptq", 2.0, {"bits": 2.0}),
+    CodecPreset("vptq 1.5", "vptq", 1.5, {"length": 4, "centroids": 64}),
+    CodecPreset("vptq 1", "vptq", 1.0, {"length": 4, "centroids": 16}),
+    CodecPreset("hadamard vptq 2", "vptq", 2.0, {"length": 4, "centroids": 256}, transform="hadamard"),
+)
+CODECS = (
+    Codec(
+        "vptq",
+        "VPTQ",
+        "Liu et al., arXiv 2409.17066",
+        encode,
+        PRESETS,
+        hessian=True,
+        seed=True,
+        codebook_bytes=codebook_bytes,
+    ),
+)

@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from components.compression.codecs.presets import MENU
+from components.compression.codecs.registry import presets
 from components.compression.inspection import inspect
 from components.compression.settings import Settings
 from components.shared.models.encoders import encode_ternary, stored
@@ -81,11 +81,13 @@ def test_a_codec_at_some_bits_is_its_nearest_code() -> None:
         return Settings(recipe=text, candidates=["int8"]).recipe
 
     assert recipe("fixed:vptq@2") == "fixed:vptq 2" and recipe("fixed:seedlm@2.6") == "fixed:seedlm 3"
-    for name, dish in MENU.items():
-        found = MENU[recipe(f"fixed:{dish.family}@{dish.bits}").removeprefix("fixed:")]
-        assert (found.family, found.bits) == (dish.family, dish.bits), name
-    for wrong in ("fixed:vptq@", "fixed:zip@2", "fixed:vptq@-1"):
-        with pytest.raises(ValueError, match="CODEC one of"):
+    for name, preset in presets().items():
+        nearest = presets()[recipe(f"fixed:{preset.family}@{preset.bits}").removeprefix("fixed:")]
+        assert (nearest.family, nearest.bits) == (preset.family, preset.bits), name
+    refusals = {"fixed:vptq@": "no number of bits", "fixed:vptq@-1": "no number of bits", "fixed:zip@2": "no codec 'zip'",
+                "fixed:vptk 2": "did you mean vptq 2", "seedlm+vptq": "allowed: best, stages:1"}  # fmt: skip
+    for wrong, reason in refusals.items():
+        with pytest.raises(ValueError, match=reason):
             recipe(wrong)
 
 

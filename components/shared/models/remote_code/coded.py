@@ -3,7 +3,8 @@
 `config.storage` says for each such module how its weight is stored, so that an empty layer of the right shape
 is there before the weights are loaded:
     {"codec": "ternary", "shape": [out, in], "bytes": 1234}     and, where they differ from none:
-    "bias": true, "activations": "int8", "norm": true
+    "transform": "hadamard", "slabs": true                      of the code (decoders.py)
+    "bias": true, "activations": "int8", "norm": true           of the layer
 """
 
 import torch
@@ -29,7 +30,7 @@ class Coded(nn.Module):
     @property
     def weight(self):
         if self.decoded is None:
-            array = decode(self.spec["codec"], self.code.cpu().numpy(), self.spec)
+            array = decode(self.spec, self.code.cpu().numpy())
             self.decoded = torch.from_numpy(array.copy()).to(self.code.device)
         return self.decoded
 

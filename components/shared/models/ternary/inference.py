@@ -57,7 +57,7 @@ def trits_of(module: CodedLinear) -> tuple[np.ndarray, float] | None:
         rows, columns = module.spec["shape"]
         trits = unpack_ternary(code[4:], rows * columns).reshape(rows, columns)
         return trits, float(np.frombuffer(code[:4].tobytes(), "<f4")[0])
-    weight = decode(module.spec["codec"], code, module.spec)
+    weight = decode(module.spec, code)
     scale = np.abs(weight).max(initial=0.0)
     trits = np.sign(weight)
     return (trits.astype(np.int8), float(scale)) if np.array_equal(trits * scale, weight) else None
@@ -80,7 +80,7 @@ class Integers:
             return False
         worn = module.decoded
         if worn is not None and worn is not self.seen:
-            own = decode(module.spec["codec"], self.code.numpy(), module.spec)
+            own = decode(module.spec, self.code.numpy())
             self.seen, self.same = worn, np.array_equal(worn.detach().numpy(), own)
         return worn is None or self.same
 

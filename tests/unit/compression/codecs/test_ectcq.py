@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.compression.codecs import ectcq
-from components.compression.codecs.encoding import decode, encode
+from components.compression.codecs.encoding import decode_preset, encode
 from components.compression.coding.hessian import weighted_error
 from components.shared.models.remote_code.decode_ectcq import CODES, levels, machine
 
@@ -109,7 +109,7 @@ def test_it_errs_less_in_the_output_than_vptq_and_than_gptq_on_equal_steps_at_no
 
     def measured(name: str) -> tuple[int, float]:
         code = encode(name, w, hessian, seed=0)
-        return len(code), weighted_error(w, decode(name, code, w.shape), hessian)
+        return len(code), weighted_error(w, decode_preset(name, code, w.shape), hessian)
 
     size, err = measured("hadamard ectcq 2")
     for other in ("vptq 2", "uniform 1"):
