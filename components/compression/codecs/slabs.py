@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from components.shared.models.remote_code.slabs import CODEC, VERSION, slabs_of
 
-from ..coding.lossless import frame, numbers
+from ..coding.lossless import frame, pack_numbers
 from .codec import CodeFormat
 
 LARGEST = 1 << 22  # weights of a slab; a row that is longer is a slab of its own
@@ -27,7 +27,7 @@ def row_ranges(rows: int, columns: int, largest: int = LARGEST) -> list[tuple[in
 
 def join(codes: Sequence[bytes], shape: Sequence[int]) -> bytes:
     """The code of a matrix of this shape from the codes of its slabs, from the top down."""
-    return codes[0] if len(codes) == 1 else frame(CODEC, VERSION, [numbers(shape), *codes])
+    return codes[0] if len(codes) == 1 else frame(CODEC, VERSION, [pack_numbers(shape), *codes])
 
 
 def split(format: CodeFormat, code: bytes) -> tuple[CodeFormat, list[bytes]]:

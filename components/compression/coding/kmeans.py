@@ -33,8 +33,8 @@ def kmeans(
     if len(vectors) > limit:
         vectors = vectors[rng.choice(len(vectors), limit, p=weights / weights.sum())]
         weights = np.ones(limit)
-    lively = int((weights > 0).sum())
-    chosen = rng.choice(len(vectors), min(k, lively), replace=False, p=weights / weights.sum())
+    weighted = int((weights > 0).sum())
+    chosen = rng.choice(len(vectors), min(k, weighted), replace=False, p=weights / weights.sum())
     centroids = np.resize(vectors[chosen], (k, vectors.shape[1])).astype(np.float32)
     before = np.inf
     for _ in range(iterations):

@@ -84,12 +84,12 @@ def install(model, path, spec, code=None):
     if isinstance(old, (nn.Embedding, CodedEmbedding)):
         new: Coded = CodedEmbedding(spec, code)
     else:
-        kept: dict = {part: True for part in ("bias", "norm") if getattr(old, part, None) is not None}
+        around: dict = {part: True for part in ("bias", "norm") if getattr(old, part, None) is not None}
         if isinstance(old, BitLinear) or getattr(old, "spec", spec).get("activations") == "int8":
-            kept["activations"] = "int8"
-        new = CodedLinear(spec | kept, code)
+            around["activations"] = "int8"
+        new = CodedLinear(spec | around, code)
         for part in ("bias", "norm"):
-            if part in kept:
+            if part in around:
                 setattr(new, part, getattr(old, part))
     setattr(model.get_submodule(parent), name, new)
     return new

@@ -70,7 +70,7 @@ class BitLinear(nn.Linear):
         super().__init__(in_features, out_features, bias=bias, device=device)
         self.norm = nn.RMSNorm(in_features, 1e-6, device=device) if norm else None
         self.strength = strength
-        self.kept = None
+        self.cached = None
 
     def forward(self, x):
         x = x if self.norm is None else self.norm(x)
@@ -82,17 +82,17 @@ class BitLinear(nn.Linear):
         weight = self.weight  # once: a parametrised weight is another tensor each time
         if torch.is_grad_enabled():
             return straight_through(weight, ternarise, self.strength)
-        made_of = (weight, weight._version, self.strength)
-        if self.kept is None or self.kept[0][0] is not weight or self.kept[0][1:] != made_of[1:]:
-            self.kept = made_of, straight_through(weight, ternarise, self.strength)
-        return self.kept[1]
+        source = (weight, weight._version, self.strength)
+        if self.cached is None or self.cached[0][0] is not weight or self.cached[0][1:] != source[1:]:
+            self.cached = source, straight_through(weight, ternarise, self.strength)
+        return self.cached[1]
 
     def train(self, mode=True):
-        self.kept = None
+        self.cached = None
         return super().train(mode)
 
     def _apply(self, fn, recurse=True):
-        self.kept = None
+        self.cached = None
         return super()._apply(fn, recurse)
 
 
@@ -132,8 +132,8 @@ def to_latent(trits, scale):
     rest = n * scale - k * float(size)
     steps = min(int(rest / ulp), k)
     latent = sign * float(size)
-    places = sign.nonzero()[:, 0]
-    latent[places[:steps]] += sign[places[:steps]] * ulp
+    nonzero = sign.nonzero()[:, 0]
+    latent[nonzero[:steps]] += sign[nonzero[:steps]] * ulp
     if k < n:
         rest -= steps * ulp
         zeros = (sign == 0).nonzero()[

@@ -74,18 +74,20 @@ def test_a_code_of_slabs_that_was_cut_altered_or_misses_rows_is_refused() -> Non
 def test_slabs_of_one_tensor_ask_once_for_what_their_hessian_leads_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rng, factored = np.random.default_rng(0), []
-    own = hessian.factored
-    monkeypatch.setattr(hessian, "factored", lambda *arguments: factored.append(arguments) or own(*arguments))
+    rng, calls = np.random.default_rng(0), []
+    own = hessian.factorise
+    monkeypatch.setattr(
+        hessian, "factorise", lambda *arguments: calls.append(arguments) or own(*arguments)
+    )
     x, w = rng.normal(size=(99, 32)), rng.normal(size=(48, 32)).astype(np.float32)
     h = x.T @ x / 99
     mapped = h.copy()
     mapped.flags.writeable = False
     slabs = row_ranges(*w.shape, 16 * 32)
     apart = [encode("int4", w[a:b], h, seed=0) for a, b in slabs]
-    assert len(factored) == len(slabs) == 3
+    assert len(calls) == len(slabs) == 3
     together = [encode("int4", w[a:b], mapped, seed=0) for a, b in slabs]
-    assert len(factored) == 4 and together == apart
+    assert len(calls) == 4 and together == apart
     other = mapped[::-1, ::-1]
     encode("int4", w[:16], other, seed=0)
-    assert len(factored) == 5  # another Hessian is another one
+    assert len(calls) == 5  # another Hessian is another one
