@@ -76,9 +76,7 @@ def test_slabs_of_one_tensor_ask_once_for_what_their_hessian_leads_to(
 ) -> None:
     rng, calls = np.random.default_rng(0), []
     own = hessian.factorise
-    monkeypatch.setattr(
-        hessian, "factorise", lambda *arguments: calls.append(arguments) or own(*arguments)
-    )
+    monkeypatch.setattr(hessian, "factorise", lambda *arguments: calls.append(arguments) or own(*arguments))
     x, w = rng.normal(size=(99, 32)), rng.normal(size=(48, 32)).astype(np.float32)
     h = x.T @ x / 99
     mapped = h.copy()
