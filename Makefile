@@ -8,21 +8,21 @@ PROFILE ?= tiny
 FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run report test lint types unit format compile clean
-.PHONY: images images-push images-test images-lock chart-test cluster-test kind-up kind-load kind-test kind-down
+.PHONY: help setup lock run report test verify lint types unit deps dead docs docs-serve hooks format phase compile clean
+.PHONY: images images-push images-test chart-test cluster-test kind-up kind-load kind-test kind-down
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make the virtual environment (torch's CPU build where the index offers one)
+setup: $(READY) ## make the virtual environment (TORCH=cpu or cuda; the default is the CPU build, where no GPU is and an index has it)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml requirements.lock scripts/environment.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Agent Forge needs Python 3.11 or newer: make PYTHON=python3.11 …"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PYTHON) scripts/environment.py $(VENV)
 	@touch $@
+
+lock: $(READY) ## resolve all packages again, with hashes: requirements.lock and images/locks (LOCK_FLAGS=--upgrade)
+	$(BIN)/python images/lock.py $(LOCK_FLAGS)
 
 run: $(READY) ## forge an agent through all eight phases on this machine; ends in a report (STORE=s3: through make up)
 	$(if $(filter s3,$(STORE)),images/in-store.sh) $(BIN)/forge run-pipeline --profile $(PROFILE) $(FORGE_ARGS) $(addprefix --store ,$(filter-out s3,$(STORE)))
@@ -44,11 +44,31 @@ down: images/.env ## stop them; what they hold stays in their volumes
 images/.env:
 	$(PYTHON) images/dotenv.py
 
-test: $(READY) lint types unit ## what CI runs: ruff, mypy, pytest
+test: $(READY) verify ## what CI runs
+
+verify: lint types deps dead docs unit ## the same, step by step: ruff, mypy, deptry, vulture, the site, pytest
 
 lint: $(READY) ## ruff: style and imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+deps: $(READY) ## deptry: everything that is imported is declared, and a phase does with the base
+	$(BIN)/deptry components pipelines
+	$(BIN)/deptry components --extend-exclude '.*/(component|container)\.py$$' --optional-dependencies-dev-groups pipelines,docs,dev,deepspeed --ignore DEP002
+	$(BIN)/deptry tests scripts images charts --exclude '^tests/performance' --optional-dependencies-dev-groups deepspeed --ignore DEP002
+
+dead: $(READY) ## vulture: code that nothing calls
+	$(BIN)/vulture $(REPORT_ONLY)
+REPORT_ONLY := || true # delete this line, and dead code fails
+
+docs: $(READY) ## the site of the documents, in site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(READY) ## the site at http://localhost:8000, made again at every change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+hooks: $(READY) ## let git run ruff before each commit (.pre-commit-config.yaml)
+	$(BIN)/pre-commit install
 
 types: $(READY) ## mypy: strict for the runtime and the pipelines
 	$(BIN)/mypy
@@ -59,6 +79,10 @@ unit: $(READY) ## pytest, with its slow proofs left out (they are tests/performa
 format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+phase: $(READY) ## make the folder of a new phase, which runs as it is (NAME=distill, AFTER=adas)
+	@test -n "$(NAME)" || { echo "Say what it is called: make phase NAME=distill"; exit 1; }
+	$(BIN)/forge new-phase $(NAME) $(addprefix --after ,$(AFTER))
 
 compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
 	$(BIN)/forge compile --committed
@@ -72,9 +96,6 @@ images-push: ## push them and pin them in images/images.lock (REGISTRY=ghcr.io/a
 
 images-test: $(READY) ## run the pipeline in the built images as pods run it; a missing tool fails
 	FORGE_REQUIRE_TOOLS=1 FORGE_TEST_IMAGES=1 $(BIN)/python -m pytest tests/image --numprocesses 0 -rs
-
-images-lock: $(READY) ## resolve the images' packages again, with hashes
-	$(BIN)/python images/lock.py
 
 chart-test: $(READY) ## the Helm chart: lint, schemas, what it renders (helm comes out of a wheel where PATH has none); a missing tool fails
 	FORGE_REQUIRE_TOOLS=1 $(BIN)/python -m pytest tests/chart --ignore tests/chart/cluster --numprocesses 0 -rs
@@ -96,4 +117,4 @@ kind-down: ## remove the cluster
 	charts/kind/down.sh
 
 clean: ## remove the virtual environment and the caches, keep the runs
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 variant=${VARIANT:-cuda}
 registry=${REGISTRY:-localhost/agent-forge}
-version=$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' components/shared/image.py)
+version=$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' components/shared/runtime/code.py)
 mapfile -t phases < <(for file in components/*/component.py; do basename "$(dirname "$file")"; done)
 names=("$@")
 [ ${#names[@]} -gt 0 ] || names=("${phases[@]}" forge)

@@ -1,7 +1,10 @@
-"""Writes images/locks/*.txt: every package that an image carries, with version and hashes.
+"""Writes every lock: requirements.lock, what `make setup` installs, and images/locks/*.txt, what the images carry.
 
-Versions are those of constraints.txt. torch comes apart from the rest, because its CPU build lies in an index of its
-own: `torch-cuda.txt` is the build of PyPI with its CUDA libraries, `phase.txt` all else.
+    python images/lock.py [--upgrade | --upgrade-package NAME …]     (make lock)
+
+All have each package's version and hashes. requirements.lock comes first, and keeps its versions where they still fit;
+the images' locks have the same versions. torch comes apart from the rest, because its CPU build lies in an index of
+its own: `torch-cuda.txt` is the build of PyPI with its CUDA libraries, `phase.txt` all else.
 """
 
 from __future__ import annotations
@@ -11,60 +14,68 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = Path(__file__).with_name("locks")
+LOCK = ROOT / "requirements.lock"
+IMAGES = Path(__file__).with_name("locks")
 TORCH = re.compile(r"(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==")
+NOT_LINUX = re.compile(r"sys_platform == '(win32|emscripten)'")
 BUILD = ("setuptools", "wheel")
 """With these the packages are built that have no wheel: nothing is fetched without a hash, not for a build either."""
 
 
-def main() -> None:
-    """Resolve three sets of requirements and write the four locks."""
+def main(flags: Sequence[str]) -> None:
+    """Resolve the development environment, then the four sets of packages of the images.
+
+    :param flags: options of `uv pip compile`, for requirements.lock alone.
+    """
+    entries = resolved(ROOT / "pyproject.toml", "--extra", "dev", *flags, output=LOCK)
+    write(LOCK, entries)
+    print(f"{len(entries)} packages in {LOCK.name}")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    entries = resolved(project["dependencies"])
-    write("torch-cuda", [entry for entry in entries if TORCH.match(entry)])
-    write("phase", [entry for entry in entries if not TORCH.match(entry)])
-    write("forge", resolved((LOCKS / "forge.in").read_text().splitlines()))
-    write("build", resolved(["uv", *BUILD]))
+    entries = locked(project["dependencies"])
+    write(IMAGES / "torch-cuda.txt", [entry for entry in entries if TORCH.match(entry)])
+    write(IMAGES / "phase.txt", [entry for entry in entries if not TORCH.match(entry)])
+    write(IMAGES / "forge.txt", locked((IMAGES / "forge.in").read_text().splitlines()))
+    write(IMAGES / "build.txt", locked(["uv", *BUILD]))
 
 
-def resolved(requirements: list[str]) -> list[str]:
-    """What uv makes of these requirements for Linux: one text for each package, its hashes included."""
+def locked(requirements: Sequence[str]) -> list[str]:
+    """The entries for these requirements on Linux, in the versions of requirements.lock."""
     with tempfile.TemporaryDirectory() as folder:
-        wanted, found = Path(folder, "wanted.in"), Path(folder, "found.txt")
-        wanted.write_text("\n".join(requirements))
-        command = [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "compile",
-            "--quiet",
-            str(wanted),
-            "--output-file",
-            str(found),
-        ]
-        command += [
-            "--constraint",
-            str(ROOT / "constraints.txt"),
-            "--generate-hashes",
-            "--python-version",
-            "3.11",
-        ]
-        command += ["--universal", "--no-emit-index-url", "--no-annotate", "--no-header"]
-        subprocess.run(command, check=True)
-        return re.split(r"\n(?=[a-z])", found.read_text().strip())
+        source = Path(folder, "requirements.in")
+        source.write_text("\n".join(requirements))
+        entries = resolved(source, "--constraint", str(LOCK), output=Path(folder, "resolved.txt"))
+    return [entry for entry in entries if not NOT_LINUX.search(entry)]
 
 
-def write(name: str, entries: list[str]) -> None:
-    """One lock, but for what is for other systems than Linux."""
-    others = re.compile(r"sys_platform == '(win32|emscripten)'")
-    ours = [entry for entry in entries if not others.search(entry)]
-    text = "\n".join([f"# {len(ours)} packages; written by images/lock.py (make images-lock).", *ours])
-    (LOCKS / f"{name}.txt").write_text(text + "\n")
+def resolved(source: Path, *options: str, output: Path) -> list[str]:
+    """What uv makes of the requirements in `source`: one text for each package, its hashes included."""
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        str(source),
+        "--output-file",
+        str(output),
+    ]
+    command += ["--universal", "--python-version", "3.11", "--generate-hashes"]
+    command += ["--no-emit-index-url", "--no-annotate", "--no-header", *options]
+    subprocess.run(command, cwd=ROOT, check=True)
+    lines = [line for line in output.read_text().splitlines() if not line.startswith("#")]
+    return re.split(r"\n(?=[a-z])", "\n".join(lines).strip())
+
+
+def write(path: Path, entries: Sequence[str]) -> None:
+    """One lock."""
+    heading = f"# {len(entries)} packages; written by images/lock.py (make lock)."
+    path.write_text("\n".join([heading, *entries]) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,1 +1,8 @@
-"""The pipeline that joins the eight phases, the runner that needs no cluster, and the `forge` command."""
+"""The pipeline that joins the phases: its graph, its runs on this machine and on a cluster, and the `forge` command.
+
+    from pipelines import run, run_sync
+"""
+
+from .api import run, run_sync
+
+__all__ = ["run", "run_sync"]

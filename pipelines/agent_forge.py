@@ -1,5 +1,4 @@
-"""The pipeline: base models → cognate ∥ → evomerge ∥ → quietstar → bitnet → training → baking → adas →
-compression → report.
+"""The pipeline: base models → cognate, in parallel → evomerge, in parallel → one phase after another → report.
 
     python pipelines/agent_forge.py compile|run|submit        (or: forge compile|run-pipeline|submit)
 
@@ -7,7 +6,7 @@ What KFP cannot do decides the shape:
 
 - It has no loops over time, and each loop, each of its turns and each nested pipeline is a pod more. So the graph is
   written out when compiling: `parents` variants, and `rounds` of `workers` side by side, each round closed by a
-  selection (the last one by the merge). How many generations there are is a parameter of the run.
+  selection (the last one by the merge). How many generations there are is a setting of evomerge.
 - It has no conditions here. `start` and `end` are decided when compiling too: a pipeline that starts later has an
   importer in front for each artifact, which takes its address.
 - A list of artifacts reaches a container only beside the loop that made it. So lists travel as numbered inputs.
@@ -28,36 +27,21 @@ from typing import Any, NamedTuple
 from kfp import compiler, dsl
 from kfp.dsl import Model
 
-from components.adas.component import adas
-from components.baking.component import baking
-from components.bitnet.component import bitnet
 from components.cognate import component as cognate
-from components.compression.component import compression
+from components.cognate.settings import VARIANTS
 from components.evomerge import component as evomerge
-from components.quietstar.component import quietstar
-from components.shared.runtime.code import code_version, configs_digest
+from components.shared.container import component
+from components.shared.phase_spec import Interface, one_model
+from components.shared.runtime.code import code_version
 from components.shared.runtime.errors import ConfigError
-from components.training.component import training
-from pipelines.cluster import MEANING, UNSCHEDULED, Cluster, load, place
-from pipelines.phases import PARENTS, PHASES, ROUNDS, WORKERS, between
+from pipelines.cluster import MEANING, REPORT, Cluster, load, place
+from pipelines.phases import PARENTS, PHASES, ROUNDS, SPECS, WORKERS, between, several
 from pipelines.report.component import report
+from pipelines.settings import as_parameters, composed, parameter_of
 
 NAME = "agent-forge"
-VARIANTS = ("standard", "memory", "reasoning")
-"""The base models that are trained where none are given."""
-
 MOST = 256
 """Tasks of evomerge's workers, or parents, that a graph may have; compiling takes a twentieth of a second for each."""
-
-CHAIN = {
-    "quietstar": quietstar,
-    "bitnet": bitnet,
-    "training": training,
-    "baking": baking,
-    "adas": adas,
-    "compression": compression,
-}
-"""The phases that take one model and give one."""
 
 
 class Parameter(NamedTuple):
@@ -70,94 +54,77 @@ class Parameter(NamedTuple):
 
 Parameters = Mapping[str, Parameter]
 
-EVERYWHERE: Parameters = {
-    "profile": Parameter(str, "tiny", "how large everything is: tiny, small or full (configs/profile)"),
-    "overrides": Parameter(list[str], [], 'changed settings, such as ["bitnet.steps=100"]'),
-    "seed": Parameter(int, 0, "of everything random"),
-}
-"""What every phase is told."""
-
-SEARCH: Parameters = {
-    "generations": Parameter(int, 0, "generations of evomerge's search; 0: what the profile says"),
-    "population": Parameter(int, 0, "members of its population; 0: what the profile says"),
-}
-"""What the steps of evomerge are told beside that."""
-
 
 class Graph:
     """The tasks of one pipeline, as they are made inside KFP's pipeline function.
 
-    :param given: the pipeline's parameters by name, as KFP's channels.
-    :param pinned: each task carries the digests of the code and the configuration files that it is compiled from.
+    :param channels: the pipeline's parameters by name, as KFP's channels.
+    :param pinned: each task carries the digest of the code that it is compiled from.
     """
 
-    def __init__(self, given: Mapping[str, Any], cluster: Cluster, *, pinned: bool) -> None:
-        self.given = given
+    def __init__(self, channels: Mapping[str, Any], cluster: Cluster, *, pinned: bool) -> None:
+        self.channels = channels
         self.cluster = cluster
         self.pinned = pinned
         self.records: list[Any] = []
 
-    def task(self, component: Any, phase: str, title: str, *, light: bool = False, **inputs: Any) -> Any:
-        """One container, with what all of them are told.
+    def task(self, interface: Interface, title: str, **inputs: Any) -> Any:
+        """One container, with what all of them are told: its own phase's settings, seed, code, checkpoints.
 
         :param title: what KFP's graph, and its folder in the store, are called.
-        :param light: it needs no accelerator whatever its phase.
         """
-        pins = {
-            "code_version": code_version(phase) if self.pinned else "",
-            "config_digest": configs_digest(phase) if self.pinned else "",
-        }
-        told = {name: self.given[name] for name in (*EVERYWHERE, "checkpoint_root")}
-        made = component(**inputs, **told, **pins).set_display_name(title)
-        self.records.append(made.outputs["metrics"])
-        return place(made, title, phase, self.cluster, self.given, light=light)
+        phase = interface.phase
+        common = {name: self.channels[name] for name in ("seed", "checkpoint_root")}
+        common["settings"] = self.channels[parameter_of(phase.name)]
+        common["code_version"] = code_version(phase.name) if self.pinned else ""
+        task = component(interface)(**inputs, **common).set_display_name(title)
+        self.records.append(task.outputs["metrics"])
+        light = phase.step(interface.step).light
+        return place(task, title, phase, self.cluster, self.channels, light=light)
 
     def variants(self, count: int) -> list[Any]:
         """The trunk, and its variants side by side."""
         names = _numbers("base_model", count)
         trunk = self.task(
-            cognate.trunk(count), "cognate", "cognate-trunk", **{name: self.given[name] for name in names}
+            cognate.trunk(count), "cognate-trunk", **{name: self.channels[name] for name in names}
         )
         return [
             self.task(
-                cognate.cognate,
-                "cognate",
+                cognate.VARIANT,
                 f"cognate-variant-{number}",
                 trunk=trunk.outputs["model"],
-                variant=self.given[name],
+                variant=self.channels[name],
             ).outputs["model"]
             for number, name in enumerate(names, 1)
         ]
 
     def evolution(self, parents: Sequence[Any], workers: int, rounds: int) -> Any:
         """Rounds of workers side by side, each closed by a selection, the last one by the merge."""
-        models = _named("model", parents)
+        models = _named("input_model", parents)
         state: dict[str, Any] = {}
         for number in range(rounds):
-            told = {name: self.given[name] for name in SEARCH}
-            told |= {**models, "round": number, "rounds": rounds, "workers": workers}
+            inputs = {**models, "round": number, "rounds": rounds, "workers": workers}
             results = [
                 self.task(
                     evomerge.worker(len(parents)),
-                    "evomerge",
                     f"evomerge-round-{number + 1}-worker-{index + 1}",
-                    **{**told, **state, "index": index},
+                    **{**inputs, **state, "index": index},
                 ).outputs["results"]
                 for index in range(workers)
             ]
-            told |= _named("result", results)
+            inputs |= _named("result", results)
             if number + 1 < rounds:
                 barrier = evomerge.select(len(parents), workers)
-                title = f"evomerge-round-{number + 1}-selection"
-                state = {"state": self.task(barrier, "evomerge", title, light=True, **told).outputs["state"]}
-        merged = self.task(evomerge.merge(len(parents), workers), "evomerge", "evomerge", **told)
-        return merged.outputs["model"]
+                selection = self.task(barrier, f"evomerge-round-{number + 1}-selection", **inputs)
+                state = {"state": selection.outputs["state"]}
+        return self.task(evomerge.merge(len(parents), workers), "evomerge", **inputs).outputs["model"]
 
     def finish(self) -> None:
         """The page of the run, made from the records of all its tasks."""
-        made = report(len(self.records))(**_named("record", self.records)).set_display_name(UNSCHEDULED)
-        made.set_caching_options(False)  # it also ends the run in MLflow, which no earlier run's page does
-        place(made, UNSCHEDULED, UNSCHEDULED, self.cluster, self.given, light=True)
+        title = REPORT.name
+        task = report(len(self.records))(**_named("record", self.records)).set_display_name(title)
+        task.set_caching_options(False)  # it also ends the run in MLflow, which no earlier run's page does
+        place(task, title, REPORT, self.cluster, self.channels, light=True)
 
 
 def pipeline(
@@ -168,6 +135,7 @@ def pipeline(
     workers: int = WORKERS,
     rounds: int = ROUNDS,
     cluster: Cluster | None = None,
+    settings: Mapping[str, Any] | None = None,
     pinned: bool = True,
 ) -> Any:
     """The KFP pipeline of the phases from `start` to `end`.
@@ -175,12 +143,14 @@ def pipeline(
     :param parents: base models, or the artifacts from which evomerge starts.
     :param workers: of evomerge, side by side in each of its `rounds`.
     :param cluster: what is fixed of Kubernetes when compiling, and the defaults of what is not.
+    :param settings: the defaults of the phases' settings and of the seed, see `settings.as_parameters`; by default
+        those of the profile tiny.
     :param pinned: see `Graph`; the committed pipeline is not.
     :raises ConfigError: an unknown phase, phases in the wrong order, a count below its least.
     """
     phases = between(start, end)
     counts = (
-        ("parents", parents, 2 if "evomerge" in phases else 1),
+        ("parents", parents, 2 if any(map(several, phases)) else 1),
         ("workers", workers, 1),
         ("rounds", rounds, 1),
     )
@@ -197,23 +167,28 @@ def pipeline(
         )
     cluster = cluster or load()
 
-    def agent_forge(given: dict[str, Any]) -> None:
-        graph = Graph(given, cluster, pinned=pinned)
+    def agent_forge(channels: dict[str, Any]) -> None:
+        graph = Graph(channels, cluster, pinned=pinned)
         models: list[Any] = []
         for phase in phases:
-            if phase == "cognate":
+            if phase == cognate.PHASE.name:
                 models = graph.variants(parents)
                 continue
-            models = models or [_imported(given[name]) for name in _addresses(phase, parents)]
-            if phase == "evomerge":
+            models = models or [_imported(channels[name]) for name in _addresses(phase, parents)]
+            if phase == evomerge.PHASE.name:
                 models = [graph.evolution(models, workers, rounds)]
             else:
-                made = graph.task(CHAIN[phase], phase, phase, model=models[0])
-                models = [made.outputs["output_model"]]
+                task = graph.task(one_model(SPECS[phase]), phase, input_model=models[0])
+                models = [task.outputs["model"]]
         graph.finish()
 
-    parameters = {**_own_parameters(phases, parents), **EVERYWHERE, **_cluster_parameters(cluster)}
-    meanings = "\n".join(f"    {name}: {one.meaning}." for name, one in parameters.items())
+    settings = settings or as_parameters(composed(phases))
+    parameters = {
+        **_starting_points(phases, parents),
+        **_settings_parameters(phases, settings),
+        **_cluster_parameters(cluster),
+    }
+    meanings = "\n".join(f"    {name}: {parameter.meaning}." for name, parameter in parameters.items())
     agent_forge.__doc__ = f"Agent Forge: {' → '.join(phases)}.\n\nArgs:\n{meanings}\n"
     title = "Agent Forge" if phases == PHASES else f"Agent Forge: {' → '.join(dict.fromkeys((start, end)))}"
     return dsl.pipeline(_with(parameters, agent_forge), name=name_of(start, end), display_name=title)
@@ -234,19 +209,29 @@ def name_of(start: str, end: str) -> str:
     return "-".join([NAME, start, *(["to", end] if start != end else [])])
 
 
-def _own_parameters(phases: tuple[str, ...], parents: int) -> Parameters:
-    """The parameters that only some ranges of phases have."""
-    own: dict[str, Parameter] = {}
-    if phases[0] == "cognate":
+def _starting_points(phases: tuple[str, ...], parents: int) -> Parameters:
+    """What the first phase starts from: names or addresses of base models, or addresses of artifacts."""
+    if phases[0] == PHASES[0]:
         meaning = f"{', '.join(VARIANTS)}; or the address of a Hugging Face model taken in its place"
-        for number, name in enumerate(_numbers("base_model", parents)):
-            own[name] = Parameter(str, VARIANTS[number] if number < len(VARIANTS) else None, meaning)
-    else:
-        meaning = (
-            "the address of an artifact to start from, as KFP's page of a run shows it (minio://… or s3://…)"
+        return {
+            name: Parameter(str, VARIANTS[number] if number < len(VARIANTS) else None, meaning)
+            for number, name in enumerate(_numbers("base_model", parents))
+        }
+    meaning = (
+        "the address of an artifact to start from, as KFP's page of a run shows it (minio://… or s3://…)"
+    )
+    return {name: Parameter(str, None, meaning) for name in _addresses(phases[0], parents)}
+
+
+def _settings_parameters(phases: tuple[str, ...], defaults: Mapping[str, Any]) -> Parameters:
+    """The settings of each phase, and the seed."""
+    own = {
+        parameter_of(phase): Parameter(
+            str, defaults[parameter_of(phase)], f"all settings of phase {phase}, as JSON (forge validate)"
         )
-        own |= {name: Parameter(str, None, meaning) for name in _addresses(phases[0], parents)}
-    return {**own, **SEARCH} if "evomerge" in phases else own
+        for phase in phases
+    }
+    return {**own, "seed": Parameter(int, defaults["seed"], "of everything random, in all phases")}
 
 
 def _cluster_parameters(cluster: Cluster) -> Parameters:
@@ -256,7 +241,7 @@ def _cluster_parameters(cluster: Cluster) -> Parameters:
 
 def _addresses(phase: str, parents: int) -> list[str]:
     """The parameters with the addresses of what a pipeline that starts at `phase` starts from."""
-    return _numbers("artifact_uri", parents) if phase == "evomerge" else ["artifact_uri"]
+    return _numbers("artifact_uri", parents) if several(phase) else ["artifact_uri"]
 
 
 def _imported(address: Any) -> Any:
@@ -279,9 +264,12 @@ def _with(parameters: Parameters, function: Callable[[dict[str, Any]], None]) ->
     signature = inspect.Signature(
         [
             inspect.Parameter(
-                name, positional, annotation=one.kind, default=none if one.default is None else one.default
+                name,
+                positional,
+                annotation=parameter.kind,
+                default=none if parameter.default is None else parameter.default,
             )
-            for name, one in sorted(parameters.items(), key=lambda item: item[1].default is not None)
+            for name, parameter in sorted(parameters.items(), key=lambda item: item[1].default is not None)
         ]
     )
 

@@ -8,26 +8,27 @@ checkpoints go, and the names of the ConfigMap and the Secret.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from kfp import kubernetes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.shared.phase_spec import PhaseSpec
+from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.errors import ConfigError
 
 from .phases import PHASES
 
-FOLDER = Path(__file__).resolve().parents[1] / "configs" / "cluster"
+FOLDER = CONFIGS / "cluster"
 CONFIG_MAP_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "AWS_ENDPOINT_URL", "AWS_REGION")
 SECRET_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 RUN_LABEL = "metadata.labels['pipeline/runid']"
 """KFP labels every pod with its run. Read through the pod, the run's id is in no cache key; as a parameter
 it would be.
 """
-UNSCHEDULED = "report"
-"""The phase name of the task that has no phase: light, on a CPU, soon over."""
+REPORT = PhaseSpec("report", "The page of the run.", timeout_seconds=3600)
+"""The task that is no phase and has its place: light, on a CPU, soon over."""
 
 Quantity = Annotated[str, Field(pattern=r"^\d+(\.\d+)?([KMGT]i?|m)?$")]
 """An amount in Kubernetes' own notation: 500m, 2Gi."""
@@ -70,6 +71,26 @@ class Pod(_Strict):
     requests: Amount
     limits: Amount
     scratch: Quantity
+
+
+class Timeout(_Strict):
+    """How long one attempt of one task may take: what its phase declares, stretched or cut.
+
+    :param factor: by which the phases' own timeouts are multiplied.
+    :param most: seconds that none exceeds; None for no such bound.
+    :param seconds: phases (or "report") that get so many, whatever they declare.
+    """
+
+    factor: float = Field(gt=0)
+    most: int | None = Field(ge=1)
+    seconds: dict[str, int]
+
+    def of(self, phase: PhaseSpec) -> int:
+        """Seconds that an attempt of this phase may take."""
+        if phase.name in self.seconds:
+            return self.seconds[phase.name]
+        stretched = int(phase.timeout_seconds * self.factor)
+        return stretched if self.most is None else min(stretched, self.most)
 
 
 class Spot(_Strict):
@@ -128,15 +149,21 @@ class Cluster(_Strict):
     shm: Quantity
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"]
     image_pull_secrets: tuple[str, ...]
-    gpu_phases: tuple[str, ...]
+    gpu_phases: Literal["declared", "all"] | tuple[str, ...]
     pods: dict[Literal["gpu", "cpu"], Pod]
     retries: Retries
-    timeout_seconds: dict[str, int]
+    timeout: Timeout
     spot: Spot
     queue: Queue
     security: Security
     workflow_bytes: int = Field(ge=1)
     parameters: Defaults
+
+    def wants_gpu(self, phase: PhaseSpec) -> bool:
+        """Whether the pods of this phase ask for an accelerator, but for those of its light steps."""
+        if isinstance(self.gpu_phases, tuple):
+            return phase.name in self.gpu_phases
+        return self.gpu_phases == "all" or phase.gpu
 
 
 def load(name: str = "default") -> Cluster:
@@ -154,47 +181,50 @@ def load(name: str = "default") -> Cluster:
         cluster = Cluster.model_validate(yaml.safe_load(path.read_text()))
     except (ValidationError, yaml.YAMLError) as error:
         raise ConfigError("the cluster settings do not fit", where=str(path), why=str(error)) from error
-    if missing := sorted({*PHASES, UNSCHEDULED} ^ set(cluster.timeout_seconds)):
-        raise ConfigError(
-            f"every phase needs its timeout, {UNSCHEDULED} too, and nothing else has one",
-            where=f"{path}, timeout_seconds",
-            why=f"missing or unknown: {', '.join(missing)}",
-        )
-    if unknown := sorted({*cluster.gpu_phases, *cluster.spot.phases} - set(PHASES)):
+    named = cluster.gpu_phases if isinstance(cluster.gpu_phases, tuple) else ()
+    if unknown := sorted(
+        {*named, *cluster.spot.phases, *(set(cluster.timeout.seconds) - {REPORT.name})} - set(PHASES)
+    ):
         raise ConfigError(
             f"there is no phase {', '.join(unknown)}",
-            where=f"{path}, gpu_phases and spot.phases",
+            where=f"{path}, gpu_phases, spot.phases and timeout.seconds",
             fix=f"use {', '.join(PHASES)}",
         )
     return cluster
 
 
 def place(
-    task: Any, name: str, phase: str, cluster: Cluster, settings: Mapping[str, Any], *, light: bool = False
+    task: Any,
+    name: str,
+    phase: PhaseSpec,
+    cluster: Cluster,
+    channels: Mapping[str, Any],
+    *,
+    light: bool = False,
 ) -> Any:
     """Give a task its resources, its place, its retries, its time and its environment.
 
     :param name: what the task calls itself in logs, progress and MLflow.
-    :param settings: the pipeline's parameters by name, as KFP's channels.
+    :param channels: the pipeline's parameters by name, as KFP's channels.
     :param light: it only copies or chooses, and needs no accelerator whatever its phase.
     """
-    kind: Literal["gpu", "cpu"] = "gpu" if phase in cluster.gpu_phases and not light else "cpu"
+    kind: Literal["gpu", "cpu"] = "gpu" if cluster.wants_gpu(phase) and not light else "cpu"
     _resources(task, cluster.pods[kind])
     if kind == "gpu":
-        task.set_accelerator_type(settings["accelerator_type"])
-        task.set_accelerator_limit(settings["accelerator_limit"])
+        task.set_accelerator_type(channels["accelerator_type"])
+        task.set_accelerator_limit(channels["accelerator_limit"])
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=cluster.shm)
-    kubernetes.add_toleration_json(task, settings[f"{kind}_tolerations"])
-    kubernetes.add_node_selector_json(task, settings[f"{kind}_node_selector"])
-    if phase in cluster.spot.phases:
+    kubernetes.add_toleration_json(task, channels[f"{kind}_tolerations"])
+    kubernetes.add_node_selector_json(task, channels[f"{kind}_node_selector"])
+    if phase.name in cluster.spot.phases:
         _prefer(task, cluster.spot)
     _last(task, phase, cluster)
     task.set_env_variable("FORGE_TASK", name)
     _admit(task, cluster)
     kubernetes.use_config_map_as_env(
-        task, settings["config_map"], {key: key for key in CONFIG_MAP_KEYS}, optional=True
+        task, channels["config_map"], {key: key for key in CONFIG_MAP_KEYS}, optional=True
     )
-    kubernetes.use_secret_as_env(task, settings["s3_secret"], SECRET_KEYS, optional=True)
+    kubernetes.use_secret_as_env(task, channels["s3_secret"], SECRET_KEYS, optional=True)
     kubernetes.use_field_path_as_env(task, "FORGE_PIPELINE_RUN", RUN_LABEL)
     return task
 
@@ -221,9 +251,9 @@ def _prefer(task: Any, spot: Spot) -> None:
         kubernetes.add_node_affinity(task, match_expressions=expressions, weight=100)
 
 
-def _last(task: Any, phase: str, cluster: Cluster) -> None:
+def _last(task: Any, phase: PhaseSpec, cluster: Cluster) -> None:
     """How long an attempt may take, and what becomes of a failed one."""
-    retries, timeout = cluster.retries, cluster.timeout_seconds[phase]
+    retries, timeout = cluster.retries, cluster.timeout.of(phase)
     kubernetes.set_timeout(task, timeout)
     task.set_retry(
         retries.count,

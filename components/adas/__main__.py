@@ -1,3 +1,5 @@
+"""Run phase adas: `python -m components.adas --help`."""
+
 from components.shared.runtime.entry import start
 
 raise SystemExit(start("adas", "Adas"))

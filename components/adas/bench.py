@@ -20,12 +20,16 @@ EQUIPPED = Architecture(tools=TOOLS)
 """The model alone, with all tools: how the base and its experts are judged."""
 
 
-def judged(items: Sequence[Item], said: Sequence[str]) -> np.ndarray:
-    """(n,) bool: whether what was said is the answer, or a call that yields it."""
+def right_answers(items: Sequence[Item], texts: Sequence[str]) -> np.ndarray:
+    """Which of the texts are right: the answer, or a call that yields it.
+
+    :param texts: one for each item.
+    :returns: (n,) bool.
+    """
     return np.array(
         [
             Toolbox(TOOLS).execute(text, item.prompt) == item.answer
-            for item, text in zip(items, said, strict=True)
+            for item, text in zip(items, texts, strict=True)
         ],
         dtype=bool,
     )
@@ -40,26 +44,27 @@ class Bench:
         items: Sequence[Item],
         dispatcher: Dispatcher | None = None,
     ) -> None:
-        """
+        """Bind the bench to its items.
+
         :param agent: the agent of a design; may raise where the design asks for what is not there.
         :param dispatcher: the one that all these agents have.
         """
         self.agent, self.items = agent, list(items)
-        found = dispatcher.dispatch([item.system + item.prompt for item in items]) if dispatcher else []
-        self.classes = [name for name, _ in found] or [""] * len(self.items)
-        self.said: dict[tuple[str, str], dict[int, str]] = {}
+        dispatched = dispatcher.dispatch([item.system + item.prompt for item in items]) if dispatcher else []
+        self.classes = [name for name, _ in dispatched] or [""] * len(self.items)
+        self.texts: dict[tuple[str, str], dict[int, str]] = {}
 
     def right(self, architecture: Architecture) -> np.ndarray:
         """(n,) bool: which items the design answers rightly."""
         agent = self.agent(architecture)
         routes = agent.routes(self.items)
         right = np.zeros(len(self.items), dtype=bool)
-        for place, (item, route, name) in enumerate(zip(self.items, routes, self.classes, strict=True)):
+        for index, (item, route, name) in enumerate(zip(self.items, routes, self.classes, strict=True)):
             key = (route.code, name)
-            if key not in self.said:
-                places = [other for other, one in enumerate(self.classes) if one == name]
-                texts = agent.say([self.items[other] for other in places], route)
-                self.said[key] = dict(zip(places, texts, strict=True))
-            text = Toolbox(architecture.tools).execute(self.said[key][place], item.prompt)
-            right[place] = text == item.answer
+            if key not in self.texts:
+                of_class = [other for other, other_name in enumerate(self.classes) if other_name == name]
+                texts = agent.say([self.items[other] for other in of_class], route)
+                self.texts[key] = dict(zip(of_class, texts, strict=True))
+            text = Toolbox(architecture.tools).execute(self.texts[key][index], item.prompt)
+            right[index] = text == item.answer
         return right

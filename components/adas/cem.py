@@ -20,15 +20,18 @@ def cross_entropy_method(
     """Maximise `score` over vectors in [0, 1]^d. `start` itself is among those tried; the best of all is returned.
 
     :param start: (d,) mean of the first normal distribution; `spread` is its standard deviation.
+    :param score: (d,) → its worth.
+    :param population: vectors tried in an iteration.
     :param elites: the best of a population, to which mean and deviation are fitted anew.
+    :returns: the best vector (d,), and its score.
     """
     mean, deviation = start.astype(np.float64), np.full(start.shape, spread)
     best, value = mean, score(mean)
     for _ in range(iterations):
-        drawn = np.clip(mean + deviation * rng.standard_normal((population, len(mean))), 0.0, 1.0)
-        scores = np.array([score(one) for one in drawn])
+        candidates = np.clip(mean + deviation * rng.standard_normal((population, len(mean))), 0.0, 1.0)
+        scores = np.array([score(candidate) for candidate in candidates])
         order = np.argsort(-scores, kind="stable")[:elites]
         if scores[order[0]] > value:
-            best, value = drawn[order[0]], float(scores[order[0]])
-        mean, deviation = drawn[order].mean(0), drawn[order].std(0)
+            best, value = candidates[order[0]], float(scores[order[0]])
+        mean, deviation = candidates[order].mean(0), candidates[order].std(0)
     return best, float(value)

@@ -1,5 +1,10 @@
-"""The container of phase adas: a model in, the model with expert vectors and a searched architecture out."""
+"""Phase adas as the pipelines see it: a model in, the model with expert vectors and a searched architecture out."""
 
-from components.shared.container import one_model
+from components.shared.phase_spec import PhaseSpec
 
-adas = one_model("adas", "Architecture search over expert vectors and how they are dispatched.")
+PHASE = PhaseSpec(
+    name="adas",
+    summary="Architecture search over expert vectors and how they are dispatched.",
+    after="baking",
+    timeout_seconds=86_400,
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,16 +10,16 @@ from components.shared.evaluation.suites import draw, shares
 from components.shared.tasks.item import Item, Split
 from components.shared.tasks.registry import sample
 
-from .settings import Family, Settings
-
 OTHER = "other"
 """The dispatcher's class of whatever belongs to no family."""
 
+Class = tuple[Sequence[str], Sequence[int]]
+"""What a class of the dispatcher consists of: tasks and levels, drawn in turn."""
 
-def held_out(family: Family, split: Split, levels: Sequence[int], count: int, seed: int) -> list[Item]:
-    """`count` different items of a family, its tasks and the levels in equal shares; fewer of an easy level that has no
-    more."""
-    cells = [(task, level) for level in levels for task in family.tasks]
+
+def held_out(tasks: Sequence[str], split: Split, levels: Sequence[int], count: int, seed: int) -> list[Item]:
+    """`count` different items, the tasks and the levels in equal shares; fewer of an easy level that has no more."""
+    cells = [(task, level) for level in levels for task in tasks]
     counts = shares([1.0] * len(cells), count)
     return [
         item
@@ -28,49 +28,42 @@ def held_out(family: Family, split: Split, levels: Sequence[int], count: int, se
     ]
 
 
-def questions(family: Family, levels: Sequence[int], step: int, count: int, seed: int) -> list[Item]:
-    """The `count` training items of a step: all tasks in turn, then the next level."""
-    tasks, first = family.tasks, step * count
-    return [
-        sample(tasks[place % len(tasks)], "train", levels[place // len(tasks) % len(levels)], place, seed)
-        for place in range(first, first + count)
-    ]
-
-
-def rates(
-    family: Family, success: Callable[[Sequence[Item]], np.ndarray], *, low: float, count: int, seed: int
-) -> dict[int, float]:
-    """Level → how often the base succeeds on the search split, up to the first level where it does below `low`.
-
-    :param success: items → (n,) bool, of the base.
-    """
-    found: dict[int, float] = {}
-    for level in sorted(family.levels):
-        found[level] = float(success(held_out(family, "search", [level], count, seed)).mean())
-        if found[level] < low:
-            break  # higher levels are harder
-    return found
-
-
-def learnable(found: dict[int, float], low: float, high: float) -> list[int]:
-    """The levels at which an expert can learn: where the base is right at times, and not always."""
-    return [level for level, rate in found.items() if low <= rate <= high]
-
-
-def classes(settings: Settings) -> list[str]:
-    """What the dispatcher tells apart."""
-    return [*(family.name for family in settings.families), OTHER]
-
-
-def questions_of_class(settings: Settings, name: str, split: Split, seed: int) -> list[Item]:
-    """`dispatch_items` questions of a class of the dispatcher, over its tasks and levels in turn."""
-    families = {family.name: family for family in settings.families}
-    if name == OTHER:
-        tasks = settings.other_tasks
-        levels = sorted({level for family in settings.families for level in family.levels})
-    else:
-        tasks, levels = families[name].tasks, families[name].levels
+def questions(
+    tasks: Sequence[str], split: Split, levels: Sequence[int], step: int, count: int, seed: int
+) -> list[Item]:
+    """The `count` items of a step: all tasks in turn, then the next level."""
     return [
         sample(tasks[index % len(tasks)], split, levels[index // len(tasks) % len(levels)], index, seed)
-        for index in range(settings.dispatch_items)
+        for index in range(step * count, (step + 1) * count)
     ]
+
+
+def success_rates(
+    tasks: Sequence[str],
+    levels: Sequence[int],
+    success: Callable[[Sequence[Item]], np.ndarray],
+    *,
+    low: float,
+    count: int,
+    seed: int,
+) -> dict[int, float]:
+    """How often the base succeeds on the search split, up to the first level where it does below `low`.
+
+    :param success: items → (n,) bool, of the base.
+    :param count: items of a level.
+    :returns: level → success rate.
+    """
+    rates: dict[int, float] = {}
+    for level in sorted(levels):
+        rates[level] = float(success(held_out(tasks, "search", [level], count, seed)).mean())
+        if rates[level] < low:
+            break  # higher levels are harder
+    return rates
+
+
+def learnable(rates: Mapping[int, float], low: float, high: float) -> list[int]:
+    """The levels at which an expert can learn: where the base is right at times, and not always.
+
+    :param rates: level → success rate of the base.
+    """
+    return [level for level, rate in rates.items() if low <= rate <= high]

@@ -9,13 +9,19 @@ from components.shared.evaluation.curves import curve
 
 
 def expert_curve(points: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Success and divergence over the steps of an expert's training."""
+    """Success and divergence over the steps of an expert's training.
+
+    :param points: (success rate, KL to the base in nats a token) of each step.
+    """
     success, divergence = zip(*points, strict=True)
     return curve({"success of sampled answers": success, "KL to the base": divergence}, "rate; nats a token")
 
 
 def search_curve(archive: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The best fitness and the mean of each generation."""
+    """The best fitness so far and the mean of each generation.
+
+    :param archive: entries as plain dictionaries.
+    """
     last = max(entry["generation"] for entry in archive)
     best: list[float] = []
     mean: list[float | None] = []

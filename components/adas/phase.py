@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from components.shared.agent.agent import Agent
 from components.shared.agent.architecture import TOOLS, Architecture, Route
@@ -18,32 +18,33 @@ from components.shared.evaluation.suites import all_items
 from components.shared.models.card import model_card
 from components.shared.models.layers import decoder_layers
 from components.shared.models.loading import load, save
+from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Snapshot
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture
-from components.shared.tasks.item import Split
+from components.shared.tasks.item import Item, Split
+from components.shared.training.device import device
+from components.shared.training.loop import TrainingLoop, report_to
 
 from . import search
-from .bench import EQUIPPED, Bench, judged
+from .bench import EQUIPPED, Bench, right_answers
 from .cem import cross_entropy_method
-from .families import classes, learnable, questions, questions_of_class, rates
-from .report import Outcome, report
-from .search import Entry
+from .component import PHASE
+from .families import OTHER, Class, learnable, questions, success_rates
+from .report import SearchOutcome, report
+from .search import ArchiveEntry
 from .settings import Family, Settings
-from .space import THRESHOLDS, space_of
-from .svf import Vectors, finished, matrices, reinforce, rule_of, update
+from .space import THRESHOLDS, design_space
+from .svf import ExpertVectors, matrices, reinforce, stored_expert, svf_optimizer
 
 
-class Adas(Phase):
+class Adas(Phase[Settings], spec=PHASE):
     """Trains SVF experts, fits their dispatcher, and evolves the architecture of the agent.
 
     Searched on the search split, chosen on the select split, reported once on the report split. The model itself is
     published unchanged.
     """
-
-    name = "adas"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """Tasks and levels exist, the model loads and has matrices to weigh."""
@@ -51,8 +52,7 @@ class Adas(Phase):
         for family in settings.families:
             check_mixture(dict.fromkeys(family.tasks, 1.0), family.levels)
         check_mixture(dict.fromkeys(settings.other_tasks, 1.0), [1])
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model, self.tokenizer = load(self.run.artifact.path, device=device)
+        self.model, self.tokenizer = load(self.run.artifact.path, device=device())
         self.model.requires_grad_(False)
         if self.tokenizer.eos_token_id is None:
             raise InputError(
@@ -75,18 +75,19 @@ class Adas(Phase):
         for number, family in enumerate(self._learnable()):
             if number >= self.state["family"]:
                 self._train(number, family)
-        self.experts = {family.name: finished(self._vectors(family)) for family in self._learnable()}
+        self.experts = {family.name: stored_expert(self._vectors(family)) for family in self._learnable()}
         self.dispatcher = self._fit_dispatcher()
         archive = self._search()
         self._publish(*self._choose(archive), archive)
 
     def get_metrics(self) -> dict[str, float]:
+        """Accuracy of the agent and its controls on each split, and of each expert and its base."""
         return self.metrics
 
     def _begin(self) -> None:
         """Fresh, or as the newest checkpoint has it."""
         self.vectors = nn.ModuleDict(
-            {family.name: Vectors(self.sizes) for family in self.run.settings.families}
+            {family.name: ExpertVectors(self.sizes) for family in self.run.settings.families}
         )
         self.vectors.to(self.model.device)
         self.state: dict[str, Any] = {
@@ -98,23 +99,18 @@ class Adas(Phase):
             "generation": 0,
             "stale": 0,
         }
-        found = self.run.checkpoints.restore()
-        if found is None:
+        self.saved = self.run.checkpoints.restore()
+        if self.saved is None:
             return
-        self.state |= {key: found.state[key] for key in self.state}
-        rules = {"rule": self._rule(self._learnable()[self.state["family"]])} if self.state["within"] else {}
-        loop = Snapshot({"experts": self.vectors}, rules, state={})
-        loop.load(found)
-        self.rules = rules
+        self.state |= {key: self.saved.state[key] for key in self.state}
+        if not self.state["within"]:  # else an optimiser goes with it: the expert's training loads them
+            Snapshot({"experts": self.vectors}).load(self.saved)
 
-    def _vectors(self, family: Family) -> Vectors:
-        return cast(Vectors, self.vectors[family.name])
+    def _vectors(self, family: Family) -> ExpertVectors:
+        return cast(ExpertVectors, self.vectors[family.name])
 
-    def _rule(self, family: Family) -> torch.optim.AdamW:
-        return rule_of(self._vectors(family), self.run.settings.svf.lr)
-
-    def _save(self, step: int, rules: dict[str, Any] | None = None) -> None:
-        Snapshot({"experts": self.vectors}, rules or {}, state=self.state).save(self.run.checkpoints, step)
+    def _save(self, step: int) -> None:
+        Snapshot({"experts": self.vectors}, state=self.state).save(self.run.checkpoints, step)
         self.run.checkpoints.stop_if_asked()
 
     def _agent(self, architecture: Architecture) -> Agent:
@@ -133,21 +129,24 @@ class Adas(Phase):
         base = self._agent(EQUIPPED)
         run.progress.start("gate", len(run.settings.families))
         for family in run.settings.families:
-            found = rates(
-                family,
-                lambda items: judged(items, base.say(items, Route())),
+            rates = success_rates(
+                family.tasks,
+                family.levels,
+                lambda items: right_answers(items, base.say(items, Route())),
                 low=svf.low,
                 count=svf.gate_items,
                 seed=run.seed,
             )
-            levels = learnable(found, svf.low, svf.high)
-            said = {str(level): rate for level, rate in found.items()}
-            self.state["gates"][family.name] = {"base": said, "levels": levels}
+            levels = learnable(rates, svf.low, svf.high)
+            self.state["gates"][family.name] = {
+                "base": {str(level): rate for level, rate in rates.items()},
+                "levels": levels,
+            }
             run.progress.step()
             if not levels:
-                seen = ", ".join(f"{rate:.2f} at level {level}" for level, rate in said.items())
+                measured = ", ".join(f"{rate:.2f} at level {level}" for level, rate in rates.items())
                 run.progress.note(
-                    f"no expert for {family.name}: the base succeeds {seen}; it learns between {svf.low} and {svf.high}"
+                    f"no expert for {family.name}: the base succeeds {measured}; it learns between {svf.low} and {svf.high}"
                 )
         run.progress.done()
         self._save(0)
@@ -163,59 +162,78 @@ class Adas(Phase):
         """One expert, by REINFORCE on the training split."""
         run, settings, svf = self.run, self.run.settings, self.run.settings.svf
         vectors, levels = self._vectors(family), self._levels(family)
-        rule = self.rules["rule"] if self.state["within"] else self._rule(family)
+        optimizer = svf_optimizer(vectors, svf.lr)
+        snapshot = Snapshot({"experts": self.vectors}, {"optimizer": optimizer}, state=self.state)
+        if self.saved is not None and self.state["within"]:
+            snapshot.load(self.saved)
         curve = self.state["curves"].setdefault(family.name, [])
-        run.progress.start(f"expert {family.name}", svf.steps)
-        run.progress.step(self.state["within"])
-        for step in range(self.state["within"], svf.steps):
-            loss, seen = reinforce(
+        loop = TrainingLoop(
+            vectors.parameters(),
+            snapshot.optimizers,
+            clip=svf.clip,
+            where="adas.svf",
+            fix="lower adas.svf.lr",
+            snapshot=snapshot,
+            checkpoints=run.checkpoints,
+            report=report_to(run.progress, run.tracker, prefix=f"{family.name}/"),
+            step=self.state["within"],
+        )
+
+        def loss_of(items: Sequence[Item]) -> tuple[Tensor, dict[str, float]]:
+            return reinforce(
                 self.model,
                 self.tokenizer,
                 vectors,
-                questions(family, levels, step, svf.questions, run.seed),
-                lambda items, said: torch.from_numpy(judged(items, said)),
+                items,
+                lambda asked, texts: torch.from_numpy(right_answers(asked, texts)),
                 samples=svf.samples,
                 limit=settings.answer_tokens,
                 kl_weight=svf.kl,
-                generator=run.generator(f"{family.name}/{step}"),
+                generator=run.generator(f"{family.name}/{loop.step}"),
             )
-            update(rule, vectors, loss, step, svf.steps, svf.clip)
-            curve.append([round(seen.success, 6), round(seen.kl, 6)])
-            self.state["within"] = step + 1
-            run.progress.step(success=seen.success, kl=seen.kl)
-            run.tracker.metrics(
-                {f"{family.name}/success": seen.success, f"{family.name}/kl": seen.kl}, step=step
-            )
-            if run.checkpoints.due():
-                self._save(step + 1, {"rule": rule})
+
+        run.progress.start(f"expert {family.name}", svf.steps, at=loop.step)
+        for step in range(loop.step, svf.steps):
+            items = questions(family.tasks, "train", levels, step, svf.questions, run.seed)
+            update = loop.update([items], loss_of, rate=warmup_cosine(step, svf.steps, warmup=1))
+            curve.append([round(update.metrics[name], 6) for name in ("success", "kl")])
+            self.state["within"] = loop.step
+            loop.end_step(update.metrics)
         run.progress.done()
         self.state |= {"family": number + 1, "within": 0}
         self._save(svf.steps)
 
     def _fit_dispatcher(self) -> Dispatcher:
         """Families told apart by their questions, and from those that belong to none."""
+        count, seed = self.run.settings.dispatch_items, self.run.seed
         items = [
             (item.system + item.prompt, name)
-            for name in classes(self.run.settings)
-            for item in questions_of_class(self.run.settings, name, "train", self.run.seed)
+            for name, (tasks, levels) in self._classes().items()
+            for item in questions(tasks, "train", levels, 0, count, seed)
         ]
         return fit(*map(list, zip(*items, strict=True)))
 
+    def _classes(self) -> dict[str, Class]:
+        """What the dispatcher tells apart: the families, and at all of their levels whatever belongs to none."""
+        settings = self.run.settings
+        levels = sorted({level for family in settings.families for level in family.levels})
+        families = {family.name: (family.tasks, family.levels) for family in settings.families}
+        return {**families, OTHER: (settings.other_tasks, levels)}
+
     def _bench(self, split: Split, items: int) -> Bench:
         """A bench of `items` items of each suite."""
-        asked = all_items(split=split, items=items, seed=self.run.seed)
-        return Bench(self._agent, asked, self.dispatcher)
+        return Bench(self._agent, all_items(split=split, items=items, seed=self.run.seed), self.dispatcher)
 
-    def _search(self) -> list[Entry]:
+    def _search(self) -> list[ArchiveEntry]:
         """Generation 0 by hand, then evolution until the plateau; saved after every generation."""
         run, settings = self.run, self.run.settings.search
         bench = self._bench("search", settings.items)
-        space = space_of(self._agent(EQUIPPED), len(decoder_layers(self.model)))
+        space = design_space(self._agent(EQUIPPED), len(decoder_layers(self.model)))
         run.progress.start("search", settings.generations + 1)
         if not self.state["archive"]:
             designs = space.by_hand(self._threshold(bench), self._mixture())
-            self._keep([search.judge(design, 0, bench.right) for design in designs])
-        archive = [Entry(**entry) for entry in self.state["archive"]]
+            self._keep([search.evaluate(design, 0, bench.right) for design in designs])
+        archive = [ArchiveEntry(**entry) for entry in self.state["archive"]]
         run.progress.step(self.state["generation"] + 1, best=search.fittest(archive).rank)
         while self.state["generation"] < settings.generations and self.state["stale"] < settings.patience:
             number = self.state["generation"] + 1
@@ -235,10 +253,10 @@ class Adas(Phase):
             run.progress.step(best=best)
             run.tracker.metrics({"search/best": best}, step=number)
         run.progress.done()
-        self.hands = sum(entry.generation == 0 for entry in archive)
+        self.hand_designs = sum(entry.generation == 0 for entry in archive)
         return archive
 
-    def _keep(self, archive: Sequence[Entry]) -> None:
+    def _keep(self, archive: Sequence[ArchiveEntry]) -> None:
         self.state["archive"] = search.as_json(archive)
         self._save(self.state["generation"])
 
@@ -262,8 +280,8 @@ class Adas(Phase):
             return {name: round(float(share), 3) for name, share in zip(names, alpha, strict=True)}
 
         alpha, _ = cross_entropy_method(
-            lambda one: float(
-                few.right(Architecture(tools=TOOLS, default=Route(experts=mixture(one)))).mean()
+            lambda candidate: float(
+                few.right(Architecture(tools=TOOLS, default=Route(experts=mixture(candidate)))).mean()
             ),
             np.full(len(names), 1 / len(names)),
             iterations=cem.iterations,
@@ -273,24 +291,24 @@ class Adas(Phase):
         )
         return mixture(alpha)
 
-    def _choose(self, archive: list[Entry]) -> tuple[int, int]:
-        """The best finalist on the select split, and the best hand design there; places in the archive."""
+    def _choose(self, archive: list[ArchiveEntry]) -> tuple[int, int]:
+        """The best finalist on the select split, and the best hand design there; indices in the archive."""
         run, settings = self.run, self.run.settings.search
         bench = self._bench("select", settings.select_items)
-        hands = [place for place in range(self.hands) if archive[place].fitness is not None]
-        compared = sorted({*search.finalists(archive, settings.finalists), *hands})
+        by_hand = [index for index in range(self.hand_designs) if archive[index].fitness is not None]
+        compared = sorted({*search.finalists(archive, settings.finalists), *by_hand})
         run.progress.start("choose", len(compared))
-        for place in compared:
-            archive[place].select = float(bench.right(archive[place].design.architecture).mean())
+        for index in compared:
+            archive[index].select = float(bench.right(archive[index].design.architecture).mean())
             run.progress.step()
         run.progress.done()
 
-        def best(places: Sequence[int]) -> int:
-            return max(places, key=lambda place: archive[place].select or 0.0)
+        def best(indices: Sequence[int]) -> int:
+            return max(indices, key=lambda index: archive[index].select or 0.0)
 
-        return best(compared), best(hands)
+        return best(compared), best(by_hand)
 
-    def _publish(self, chosen: int, by_hand: int, archive: list[Entry]) -> None:
+    def _publish(self, chosen: int, by_hand: int, archive: list[ArchiveEntry]) -> None:
         """Write the model and the agent around it, load both again, and measure that."""
         run, design = self.run, archive[chosen].design
         if hasattr(self.model.config, "experts") and self.experts:
@@ -300,6 +318,16 @@ class Adas(Phase):
         save(self.model, self.tokenizer, run.output, card=card)
         self._agent(design.architecture).save(run.output)
         stored = Agent.load(run.output, device=str(self.model.device))
-        outcome = Outcome([(f, self._levels(f)) for f in self._learnable()], archive, chosen, by_hand)
-        self.metrics = report(run, stored, outcome, self.state["gates"], self.state["curves"])
+        experts = {family.name: (family.tasks, self._levels(family)) for family in self._learnable()}
+        outcome = SearchOutcome(experts, self._classes(), archive, chosen, by_hand)
+        self.metrics = report(
+            run,
+            stored,
+            outcome,
+            self.state["gates"],
+            self.state["curves"],
+            suite_items=run.config.evaluation.items,
+            class_items=run.settings.dispatch_items,
+            batch=run.config.evaluation.batch,
+        )
         self.metrics["generations"] = float(self.state["generation"])

@@ -18,37 +18,55 @@ from components.shared.evaluation.suites import all_items
 from components.shared.runtime.phase import Run
 from components.shared.tasks.item import Item
 
-from .bench import EQUIPPED, judged
-from .families import classes, held_out, questions_of_class
+from .bench import EQUIPPED, right_answers
+from .families import Class, held_out, questions
 from .findings import expert_curve, search_curve
-from .search import Entry, as_json
-from .settings import Family, Settings
+from .search import ArchiveEntry, as_json
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What the phase has made.
+class SearchOutcome:
+    """What the phase has brought forth.
 
-    learnt   families with an expert, and the levels that it was trained at
-    chosen   place in the archive of the design that is published; by_hand: of the best hand design
+    experts  name → tasks, and the levels that it was trained at
+    classes  class of the dispatcher → tasks and levels
+    chosen   index in the archive of the design that is published; by_hand: of the best hand design
     """
 
-    learnt: Sequence[tuple[Family, list[int]]]
-    archive: list[Entry]
+    experts: Mapping[str, Class]
+    classes: Mapping[str, Class]
+    archive: list[ArchiveEntry]
     chosen: int
     by_hand: int
 
 
 def report(
-    run: Run, stored: Agent, outcome: Outcome, gates: Mapping[str, Any], curves: Mapping[str, Any]
+    run: Run,
+    stored: Agent,
+    outcome: SearchOutcome,
+    gates: Mapping[str, Any],
+    curves: Mapping[str, Any],
+    *,
+    suite_items: int,
+    class_items: int,
+    batch: int,
 ) -> dict[str, float]:
-    """Fill `run.scores` and `run.extra`; returns the metrics."""
-    evaluation, archive = run.config.evaluation, outcome.archive
-    items = all_items(split="report", items=evaluation.items, seed=run.seed)
+    """Fill `run.scores` and `run.extra`.
+
+    :param stored: the agent as it was published.
+    :param gates: family → success rates of the base and the levels learnt.
+    :param curves: family → success and divergence of each training step.
+    :param suite_items: report items of each suite, and of each expert.
+    :param class_items: report items of each class of the dispatcher.
+    :param batch: items in a forward pass.
+    :returns: the metrics.
+    """
+    archive = outcome.archive
+    items = all_items(split="report", items=suite_items, seed=run.seed)
     answers = remembered(stored.answers)
     score(run, answers, stored.tokenizer)
     ours = correct(answers, stored.tokenizer, items)
-    default = correct(stored.model, stored.tokenizer, items, batch=evaluation.batch)
+    default = correct(stored.model, stored.tokenizer, items, batch=batch)
     hand = archive[outcome.by_hand]
     by_hand = ours
     if outcome.by_hand != outcome.chosen:
@@ -61,22 +79,27 @@ def report(
             answer_tokens=stored.answer_tokens,
         )
         by_hand = correct(remembered(other.answers), stored.tokenizer, items)
-    for place, right in ((0, default), (outcome.by_hand, by_hand), (outcome.chosen, ours)):
-        archive[place].test_fitness = float(right.mean())
+    for index, right in ((0, default), (outcome.by_hand, by_hand), (outcome.chosen, ours)):
+        archive[index].test_fitness = float(right.mean())
 
     chosen = archive[outcome.chosen]
     unit = "accuracy, all suites, report split"
     better = "the searched agent answers better than the model alone"
     alone = "the model alone, greedy, no tools"
-    found = "search finds what no hand design has"
+    searched = "search finds what no hand design has"
     controls = [
         claim(better, chosen.name, ours, alone, default, unit=unit, seed=run.seed),
-        claim(found, chosen.name, ours, hand.name, by_hand, unit=unit, seed=run.seed),
-        *(control_of_expert(stored, family, levels, run) for family, levels in outcome.learnt),
+        claim(searched, chosen.name, ours, hand.name, by_hand, unit=unit, seed=run.seed),
+        *(
+            control_of_expert(stored, name, tasks, levels, items=suite_items, seed=run.seed)
+            for name, (tasks, levels) in outcome.experts.items()
+        ),
     ]
     if stored.dispatcher is not None:
-        controls.append(control_of_dispatcher(stored.dispatcher, run.settings, run.seed))
-    shown = items[:: max(1, len(items) // 6)]
+        controls.append(
+            control_of_dispatcher(stored.dispatcher, outcome.classes, items=class_items, seed=run.seed)
+        )
+    samples = items[:: max(1, len(items) // 6)]
     run.extra |= {
         "controls": controls,
         "curves": {
@@ -85,10 +108,10 @@ def report(
         },
         "experts": dict(gates),
         "archive": as_json(archive),
-        "chosen": {"place": outcome.chosen, "best_by_hand": outcome.by_hand},
+        "chosen": {"index": outcome.chosen, "best_by_hand": outcome.by_hand},
         "samples": [
-            {"prompt": item.system + item.prompt, "answer": said, "expected": item.answer, "note": item.task}
-            for item, said in zip(shown, answers(shown), strict=True)
+            {"prompt": item.system + item.prompt, "answer": text, "expected": item.answer, "note": item.task}
+            for item, text in zip(samples, answers(samples), strict=True)
         ],
     }
     metrics = {
@@ -97,44 +120,56 @@ def report(
         "report": float(ours.mean()),
         "report_default": float(default.mean()),
         "report_by_hand": float(by_hand.mean()),
-        "experts": float(len(outcome.learnt)),
+        "experts": float(len(outcome.experts)),
         "designs": float(len(archive)),
     }
-    for (family, _), one in zip(outcome.learnt, controls[2:], strict=False):
-        metrics |= {f"{family.name}_expert": one["value"], f"{family.name}_base": one["control_value"]}
+    for name, control in zip(outcome.experts, controls[2:], strict=False):
+        metrics |= {f"{name}_expert": control["value"], f"{name}_base": control["control_value"]}
     return metrics
 
 
-def control_of_expert(agent: Agent, family: Family, levels: list[int], run: Run) -> dict[str, Any]:
-    """An expert against the base on its family, both with tools."""
-    items = held_out(family, "report", levels, run.config.evaluation.items, run.seed)
+def control_of_expert(
+    agent: Agent, name: str, tasks: Sequence[str], levels: Sequence[int], *, items: int, seed: int
+) -> dict[str, Any]:
+    """An expert against the base on its family, both with tools.
+
+    :param items: of the report split, over tasks and levels.
+    :returns: the claim.
+    """
+    held_out_items = held_out(tasks, "report", levels, items, seed)
     base = Agent(
         agent.model, agent.tokenizer, EQUIPPED, experts=agent.experts, answer_tokens=agent.answer_tokens
     )
     return claim(
-        f"the expert is better at {family.name} than the base",
-        f"expert {family.name}",
-        judged(items, base.say(items, Route(experts={family.name: 1.0}))),
+        f"the expert is better at {name} than the base",
+        f"expert {name}",
+        right_answers(held_out_items, base.say(held_out_items, Route(experts={name: 1.0}))),
         "base",
-        judged(items, base.say(items, Route())),
-        unit=f"accuracy, {family.name} at levels {', '.join(map(str, levels))}, report split",
-        seed=run.seed,
+        right_answers(held_out_items, base.say(held_out_items, Route())),
+        unit=f"accuracy, {name} at levels {', '.join(map(str, levels))}, report split",
+        seed=seed,
     )
 
 
-def control_of_dispatcher(dispatcher: Dispatcher, settings: Settings, seed: int) -> dict[str, Any]:
-    """Right classes against always one and the same, in equal numbers of each."""
+def control_of_dispatcher(
+    dispatcher: Dispatcher, classes: Mapping[str, Class], *, items: int, seed: int
+) -> dict[str, Any]:
+    """Right classes against always one and the same, in equal numbers of each.
+
+    :param items: of the report split, of each class.
+    :returns: the claim.
+    """
     hits: list[bool] = []
-    for name in classes(settings):
-        items = questions_of_class(settings, name, "report", seed)
-        said = dispatcher.dispatch([item.system + item.prompt for item in items])
-        hits += [found == name for found, _ in said]
+    for name, (tasks, levels) in classes.items():
+        held_out_items = questions(tasks, "report", levels, 0, items, seed)
+        dispatched = dispatcher.dispatch([item.system + item.prompt for item in held_out_items])
+        hits += [other == name for other, _ in dispatched]
     return claim(
         "the dispatcher tells the families apart",
         "dispatcher",
         np.array(hits),
         "the commonest class for all",
-        np.arange(len(hits)) < settings.dispatch_items,
+        np.arange(len(hits)) < items,
         unit="accuracy, report split",
         seed=seed,
     )

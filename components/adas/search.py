@@ -19,14 +19,14 @@ from components.shared.agent.architecture import Architecture
 from components.shared.evaluation.statistics import mean_interval
 from components.shared.runtime.errors import ForgeError
 
-from .space import Design, Space
+from .space import Design, DesignSpace
 
 ATTEMPTS = 50
 """Tries for a child that the archive does not hold; a small space may be exhausted."""
 
 
 @dataclass
-class Entry:
+class ArchiveEntry:
     """A design and what it was worth. Fitness is its accuracy; None where it failed, and `failure` says how.
 
     low, high     95% bootstrap interval of the fitness
@@ -47,6 +47,7 @@ class Entry:
 
     @property
     def design(self) -> Design:
+        """The design that was measured."""
         return Design(self.thought, self.name, Architecture.model_validate(self.code))
 
     @property
@@ -64,24 +65,29 @@ Measure = Callable[[Architecture], np.ndarray]
 """Architecture → (n,) bool: right answers."""
 
 
-def judge(design: Design, generation: int, measure: Measure) -> Entry:
+def evaluate(design: Design, generation: int, measure: Measure) -> ArchiveEntry:
     """Measure a design. One that cannot run is kept with its error, so that it is not proposed again."""
     code = design.architecture.model_dump(mode="json")
     try:
         right = measure(design.architecture)
     except (ForgeError, ValueError, RuntimeError) as error:
-        return Entry(design.thought, design.name, code, generation, None, failure=str(error))
+        return ArchiveEntry(design.thought, design.name, code, generation, None, failure=str(error))
     rate, low, high = mean_interval(right)
-    return Entry(design.thought, design.name, code, generation, rate, low, high)
+    return ArchiveEntry(design.thought, design.name, code, generation, rate, low, high)
 
 
-def fittest(archive: Sequence[Entry]) -> Entry:
+def fittest(archive: Sequence[ArchiveEntry]) -> ArchiveEntry:
     """The earliest of the best: among equals the simpler design came first."""
     return max(archive, key=lambda entry: entry.rank)
 
 
 def propose(
-    archive: Sequence[Entry], space: Space, rng: random.Random, *, tournament: int, crossover: float
+    archive: Sequence[ArchiveEntry],
+    space: DesignSpace,
+    rng: random.Random,
+    *,
+    tournament: int,
+    crossover: float,
 ) -> Design | None:
     """A child that the archive does not hold yet; None where none was found."""
     known = {entry.key for entry in archive}
@@ -101,9 +107,9 @@ def propose(
 
 
 def generation(
-    archive: list[Entry],
+    archive: list[ArchiveEntry],
     number: int,
-    space: Space,
+    space: DesignSpace,
     measure: Measure,
     rng: random.Random,
     *,
@@ -117,15 +123,16 @@ def generation(
         child = propose(archive, space, rng, tournament=tournament, crossover=crossover)
         if child is None:
             break
-        archive.append(judge(child, number, measure))
+        archive.append(evaluate(child, number, measure))
     return fittest(archive).rank > best
 
 
-def finalists(archive: Sequence[Entry], count: int) -> list[int]:
-    """Places of the fittest `count` entries, earlier ones first among equals; failed ones never."""
-    order = sorted(range(len(archive)), key=lambda place: -archive[place].rank)
-    return [place for place in order[:count] if archive[place].fitness is not None]
+def finalists(archive: Sequence[ArchiveEntry], count: int) -> list[int]:
+    """Indices of the fittest `count` entries, earlier ones first among equals; failed ones never."""
+    order = sorted(range(len(archive)), key=lambda index: -archive[index].rank)
+    return [index for index in order[:count] if archive[index].fitness is not None]
 
 
-def as_json(archive: Sequence[Entry]) -> list[dict[str, Any]]:
+def as_json(archive: Sequence[ArchiveEntry]) -> list[dict[str, Any]]:
+    """The entries as plain dictionaries."""
     return [dataclasses.asdict(entry) for entry in archive]

@@ -1,10 +1,10 @@
-"""What phase adas can be told."""
+"""The settings of phase adas."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.shared.runtime.config.compose import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings
 
 
 class Section(BaseModel):

@@ -26,7 +26,7 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Space:
+class DesignSpace:
     """What designs can be made of.
 
     experts  names of the experts; each is that of a class of the dispatcher
@@ -58,12 +58,12 @@ class Space:
                 Architecture(tools=TOOLS, default=Route(instruction="tool")),
             ),
         ]
-        for way in self.think[1:]:
+        for mode in self.think[1:]:
             designs.append(
                 Design(
-                    f"Worked steps may lead where a guess does not: think {way}.",
-                    f"thinking {way}",
-                    Architecture(tools=TOOLS, default=Route(think=way)),
+                    f"Worked steps may lead where a guess does not: think {mode}.",
+                    f"thinking {mode}",
+                    Architecture(tools=TOOLS, default=Route(think=mode)),
                 )
             )
         if experts:
@@ -98,10 +98,10 @@ class Space:
         whole = parent.architecture
         kind = rng.choices(("route", "drop", "threshold", "tools"), (6, 1, 1, 1))[0]
         if kind == "drop" and whole.routes:
-            gone = rng.choice(sorted(whole.routes))
-            routes = {name: route for name, route in whole.routes.items() if name != gone}
+            removed = rng.choice(sorted(whole.routes))
+            routes = {name: route for name, route in whole.routes.items() if name != removed}
             return _child(
-                parent, f"no route of its own for {gone}", whole.model_copy(update={"routes": routes})
+                parent, f"no route of its own for {removed}", whole.model_copy(update={"routes": routes})
             )
         if kind == "threshold" and whole.routes:
             value = rng.choice([value for value in THRESHOLDS if value != whole.threshold])
@@ -109,7 +109,7 @@ class Space:
             return _child(parent, f"routes taken from confidence {value} on", changed)
         if kind == "tools":
             tool = rng.choice(TOOLS)
-            tools = tuple(one for one in TOOLS if (one in whole.tools) != (one == tool))
+            tools = tuple(other for other in TOOLS if (other in whole.tools) != (other == tool))
             verb = "without" if tool in whole.tools else "with"
             return _child(parent, f"{verb} the tool {tool}", whole.model_copy(update={"tools": tools}))
         slot = rng.choice(("", *self.classes))
@@ -130,33 +130,35 @@ class Space:
             name, share = rng.choice(self.experts), rng.choice(SHARES)
             if name in fields["experts"] and rng.random() < 0.5:
                 del fields["experts"][name]
-                said = f"without the expert {name}"
+                change = f"without the expert {name}"
             else:
                 fields["experts"] = {**fields["experts"], name: share}
-                said = f"{share} of the expert {name}"
+                change = f"{share} of the expert {name}"
         elif kind == "instruction":
             fields["instruction"] = rng.choice([n for n in INSTRUCTIONS if n != route.instruction])
-            said = f"the instruction {fields['instruction']!r}" if fields["instruction"] else "no instruction"
+            change = (
+                f"the instruction {fields['instruction']!r}" if fields["instruction"] else "no instruction"
+            )
         elif kind == "think":
             fields |= {
-                "think": rng.choice([way for way in self.think if way != route.think]),
+                "think": rng.choice([mode for mode in self.think if mode != route.think]),
                 "thought_length": 0,
             }
-            said = "no thinking" if fields["think"] == "no" else f"thinking {fields['think']}"
+            change = "no thinking" if fields["think"] == "no" else f"thinking {fields['think']}"
         elif kind == "branches":
             fields["branches"] = rng.choice([width for width in BRANCHES if width != route.branches])
-            said = f"{fields['branches']} branches" if fields["branches"] > 1 else "greedy"
+            change = f"{fields['branches']} branches" if fields["branches"] > 1 else "greedy"
         else:
             layer = rng.randrange(1, self.layers)
             fields["skip"] = () if layer in route.skip else (layer,)
-            said = f"without layer {layer}" if fields["skip"] else "with all layers"
+            change = f"without layer {layer}" if fields["skip"] else "with all layers"
         if fields["think"] == "quietly":
             fields["branches"] = 1  # quiet thoughts are decoded greedily
-        return Route.model_validate(fields), said
+        return Route.model_validate(fields), change
 
-    def cross(self, one: Design, other: Design, rng: random.Random) -> Design:
+    def cross(self, first: Design, second: Design, rng: random.Random) -> Design:
         """Every part from one of two parents."""
-        a, b = one.architecture, other.architecture
+        a, b = first.architecture, second.architecture
         routes: dict[str, Route] = {}
         for name in sorted({*a.routes, *b.routes}):
             source = rng.choice((a, b))
@@ -168,8 +170,8 @@ class Space:
             threshold=rng.choice((a, b)).threshold,
             tools=rng.choice((a, b)).tools,
         )
-        thought = f"What is good in `{one.name}` and in `{other.name}` may add up."
-        return Design(thought, f"{_origin(one)} × {_origin(other)}", child)
+        thought = f"What is good in `{first.name}` and in `{second.name}` may add up."
+        return Design(thought, f"{_origin(first)} × {_origin(second)}", child)
 
     def at_random(self, rng: random.Random, changes: int = 6) -> Design:
         """A design far from any made by hand: up to `changes` changes to the model alone."""
@@ -179,17 +181,17 @@ class Space:
         return Design("Drawn at random.", "random", design.architecture)
 
 
-def space_of(agent: Agent, layers: int) -> Space:
+def design_space(agent: Agent, layers: int) -> DesignSpace:
     """What an agent's model, experts and dispatcher allow."""
     think = ["no"]
-    for way in ("aloud", "quietly"):
+    for mode in ("aloud", "quietly"):
         try:
-            agent.check(Route.model_validate({"think": way}))
+            agent.check(Route.model_validate({"think": mode}))
         except InputError:
             continue
-        think.append(way)
+        think.append(mode)
     classes = tuple(agent.dispatcher.classes) if agent.dispatcher else ()
-    return Space(tuple(sorted(agent.experts)), classes, tuple(think), layers)
+    return DesignSpace(tuple(sorted(agent.experts)), classes, tuple(think), layers)
 
 
 def _child(parent: Design, change: str, architecture: Architecture) -> Design:

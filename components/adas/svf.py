@@ -4,8 +4,8 @@
 
 Of every question several answers are sampled. The baseline of each is the mean reward of the others (leave-one-out, Kool
 et al. 2019), which leaves the gradient unbiased; without any the paper's recipe needs far more steps. The KL is taken in
-full over the vocabulary at every sampled place. The vectors start at z = 1, which is the base itself (the paper draws them
-from N(.1, 1e-3), so that its experts start elsewhere).
+full over the vocabulary at every sampled position. The vectors start at z = 1, which is the base itself (the paper draws
+them from N(.1, 1e-3), so that its experts start elsewhere).
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from components.shared.agent.agent import text_of
 from components.shared.evaluation.sampling import prompt_ids, sample_answers
 from components.shared.models.remote_code.experts import set_expert
-from components.shared.optim.schedule import set_rate, warmup_cosine
-from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.item import Item
 
 SMALLEST = 16
@@ -30,19 +28,22 @@ SMALLEST = 16
 
 
 def matrices(model: PreTrainedModel) -> dict[str, int]:
-    """Module path → length of z, for every linear layer but the output head and the thoughts' mixing head."""
+    """The layers that experts weigh: every linear layer but the output head and the thoughts' mixing head.
+
+    :returns: module path → length of z.
+    """
     head = model.get_output_embeddings()
-    found = {}
+    sizes = {}
     for path, module in model.named_modules():
         linear = isinstance(module, nn.Linear) or hasattr(module, "in_features")
         if linear and module is not head and "talk_head" not in path.split("."):
             size = min(module.in_features, module.out_features)
             if size >= SMALLEST:
-                found[path] = size
-    return found
+                sizes[path] = size
+    return sizes
 
 
-class Vectors(nn.Module):
+class ExpertVectors(nn.Module):
     """The z of one expert, as parameters. Parameter names cannot hold dots: they are numbered."""
 
     def __init__(self, sizes: dict[str, int]) -> None:
@@ -55,21 +56,23 @@ class Vectors(nn.Module):
         return dict(zip(self.paths, self.z, strict=True))
 
 
-class Step(NamedTuple):
-    """What a step of training saw: the mean reward turned into a success rate, and KL to the base in nats a token."""
-
-    success: float
-    kl: float
-
-
 def leave_one_out(rewards: Tensor) -> Tensor:
-    """Advantages: each reward minus the mean of the others to the same question. rewards: (questions, samples)."""
+    """Advantages: each reward minus the mean of the others to the same question.
+
+    :param rewards: (questions, samples).
+    :returns: (questions, samples).
+    """
     others = (rewards.sum(-1, keepdim=True) - rewards) / (rewards.shape[-1] - 1)
     return rewards - others
 
 
 def surrogate(log_p: Tensor, advantages: Tensor) -> Tensor:
-    """The loss whose gradient is the negative policy gradient: both (n,); log_p is that of whole answers."""
+    """The loss whose gradient is the negative policy gradient.
+
+    :param log_p: (n,) log-probabilities of whole answers.
+    :param advantages: (n,), constants.
+    :returns: scalar.
+    """
     return -(advantages.detach() * log_p).mean()
 
 
@@ -88,7 +91,12 @@ class Rows(NamedTuple):
 
 
 def rows(prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: int) -> Rows:
-    """Prompts with their answers, as token ids."""
+    """Prompts with their answers.
+
+    :param prompts: token ids.
+    :param answers: token ids, as many.
+    :param padding: id that fills rows up.
+    """
     width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
     ids = torch.full((len(prompts), width + 1), padding)
     mask = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -102,7 +110,10 @@ def rows(prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: in
 
 
 def log_probabilities(model: nn.Module, batch: Rows) -> Tensor:
-    """(n, V) float32 log-probabilities at the n places that predict an answer, row by row."""
+    """What the model predicts for the answers, with gradients.
+
+    :returns: (n, V) float32 log-probabilities at the n positions that predict an answer, row by row.
+    """
     device = next(model.parameters()).device
     logits = model(
         input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device)
@@ -111,7 +122,11 @@ def log_probabilities(model: nn.Module, batch: Rows) -> Tensor:
 
 
 def of_answers(log_p: Tensor, batch: Rows) -> Tensor:
-    """(n, V) at the places of answers → (B,) log-probability of each whole answer."""
+    """Log-probabilities of whole answers.
+
+    :param log_p: (n, V), as `log_probabilities` gives them.
+    :returns: (B,).
+    """
     each = log_p.gather(-1, batch.targets[batch.predicts].to(log_p.device)[:, None])[:, 0]
     row = batch.predicts.nonzero()[:, 0].to(log_p.device)
     return log_p.new_zeros(len(batch.predicts)).index_add(0, row, each)
@@ -120,18 +135,24 @@ def of_answers(log_p: Tensor, batch: Rows) -> Tensor:
 def reinforce(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    vectors: Vectors,
+    vectors: ExpertVectors,
     items: Sequence[Item],
-    right: Callable[[Sequence[Item], Sequence[str]], Tensor],
+    is_right: Callable[[Sequence[Item], Sequence[str]], Tensor],
     *,
     samples: int,
     limit: int,
     kl_weight: float,
     generator: torch.Generator,
-) -> tuple[Tensor, Step]:
+) -> tuple[Tensor, dict[str, float]]:
     """The loss of one step, with the graph of z.
 
-    :param right: (items, texts) → (n,) bool.
+    :param items: the questions of the step.
+    :param is_right: (items, texts) → (n,) bool.
+    :param samples: answers to each question.
+    :param limit: tokens of an answer at most.
+    :param kl_weight: λ, of the divergence from the base.
+    :param generator: of the sampling, on the CPU.
+    :returns: the loss, and `success`, the share of right answers, and `kl` to the base in nats a token.
     """
     prompts = [prompt for prompt in prompt_ids(items, tokenizer) for _ in range(samples)]
     set_expert(model, vectors.as_expert())
@@ -139,8 +160,8 @@ def reinforce(
         model, prompts, eos=tokenizer.eos_token_id, limit=limit, temperature=1.0, generator=generator
     )
     texts = [text_of(ids, tokenizer) for ids in answers]
-    won = right([item for item in items for _ in range(samples)], texts).float()
-    advantages = leave_one_out((2 * won - 1).view(len(items), samples)).flatten()
+    success = is_right([item for item in items for _ in range(samples)], texts).float()
+    advantages = leave_one_out((2 * success - 1).view(len(items), samples)).flatten()
     batch = rows(prompts, answers, tokenizer.eos_token_id)
     set_expert(model, None)
     with torch.no_grad():
@@ -150,32 +171,14 @@ def reinforce(
     divergence = F.kl_div(base, log_p, reduction="batchmean", log_target=True)
     loss = surrogate(of_answers(log_p, batch), advantages.to(log_p.device)) + kl_weight * divergence
     set_expert(model, None)
-    return loss, Step(float(won.mean()), float(divergence.detach()))
+    return loss, {"success": float(success.mean()), "kl": float(divergence.detach())}
 
 
-def rule_of(vectors: Vectors, lr: float) -> torch.optim.AdamW:
+def svf_optimizer(vectors: ExpertVectors, lr: float) -> torch.optim.AdamW:
     """AdamW, as in the paper. No weight decay: it would pull z to 0, which is no base."""
-    rule = torch.optim.AdamW(vectors.parameters(), lr=lr, weight_decay=0.0)
-    for group in rule.param_groups:
-        group["initial_lr"] = lr
-    return rule
+    return torch.optim.AdamW(vectors.parameters(), lr=lr, weight_decay=0.0)
 
 
-def update(
-    rule: torch.optim.Optimizer, vectors: Vectors, loss: Tensor, step: int, steps: int, clip: float
-) -> None:
-    """One step of the optimiser. PhaseFailed where the loss is not finite."""
-    if not torch.isfinite(loss):
-        raise PhaseFailed(
-            f"the loss is {float(loss.detach())} at step {step}", where="adas.svf", fix="lower adas.svf.lr"
-        )
-    set_rate(rule, warmup_cosine(step, steps, warmup=1))
-    rule.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(vectors.parameters(), clip)
-    rule.step()
-
-
-def finished(vectors: Vectors) -> dict[str, Any]:
+def stored_expert(vectors: ExpertVectors) -> dict[str, Any]:
     """Module path → z in float16, as it is stored and used from here on."""
     return {path: z.detach().half() for path, z in vectors.as_expert().items()}

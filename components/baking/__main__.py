@@ -1,3 +1,5 @@
+"""Run phase baking: `python -m components.baking --help`."""
+
 from components.shared.runtime.entry import start
 
 raise SystemExit(start("baking", "Baking"))

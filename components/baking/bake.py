@@ -8,25 +8,27 @@ unrelated inputs and on prompted ones: without it bakes in sequence undo one ano
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from components.shared.optim.schedule import set_rate, warmup_cosine
+from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
-from components.shared.runtime.errors import PhaseFailed
+from components.shared.training.loop import Report, TrainingLoop
 
-from .trajectories import Lesson, kl, log_probabilities
+from .distillation_set import DistillationSet, kl, log_probabilities
+
+CLIP = 1.0
+WARMUP = 5
 
 
 def bake(
     model: PreTrainedModel,
-    learnt: list[nn.Parameter],
-    lesson: Lesson,
-    anchors: Lesson,
+    parameters: list[nn.Parameter],
+    prompted: DistillationSet,
+    anchors: DistillationSet,
     *,
     steps: int,
     batch: int,
@@ -35,43 +37,56 @@ def bake(
     seed: int,
     checkpoints: Checkpoints,
     state: dict[str, Any],
-    report: Callable[[int, float, float], None],
+    report: Report,
 ) -> None:
-    """Train `learnt`, the LoRA parameters of `model`, in place.
+    """Train `parameters`, the LoRA parameters of `model`, in place.
 
+    :param prompted: what the prompted teacher says, without the prompt.
+    :param anchors: what the model says to what must not change.
+    :param batch: trajectories a step, and as many anchors.
+    :param anchor: weight of the second term; 0: there is none.
+    :param seed: of which rows a step takes.
     :param state: plain JSON of the phase, kept with each checkpoint; "within" (steps done) and "curve" are kept here.
-    :param report: called after each step with (step, KL to the prompted teacher, KL to the model before).
+    :param report: called after each step with the KL to the prompted teacher and the anchor's KL, nats a token.
     :raises PhaseFailed: the loss is not finite.
     """
-    rule = torch.optim.AdamW(learnt, lr=lr, weight_decay=0.0)
-    for group in rule.param_groups:
-        group["initial_lr"] = lr
-    loop = Snapshot({"model": model}, {"rule": rule}, state=state)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
+    snapshot = Snapshot({"model": model}, {"optimizer": optimizer}, state=state)
     if state["within"]:
-        loop.restore(checkpoints)
+        snapshot.restore(checkpoints)
+    loop = TrainingLoop(
+        parameters,
+        snapshot.optimizers,
+        clip=CLIP,
+        where="baking",
+        fix="lower baking.lr",
+        snapshot=snapshot,
+        checkpoints=checkpoints,
+        report=report,
+        step=state["within"],
+        offset=state["done"],
+    )
+
+    def divergence(rows: DistillationSet) -> Tensor:
+        student = log_probabilities(model, rows.rows)
+        return kl(rows.teacher.to(student), student)
+
+    def loss_of(terms: list[DistillationSet]) -> tuple[Tensor, dict[str, Tensor]]:
+        divergences = [divergence(term) for term in terms]
+        loss = divergences[0] + (anchor * divergences[1] if anchor else 0)
+        return loss, {
+            name: each.detach() for name, each in zip(("kl", "anchor_kl"), divergences, strict=False)
+        }
+
     model.train()
-    for step in range(state["within"], steps):
-        set_rate(rule, warmup_cosine(step, steps, warmup=min(5, steps)))
-        draw = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        terms = []
-        for part in (lesson, anchors) if anchor else (lesson,):
-            picked = part.pick(torch.randint(len(part.rows.input_ids), (batch,), generator=draw))
-            student = log_probabilities(model, picked.rows)
-            terms.append(kl(picked.teacher.to(student), student))
-        loss = terms[0] + (anchor * terms[1] if anchor else 0)
-        if not torch.isfinite(loss):
-            raise PhaseFailed(
-                f"the loss is {float(loss.detach())} at step {step}", where="baking", fix="lower baking.lr"
-            )
-        rule.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
-        rule.step()
-        values = [float(term.detach()) for term in terms]
-        state["within"] = step + 1
-        state["curve"].append([round(value, 6) for value in values])
-        report(step + 1, values[0], values[-1])
-        if checkpoints.due():
-            loop.save(checkpoints, state["done"] + step + 1)
-            checkpoints.stop_if_asked()
+    for step in range(loop.step, steps):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        terms = [
+            part.select(torch.randint(len(part.rows.input_ids), (batch,), generator=generator))
+            for part in ((prompted, anchors) if anchor else (prompted,))
+        ]
+        update = loop.update([terms], loss_of, rate=warmup_cosine(step, steps, warmup=min(WARMUP, steps)))
+        state["within"] = loop.step
+        state["curve"].append([round(value, 6) for value in update.metrics.values()])
+        loop.end_step(update.metrics)
     model.eval()

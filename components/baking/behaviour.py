@@ -13,11 +13,11 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.sampling import prompt_ids, sample_answers
-from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Item
 
 
-class Conduct(NamedTuple):
+class BehaviourScores(NamedTuple):
     """What a model did with questions about a behaviour and with others, all (n,) bool.
 
     about   the question is one that the behaviour is about
@@ -42,38 +42,44 @@ class Conduct(NamedTuple):
         return float((self.shown == self.due).mean())
 
     @property
-    def intrusion(self) -> float:
+    def false_trigger_rate(self) -> float:
         """Share of the questions that do not call for the behaviour on which it is shown all the same."""
         return float(self.shown[~self.due].mean())
 
 
-def say(
+def greedy_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item], limit: int
 ) -> list[str]:
-    """Greedy answers to items, as they stand (with their instruction, if they have one)."""
+    """Greedy answers to items, as they stand (with their instruction, if they have one).
+
+    :param limit: tokens of an answer at most.
+    """
     answers = sample_answers(
         model, prompt_ids(items, tokenizer), eos=tokenizer.eos_token_id, limit=limit, temperature=0.0
     )
     return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
 
 
-def conduct(
+def behaviour_scores(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     name: str,
     about: Sequence[Item],
     others: Sequence[Item],
     limit: int,
-) -> Conduct:
+) -> BehaviourScores:
     """How the model answers questions about behaviour `name`, and others that it must leave alone.
 
+    :param name: of the behaviour.
+    :param about: items that it is about.
+    :param others: items that it must leave alone.
     :param limit: tokens of an answer at most.
     """
     family, items = FAMILIES[name], [*about, *others]
-    said = say(model, tokenizer, items, limit)
-    return Conduct(
+    texts = greedy_answers(model, tokenizer, items, limit)
+    return BehaviourScores(
         about=np.arange(len(items)) < len(about),
-        right=np.array([family.exhibits(text, item.answer) for text, item in zip(said, items, strict=True)]),
+        right=np.array([family.exhibits(text, item.answer) for text, item in zip(texts, items, strict=True)]),
         due=np.array([family.shows(item.answer) for item in items]),
-        shown=np.array([family.shows(text) for text in said]),
+        shown=np.array([family.shows(text) for text in texts]),
     )

@@ -1,5 +1,10 @@
-"""The container of phase baking: a model in, a model with prompts baked into its weights out."""
+"""Phase baking as the pipelines see it: a model in, a model with prompts baked into its weights out."""
 
-from components.shared.container import one_model
+from components.shared.phase_spec import PhaseSpec
 
-baking = one_model("baking", "Prompts for tools, memory, retrieval and persona, baked into the weights.")
+PHASE = PhaseSpec(
+    name="baking",
+    summary="Prompts for tools, memory, retrieval and persona, baked into the weights.",
+    after="training",
+    timeout_seconds=43_200,
+)

@@ -9,7 +9,10 @@ from components.shared.evaluation.curves import curve
 
 
 def curves(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Both divergences through each bake."""
+    """Both divergences through each bake.
+
+    :param results: of the bakes, each with its `curve`: (KL to the teacher, anchor's KL) of every step.
+    """
     return {
         f"bake: {result['behaviour']}": curve(
             {
@@ -23,7 +26,10 @@ def curves(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def gates(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The three conditions of a bake, as the manifest keeps them."""
+    """The three conditions of a bake, as the manifest keeps them.
+
+    :param result: of the bake: what was measured, and the bounds.
+    """
     name = result["behaviour"]
     return [
         {
@@ -35,8 +41,13 @@ def gates(result: dict[str, Any]) -> list[dict[str, Any]]:
             "on_fail": "rollback",
         }
         for what, key, op, bound in (
-            ("rate without its instruction", "after", ">=", result["wanted"]),
-            ("shown where it is not called for", "intrusion", "<=", result["most_intrusion"]),
-            ("accuracy lost elsewhere", "forgotten", "<=", result["most_forgotten"]),
+            ("rate without its instruction", "after", ">=", result["min_rate"]),
+            (
+                "shown where it is not called for",
+                "false_trigger_rate",
+                "<=",
+                result["max_false_trigger_rate"],
+            ),
+            ("accuracy lost elsewhere", "forgotten", "<=", result["max_forgotten"]),
         )
     ]

@@ -28,6 +28,7 @@ class LowRank(nn.Module):
         self.scale = alpha / rank
 
     def forward(self, weight: Tensor) -> Tensor:
+        """The changed weight, (out, in)."""
         return weight + self.scale * torch.mm(self.b, self.a)
 
 
@@ -39,6 +40,7 @@ class Free(nn.Module):
         self.d = nn.Parameter(torch.zeros_like(weight))
 
     def forward(self, weight: Tensor) -> Tensor:
+        """The changed weight, (out, in)."""
         return weight + self.d
 
 
@@ -46,6 +48,8 @@ def adapt(model: PreTrainedModel, rank: int | None, generator: torch.Generator) 
     """Freeze the model and put a change on its linear layers (α = r), but not on its output head; the new parameters.
 
     :param rank: of LoRA; None: no bound on the rank.
+    :param generator: draws A, on the CPU.
+    :returns: what is to be trained.
     """
     model.requires_grad_(False)
     head = model.get_output_embeddings()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct
@@ -19,42 +18,41 @@ from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
-from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Split
+from components.shared.training.device import device
+from components.shared.training.loop import report_to
 
 from .bake import bake
-from .behaviour import Conduct, conduct
+from .behaviour import BehaviourScores, behaviour_scores
+from .component import PHASE
+from .distillation_set import DistillationSet, anchor_set, prompted_set
 from .findings import curves, gates
 from .lora import adapt, merge
 from .questions import instructed, irrelevant, relevant
 from .settings import Bake, Settings
-from .trajectories import Lesson, anchors_of, lesson_of
 
 ADAPTED, CHANGE = ".parametrizations.weight.original", ".parametrizations.weight.0."
 
 
-class Baking(Phase):
+class Baking(Phase[Settings], spec=PHASE):
     """Bakes behaviours into the weights (anchored prompt baking): tool calls, memory use, retrieval, persona.
 
     Each bake is kept only where the behaviour itself appears without its instruction and nothing else is lost.
     """
 
-    name = "baking"
-    Settings = Settings
-
     def validate_input(self) -> None:
         """The behaviours and tasks exist, the model loads, and takes items of that length."""
         settings = self.run.settings
-        for one in settings.bakes:
-            if one.behaviour not in FAMILIES:
+        for setting in settings.bakes:
+            if setting.behaviour not in FAMILIES:
                 raise ConfigError(
-                    f"there is no behaviour {one.behaviour!r}",
+                    f"there is no behaviour {setting.behaviour!r}",
                     where="baking.bakes",
                     fix=f"use: {', '.join(FAMILIES)}",
                 )
         check_mixture(settings.anchor_tasks, settings.anchor_levels)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device)
+        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         spread_latents(self.model, self.run.generator("latents"))
         longest = getattr(self.model.config, "max_position_embeddings", None)
         encode(self._anchored("search", settings.held_out), self.tokenizer, max_length=longest)
@@ -65,17 +63,12 @@ class Baking(Phase):
         self.state: dict[str, Any] = {"bake": 0, "within": 0, "done": 0, "curve": [], "results": []}
         self.state["reference"] = self._known()
         self._resume()
-        run.progress.start(
-            "baking",
-            sum(one.steps for one in settings.bakes),
-            at=self.state["done"] + self.state["within"],
-        )
-        for one in settings.bakes[self.state["bake"] :]:
-            self._bake(one)
+        for setting in settings.bakes[self.state["bake"] :]:
+            self._bake(setting)
             self.state |= {
                 "bake": self.state["bake"] + 1,
                 "within": 0,
-                "done": self.state["done"] + one.steps,
+                "done": self.state["done"] + setting.steps,
                 "curve": [],
             }
             Snapshot({"model": self.model}, state=self.state).save(run.checkpoints, self.state["done"])
@@ -84,6 +77,7 @@ class Baking(Phase):
         self._publish()
 
     def get_metrics(self) -> dict[str, float]:
+        """Bakes kept, what was forgotten, and of each behaviour its rates with and without the instruction."""
         return self.metrics
 
     def _resume(self) -> None:
@@ -97,42 +91,44 @@ class Baking(Phase):
         )
         self.state = {name: value for name, value in saved.state.items() if name != SNAPSHOT}
 
-    def _bake(self, one: Bake) -> None:
+    def _bake(self, setting: Bake) -> None:
         """One bake, from the teacher's answers to the gate. The teacher is the model itself, before it is changed."""
-        run, settings, name = self.run, self.run.settings, one.behaviour
-        ceiling = self._conduct(self.model, name, "prompted", "search").rate
-        start = self._conduct(self.model, name, "baked", "search").rate
-        aside = self._aside(name)
-        lesson, anchors = self._lesson(name), self._anchors(name)
+        run, settings, name = self.run, self.run.settings, setting.behaviour
+        ceiling = self._scores(self.model, name, "prompted", "search").rate
+        start = self._scores(self.model, name, "baked", "search").rate
+        irrelevant_accuracy = self._irrelevant_accuracy(name)
+        prompted, anchors = self._prompted(name), self._anchors(name)
 
-        learnt = adapt(self.model, settings.rank, run.generator(f"lora/{name}"))
+        run.progress.start(f"bake {name}", setting.steps, at=self.state["within"])
+        parameters = adapt(self.model, settings.rank, run.generator(f"lora/{name}"))
         bake(
             self.model,
-            learnt,
-            lesson,
+            parameters,
+            prompted,
             anchors,
-            steps=one.steps,
+            steps=setting.steps,
             batch=settings.batch,
             lr=settings.lr,
             anchor=settings.anchor,
             seed=run.seed * 101 + self.state["bake"],
             checkpoints=run.checkpoints,
             state=self.state,
-            report=lambda step, divergence, drift: run.progress.step(kl=divergence, anchor=drift),
+            report=report_to(run.progress, run.tracker, prefix=f"{name}/", offset=self.state["done"]),
         )
-        after, known = self._conduct(self.model, name, "baked", "search"), self._known()
+        run.progress.done()
+        after, known = self._scores(self.model, name, "baked", "search"), self._known()
         lost = {what: reference - known[what] for what, reference in self.state["reference"].items()}
-        lost["questions to leave alone"] = aside - self._aside(name)
+        lost["questions to leave alone"] = irrelevant_accuracy - self._irrelevant_accuracy(name)
         result: dict[str, Any] = {
             "behaviour": name,
             "prompted": ceiling,
             "before": start,
             "after": after.rate,
-            "wanted": start + one.least * (ceiling - start),
-            "intrusion": after.intrusion,
-            "most_intrusion": settings.intrusion,
+            "min_rate": start + setting.least * (ceiling - start),
+            "false_trigger_rate": after.false_trigger_rate,
+            "max_false_trigger_rate": settings.false_trigger_rate,
             "forgotten": max(lost.values()),
-            "most_forgotten": settings.forgetting,
+            "max_forgotten": settings.forgetting,
             "curve": self.state["curve"],
         }
         result["kept"] = after.rate > start and all(gate["passed"] for gate in gates(result))
@@ -140,22 +136,25 @@ class Baking(Phase):
         if result["kept"]:
             self.state["reference"][name] = self._known()[name]
         merge(self.model, keep=result["kept"])
-        run.tracker.metrics({f"{name}/{key}": result[key] for key in ("after", "intrusion", "forgotten")})
+        run.tracker.metrics(
+            {f"{name}/{key}": result[key] for key in ("after", "false_trigger_rate", "forgotten")},
+            step=self.state["done"] + setting.steps,
+        )
         run.progress.note(
             f"{name} is {'kept' if result['kept'] else 'rolled back'}: {start:.2f} → {after.rate:.2f} without its "
-            f"instruction ({ceiling:.2f} with it), {after.intrusion:.2f} where it is not called for, "
+            f"instruction ({ceiling:.2f} with it), {after.false_trigger_rate:.2f} where it is not called for, "
             f"{result['forgotten']:.2f} lost elsewhere"
         )
 
-    def _conduct(self, model: PreTrainedModel, name: str, form: str, split: Split) -> Conduct:
+    def _scores(self, model: PreTrainedModel, name: str, form: str, split: Split) -> BehaviourScores:
         """How the model answers questions about a behaviour in one of their forms, and others without an instruction."""
         settings, seed = self.run.settings, self.run.seed
-        asked = relevant(name, split, settings.levels, settings.held_out, seed)
-        return conduct(
+        questions = relevant(name, split, settings.levels, settings.held_out, seed)
+        return behaviour_scores(
             model,
             self.tokenizer,
             name,
-            [forms[form] for forms in asked],
+            [forms[form] for forms in questions],
             irrelevant(name, split, settings.levels, settings.held_out, seed) if form == "baked" else [],
             settings.answer_tokens,
         )
@@ -177,47 +176,48 @@ class Baking(Phase):
         settings = self.run.settings
         items = {"anchored tasks": self._anchored("search", 4 * settings.held_out)}
         for other in self._baked():
-            asked = relevant(other, "search", settings.levels, settings.held_out, self.run.seed)
-            items[other] = [forms["baked"] for forms in asked]
+            questions = relevant(other, "search", settings.levels, settings.held_out, self.run.seed)
+            items[other] = [forms["baked"] for forms in questions]
         return {
-            what: float(correct(self.model, self.tokenizer, asked).mean()) for what, asked in items.items()
+            what: float(correct(self.model, self.tokenizer, questions).mean())
+            for what, questions in items.items()
         }
 
-    def _aside(self, name: str) -> float:
+    def _irrelevant_accuracy(self, name: str) -> float:
         """Accuracy on the questions that behaviour `name` must leave alone, search split."""
         settings = self.run.settings
         items = irrelevant(name, "search", settings.levels, settings.held_out, self.run.seed)
         return float(correct(self.model, self.tokenizer, items).mean())
 
-    def _lesson(self, name: str) -> Lesson:
+    def _prompted(self, name: str) -> DistillationSet:
         """Answers of the prompted model, laid behind the questions without the prompt."""
         settings, run = self.run.settings, self.run
-        asked = relevant(name, "train", settings.levels, settings.questions, run.seed)
-        return lesson_of(
+        questions = relevant(name, "train", settings.levels, settings.questions, run.seed)
+        return prompted_set(
             self.model,
             self.tokenizer,
-            [forms["prompted"] for forms in asked for _ in range(settings.trajectories)],
-            [forms["plain"] for forms in asked for _ in range(settings.trajectories)],
+            [forms["prompted"] for forms in questions for _ in range(settings.trajectories)],
+            [forms["plain"] for forms in questions for _ in range(settings.trajectories)],
             limit=settings.answer_tokens,
             temperature=settings.temperature,
             generator=run.generator(f"trajectories/{self.state['bake']}/{name}"),
         )
 
-    def _anchors(self, name: str) -> Lesson:
+    def _anchors(self, name: str) -> DistillationSet:
         """What must stay: unrelated tasks, questions to leave alone, every behaviour with and without its instruction."""
         settings, seed = self.run.settings, self.run.seed
         share = max(8, settings.questions // 4)
         items = self._anchored("train", 8 * share) + irrelevant(
             name, "train", settings.levels, 2 * share, seed
         )
-        done = self._baked()
+        baked = self._baked()
         for other in FAMILIES:
-            asked = relevant(other, "train", settings.levels, share, seed)
-            items += [forms["prompted"] for forms in asked]
+            questions = relevant(other, "train", settings.levels, share, seed)
+            items += [forms["prompted"] for forms in questions]
             items += instructed(irrelevant(other, "train", settings.levels, share // 2, seed), other)
             if other != name:
-                items += [forms["baked" if other in done else "plain"] for forms in asked]
-        return anchors_of(self.model, self.tokenizer, items)
+                items += [forms["baked" if other in baked else "plain"] for forms in questions]
+        return anchor_set(self.model, self.tokenizer, items)
 
     def _publish(self) -> None:
         """Save, score what was saved on the report split, and say what came of the claims."""
@@ -234,17 +234,17 @@ class Baking(Phase):
     def _report(self, stored: PreTrainedModel) -> None:
         """The published model against the input, on the report split: each behaviour, and what was known."""
         run, results = self.run, self.state["results"]
-        given, _ = load(run.artifact.path)
+        input_model, _ = load(run.artifact.path)
         controls, table = [], []
         for name in dict.fromkeys(result["behaviour"] for result in results):
-            prompted = self._conduct(given, name, "prompted", "report")
-            before, after = (self._conduct(model, name, "baked", "report") for model in (given, stored))
+            prompted = self._scores(input_model, name, "prompted", "report")
+            before, after = (self._scores(model, name, "baked", "report") for model in (input_model, stored))
             row = {
                 "prompted": prompted.rate,
                 "before": before.rate,
                 "after": after.rate,
                 "decision": after.decision,
-                "intrusion": after.intrusion,
+                "false_trigger_rate": after.false_trigger_rate,
             }
             table.append({"behaviour": name, "baked": name in self._baked(), **row})
             self.metrics |= {f"{name}_{key}": value for key, value in row.items()}
@@ -259,7 +259,7 @@ class Baking(Phase):
                 )
             )
         items = self._anchored("report", 4 * run.config.evaluation.items)
-        ours, theirs = (correct(model, self.tokenizer, items) for model in (stored, given))
+        ours, theirs = (correct(model, self.tokenizer, items) for model in (stored, input_model))
         forgetting = run.settings.forgetting
         controls.append(
             claim(

@@ -1,10 +1,10 @@
-"""What phase baking can be told."""
+"""The settings of phase baking."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.shared.runtime.config.compose import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings
 
 Levels = list[int] | dict[str, list[int]]
 
@@ -14,7 +14,7 @@ class Bake(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    behaviour: str = Field(description="a family of components/shared/tasks/behaviours.py")
+    behaviour: str = Field(description="a family of components/shared/tasks/generators/behaviours.py")
     steps: int = Field(ge=1)
     least: float = Field(
         0.5,
@@ -53,7 +53,7 @@ class Settings(PhaseSettings):
         description="largest loss of accuracy that a bake may cost: on anchored tasks, on questions to leave alone, "
         "on any behaviour baked before",
     )
-    intrusion: float = Field(
+    false_trigger_rate: float = Field(
         0.1,
         ge=0,
         le=1,

@@ -1,5 +1,10 @@
-"""The container of phase bitnet: a model in, the same model with ternary weights out."""
+"""Phase bitnet as the pipelines see it: a model in, the same model with ternary weights out."""
 
-from components.shared.container import one_model
+from components.shared.phase_spec import PhaseSpec
 
-bitnet = one_model("bitnet", "1.58-bit (ternary) quantisation-aware conversion.")
+PHASE = PhaseSpec(
+    name="bitnet",
+    summary="1.58-bit (ternary) quantisation-aware conversion.",
+    after="quietstar",
+    timeout_seconds=86_400,
+)

@@ -32,7 +32,7 @@ def linears_to_convert(model: PreTrainedModel) -> dict[str, nn.Linear]:
     :raises InputError: there is none, one has a bias (BitNet has none), or the model is ternary already.
     """
     head = model.get_output_embeddings()
-    found = {
+    linears = {
         path: module
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear)
@@ -40,28 +40,33 @@ def linears_to_convert(model: PreTrainedModel) -> dict[str, nn.Linear]:
         and module is not head
         and not any(part in KEPT for part in path.split("."))
     }
-    done = next((path for path, m in model.named_modules() if isinstance(m, (BitLinear, Coded))), None)
-    if done is not None:
+    ternary = next((path for path, m in model.named_modules() if isinstance(m, (BitLinear, Coded))), None)
+    if ternary is not None:
         raise InputError(
-            "the model is ternary or coded already", where=done, fix="give the model as it was before"
+            "the model is ternary or coded already", where=ternary, fix="give the model as it was before"
         )
-    if not found:
+    if not linears:
         raise InputError("the model has no linear layers to convert", where=type(model).__name__)
-    for path, module in found.items():
+    for path, module in linears.items():
         if module.bias is not None:
             raise InputError(
                 "a linear layer with a bias cannot become a BitLinear",
                 where=path,
                 fix="use a model without biases",
             )
-    return found
+    return linears
 
 
 @torch.no_grad()
 def root_mean_squares(
     model: PreTrainedModel, paths: Iterable[str], batches: Iterable[Mapping[str, Tensor]]
 ) -> dict[str, float]:
-    """Root of the mean square of what goes into each of the layers at `paths`, over calibration batches."""
+    """Root of the mean square of each layer's inputs.
+
+    :param paths: of the layers.
+    :param batches: calibration batches, as keyword arguments of the model.
+    :returns: path → root of the mean over all tokens and features.
+    """
     sums: dict[str, list[float]] = {path: [0.0, 0.0] for path in paths}
 
     def add(path: str, x: Tensor) -> None:
@@ -86,13 +91,15 @@ def convert(model: PreTrainedModel, gains: Mapping[str, float]) -> None:
 
     :param gains: path → gain of the norm that this layer gets; layers that are not named get none.
     """
-    for path, old in linears_to_convert(model).items():
-        new = BitLinear(old.in_features, old.out_features, norm=path in gains, device=old.weight.device)
-        new.weight = old.weight
-        if new.norm is not None:
-            nn.init.constant_(new.norm.weight, gains[path] or 1.0)
+    for path, linear in linears_to_convert(model).items():
+        ternary = BitLinear(
+            linear.in_features, linear.out_features, norm=path in gains, device=linear.weight.device
+        )
+        ternary.weight = linear.weight
+        if ternary.norm is not None:
+            nn.init.constant_(ternary.norm.weight, gains[path] or 1.0)
         parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, new.train(old.training))
+        setattr(model.get_submodule(parent), name, ternary.train(linear.training))
 
 
 def unnormed(paths: Iterable[str]) -> list[str]:

@@ -39,15 +39,20 @@ def against_rounding(trained: Losses, rounded: Losses, seed: int) -> dict[str, A
 
 
 def sizes(before: Path, after: Path) -> dict[str, Any]:
-    """Bytes of two models' weights on disk: by how they are stored, and tensor by tensor for the second."""
+    """Bytes of two models' weights on disk: by how they are stored, and tensor by tensor for the second.
+
+    :param before: folder of the first.
+    :param after: folder of the second.
+    :returns: {"before": {kind: bytes}, "stored": {kind: bytes}, "per_tensor": [{tensor, dtype, codec, bytes}]}.
+    """
     kinds: dict[str, dict[str, int]] = {"before": {}, "stored": {}}
     tensors = {"before": describe(before)[0], "stored": describe(after)[0]}
-    for when, entries in tensors.items():
-        for entry in entries.values():
-            kind = entry["codec"] if entry["dtype"] == "U8" else entry["dtype"]
-            kinds[when][kind] = kinds[when].get(kind, 0) + entry["bytes"]
+    for when, of_model in tensors.items():
+        for tensor in of_model.values():
+            kind = tensor["codec"] if tensor["dtype"] == "U8" else tensor["dtype"]
+            kinds[when][kind] = kinds[when].get(kind, 0) + tensor["bytes"]
     rows = [
-        {"tensor": name, "dtype": entry["dtype"], "codec": entry["codec"], "bytes": entry["bytes"]}
-        for name, entry in tensors["stored"].items()
+        {"tensor": name, "dtype": tensor["dtype"], "codec": tensor["codec"], "bytes": tensor["bytes"]}
+        for name, tensor in tensors["stored"].items()
     ]
     return {**kinds, "per_tensor": rows}

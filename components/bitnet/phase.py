@@ -8,32 +8,32 @@ import math
 import torch
 from transformers import PreTrainedModel
 
-from components.shared.evaluation.answers import nll
+from components.shared.evaluation.answers import batches, nll
 from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.evaluation.speed import speed
 from components.shared.models.card import model_card
 from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, save, wrap
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.phase import Phase
-from components.shared.tasks.batches import check_mixture, encode, mixture
+from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
+from components.shared.training.device import device
+from components.shared.training.loop import report_to
 
+from .component import PHASE
 from .conversion import convert, linears_to_convert, root_mean_squares, unnormed
 from .findings import Losses, against_rounding, mean, sizes
 from .qat import train
 from .settings import Settings
 
 
-class BitNet(Phase):
+class BitNet(Phase[Settings], spec=PHASE):
     """Converts a causal language model to ternary weights and int8 activations (BitNet b1.58) and trains it so."""
-
-    name = "bitnet"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """The tasks exist, and the model has linear layers that can become ternary."""
         check_mixture(self.run.settings.tasks, self.run.settings.levels)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model, self.tokenizer = load(self.run.artifact.path, device=device)
+        model, self.tokenizer = load(self.run.artifact.path, device=device())
         linears_to_convert(model)
         own = hasattr(model.config, "storage")  # a Cognate, or wrapped before: it can hold coded layers
         self.teacher = (model if own else wrap(model)).float().requires_grad_(False)
@@ -52,11 +52,16 @@ class BitNet(Phase):
         curve = train(
             student,
             self.teacher if settings.distillation else None,
-            self.tokenizer,
-            settings,
-            seed=run.seed,
+            build_optimizer(student, settings.optimizer, settings.lr, settings.weight_decay),
+            self._draw,
+            steps=settings.steps,
+            warmup=settings.warmup,
+            strength_warmup=settings.strength_warmup,
+            distillation=settings.distillation,
+            temperature=settings.temperature,
+            clip=settings.clip,
             checkpoints=run.checkpoints,
-            report=self._report,
+            report=report_to(run.progress, run.tracker, every=10),
         )
         run.progress.done()
         round_to_half(student)
@@ -78,10 +83,16 @@ class BitNet(Phase):
         settings, gains = self.run.settings, {}
         student = copy.deepcopy(self.teacher).requires_grad_(True)
         if settings.sublayer_norm:
-            wanted = unnormed(linears_to_convert(student))
-            gains = root_mean_squares(student, wanted, self._calibration())
+            paths = unnormed(linears_to_convert(student))
+            gains = root_mean_squares(student, paths, self._calibration())
         convert(student, gains)
         return student
+
+    def _draw(self, step: int) -> list[Batch]:
+        """The batches of a step: a function of the seed and the step."""
+        s = self.run.settings
+        items = mixture(s.tasks, s.levels, "train", self.run.seed, step, s.batch, scratch=s.scratch)
+        return [batch for _, batch in batches(items, self.tokenizer, s.rows)]
 
     def _calibration(self) -> list[dict[str, torch.Tensor]]:
         """Batches of training items that no step of training draws."""
@@ -94,11 +105,6 @@ class BitNet(Phase):
 
     def _losses(self, model: PreTrainedModel) -> Losses:
         return Losses(*nll(model, self.tokenizer, self.held_out, batch=self.run.config.evaluation.batch))
-
-    def _report(self, step: int, entropy: float, kl: float) -> None:
-        self.run.progress.step(step - self.run.progress.at, loss=entropy, kl=kl)
-        if step % 10 == 0:
-            self.run.tracker.metrics({"loss": entropy, "kl": kl}, step=step)
 
     def _publish(self, student: PreTrainedModel, curve: dict[str, list[float]]) -> None:
         """Store the model; what is measured from here on is what was stored."""

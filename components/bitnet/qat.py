@@ -7,26 +7,31 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch.optim import Optimizer
+from transformers import PreTrainedModel
 
-from components.shared.evaluation.answers import batches
-from components.shared.optim.optimizer import optimizer
-from components.shared.optim.schedule import set_rate, warmup_cosine
+from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
-from components.shared.runtime.errors import PhaseFailed
-from components.shared.tasks.batches import IGNORED, Batch, mixture
+from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.training.loop import Report, TrainingLoop, token_shares
 
 from .conversion import set_strength
-from .settings import Settings
+
+POINTS = 100
+"""Points of the loss curve, about."""
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T²·KL(teacher ‖ student) at temperature T, nats a token, mean over rows (Hinton et al., arXiv 1503.02531).
+    """T²·KL(teacher ‖ student) at temperature T (Hinton et al., arXiv 1503.02531).
 
-    student, teacher: (n, vocabulary) logits.
+    :param student: (n, vocabulary) logits.
+    :param teacher: (n, vocabulary) logits.
+    :returns: scalar, nats a token, the mean over rows.
     """
-    ours, theirs = (F.log_softmax(logits.float() / temperature, dim=-1) for logits in (student, teacher))
-    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    student_log_p, teacher_log_p = (
+        F.log_softmax(logits.float() / temperature, dim=-1) for logits in (student, teacher)
+    )
+    return temperature**2 * F.kl_div(student_log_p, teacher_log_p, reduction="batchmean", log_target=True)
 
 
 def strength_at(step: int, warmup: int) -> float:
@@ -34,79 +39,92 @@ def strength_at(step: int, warmup: int) -> float:
     return min(1.0, (step + 1) / (warmup + 1))
 
 
-def lesson(
+def answer_and_kl(
     student: PreTrainedModel, teacher: PreTrainedModel | None, batch: Batch, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """The model's own loss (a Cognate's with its halting), and the KL to the teacher: means over the tokens learnt."""
+    """The two terms of the loss.
+
+    :param teacher: the full-precision network in evaluation mode; None: the second term is zero.
+    :returns: the student's own loss (a Cognate's with its halting) and the KL to the teacher: scalars, nats a token, means
+        over the tokens learnt.
+    """
     learnt = batch.labels[:, 1:] != IGNORED
-    with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=batch.input_ids.is_cuda):
-        # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-        out = student(input_ids=batch.input_ids, labels=batch.labels)
-        if teacher is None:
-            return out.loss, torch.zeros_like(out.loss)
-        with torch.no_grad():
-            wanted = teacher(input_ids=batch.input_ids).logits[:, :-1][learnt]
-        return out.loss, distillation_loss(out.logits[:, :-1][learnt], wanted, temperature)
+    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
+    out = student(input_ids=batch.input_ids, labels=batch.labels)
+    if teacher is None:
+        return out.loss, torch.zeros_like(out.loss)
+    with torch.no_grad():
+        teacher_logits = teacher(input_ids=batch.input_ids).logits[:, :-1][learnt]
+    return out.loss, distillation_loss(out.logits[:, :-1][learnt], teacher_logits, temperature)
 
 
 def train(
     student: PreTrainedModel,
     teacher: PreTrainedModel | None,
-    tokenizer: PreTrainedTokenizerBase,
-    settings: Settings,
+    optimizer: Optimizer,
+    draw: Callable[[int], list[Batch]],
     *,
-    seed: int,
+    steps: int,
+    warmup: int,
+    strength_warmup: int,
+    distillation: float,
+    temperature: float,
+    clip: float,
     checkpoints: Checkpoints,
-    report: Callable[[int, float, float], None],
+    report: Report,
 ) -> dict[str, list[float]]:
-    """Train `student` in place through its quantisation; the loss curve {"step", "loss", "kl"}.
+    """Train `student` in place through its quantisation.
 
     loss = answer + distillation · KL(teacher ‖ student), both on the answer's tokens. Weight decay ends at half time, as
-    in BitNet's recipe (arXiv 2402.17764 and its training tips): latent weights that stop shrinking settle. The items of a
-    step are a function of (seed, step), so that training that was killed goes on from its checkpoint to the same weights.
+    in BitNet's recipe (arXiv 2402.17764 and its training tips): latent weights that stop shrinking settle. Training that
+    was killed goes on from its checkpoint to the same weights.
 
     :param teacher: the full-precision input in evaluation mode, or None.
-    :param report: called after each step with (step, answer loss, KL), nats a token.
+    :param draw: step → its batches, a function of the step alone.
+    :param warmup: steps of linear warm-up of the rate.
+    :param strength_warmup: steps over which the quantisation is faded in; 0: it is felt at once.
+    :param distillation: weight of the KL.
+    :param temperature: of both distributions in it.
+    :param clip: largest norm of the gradient.
+    :param report: called after each step with the loss of the answer and the KL, nats a token, and λ.
+    :returns: the loss curve {"step": […], "loss": […], "kl": […]}.
     :raises PhaseFailed: the loss is not finite.
     """
-    rule = optimizer(student, settings.optimizer, settings.lr, settings.weight_decay)
-    loop = Snapshot({"model": student}, {"rule": rule}, state={"step": [], "loss": [], "kl": []})
-    loop.restore(checkpoints)
+    snapshot = Snapshot(
+        {"model": student}, {"optimizer": optimizer}, state={"step": [], "loss": [], "kl": []}
+    )
+    snapshot.restore(checkpoints)
+    loop = TrainingLoop(
+        student.parameters(),
+        snapshot.optimizers,
+        clip=clip,
+        where="bitnet",
+        fix="lower bitnet.lr",
+        bfloat16=True,
+        snapshot=snapshot,
+        checkpoints=checkpoints,
+        report=report,
+        step=snapshot.step,
+    )
+
+    def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        answer, kl = answer_and_kl(student, teacher, batch.to(student.device), temperature)
+        return answer + distillation * kl, {"loss": answer.detach(), "kl": kl.detach()}
+
     student.train()
-    for step in range(loop.step, settings.steps):
-        set_rate(rule, warmup_cosine(step, settings.steps, settings.warmup))
-        set_strength(student, strength_at(step, settings.strength_warmup))
-        if step >= settings.steps // 2:
-            for group in rule.param_groups:
+    for step in range(loop.step, steps):
+        strength = strength_at(step, strength_warmup)
+        set_strength(student, strength)
+        if step >= steps // 2:
+            for group in optimizer.param_groups:
                 group["weight_decay"] = 0.0
-        items = mixture(
-            settings.tasks, settings.levels, "train", seed, step, settings.batch, scratch=settings.scratch
-        )
-        rows = [batch.to(student.device) for _, batch in batches(items, tokenizer, settings.rows)]
-        tokens = [int((batch.labels[:, 1:] != IGNORED).sum()) for batch in rows]
-        entropy = kl = 0.0
-        rule.zero_grad()
-        for batch, count in zip(rows, tokens, strict=True):
-            share = count / sum(tokens)
-            answer, divergence = lesson(student, teacher, batch, settings.temperature)
-            (share * (answer + settings.distillation * divergence)).backward()
-            entropy += share * float(answer.detach())
-            kl += share * float(divergence.detach())
-        norm = torch.nn.utils.clip_grad_norm_(student.parameters(), settings.clip)
-        if not torch.isfinite(norm):
-            raise PhaseFailed(
-                f"the loss is {entropy} at step {step}, its gradient {float(norm)}",
-                where="bitnet",
-                fix="lower bitnet.lr",
-            )
-        rule.step()
-        if (step + 1) % max(1, settings.steps // 100) == 0:
-            for name, value in (("step", step + 1), ("loss", entropy), ("kl", kl)):
-                loop.state[name].append(round(value, 6))
-        report(step + 1, entropy, kl)
-        if checkpoints.due():
-            loop.save(checkpoints, step + 1)
-            checkpoints.stop_if_asked()
+        batches = draw(step)
+        rate = warmup_cosine(step, steps, warmup)
+        update = loop.update(batches, loss_of, rate=rate, weights=token_shares(batches))
+        if loop.step % max(1, steps // POINTS) == 0:
+            for name, value in {"step": loop.step, **update.metrics}.items():
+                snapshot.state[name].append(round(value, 6))
+        loop.end_step({**update.metrics, "quantisation_strength": strength})
     set_strength(student, 1.0)
     student.eval()
-    return {name: loop.state[name] for name in ("step", "loss", "kl")}
+    return {name: snapshot.state[name] for name in ("step", "loss", "kl")}

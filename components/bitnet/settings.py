@@ -1,4 +1,4 @@
-"""What phase bitnet can be told."""
+"""The settings of phase bitnet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.shared.runtime.config.compose import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings
 
 
 class Settings(PhaseSettings):

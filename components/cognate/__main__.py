@@ -1,3 +1,5 @@
+"""Run phase cognate: `python -m components.cognate --help`."""
+
 from components.shared.runtime.entry import start
 
 raise SystemExit(start("cognate", "Cognate"))

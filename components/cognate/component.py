@@ -1,33 +1,38 @@
-"""The containers of phase cognate: one trunk, then one variant of it per pod."""
+"""Phase cognate as the pipelines see it: one trunk, then one variant of it per pod."""
 
 from __future__ import annotations
 
-from typing import Any
+from components.shared.phase_spec import MODEL, Interface, PhaseSpec, Step, numbered
 
-from kfp.dsl import Model
+PHASE = PhaseSpec(
+    name="cognate",
+    summary="Base models, trained from scratch: a trunk, and one variant of it per pod.",
+    takes="base models",
+    gpu=True,
+    steps=(Step("trunk"), Step()),
+    timeout_seconds=86_400,
+)
 
-from components.shared.container import component, numbered
 
-
-def trunk(variants: int) -> Any:
+def trunk(variants: int) -> Interface:
     """The early training that all variants share, without which they could not be merged.
 
     :param variants: how many `base_model_<n>` it is told of: those that will be trained from it, or the addresses of
         models taken in their place.
     """
-    return component(
+    return Interface(
         "cognate_trunk",
         "The early training that all variants share, without which they could not be merged.",
-        phase="cognate",
+        phase=PHASE,
         step="trunk",
         parameters=numbered("base_model", variants, str),
     )
 
 
-cognate = component(
+VARIANT = Interface(
     "cognate",
     "One variant of the base model, trained on from the trunk; or a Hugging Face model taken in its place.",
-    phase="cognate",
-    inputs={"trunk": Model},
+    phase=PHASE,
+    inputs={"trunk": MODEL},
     parameters={"variant": str},
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+
+import numpy as np
 
 
 def converged(losses: Sequence[float], window: int, tolerance: float) -> bool:
@@ -14,19 +15,13 @@ def converged(losses: Sequence[float], window: int, tolerance: float) -> bool:
     (Welch) does not count: it is noise. Fewer losses than `window` have not converged.
 
     :param losses: training loss of each step, nats a token.
+    :param window: steps, two at least a half.
     :param tolerance: relative improvement per half window.
     """
     if len(losses) < window:
         return False
     half = window // 2
-    before, after = losses[-2 * half : -half], losses[-half:]
-    (old, old_error), (new, new_error) = _mean_and_error(before), _mean_and_error(after)
-    improvement = old - new
-    return improvement <= max(tolerance * abs(old), math.hypot(old_error, new_error))
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and its standard error."""
-    mean = sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
-    return mean, math.sqrt(variance / len(values))
+    before, after = np.array(losses[-2 * half : -half]), np.array(losses[-half:])
+    improvement = before.mean() - after.mean()
+    noise = np.sqrt((before.var(ddof=1) + after.var(ddof=1)) / half)
+    return bool(improvement <= max(tolerance * abs(before.mean()), noise))

@@ -1,117 +1,127 @@
-"""One course of training: a mixture of tasks, a rate that is warmed up, held and let down, an end when it converges."""
+"""One course of training: a rate that is warmed up, held and let down, and an end when the loss has converged."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import torch
-from torch import nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from components.shared.evaluation.answers import batches
-from components.shared.optim.optimizer import optimizer
-from components.shared.optim.schedule import set_rate, warmup_stable_decay
+from components.shared.optim.schedule import warmup_stable_decay
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
-from components.shared.runtime.errors import PhaseFailed
-from components.shared.tasks.batches import IGNORED, Batch, mixture
+from components.shared.tasks.batches import Batch
+from components.shared.training.loop import Report, TrainingLoop, token_shares
 
 from .convergence import converged
-from .settings import Course, Settings
+
+OPENING_STEPS = 10
+"""An opening is learnt when so many steps in a row had a mean loss below its own."""
+POINTS = 100
+"""Points of the loss curve, about."""
+
+
+class CourseResult(NamedTuple):
+    """Steps taken, and the loss curve {"step": […], "loss": […]}, means in nats a token."""
+
+    steps: int
+    curve: dict[str, list[float]]
 
 
 def train(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    name: str,
-    course: Course,
-    settings: Settings,
+    optimizer: Optimizer,
+    draw: Callable[[int, bool], list[Batch]],
     *,
-    seed: int,
+    name: str,
+    steps: int,
+    warmup: int,
+    decay: float,
+    opening_steps: int,
+    opening_loss: float,
+    window: int,
+    tolerance: float,
+    clip: float,
     checkpoints: Checkpoints,
-    report: Callable[[int, float, float], None],
-) -> dict[str, list[float]]:
-    """Train `model` in place and return the loss curve: {"step": […], "loss": […]}.
+    report: Report,
+) -> CourseResult:
+    """Train `model` in place.
 
     The schedule is warm-up, stable, decay (WSD, arXiv 2404.06395). When the loss converges in the stable part the decay
-    begins at once, so that a course is never cut off at its full rate. An opening ends early once it is learnt. The items
-    of a step are a function of (seed, name, step): a course that was killed goes on from its checkpoint and ends with
-    the same weights.
+    begins at once, so that a course is never cut off at its full rate. An opening ends early once it is learnt. A course
+    that was killed goes on from its checkpoint and ends with the same weights.
 
-    :param report: called after each step with (step, loss in nats a token, norm of the gradient).
+    :param draw: (step, whether it belongs to the opening) → the batches of the step, a function of these two alone.
+    :param name: of the course; a checkpoint of another course is not restored.
+    :param steps: at most.
+    :param warmup: steps of linear warm-up.
+    :param decay: share of `steps` that the rate falls over at the end.
+    :param opening_steps: at most; 0: there is no opening.
+    :param opening_loss: nats a token below which the opening is learnt.
+    :param window: steps over which convergence is judged.
+    :param tolerance: relative improvement in a window below which training has converged.
+    :param clip: largest norm of the gradient.
+    :param report: called after each step with the loss in nats a token and the norm of the gradient.
     :raises PhaseFailed: the loss is not finite.
     """
-    device = next(model.parameters()).device
-    rule = optimizer(model, settings.optimizer, course.lr, settings.weight_decay)
-    decay = round(settings.decay * course.steps)
-    loop = Snapshot(
+    decay_steps = round(decay * steps)
+    snapshot = Snapshot(
         modules={"model": model},
-        optimizers={"rule": rule},
-        state={"course": name, "opening": course.opening.steps, "end": course.steps},
+        optimizers={"optimizer": optimizer},
+        state={"course": name, "opening": opening_steps, "end": steps, "recent": [], "step": [], "loss": []},
     )
-    loop.state |= {"recent": [], "step": [], "loss": []}
     saved = checkpoints.restore()
     if saved is not None and saved.state["course"] == name:  # and not that of the trunk, trained before it
-        loop.load(saved)
+        snapshot.load(saved)
+    loop = TrainingLoop(
+        model.parameters(),
+        snapshot.optimizers,
+        clip=clip,
+        where=f"cognate.{name}",
+        fix="lower the learning rate (lr)",
+        bfloat16=True,
+        snapshot=snapshot,
+        checkpoints=checkpoints,
+        report=report,
+        step=snapshot.step,
+    )
+    state = snapshot.state
     model.train()
-    step, state = loop.step, loop.state
-    while step < state["end"]:
-        set_rate(rule, warmup_stable_decay(step, state["end"], settings.warmup, decay))
-        tasks = course.opening.tasks if step < state["opening"] else course.tasks
-        items = mixture(tasks, course.levels, "train", seed, step, settings.batch, scratch=course.scratch)
-        rule.zero_grad()
-        loss = learn(model, [batch.to(device) for _, batch in batches(items, tokenizer, settings.rows)])
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip))
-        if not math.isfinite(norm):
-            raise PhaseFailed(
-                f"the loss is {loss} at step {step}, its gradient {norm}",
-                where=f"cognate.{name}",
-                fix="lower the learning rate (lr)",
-            )
-        rule.step()
-        step += 1
-        _remember(state, step, loss, settings.window, course.steps)
-        if step < state["opening"] and _learnt(state["recent"], course.opening.loss):
+    while loop.step < state["end"]:
+        batches = draw(loop.step, loop.step < state["opening"])
+        rate = warmup_stable_decay(loop.step, state["end"], warmup, decay_steps)
+        update = loop.update(
+            batches, lambda batch: token_loss(model, batch), rate=rate, weights=token_shares(batches)
+        )
+        step = loop.step
+        _note(state, step, update.loss, window, steps)
+        if step < state["opening"] and _is_learnt(state["recent"], opening_loss):
             state["opening"] = step
         if step == state["opening"]:
             state["recent"] = []  # the next mixture has another loss: convergence is judged anew
-        if state["opening"] < step < state["end"] - decay and converged(
-            state["recent"], settings.window, settings.tolerance
-        ):
-            state["end"] = step + decay
-        report(step, loss, norm)
-        if checkpoints.due():
-            loop.save(checkpoints, step)
-            checkpoints.stop_if_asked()
+        in_stable_part = state["opening"] < step < state["end"] - decay_steps
+        if in_stable_part and converged(state["recent"], window, tolerance):
+            state["end"] = step + decay_steps
+        loop.end_step({"loss": update.loss, "gradient_norm": update.gradient_norm})
     model.eval()
-    return {"step": state["step"], "loss": state["loss"]}
+    return CourseResult(loop.step, {"step": state["step"], "loss": state["loss"]})
 
 
-def learn(model: nn.Module, rows: Sequence[Batch]) -> float:
-    """Add to `.grad` the gradient of the mean loss over all tokens learnt in `rows`, and return that loss, nats a token.
-
-    The rows of one batch may come in parts, each padded to its own width only.
-    """
-    tokens = [int((batch.labels[:, 1:] != IGNORED).sum()) for batch in rows]
-    total = 0.0
-    for batch, count in zip(rows, tokens, strict=True):
-        with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=batch.input_ids.is_cuda):
-            # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-            loss = model(input_ids=batch.input_ids, labels=batch.labels).loss * (count / sum(tokens))
-        loss.backward()
-        total += float(loss.detach())
-    return total
+def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """The model's own mean loss over the tokens learnt in a batch, nats a token, with its graph; nothing else measured."""
+    batch = batch.to(next(model.parameters()).device)
+    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
+    return model(input_ids=batch.input_ids, labels=batch.labels).loss, {}
 
 
-def _learnt(recent: Sequence[float], loss: float) -> bool:
-    """Whether ten steps in a row had a mean loss below `loss`."""
-    return len(recent) >= 10 and sum(recent[-10:]) / 10 < loss
+def _is_learnt(recent: Sequence[float], loss: float) -> bool:
+    return len(recent) >= OPENING_STEPS and sum(recent[-OPENING_STEPS:]) / OPENING_STEPS < loss
 
 
-def _remember(state: dict[str, list[float]], step: int, loss: float, window: int, steps: int) -> None:
-    """Keep the window that convergence is judged by, and a curve of at most about 100 means."""
+def _note(state: dict[str, Any], step: int, loss: float, window: int, steps: int) -> None:
+    """Keep the window that convergence is judged by, and a curve of means."""
     state["recent"] = [*state["recent"], loss][-window:]
-    every = max(1, steps // 100)
+    every = max(1, steps // POINTS)
     if step % every == 0:
         state["step"].append(step)
         state["loss"].append(round(sum(state["recent"][-every:]) / len(state["recent"][-every:]), 6))

@@ -32,12 +32,21 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
 
 
 def disagreement(logits: Tensor, others: Tensor) -> float:
-    """Share of positions at which two networks predict different tokens. logits, others: (n, vocabulary)."""
+    """Share of positions at which two networks predict different tokens.
+
+    :param logits: (n, vocabulary) of one network.
+    :param others: (n, vocabulary) of the other at the same positions.
+    """
     return float((logits.argmax(-1) != others.argmax(-1)).double().mean())
 
 
 @torch.no_grad()
 def probe(model: torch.nn.Module, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, hidden) last hidden states and (n, vocabulary) logits at the positions where `mask` (B, T) is true."""
+    """What a network represents and predicts at some positions.
+
+    :param input_ids: (B, T) int64.
+    :param mask: (B, T) bool, the n positions.
+    :returns: (n, hidden) last hidden states and (n, vocabulary) logits.
+    """
     out = model(input_ids=input_ids, output_hidden_states=True)
     return out.hidden_states[-1][mask], out.logits[mask]

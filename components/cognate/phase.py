@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from components.shared.evaluation.answers import correct
+from components.shared.evaluation.answers import batches, correct
 from components.shared.evaluation.claims import claim
 from components.shared.evaluation.report_split import score
 from components.shared.evaluation.suites import suite_items
@@ -19,13 +19,17 @@ from components.shared.models.gram import capture_grams, save_grams
 from components.shared.models.loading import load, save
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.artifact.artifact import adopt
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.store.uri import localise
-from components.shared.tasks.batches import check_mixture, encode, mixture
+from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
+from components.shared.training.device import device
+from components.shared.training.loop import report_to
 
+from .component import PHASE
 from .course import train
 from .diversity import disagreement, linear_cka, probe, relative_distance
 from .settings import VARIANTS, Settings
@@ -34,28 +38,24 @@ TRUNK = "trunk.safetensors"
 OWN_SUITE = {"standard": "reasoning", "memory": "memory", "reasoning": "reasoning"}
 
 
-class Cognate(Phase):
+class Cognate(Phase[Settings], spec=PHASE):
     """Trains the trunk (`--step trunk`) or one variant of it (`--set variant=standard|memory|reasoning`).
 
     A variant may also be the address of a Hugging Face causal LM, which is then taken in a cognate's place. By hand,
     without a trunk as input, the trunk is trained first.
     """
 
-    name = "cognate"
-    Settings = Settings
-    steps = ("", "trunk")
-
     def __init__(self, run: Any) -> None:
         super().__init__(run)
         self.metrics: dict[str, float] = {}
         self.variant = str(run.parameters.get("variant", "standard"))
-        self.trunk = next((a for name in ("trunk", "model") for a in run.inputs.get(name, [])), None)
+        self.trunk = next((a for name in ("trunk", "input_model") for a in run.inputs.get(name, [])), None)
 
     def validate_input(self) -> None:
         """Tasks and levels exist; the trunk is one; a variant is known or is a place where a model may be."""
         for course in VARIANTS if self.run.step == "" else ("trunk",):
-            chosen = getattr(self.run.settings, course)
-            check_mixture(chosen.tasks | chosen.opening.tasks, chosen.levels)
+            settings = getattr(self.run.settings, course)
+            check_mixture(settings.tasks | settings.opening.tasks, settings.levels)
         if self.run.step == "trunk":
             return
         if self.variant not in VARIANTS and "/" not in self.variant:
@@ -81,14 +81,15 @@ class Cognate(Phase):
             self._take_model()
 
     def get_metrics(self) -> dict[str, float]:
+        """Steps taken, distances from the trunk, the gain over it, and the score of each suite."""
         return self.metrics
 
     def _make_trunk(self) -> None:
         """Train what all variants start from. Nothing is trained where every base model is given."""
         self.run.kind = "trunk"
-        wanted = self.run.parameters.get("base_models") or list(VARIANTS)
+        base_models = self.run.parameters.get("base_models") or list(VARIANTS)
         self.run.extra["variant"] = "trunk"
-        if not set(wanted) & set(VARIANTS):
+        if not set(base_models) & set(VARIANTS):
             (self.run.output / "README.md").write_text(
                 "# No trunk\n\nAll base models are given: there is nothing to train a trunk for.\n"
             )
@@ -103,7 +104,7 @@ class Cognate(Phase):
         """Put the variant's modules onto the trunk, closed, and train on with the variant's own mixture."""
         trunk = self._trunk_weights()
         model = extend(
-            self._grown(trunk),
+            self._from_trunk(trunk),
             memory=self.variant == "memory",
             refinement=self.variant == "reasoning",
             seed=self.run.seed,
@@ -113,67 +114,83 @@ class Cognate(Phase):
 
     def _take_model(self) -> None:
         """A model of someone else's in the place of a cognate: verified, scored, its Gram matrices taken."""
-        source = adopt(localise(self.variant, self.run.work / "given"))
+        source = adopt(localise(self.variant, self.run.work / "base_model"))
         model, tokenizer = load(source.path)
         self._publish(model, tokenizer, None)
 
     def _build(self) -> CognateForCausalLM:
         """The plain network, fresh; the variants' modules are added to it later."""
         config = CognateConfig(vocab_size=VOCAB_SIZE, **self.run.settings.model.model_dump())
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return build(config, seed=self.run.seed).to(device)  # type: ignore[arg-type] # transformers wraps it
+        return build(config, seed=self.run.seed).to(device())  # type: ignore[arg-type] # transformers wraps it
 
-    def _grown(self, trunk: dict[str, torch.Tensor]) -> CognateForCausalLM:
+    def _from_trunk(self, trunk: dict[str, torch.Tensor]) -> CognateForCausalLM:
         """The plain network with the trunk's weights."""
         model = self._build()
-        wrong = [n for n, t in model.state_dict().items() if n not in trunk or trunk[n].shape != t.shape]
-        if wrong or len(trunk) != len(model.state_dict()):
+        mismatched = [n for n, t in model.state_dict().items() if n not in trunk or trunk[n].shape != t.shape]
+        if mismatched or len(trunk) != len(model.state_dict()):
             raise InputError(
                 "the trunk is of another geometry than cognate.model",
-                where=wrong[0] if wrong else "its number of tensors",
+                where=mismatched[0] if mismatched else "its number of tensors",
                 fix="train the trunk with the same settings",
             )
         model.load_state_dict(trunk)
         return model.eval()
 
     def _trunk_weights(self) -> dict[str, torch.Tensor]:
+        """Those of the input, or of a trunk that is trained here first."""
         if self.trunk is not None:
             return load_file(self.trunk.path / "model.safetensors")
-        kept = (
-            self.run.work / TRUNK
-        )  # by hand, with no trunk given: survives a kill, as its checkpoints do not
-        if not kept.exists():
+        # By hand, without a trunk as input: this file survives a kill, as the trunk's checkpoints do not.
+        trunk_file = self.run.work / TRUNK
+        if not trunk_file.exists():
             model = self._build()
             self._train(model, "trunk")
-            draft = kept.with_suffix(".tmp")
+            draft = trunk_file.with_suffix(".tmp")
             save_file(model.state_dict(), draft)
-            draft.replace(kept)
+            draft.replace(trunk_file)
             self.run.checkpoints.clear()
-        return load_file(kept)
+        return load_file(trunk_file)
 
     def _train(self, model: PreTrainedModel, name: str) -> None:
-        course = getattr(self.run.settings, name)
+        """Train `model` in place through the course of that name, and keep its loss curve."""
+        run, settings, tokenizer = self.run, self.run.settings, byte_tokenizer()
+        course = getattr(settings, name)
+        seed = run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name))
         torch.set_num_threads(course.threads)
-        self.run.progress.start(name, course.steps)
+        run.progress.start(name, course.steps)
 
-        def report(step: int, loss: float, norm: float) -> None:
-            self.metrics["steps"] = step
-            self.run.progress.step(step - self.run.progress.at, loss=loss)
-            if step % 10 == 0:
-                self.run.tracker.metrics({"loss": loss, "gradient_norm": norm}, step=step)
+        def draw(step: int, opening: bool) -> list[Batch]:
+            """The batches of a step: a function of the seed, the course and the step."""
+            items = mixture(
+                course.opening.tasks if opening else course.tasks,
+                course.levels,
+                "train",
+                seed,
+                step,
+                settings.batch,
+                scratch=course.scratch,
+            )
+            return [batch for _, batch in batches(items, tokenizer, settings.rows)]
 
-        curve = train(
+        steps, curve = train(
             model,
-            byte_tokenizer(),
-            name,
-            course,
-            self.run.settings,
-            seed=self.run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name)),
-            checkpoints=self.run.checkpoints,
-            report=report,
+            build_optimizer(model, settings.optimizer, course.lr, settings.weight_decay),
+            draw,
+            name=name,
+            steps=course.steps,
+            warmup=settings.warmup,
+            decay=settings.decay,
+            opening_steps=course.opening.steps,
+            opening_loss=course.opening.loss,
+            window=settings.window,
+            tolerance=settings.tolerance,
+            clip=settings.clip,
+            checkpoints=run.checkpoints,
+            report=report_to(run.progress, run.tracker, every=10),
         )
-        self.run.progress.done()
-        self.run.extra.setdefault("curves", {})[f"{name}: loss"] = {
+        self.metrics["steps"] = float(steps)
+        run.progress.done()
+        run.extra.setdefault("curves", {})[f"{name}: loss"] = {
             "x": curve["step"],
             "xlabel": "step",
             "ylabel": "nats a token",
@@ -190,11 +207,11 @@ class Cognate(Phase):
         self.run.extra["variant"] = name
         save(model, tokenizer, self.run.output, card=_card(name, model))
         items = mixture(course.tasks, course.levels, "train", self.run.seed, 0, settings.gram_items)
-        rows = (
+        encoded = (
             encode(items[i : i + settings.batch], tokenizer) for i in range(0, len(items), settings.batch)
         )
-        batches = ({"input_ids": b.input_ids, "attention_mask": b.attention_mask} for b in rows)
-        save_grams(capture_grams(model, batches), self.run.output)
+        inputs = ({"input_ids": b.input_ids, "attention_mask": b.attention_mask} for b in encoded)
+        save_grams(capture_grams(model, inputs), self.run.output)
         if trunk is not None:
             save_file(trunk, self.run.output / TRUNK)
             (self.run.output / TRUNK).chmod(0o644)
@@ -204,20 +221,22 @@ class Cognate(Phase):
     def _compare(self, model: PreTrainedModel, trunk: dict[str, torch.Tensor]) -> None:
         """How far the variant is from the trunk, and whether its course was worth it on its own suite."""
         settings, course = self.run.settings, getattr(self.run.settings, self.variant)
-        tokenizer, start = byte_tokenizer(), self._grown(trunk)
+        tokenizer, start = byte_tokenizer(), self._from_trunk(trunk)
         items = mixture(course.tasks, course.levels, "search", self.run.seed, 0, settings.probe_items)
         batch = encode(items, tokenizer).to(model.device)
-        answered = torch.nn.functional.pad(batch.labels[:, 1:] != -100, (0, 1))
-        (x, logits), (y, others) = (probe(m, batch.input_ids, answered) for m in (model, start))
+        predicts_answer = torch.nn.functional.pad(batch.labels[:, 1:] != IGNORED, (0, 1))
+        (hidden, logits), (trunk_hidden, trunk_logits) = (
+            probe(m, batch.input_ids, predicts_answer) for m in (model, start)
+        )
         self.metrics |= {
             "distance_from_trunk": relative_distance(model.state_dict(), trunk),
-            "cka_with_trunk": linear_cka(x, y),
-            "disagreement_with_trunk": disagreement(logits, others),
+            "cka_with_trunk": linear_cka(hidden, trunk_hidden),
+            "disagreement_with_trunk": disagreement(logits, trunk_logits),
         }
         suite = OWN_SUITE[self.variant]
-        asked = suite_items(suite, split="report", items=self.run.config.evaluation.items, seed=self.run.seed)
-        ours, theirs = (correct(m, tokenizer, asked) for m in (model, start))
-        found = claim(
+        items = suite_items(suite, split="report", items=self.run.config.evaluation.items, seed=self.run.seed)
+        ours, theirs = (correct(m, tokenizer, items) for m in (model, start))
+        gain = claim(
             f"the {self.variant} course adds to the trunk on the {suite} suite",
             f"{self.variant} variant",
             ours,
@@ -226,8 +245,8 @@ class Cognate(Phase):
             unit="accuracy, report split",
             seed=self.run.seed,
         )
-        self.run.extra["controls"] = [found]
-        self.metrics["gain_over_trunk"] = found["difference"]
+        self.run.extra["controls"] = [gain]
+        self.metrics["gain_over_trunk"] = gain["difference"]
 
     def _score(self, model: PreTrainedModel, tokenizer: Any = None) -> None:
         scores = score(self.run, model, tokenizer or byte_tokenizer())

@@ -1,4 +1,4 @@
-"""What phase cognate can be told."""
+"""The settings of phase cognate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.shared.runtime.config.compose import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings
 
 Levels = list[int] | dict[str, list[int]]
 VARIANTS = ("standard", "memory", "reasoning")

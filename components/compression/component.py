@@ -1,8 +1,10 @@
-"""The container of phase compression: a model in, the smallest artifact that keeps its quality out."""
+"""Phase compression as the pipelines see it: a model in, the smallest artifact that keeps its quality out."""
 
-from components.shared.container import one_model
+from components.shared.phase_spec import PhaseSpec
 
-compression = one_model(
-    "compression",
-    "One lossy codec per tensor by rate and distortion, then one lossless stage.",
+PHASE = PhaseSpec(
+    name="compression",
+    summary="One lossy codec per tensor by rate and distortion, then one lossless stage.",
+    after="adas",
+    timeout_seconds=43_200,
 )

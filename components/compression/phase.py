@@ -33,6 +33,7 @@ from .allocation.tensors import Tensors
 from .allocation.workers import Workers
 from .artifact import attach_decoded, folder_size, size_breakdown, with_codes, write_model
 from .codecs.codec import Code
+from .component import PHASE
 from .recovery import recover
 from .settings import BEST, FIXED, STAGED, Settings
 from .stages import after_each_preset
@@ -42,11 +43,8 @@ LARGE = 1 << 27
 that stays has moved into a freed block that was kept, the next large one needs another: a hole for every layer."""
 
 
-class Compression(Phase):
+class Compression(Phase[Settings], spec=PHASE):
     """Chooses a code for each tensor by measured rate and distortion, and writes the final, smallest artifact."""
-
-    name = "compression"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """There is something to code, and, where quality is the budget, something to lose."""

@@ -10,7 +10,7 @@ from components.shared.runtime.phase import Run
 from .search.population import Population, Setting, join
 from .search.sharing import Breeding, gather, rivals, share
 from .search.worker import Search
-from .settings import check_fan_out
+from .settings import Settings, check_fan_out
 
 if TYPE_CHECKING:
     from .evaluation.trial import Trial
@@ -21,7 +21,7 @@ class FanOut:
     say, or where it has none (or 0), the settings.
     """
 
-    def __init__(self, run: Run, setting: Setting) -> None:
+    def __init__(self, run: Run[Settings], setting: Setting) -> None:
         self.run, self.settings, self.setting = run, run.settings, setting
         self.shares = self.settings.fan_out == "evaluations"
 
@@ -31,7 +31,7 @@ class FanOut:
         if self.run.step == "worker":
             self._check_worker()
         elif not self.run.step and not inputs.get("results") and not inputs.get("state"):
-            check_fan_out(self.settings, self.settings.rounds, 1, self.settings.generations)
+            check_fan_out(self.settings, self.settings.rounds, 1)
 
     def _check_worker(self) -> None:
         workers, index = self._number("workers", 0), self._number("index", 0)
@@ -48,8 +48,7 @@ class FanOut:
                 fix=f"workers are counted from 0: give 0 to {workers - 1}",
             )
         rounds = self._number("rounds", self.settings.rounds)
-        generations = self._number("generations", 0)
-        check_fan_out(self.settings, rounds, workers or self.settings.islands, generations)
+        check_fan_out(self.settings, rounds, workers or self.settings.islands)
 
     def work(self, trial: Trial, before: Population | None) -> Population:
         """What one worker adds in one round."""
@@ -84,14 +83,13 @@ class FanOut:
 
     def _live(self, search: Search, before: Population, worker: int, number: int, rounds: int) -> Population:
         """An island's part of the generations."""
-        settings = self.settings
-        generations = self._number("generations", 0) or settings.generations
+        settings, generations = self.settings, self.settings.generations
         after = search.live(
             before,
             worker=worker,
             round=number,
             generations=generations // rounds + (number % rounds < generations % rounds),
-            size=self._number("population", 0) or settings.population,
+            size=settings.population,
             breeder=settings.breeders[worker % len(settings.breeders)],
             collapse=settings.collapse,
             patience=settings.patience,
@@ -116,7 +114,7 @@ class FanOut:
             for name, kept in before.answers.items():
                 trial.remember(before.archive[name].genome, kept)
         how = Breeding(
-            size=self._number("population", 0) or settings.population,
+            size=settings.population,
             breeder=settings.breeders[0],
             collapse=settings.collapse,
             patience=settings.patience,

@@ -20,6 +20,7 @@ from components.shared.runtime.phase import Phase, Run
 from components.shared.runtime.store.uri import localise
 
 from .compatibility import check
+from .component import PHASE
 from .connectivity import connections, warning
 from .fan_out import FanOut
 from .search.archive import Record, lineage
@@ -32,20 +33,16 @@ if TYPE_CHECKING:  # a selection merges nothing, and need not wait for the impor
 FRONT = 24  # members of the Pareto front that the report shows
 
 
-class EvoMerge(Phase):
+class EvoMerge(Phase[Settings], spec=PHASE):
     """Merges two or more variants of one model into the best that an evolutionary search over merge recipes finds.
 
     By hand: --input A --input B … --output D. In a pipeline: `--step worker`, `--step select`, and last without a step,
     with the results of the last round.
     """
 
-    name = "evomerge"
-    Settings = Settings
-    steps = ("", "worker", "select")
-
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run[Settings]) -> None:
         super().__init__(run)
-        self.models = run.inputs.get("models") or run.inputs.get("model", [])
+        self.models = run.inputs.get("input_models") or run.inputs.get("input_model", [])
         self.metrics: dict[str, float] = {}
         self.fan_out = FanOut(run, self._setting())
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from components.shared.runtime.config.compose import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.runtime.errors import ConfigError
 
 MethodName = Literal[
@@ -110,15 +110,14 @@ class Settings(PhaseSettings):
         return self
 
 
-def check_fan_out(settings: Settings, rounds: int, workers: int, generations: int) -> None:
+def check_fan_out(settings: Settings, rounds: int, workers: int) -> None:
     """Refuse a fan-out that cannot be.
 
-    :param generations: 0 for what the settings say.
     :raises ConfigError: no workers; or evaluations are shared out, and there are not as many rounds as generations.
     """
     if workers < 1:
         raise ConfigError(f"{workers} workers share the search", where="workers", fix="give 1 or more")
-    generations = generations or settings.generations
+    generations = settings.generations
     if settings.fan_out == "evaluations" and rounds != generations:
         raise ConfigError(
             f"{generations} generations do not fit into {rounds} rounds",

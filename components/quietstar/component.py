@@ -1,5 +1,10 @@
-"""The container of phase quietstar: a model in, a model that thinks before it predicts out."""
+"""Phase quietstar as the pipelines see it: a model in, a model that thinks before it predicts out."""
 
-from components.shared.container import one_model
+from components.shared.phase_spec import PhaseSpec
 
-quietstar = one_model("quietstar", "Thought tokens: the model learns to think before it predicts.")
+PHASE = PhaseSpec(
+    name="quietstar",
+    summary="Thought tokens: the model learns to think before it predicts.",
+    after="evomerge",
+    timeout_seconds=86_400,
+)

@@ -1,4 +1,4 @@
-"""What the exam found, as the report shows it: claims with their controls, and a few thoughts to read."""
+"""What the evaluation showed, as the report shows it: claims with their controls, and a few thoughts to read."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from components.shared.models.remote_code.thoughts import silence, think
 from components.shared.tasks.batches import IGNORED, encode, without_scratch
 from components.shared.tasks.item import Item
 
-from .exam import Marks
+from .evaluation import ItemScores
 
 ACCURACY, NLL = "accuracy, search split", "nats a token of the answer, search split"
 
 
-def claims(marks: Mapping[str, Marks]) -> list[dict[str, Any]]:
+def claims(scores: Mapping[str, ItemScores]) -> list[dict[str, Any]]:
     """Every claim of the phase against its control, held or not."""
     return [
         claim(
             text,
             arm,
-            np.array(getattr(marks[arm], measure)),
+            np.array(getattr(scores[arm], measure)),
             control,
-            np.array(getattr(marks[control], measure)),
+            np.array(getattr(scores[control], measure)),
             unit=unit,
             higher_is_better=unit == ACCURACY,
         )
@@ -42,7 +42,7 @@ def claims(marks: Mapping[str, Marks]) -> list[dict[str, Any]]:
     ]
 
 
-def show(
+def thought_samples(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]
 ) -> list[dict[str, str]]:
     """The greedy thought before the first answer token of some items, and that token, to read."""
@@ -51,17 +51,17 @@ def show(
         prompt = encode([without_scratch(item)], tokenizer)
         last = int((prompt.labels[0] != IGNORED).int().argmax()) - 1
         ids = prompt.input_ids[:, : last + 1].to(next(model.parameters()).device)
-        found = think(model, ids, positions=torch.tensor([[last]], device=ids.device))
-        answer = silence(found.logits[0, 0], (settings["start"], settings["end"])).argmax()
-        thought = tokenizer.decode(
-            [token for token in found.tokens[0, 0].tolist() if token != settings["end"]]
+        thought = think(model, ids, positions=torch.tensor([[last]], device=ids.device))
+        answer = silence(thought.logits[0, 0], (settings["start"], settings["end"])).argmax()
+        words = tokenizer.decode(
+            [token for token in thought.tokens[0, 0].tolist() if token != settings["end"]]
         )
         samples.append(
             {
                 "prompt": item.prompt,
                 "answer": str(tokenizer.decode(answer)),
                 "expected": item.answer,
-                "note": f"thought: {thought} · mixing weight {found.weight.item():.2f}",
+                "note": f"thought: {words} · mixing weight {thought.weight.item():.2f}",
             }
         )
     return samples

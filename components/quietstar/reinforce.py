@@ -19,15 +19,22 @@ from torch import Tensor
 
 
 def reward(before: Tensor, mixed: Tensor) -> Tensor:
-    """before, mixed: (B, P, N, K) cross-entropies in nats without and with the thought, 0 where no token follows.
+    """How much a thought lowers the cross-entropy of what follows.
 
-    :return: (B, P, N): nats that the thought saves over the K tokens; no gradient flows through it.
+    :param before: (B, P, N, K) cross-entropies in nats without the thought, 0 where no token follows.
+    :param mixed: (B, P, N, K) the same with it.
+    :returns: (B, P, N): nats that the thought saves over the K tokens; no gradient flows through it.
     """
     return (before - mixed).sum(-1).detach()
 
 
 def advantage(rewards: Tensor, *, clamp: bool = True) -> Tensor:
-    """rewards: (B, P, N) → (B, P, N) minus the mean over the passes, negative ones set to 0 when `clamp`."""
+    """Rewards against the mean over the passes at their position.
+
+    :param rewards: (B, P, N).
+    :param clamp: set negative ones to 0.
+    :returns: (B, P, N).
+    """
     centred = rewards - rewards.mean(-1, keepdim=True)
     return centred.clamp(min=0) if clamp else centred
 
@@ -38,7 +45,7 @@ def policy_loss(log_likelihood: Tensor, advantages: Tensor, valid: Tensor) -> Te
     :param log_likelihood: (B, P, N, L) log-probability of each sampled thought token under the model.
     :param advantages: (B, P, N), constants.
     :param valid: (B, P) bool; positions that are padding carry no loss.
-    :return: scalar, the mean over valid positions and passes of −advantage · log p(thought).
+    :returns: scalar, the mean over valid positions and passes of −advantage · log p(thought).
     """
     loss = -(advantages.detach() * log_likelihood.sum(-1)).mean(-1)
     return torch.where(valid, loss, 0.0).sum() / valid.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""What phase quietstar can be told."""
+"""The settings of phase quietstar."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.shared.runtime.config.compose import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings
 
 Levels = list[int] | dict[str, list[int]]
 
 
-class Course(BaseModel):
+class TaskMixture(BaseModel):
     """Items drawn from tasks by weight, each at a level of equal probability."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -24,8 +24,10 @@ class Course(BaseModel):
 class Settings(PhaseSettings):
     """Settings of phase quietstar. The names of the reference code are in brackets."""
 
-    questions: Course = Field(description="what is thought about, at the positions that predict the answer")
-    text: Course = Field(
+    questions: TaskMixture = Field(
+        description="what is thought about, at the positions that predict the answer"
+    )
+    text: TaskMixture = Field(
         description="plain text that goes on being learnt, so that the model works without thinking"
     )
     scratch: float = Field(

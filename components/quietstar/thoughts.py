@@ -18,41 +18,53 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from components.shared.models.remote_code.thoughts import Text, continue_thoughts, enclose, fork, mix, silence
+from components.shared.tasks.batches import IGNORED
 
-IGNORED = -100
 
+class ThoughtScores(NamedTuple):
+    """What the thoughts of a batch are worth. Cross-entropies are in nats, and 0 where no token follows.
 
-class Rehearsal(NamedTuple):
-    """What the thoughts of a batch are worth. Cross-entropies are in nats, and 0 where no token follows."""
+    before          (B, P, N, K) cross-entropy of the talk tokens without the thought
+    mixed           (B, P, N, K) the same with it, mixed by the talk head
+    log_likelihood  (B, P, N, L) log-probability of each choice: the thought's tokens and its own </think>
+    weight          (B, P, N, K) the talk head's
+    """
 
-    before: Tensor  # (B, P, N, K) of the talk tokens, without the thought
-    mixed: Tensor  # (B, P, N, K) with it, mixed by the talk head
-    log_likelihood: (
-        Tensor  # (B, P, N, L) log-probability of each choice: the thought's tokens and its own </think>
-    )
-    weight: Tensor  # (B, P, N, K) the talk head's
+    before: Tensor
+    mixed: Tensor
+    log_likelihood: Tensor
+    weight: Tensor
 
 
 def choose_positions(labels: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw up to `count` columns a row whose next token is labelled.
 
     :param labels: (B, T) int64 on the CPU, aligned with the text; IGNORED where nothing is learnt.
-    :return: positions (B, P) in ascending order, and (B, P) bool, False where a row had fewer.
+    :param count: positions a row, P.
+    :param generator: on the CPU.
+    :returns: positions (B, P) in ascending order, and (B, P) bool, False where a row had fewer.
     """
-    open_ = F.pad(labels[:, 1:] != IGNORED, (0, 1))
-    lot = torch.rand(labels.shape, generator=generator) + open_
-    positions = lot.topk(min(count, labels.shape[1]), dim=1).indices.sort(dim=1).values
-    return positions, open_.gather(1, positions)
+    predicts = F.pad(labels[:, 1:] != IGNORED, (0, 1))
+    random_key = torch.rand(labels.shape, generator=generator) + predicts
+    positions = random_key.topk(min(count, labels.shape[1]), dim=1).indices.sort(dim=1).values
+    return positions, predicts.gather(1, positions)
 
 
 def talk_targets(labels: Tensor, positions: Tensor, valid: Tensor, talk: int) -> Tensor:
-    """labels (B, T), positions and valid (B, P) → (B, P, K) the labelled tokens that follow, IGNORED where none does."""
+    """The labelled tokens that follow each position.
+
+    :param labels: (B, T) int64.
+    :param positions: (B, P).
+    :param valid: (B, P) bool, False where a row had fewer positions.
+    :param talk: tokens that follow, K.
+    :returns: (B, P, K) int64, IGNORED where no token follows.
+    """
     ahead = positions[..., None] + torch.arange(1, talk + 1, device=labels.device)
     following = F.pad(labels, (0, talk), value=IGNORED).gather(1, ahead.flatten(1)).view(ahead.shape)
     return following.masked_fill(~valid[..., None], IGNORED)
 
 
-def rehearse(
+def score_thoughts(
     model: PreTrainedModel,
     text: Text,
     positions: Tensor,
@@ -62,13 +74,15 @@ def rehearse(
     start: int,
     end: int,
     temperature: float = 1.0,
-) -> Rehearsal:
+) -> ThoughtScores:
     """Score the thoughts at each position by the talk tokens after them.
 
     :param text: the forward pass over the text, with its graph where gradients are wanted.
     :param positions: (B, P).
     :param thoughts: (B, P·N, L) int64.
     :param targets: (B, P, K) int64, IGNORED where no token follows (`talk_targets`).
+    :param start: id of <think>.
+    :param end: id of </think>.
     :param temperature: of the policy under which the thoughts' likelihood is taken.
     """
     _, slots, length = thoughts.shape
@@ -76,30 +90,35 @@ def rehearse(
     shape = (*positions.shape, passes)
     positions, targets = positions.repeat_interleave(passes, 1), targets.repeat_interleave(passes, 1)
 
-    heard = targets[..., :-1].clamp(min=0).transpose(1, 2)
-    thought, hollow = enclose(thoughts, start, end)
-    spoken, hollow = torch.cat([thought, heard], dim=1), F.pad(hollow, (0, 0, 0, talk - 1))
-    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, spoken, hollow)
+    context_tokens = targets[..., :-1].clamp(min=0).transpose(1, 2)
+    enclosed, padding_mask = enclose(thoughts, start, end)
+    tokens, padding_mask = (
+        torch.cat([enclosed, context_tokens], dim=1),
+        F.pad(padding_mask, (0, 0, 0, talk - 1)),
+    )
+    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, tokens, padding_mask)
 
-    # The token at step k is predicted at step k − 1. A hollow one was no choice: the </think> before it was.
+    # The token at step k is predicted at step k − 1. Padding was no choice: the </think> before it was.
     policy = F.log_softmax(silence(logits[:, :length], (start,)) / temperature, dim=-1)
     log_likelihood = policy.gather(-1, thoughts.transpose(1, 2)[..., None]).squeeze(-1)
-    log_likelihood = log_likelihood.masked_fill(hollow[:, :length], 0.0)
+    log_likelihood = log_likelihood.masked_fill(padding_mask[:, :length], 0.0)
 
     ahead = torch.arange(talk, device=positions.device)[:, None]
-    places = (positions[:, None] + ahead).clamp(max=text.position_ids.shape[1] - 1)
+    columns = (positions[:, None] + ahead).clamp(max=text.position_ids.shape[1] - 1)
     mixed, before, weight = mix(
-        model.talk_head, text, places, logits[:, length + 1 :], hidden[:, length + 1 :]
+        model.talk_head, text, columns, logits[:, length + 1 :], hidden[:, length + 1 :]
     )
 
     def by_position(values: Tensor) -> Tensor:
         return values.transpose(1, 2).reshape(*shape, -1)
 
     def nats(predicted: Tensor) -> Tensor:
-        wanted = targets.transpose(1, 2)
+        following = targets.transpose(1, 2)
         loss = F.cross_entropy(
-            predicted.flatten(0, 2).float(), wanted.flatten(), ignore_index=IGNORED, reduction="none"
+            predicted.flatten(0, 2).float(), following.flatten(), ignore_index=IGNORED, reduction="none"
         )
-        return by_position(loss.view(wanted.shape))
+        return by_position(loss.view(following.shape))
 
-    return Rehearsal(nats(before), nats(mixed), by_position(log_likelihood), by_position(weight.squeeze(-1)))
+    return ThoughtScores(
+        nats(before), nats(mixed), by_position(log_likelihood), by_position(weight.squeeze(-1))
+    )

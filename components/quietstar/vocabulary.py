@@ -17,33 +17,34 @@ START, END, PAUSE = "<think>", "</think>", "<pause>"
 DASHES = ("---", "—", "-")
 
 
-class Words(NamedTuple):
-    """Token ids."""
+class ThoughtTokens(NamedTuple):
+    """Token ids of the words of thinking."""
 
     start: int
     end: int
     pause: int
 
 
-def teach_words(
+def add_thought_tokens(
     model: Any, tokenizer: PreTrainedTokenizerBase, length: int, *, seed: int
-) -> tuple[PreTrainedModel, Words]:
+) -> tuple[PreTrainedModel, ThoughtTokens]:
     """The model with a talk head and with the words of thinking in its vocabulary.
 
     Words that the tokenizer has are left as they were learnt. The others are added, and begin as copies of a dash (the
     reference takes "---"): a token that already marks a pause. A model of another family than the Cognates is wrapped,
     because a talk head has no place in its own class. The function of the model without thoughts does not change.
 
-    :param length: of a thought, which becomes part of the model's config.
+    :param model: its embeddings grow, in place.
+    :param length: of a thought, in tokens, which becomes part of the model's config.
     :param seed: of the talk head's hidden layers.
+    :returns: the model, wrapped where its family needs it, and the ids of the words.
+    :raises InputError: the tokenizer has no single token for a dash.
     """
     missing = [word for word in (START, END, PAUSE) if word not in tokenizer.get_vocab()]
     if missing:
         encoded = {text: tokenizer.encode(text, add_special_tokens=False) for text in DASHES}
-        whole = {text: ids for text, ids in encoded.items() if len(ids) == 1}
-        dash = next(
-            (ids[0] for text, ids in whole.items() if str(tokenizer.decode(ids)).strip() == text), None
-        )
+        single = {text: ids[0] for text, ids in encoded.items() if len(ids) == 1}
+        dash = next((id for text, id in single.items() if str(tokenizer.decode([id])).strip() == text), None)
         if dash is None:
             raise InputError(
                 "the tokenizer has no single token for a dash to start the thought tokens from",
@@ -62,7 +63,7 @@ def teach_words(
                 if layer is not None:
                     layer.weight[rows] = layer.weight[dash].clone()
     start, end, pause = (int(tokenizer.get_vocab()[word]) for word in (START, END, PAUSE))
-    words = Words(start, end, pause)
+    tokens = ThoughtTokens(start, end, pause)
 
     if not isinstance(model, CognateForCausalLM | ForgeWrapped):
         model = wrap(model)
@@ -70,5 +71,5 @@ def teach_words(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model.talk_head = TalkHead(model.config.hidden_size).to(device=model.device, dtype=model.dtype)
-    model.config.thoughts = {"length": length, "mixing": True, "start": words.start, "end": words.end}
-    return model, words
+    model.config.thoughts = {"length": length, "mixing": True, "start": tokens.start, "end": tokens.end}
+    return model, tokens

@@ -1,5 +1,6 @@
-"""Which container image a phase runs in, and what is started in it. Imports nothing heavy, so that compiling
-stays light.
+"""Which container image a phase runs in, and what is started in it.
+
+Imports nothing heavy, so that compiling stays light.
 """
 
 import json
@@ -7,10 +8,8 @@ import os
 import re
 from pathlib import Path
 
+from components.shared.runtime.code import VERSION
 from components.shared.runtime.errors import ConfigError
-
-VERSION = "0.1.0"
-"""The project's version, and the tag of the images that belong to it."""
 
 DEFAULT = "localhost/agent-forge"
 """Where images are that no registry has: on a public one nobody can register `localhost`."""
@@ -29,9 +28,9 @@ def image(name: str) -> str:
 
     :raises ConfigError: the lock cannot be read, does not name this image, or holds something without a digest.
     """
-    given = os.environ.get(f"AGENT_FORGE_IMAGE_{name.upper().replace('-', '_')}", "")
-    if given:
-        return given
+    chosen = os.environ.get(f"AGENT_FORGE_IMAGE_{name.upper().replace('-', '_')}", "")
+    if chosen:
+        return chosen
     lock = os.environ.get("AGENT_FORGE_LOCK", str(LOCK))
     if lock and (Path(lock).is_file() or "AGENT_FORGE_LOCK" in os.environ):
         return _locked(name, Path(lock))
@@ -62,7 +61,5 @@ def _locked(name: str, lock: Path) -> str:
 
 
 def arguments(module: str, step: str = "") -> list[str]:
-    """The arguments after `python`: the phase's module, its step where it has several, and KFP's executor
-    input.
-    """
+    """The arguments after `python`: the phase's module, its step where it has one, KFP's executor input."""
     return ["-m", f"components.{module}", *(["--step", step] if step else []), "--executor-input", "{{$}}"]

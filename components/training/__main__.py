@@ -1,3 +1,5 @@
+"""Run phase training: `python -m components.training --help`."""
+
 from components.shared.runtime.entry import start
 
 raise SystemExit(start("training", "Training"))

@@ -1,5 +1,11 @@
-"""The container of phase training: a model in, the model after the ten training stages out."""
+"""Phase training as the pipelines see it: a model in, the model after the ten training stages out."""
 
-from components.shared.container import one_model
+from components.shared.phase_spec import PhaseSpec
 
-training = one_model("training", "Adaptation, edge of chaos, dreaming and self-modelling: ten stages.")
+PHASE = PhaseSpec(
+    name="training",
+    summary="Adaptation, edge of chaos, dreaming and self-modelling: ten stages.",
+    after="bitnet",
+    gpu=True,
+    timeout_seconds=172_800,
+)

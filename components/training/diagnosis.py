@@ -44,7 +44,10 @@ def regime(
 
 
 def settled(regimes: Sequence[Regime], patience: int = 2) -> Regime | None:
-    """The latest regime that held for `patience` measurements in a row; None before any did (hysteresis)."""
+    """The latest regime that held for `patience` measurements in a row (hysteresis).
+
+    :returns: None before any did.
+    """
     for end in range(len(regimes), patience - 1, -1):
         window = regimes[end - patience : end]
         if len(set(window)) == 1:

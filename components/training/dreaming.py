@@ -27,7 +27,11 @@ def dream(
     temperature: float,
     generator: torch.Generator,
 ) -> list[list[list[int]]]:
-    """[prompt, answer] in token ids for each item's prompt, the answer being the model's own."""
+    """What the model says to each item's prompt.
+
+    :param temperature: of the sampling.
+    :returns: [prompt, answer] in token ids for each item, the answer up to and with <eos>, or LONGEST tokens.
+    """
     prompts = prompt_ids(items, tokenizer)
     answers = sample_answers(
         model,
@@ -41,12 +45,16 @@ def dream(
 
 
 def replay(dreams: Sequence[Sequence[list[int]]], padding: int) -> Batch:
-    """Dreams as rows, right-padded; only their answers are learnt."""
+    """Dreams as rows, right-padded; only their answers are learnt.
+
+    :param dreams: [prompt, answer] in token ids.
+    :param padding: id that fills rows up.
+    """
     width = max(len(prompt) + len(answer) for prompt, answer in dreams)
-    rows, learnt, real = [], [], []
+    input_ids, labels, attention_mask = [], [], []
     for prompt, answer in dreams:
         empty = width - len(prompt) - len(answer)
-        rows.append(prompt + answer + [padding] * empty)
-        learnt.append([IGNORED] * len(prompt) + answer + [IGNORED] * empty)
-        real.append([1] * (width - empty) + [0] * empty)
-    return Batch(torch.tensor(rows), torch.tensor(learnt), torch.tensor(real))
+        input_ids.append(prompt + answer + [padding] * empty)
+        labels.append([IGNORED] * len(prompt) + answer + [IGNORED] * empty)
+        attention_mask.append([1] * (width - empty) + [0] * empty)
+    return Batch(torch.tensor(input_ids), torch.tensor(labels), torch.tensor(attention_mask))

@@ -13,10 +13,11 @@ from torch import Tensor
 
 
 def two_nn(points: Tensor) -> float:
-    """Intrinsic dimension of points (n, features). Duplicates of a point are dropped: their r₁ is zero.
+    """Intrinsic dimension of a cloud of points. Duplicates of a point are dropped: their r₁ is zero.
 
     Cost: O(n²) time and memory.
 
+    :param points: (n, features).
     :raises ValueError: fewer than three different points.
     """
     points = torch.unique(points.double(), dim=0)

@@ -8,43 +8,49 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from components.shared.evaluation.answers import correct, loss
+from components.shared.evaluation.answers import batches, correct, loss
 from components.shared.evaluation.claims import claim
 from components.shared.evaluation.report_split import score
 from components.shared.models.card import model_card
 from components.shared.models.latents import save_trained, spread_latents
 from components.shared.models.loading import load
+from components.shared.optim.grokfast import Grokfast
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
 from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import IGNORED, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
+from components.shared.training.device import device
+from components.shared.training.loop import report_to
 
+from .component import PHASE
 from .diagnosis import regime, settled
 from .dreaming import dream
+from .edge_of_chaos import Edge
 from .findings import band_is_held, curves
 from .geometry import two_nn
 from .self_modelling import weight_spread
 from .settings import Settings, Stage, all_levels
 from .stage import train
+from .step_batches import StepBatches, dreams_in_a_step, dreamt_part, items_at_the_edge
+
+SERIES = ("loss", "success", "unsteered")
+"""What a stage measures at each of its steps."""
 
 
-class Training(Phase):
+class Training(Phase[Settings], spec=PHASE):
     """Trains a model through ten stages, undoing a stage that makes it worse on held-out items.
 
     A ternary model stays ternary, of the same size: it is trained through its quantisation.
     """
-
-    name = "training"
-    Settings = Settings
 
     def validate_input(self) -> None:
         """The tasks exist at every stage's levels, the model loads, and takes items of that length."""
         settings = self.run.settings
         for stage in settings.stages:
             check_mixture(stage.tasks or settings.tasks, stage.levels)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device)
+        self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         spread_latents(self.model, self.run.generator("latents"))
         self.held_out = self._items("search", 0, settings.held_out)
         self.practised = self._items("train", 10**6, settings.held_out)
@@ -64,18 +70,19 @@ class Training(Phase):
             "rates": {},
             "results": [],
             "input": loss(self.model, self.tokenizer, self.held_out),
-            "fit": loss(self.model, self.tokenizer, self.practised),
+            "train_loss": loss(self.model, self.tokenizer, self.practised),
             "dimension": self._dimension(),
-            **_fresh(),
+            **_new_stage(),
         }
-        self._resume()
+        if not self._resume():
+            self._track(self.state["input"], self.state["train_loss"], self.state["dimension"])
         for number in range(self.state["stage"], len(stages)):
             self._stage(stages[number])
             self.state |= {
                 "stage": number + 1,
                 "within": 0,
                 "done": self.state["done"] + stages[number].steps,
-                **_fresh(),
+                **_new_stage(),
             }
             if run.checkpoints.due() or number + 1 == len(stages):
                 Snapshot({"model": self.model}, state=self.state).save(run.checkpoints, self.state["done"])
@@ -83,6 +90,7 @@ class Training(Phase):
         self._publish()
 
     def get_metrics(self) -> dict[str, float]:
+        """Losses (nats a token) and accuracy before and after, geometry, stages kept, and how well the band was held."""
         return self.metrics
 
     def _items(self, split: Split, step: int, count: int) -> list[Item]:
@@ -92,14 +100,18 @@ class Training(Phase):
         weights = {task: settings.tasks.get(task, 1.0) for task in levels}
         return mixture(weights, levels, split, self.run.seed, step, count)
 
-    def _resume(self) -> None:
-        """The model as the current stage began; what happened within the stage is restored by `train`."""
+    def _resume(self) -> bool:
+        """The model as the current stage began; what happened within the stage is restored by `train`.
+
+        :returns: whether there was a checkpoint to go on from.
+        """
         saved = self.run.checkpoints.restore()
         if saved is None:
-            return
+            return False
         modules = saved.state[SNAPSHOT]["modules"]
         self.model.load_state_dict(unpack(modules.get("before", modules["model"]), saved.tensors))
         self.state = {name: value for name, value in saved.state.items() if name != SNAPSHOT}
+        return True
 
     def _stage(self, stage: Stage) -> None:
         """One stage: train, look, keep or undo."""
@@ -109,56 +121,116 @@ class Training(Phase):
             self.state["start"] = loss(before, self.tokenizer, self.held_out)
             if stage.kind == "dreaming":
                 tasks = stage.tasks or settings.tasks
-                asked = mixture(tasks, stage.levels, "train", run.seed, 10**6 + number, settings.dreams)
+                items = mixture(tasks, stage.levels, "train", run.seed, 10**6 + number, settings.dreams)
                 self.state["dreams"] = dream(
                     before,
                     self.tokenizer,
-                    asked,
+                    items,
                     temperature=settings.dream_temperature,
                     generator=run.generator(f"dreams/{number}"),
                 )
         run.progress.start(
             f"{number + 1}/{len(settings.stages)} {stage.name}", stage.steps, at=self.state["within"]
         )
+        edge = Edge(
+            stage.tasks or settings.tasks,
+            stage.levels,
+            self.state["rates"],
+            target=(settings.band.low + settings.band.high) / 2,
+            memory=settings.band.memory,
+        )
         self.model = train(
             self.model.requires_grad_(True),
             before,
-            self.tokenizer,
-            stage,
-            settings,
+            lambda step: self._draw(stage, edge, step),
+            edge,
             self.state,
-            seed=run.seed * 1009 + number,
+            name=stage.name,
+            kind=stage.kind,
+            steps=stage.steps,
+            optimizer_of=lambda learner: self._optimizer(learner, stage.lr),
+            clip=settings.clip,
+            self_weight=settings.self_weight,
+            average=settings.average,
             checkpoints=run.checkpoints,
-            report=lambda entropy, success: run.progress.step(loss=entropy, success=success),
+            report=report_to(run.progress, run.tracker, offset=self.state["done"]),
         )
         run.progress.done()
-        self._judge(stage, before)
+        self._keep_or_undo(stage, before)
 
-    def _judge(self, stage: Stage, before: PreTrainedModel) -> None:
+    def _optimizer(self, learner: torch.nn.Module, factor: float) -> torch.optim.Optimizer:
+        """The optimiser of a stage whose learning rate is `factor` times the phase's."""
+        settings, grokfast = self.run.settings, None
+        if settings.grokfast is not None:
+            grokfast = Grokfast(alpha=settings.grokfast.alpha, strength=settings.grokfast.strength)
+        return build_optimizer(
+            learner, settings.optimizer, settings.lr * factor, settings.weight_decay, grokfast
+        )
+
+    def _draw(self, stage: Stage, edge: Edge, step: int) -> StepBatches:
+        """What a step of the current stage learns from: a function of seed, stage and step, and of the edge's rates."""
+        settings, seed = self.run.settings, self.run.seed * 1009 + self.state["stage"]
+        dreams = dreams_in_a_step(settings.dream_share, settings.batch) if stage.kind == "dreaming" else 0
+        if stage.kind == "edge_of_chaos":
+            items = items_at_the_edge(
+                edge, settings.batch, stage.scratch, stage=stage.name, seed=seed, step=step
+            )
+        else:
+            tasks, count = stage.tasks or settings.tasks, settings.batch - dreams
+            items = mixture(tasks, stage.levels, "train", seed, step, count, scratch=stage.scratch)
+        parts = list(batches(items, self.tokenizer, settings.rows))
+        if dreams:
+            eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+            padding = eos if pad is None else pad
+            parts.append(
+                dreamt_part(self.state["dreams"], dreams, padding, stage=stage.name, seed=seed, step=step)
+            )
+        return StepBatches([(item.task, item.level) for item in items], parts)
+
+    def _keep_or_undo(self, stage: Stage, before: PreTrainedModel) -> None:
         """Keep the stage, unless the held-out loss rose; note what it did to loss, success and geometry."""
         run, state = self.run, self.state
         start, end = state["start"], loss(self.model, self.tokenizer, self.held_out)
-        fit, dimension = loss(self.model, self.tokenizer, self.practised), self._dimension()
+        train_loss, dimension = loss(self.model, self.tokenizer, self.practised), self._dimension()
         result = {
             "stage": stage.name,
             "kind": stage.kind,
+            "steps": stage.steps,
+            "last_step": state["done"] + stage.steps,
             "kept": end <= start + run.settings.tolerance,
-            "held_out_before": round(start, 5),
-            "held_out_after": round(end, 5),
-            "regime": regime((state["fit"], fit), (start, end), (state["dimension"], dimension)),
-            "dimension": round(dimension, 3),
-            "spread": round(weight_spread(self.model), 6),
-            **{name: state[name] for name in ("curve", "success", "unsteered")},
+            "learning_rate": run.settings.lr * stage.lr,
+            "grokfast_lambda": run.settings.grokfast.strength if run.settings.grokfast else 0.0,
+            "train_loss_before": round(state["train_loss"], 5),
+            "train_loss_after": round(train_loss, 5),
+            "held_out_loss_before": round(start, 5),
+            "held_out_loss_after": round(end, 5),
+            "regime": regime(
+                (state["train_loss"], train_loss), (start, end), (state["dimension"], dimension)
+            ),
+            "intrinsic_dimension": round(dimension, 3),
+            "intrinsic_dimension_share": round(dimension / self.model.config.hidden_size, 5),
+            "weight_spread": round(weight_spread(self.model), 6),
+            **{name: state[name] for name in SERIES},
         }
         state["results"].append(result)
+        self._track(end, train_loss, dimension, step=result["last_step"])
         if result["kept"]:
-            state |= {"fit": fit, "dimension": dimension}
+            state |= {"train_loss": train_loss, "dimension": dimension}
         else:
             run.progress.note(f"{stage.name} is undone: held-out loss {start:.3f} → {end:.3f}")
             self.model = before
-        run.tracker.metrics(
-            {"held_out_loss": end, "intrinsic_dimension": dimension, "weight_spread": result["spread"]},
-            step=len(state["results"]),
+
+    def _track(self, held_out_loss: float, train_loss: float, dimension: float, step: int = 0) -> None:
+        """A point of the trajectory: losses (nats a token) and geometry after so many steps of all stages."""
+        self.run.tracker.metrics(
+            {
+                "held_out_loss": held_out_loss,
+                "train_loss": train_loss,
+                "intrinsic_dimension": dimension,
+                "intrinsic_dimension_share": dimension / self.model.config.hidden_size,
+                "weight_spread": weight_spread(self.model),
+            },
+            step=step,
         )
 
     @torch.no_grad()
@@ -177,18 +249,18 @@ class Training(Phase):
         card = model_card("Trained model", __doc__ or "", facts={"stages kept": ", ".join(kept) or "none"})
         stored = save_trained(self.model, self.tokenizer, run.output, card)
         score(run, stored, self.tokenizer)
-        given, _ = load(run.artifact.path)
+        input_model, _ = load(run.artifact.path)
         items = self._items("report", 0, 4 * run.config.evaluation.items)
         gain = claim(
             "ten stages of training improve on the input model",
             "trained",
             correct(stored, self.tokenizer, items),
             "input",
-            correct(given, self.tokenizer, items),
+            correct(input_model, self.tokenizer, items),
             unit="accuracy on the trained tasks, report split",
         )
         band = run.settings.band
-        held = band_is_held(results, band.low, band.high)
+        band_claims = band_is_held(results, band.low, band.high)
         edge = [s for result in results for s in result["success"] if result["kind"] == "edge_of_chaos"]
         self.metrics = {
             "held_out_loss_before": self.state["input"],
@@ -204,13 +276,12 @@ class Training(Phase):
                 "share_in_band": sum(band.low <= s <= band.high for s in edge) / len(edge),
                 "mean_success_at_the_edge": sum(edge) / len(edge),
             }
-        series = ("curve", "success", "unsteered")
-        run.extra["stages"] = [{k: v for k, v in result.items() if k not in series} for result in results]
+        run.extra["stages"] = [{k: v for k, v in result.items() if k not in SERIES} for result in results]
         run.extra["regime"] = settled([result["regime"] for result in results])
         run.extra["curves"] = curves(results, band.low, band.high)
-        run.extra["controls"] = [gain, *held]
+        run.extra["controls"] = [gain, *band_claims]
 
 
-def _fresh() -> dict[str, Any]:
+def _new_stage() -> dict[str, Any]:
     """The state of a stage that has not begun."""
-    return {"curve": [], "success": [], "unsteered": [], "dreams": [], "start": 0.0}
+    return {"loss": [], "success": [], "unsteered": [], "dreams": [], "start": 0.0}

@@ -24,8 +24,10 @@ class SelfModel(nn.Linear):
 def self_modelling_loss(predict: nn.Module, hidden_states: tuple[Tensor, ...], real: Tensor) -> Tensor:
     """MSE(â, a) over real tokens.
 
+    :param predict: (n, d) of the last layer → (n, d), the read-out.
     :param hidden_states: embeddings and every layer's output, each (B, T, d); a is the middle layer's.
     :param real: (B, T) bool, the tokens that are not padding.
+    :returns: scalar with its graph.
     """
     target = hidden_states[len(hidden_states) // 2][real]
     return torch.nn.functional.mse_loss(predict(hidden_states[-1][real]), target)

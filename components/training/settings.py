@@ -1,4 +1,4 @@
-"""What phase training can be told: ten stages, and what they share."""
+"""The settings of phase training: ten stages, and what they share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.shared.runtime.config.compose import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings
 
 Levels = list[int] | dict[str, list[int]]
 Kind = Literal["adaptation", "edge_of_chaos", "dreaming", "self_modelling", "stabilisation"]
@@ -91,9 +91,9 @@ class Settings(PhaseSettings):
 
 def all_levels(settings: Settings) -> dict[str, list[int]]:
     """Task → every level at which some stage trains it."""
-    found: dict[str, set[int]] = {}
+    by_task: dict[str, set[int]] = {}
     for stage in settings.stages:
         for task in stage.tasks or settings.tasks:
             levels = stage.levels[task] if isinstance(stage.levels, dict) else stage.levels
-            found.setdefault(task, set()).update(levels)
-    return {task: sorted(levels) for task, levels in found.items()}
+            by_task.setdefault(task, set()).update(levels)
+    return {task: sorted(levels) for task, levels in by_task.items()}

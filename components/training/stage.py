@@ -1,34 +1,30 @@
-"""One stage of training: where its batches come from, and the loop that learns from them."""
+"""One stage of training: the loop that learns from its batches, with what each kind of stage adds to it."""
 
 from __future__ import annotations
 
-import copy
-import random
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import PreTrainedModel
 
-from components.shared.evaluation.answers import batches
-from components.shared.optim.grokfast import Grokfast
-from components.shared.optim.optimizer import optimizer
-from components.shared.optim.schedule import set_rate, warmup_cosine
+from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
-from components.shared.runtime.errors import PhaseFailed
-from components.shared.tasks.batches import IGNORED, Batch, mixture, without_scratch
-from components.shared.tasks.registry import sample
+from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.training.loop import Report, TrainingLoop, token_shares
 
-from .dreaming import replay
 from .edge_of_chaos import Edge
 from .self_modelling import SelfModel, self_modelling_loss
-from .settings import Settings, Stage
+from .step_batches import Part, StepBatches
 
 WARMUP = 5
 """Steps of warm-up at the start of each stage: its optimiser is new."""
+FLOOR = 0.1
+"""The rate at the end of a stage, as a share of its peak; in stabilisation it falls to zero."""
 
 
 class Learner(nn.ModuleList):
@@ -42,152 +38,113 @@ class Learner(nn.ModuleList):
 def train(
     model: PreTrainedModel,
     before: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    stage: Stage,
-    settings: Settings,
+    draw: Callable[[int], StepBatches],
+    edge: Edge,
     state: dict[str, Any],
     *,
-    seed: int,
+    name: str,
+    kind: str,
+    steps: int,
+    optimizer_of: Callable[[nn.Module], Optimizer],
+    clip: float,
+    self_weight: float,
+    average: float,
     checkpoints: Checkpoints,
-    report: Callable[[float, float], None],
+    report: Report,
 ) -> PreTrainedModel:
-    """Train `model` through one stage; the model that comes of it (in stabilisation its weight average).
+    """Train `model` through one stage.
 
     :param before: the model as the stage began, kept with each checkpoint so that the stage can be undone.
-    :param state: the phase's plain state. Kept here: "within" (steps done), "curve", "success", "unsteered" (the success
-        to be expected without choosing the difficulty, at the edge of chaos), "rates" of the edge. "dreams" are read.
-    :param report: called after each step with (cross-entropy in nats a token, share of right answers).
+    :param draw: step → its batches, a function of the step and of the edge's rates.
+    :param edge: is told how fresh items went.
+    :param state: the phase's plain state. Kept here: "within" (steps done), "loss" and "success" of each step, and at the
+        edge of chaos "unsteered", the success to be expected without choosing the difficulty.
+    :param name: of the stage, for errors.
+    :param kind: of the stage, as in the settings.
+    :param optimizer_of: what is trained → its optimiser.
+    :param clip: largest norm of the gradient.
+    :param self_weight: weight of the prediction of one's own activations, in self-modelling.
+    :param average: decay of the weight average (EMA), in stabilisation.
+    :param report: called after each step with the cross-entropy in nats a token and the share of right answers.
+    :returns: the model that comes of it, in evaluation mode: in stabilisation its weight average.
     :raises PhaseFailed: the loss is not finite.
     """
-    read_out = (
-        SelfModel(model.config.hidden_size).to(model.device) if stage.kind == "self_modelling" else None
-    )
-    average = copy.deepcopy(model) if stage.kind == "stabilisation" else None
+    read_out = SelfModel(model.config.hidden_size).to(model.device) if kind == "self_modelling" else None
+    averaged = None
+    if kind == "stabilisation":
+        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(average))
+        averaged.update_parameters(model)  # the average begins with the weights that the stage begins with
     learner = Learner(model, read_out)
-    slow = None
-    if settings.grokfast is not None:
-        slow = Grokfast(alpha=settings.grokfast.alpha, strength=settings.grokfast.strength)
-    rule = optimizer(learner, settings.optimizer, settings.lr * stage.lr, settings.weight_decay, slow)
-    modules = {"model": model, "before": before, "read_out": read_out, "average": average}
-    loop = Snapshot({n: m for n, m in modules.items() if m is not None}, {"rule": rule}, state=state)
-    if state["within"]:
-        loop.restore(checkpoints)
-    edge = Edge(
-        stage.tasks or settings.tasks,
-        stage.levels,
-        state["rates"],
-        target=(settings.band.low + settings.band.high) / 2,
-        memory=settings.band.memory,
+    optimizer = optimizer_of(learner)
+    modules = {"model": model, "before": before, "read_out": read_out, "average": averaged}
+    snapshot = Snapshot(
+        {n: m for n, m in modules.items() if m is not None}, {"optimizer": optimizer}, state=state
     )
-    floor = 0.0 if stage.kind == "stabilisation" else 0.1
+    if state["within"]:
+        snapshot.restore(checkpoints)
+    edge.rates = state["rates"]  # those of the checkpoint, and what is observed goes into the next one
+    loop = TrainingLoop(
+        learner.parameters(),
+        snapshot.optimizers,
+        clip=clip,
+        where=name,
+        fix="lower training.lr",
+        bfloat16=True,
+        snapshot=snapshot,
+        checkpoints=checkpoints,
+        report=report,
+        step=state["within"],
+        offset=state["done"],
+    )
+
+    def loss_of(part: Part) -> tuple[Tensor, dict[str, float]]:
+        indices, batch = part
+        loss, outcomes = stage_loss(learner, batch.to(model.device), self_weight)
+        right[indices] = outcomes.right[: len(indices)]
+        return loss, {"loss": outcomes.entropy}
+
+    floor = 0.0 if kind == "stabilisation" else FLOOR
     model.train()
-    for step in range(state["within"], stage.steps):
-        set_rate(rule, warmup_cosine(step, stage.steps, min(WARMUP, stage.steps), floor))
-        if stage.kind == "edge_of_chaos":
+    for step in range(loop.step, steps):
+        if kind == "edge_of_chaos":
             state["unsteered"].append(round(edge.unsteered(), 4))
-        cells, parts = _items(stage, settings, edge, tokenizer, seed, step)
-        if stage.kind == "dreaming":
-            parts.append(_dreams(stage, settings, state["dreams"], tokenizer, seed, step))
-        rule.zero_grad()
+        cells, parts = draw(step)
         right = np.zeros(len(cells), dtype=bool)
-        entropy, tokens = 0.0, sum(_learnt(batch) for _, batch in parts)
-        for places, batch in parts:
-            share = _learnt(batch) / tokens
-            loss, answers = _lesson(learner, batch.to(model.device), settings.self_weight)
-            (share * loss).backward()
-            entropy += share * answers.entropy
-            right[places] = answers.right[: len(places)]
-        norm = nn.utils.clip_grad_norm_(learner.parameters(), settings.clip)
-        if not torch.isfinite(norm):
-            raise PhaseFailed(
-                f"the loss is {entropy} at step {step}, its gradient {float(norm)}",
-                where=stage.name,
-                fix="lower training.lr",
-            )
-        rule.step()
-        if average is not None:
-            _drift(average, model, settings.average)
+        rate = warmup_cosine(step, steps, min(WARMUP, steps), floor)
+        weights = token_shares([batch for _, batch in parts])
+        update = loop.update(parts, loss_of, rate=rate, weights=weights)
+        if averaged is not None:
+            averaged.update_parameters(model)
         edge.observe(cells, right.tolist())
-        state["within"] = step + 1
-        state["curve"].append(round(entropy, 5))
+        state["within"] = loop.step
+        state["loss"].append(round(update.metrics["loss"], 5))
         state["success"].append(round(float(right.mean()), 4))
-        report(state["curve"][-1], state["success"][-1])
-        if checkpoints.due():
-            loop.save(checkpoints, state["done"] + step + 1)
-            checkpoints.stop_if_asked()
-    return (average if average is not None else model).eval()
+        loop.end_step({"loss": state["loss"][-1], "success": state["success"][-1]})
+    return cast(PreTrainedModel, model if averaged is None else averaged.module).eval()
 
 
-Part = tuple[list[int], Batch]
-"""Rows of like length, and the places of their items among the step's."""
-
-
-def _items(
-    stage: Stage, settings: Settings, edge: Edge, tokenizer: PreTrainedTokenizerBase, seed: int, step: int
-) -> tuple[list[tuple[str, int]], list[Part]]:
-    """The cells of a step's real items and their rows: a function of (seed, step) and of the edge's rates."""
-    draw = random.Random(f"{stage.name}/{seed}/{step}")
-    count = settings.batch - (_dreamt(settings) if stage.kind == "dreaming" else 0)
-    if stage.kind == "edge_of_chaos":
-        cells = edge.choose(count, draw)
-        items = [sample(t, "train", l, step * settings.batch + row, seed) for row, (t, l) in enumerate(cells)]
-        items = [item if draw.random() < stage.scratch else without_scratch(item) for item in items]
-    else:
-        tasks = stage.tasks or settings.tasks
-        items = mixture(tasks, stage.levels, "train", seed, step, count, scratch=stage.scratch)
-        cells = [(item.task, item.level) for item in items]
-    return cells, list(batches(items, tokenizer, settings.rows))
-
-
-def _dreamt(settings: Settings) -> int:
-    """Dreams a step: at least one, and at least one item stays real."""
-    return max(1, min(settings.batch - 1, round(settings.dream_share * settings.batch)))
-
-
-def _dreams(
-    stage: Stage,
-    settings: Settings,
-    dreams: list[list[list[int]]],
-    tokenizer: PreTrainedTokenizerBase,
-    seed: int,
-    step: int,
-) -> Part:
-    draw = random.Random(f"{stage.name}/{seed}/{step}/dreams")
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    return [], replay(draw.choices(dreams, k=_dreamt(settings)), padding)
-
-
-class Answers(NamedTuple):
+class RowOutcomes(NamedTuple):
     """How the learnt tokens of some rows went: mean cross-entropy in nats, and (B,) bool whether all were most likely."""
 
     entropy: float
     right: np.ndarray
 
 
-def _lesson(learner: Learner, batch: Batch, self_weight: float) -> tuple[Tensor, Answers]:
-    """The network's own loss (a Cognate's with its halting), in self-modelling with its second term."""
+def stage_loss(learner: Learner, batch: Batch, self_weight: float) -> tuple[Tensor, RowOutcomes]:
+    """The network's own loss (a Cognate's with its halting), in self-modelling with its second term.
+
+    :param batch: on the model's device.
+    :returns: scalar, nats a token, with its graph; and how the learnt tokens went.
+    """
     model, read_out = learner[0], learner[1] if len(learner) == 2 else None
-    with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=batch.input_ids.is_cuda):
-        # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-        out = model(input_ids=batch.input_ids, labels=batch.labels, output_hidden_states=read_out is not None)
-        loss = out.loss
-        if read_out is not None:
-            real = batch.attention_mask.bool()
-            loss = loss + self_weight * self_modelling_loss(read_out, out.hidden_states, real)
+    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
+    out = model(input_ids=batch.input_ids, labels=batch.labels, output_hidden_states=read_out is not None)
+    loss = out.loss
+    if read_out is not None:
+        real = batch.attention_mask.bool()
+        loss = loss + self_weight * self_modelling_loss(read_out, out.hidden_states, real)
     logits, targets = out.logits.detach()[:, :-1], batch.labels[:, 1:]
     learnt = targets != IGNORED
     entropy = F.cross_entropy(logits[learnt].float(), targets[learnt])
     right = ((logits.argmax(-1) == targets) | ~learnt).all(-1)
-    return loss, Answers(float(entropy), right.cpu().numpy())
-
-
-def _learnt(batch: Batch) -> int:
-    """How many tokens of the rows are learnt."""
-    return int((batch.labels[:, 1:] != IGNORED).sum())
-
-
-@torch.no_grad()
-def _drift(average: nn.Module, model: nn.Module, keep: float) -> None:
-    """average ← keep·average + (1 − keep)·model, tensor by tensor (Polyak averaging with a horizon)."""
-    for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-        kept.lerp_(new, 1 - keep)
+    return loss, RowOutcomes(float(entropy), right.cpu().numpy())

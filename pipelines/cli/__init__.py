@@ -10,10 +10,11 @@ from typer.core import TyperGroup
 
 from components.shared.runtime.errors import ForgeError
 
+from .cluster import clean, retry, submit
 from .models import bitnet, compression, evo, merge
 from .options import console
-from .project import compile, doctor
-from .runs import clean, look, run, status, submit
+from .project import compile, doctor, new_phase, validate
+from .runs import cancel, events, logs, phase, report, run_pipeline, status, test
 
 __all__ = ["app", "console"]
 
@@ -22,6 +23,7 @@ class Commands(TyperGroup):
     """Our errors become a line on stderr and their exit code. Any other exception is a bug, and shows its trace."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
         except ForgeError as error:
@@ -33,7 +35,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     help="""Forge an agent: eight phases from small base models to one specialised, compressed agent.
 
@@ -52,20 +54,22 @@ app = typer.Typer(
 )
 app.add_typer(bitnet.app, name="bitnet")
 app.add_typer(compression.app, name="compression")
-app.command()(run.run_pipeline)
+app.command()(run_pipeline.run_pipeline)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-)(run.phase)
+)(phase.phase)
 app.command()(status.status)
-app.command()(status.logs)
-app.command()(status.cancel)
-app.command()(status.retry)
-app.command()(look.report)
-app.command()(look.test)
-app.command()(look.validate)
+app.command()(logs.logs)
+app.command()(events.events)
+app.command()(cancel.cancel)
+app.command()(retry.retry)
+app.command()(report.report)
+app.command()(test.test)
+app.command()(validate.validate)
 app.command("merge")(merge.merge)
 app.command("evo")(evo.evo)
 app.command()(doctor.doctor)
 app.command("compile")(compile.compile_)
+app.command("new-phase")(new_phase.new_phase)
 app.command()(submit.submit)
 app.command()(clean.clean)

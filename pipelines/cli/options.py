@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object in place of the table.")]
 Runs = Annotated[Path, typer.Option(help="The folder of all runs.")]
 Run = Annotated[str, typer.Argument(help="A run's name, its folder, or latest.")]
 AnyRun = Annotated[
@@ -88,14 +89,6 @@ def access(host: str, namespace: str, token: str, cookies: str, authority: str) 
     from ..kubeflow.http import Access
 
     return Access(host, namespace, token, cookies, authority)
-
-
-def given(overrides: list[str], parameters: list[str], **named: Any) -> dict[str, Any]:
-    """The pipeline's parameters that were given on the command line, and no others."""
-    from ..ir.parameters import settings
-
-    named |= {"overrides": overrides or None}
-    return {**{name: value for name, value in named.items() if value is not None}, **settings(parameters)}
 
 
 def say(text: str) -> None:

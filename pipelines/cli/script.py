@@ -1,5 +1,6 @@
-"""The command line of pipelines/agent_forge.py, and of pipelines/single_phase.py, which takes the phase as its second
-argument:
+"""The command line of pipelines/agent_forge.py, and of pipelines/single_phase.py.
+
+The latter takes the phase as its second argument:
 
     python -m pipelines.cli.script pipelines/agent_forge.py compile|run|submit …
 """

@@ -28,11 +28,11 @@ def examine(access: Access) -> Iterator[Finding]:
     """All findings, one by one, as they are made."""
     yield kubeflow(access)
     try:
-        found = Kubernetes.connect(access.namespace)
-        if found is None:
+        cluster = Kubernetes.connect(access.namespace)
+        if cluster is None:
             yield Finding("ok", "Kubernetes", "no kubeconfig: only needed for a cluster")
             return
-        yield nodes(found)
+        yield nodes(cluster)
     except Exception as error:  # whatever a cluster, its proxy or its certificates answer
         yield Finding(
             "warn", "Kubernetes", f"{kubeconfig()}: {problem(error)}", "kubectl get nodes shows more"
@@ -40,7 +40,7 @@ def examine(access: Access) -> Iterator[Finding]:
         return
     for look in (settings, credentials, retries):
         try:
-            yield look(found)
+            yield look(cluster)
         except Exception as error:  # as above: mostly that one may not read it
             yield Finding(
                 "warn",
@@ -71,9 +71,9 @@ def kubeflow(access: Access) -> Finding:
 
 def nodes(cluster: Kubernetes) -> Finding:
     """GPUs that the cluster can give to pods."""
-    found = cluster.nodes()
-    gpus = sum(int((node.status.allocatable or {}).get("nvidia.com/gpu", 0)) for node in found)
-    text = f"{len(found)} nodes, {gpus} allocatable GPUs"
+    all_nodes = cluster.nodes()
+    gpus = sum(int((node.status.allocatable or {}).get("nvidia.com/gpu", 0)) for node in all_nodes)
+    text = f"{len(all_nodes)} nodes, {gpus} allocatable GPUs"
     if not gpus:
         fix = "without GPUs submit with --cluster kind, or install the device plugin"
         return Finding("warn", "Kubernetes", text, fix)
@@ -82,12 +82,12 @@ def nodes(cluster: Kubernetes) -> Finding:
 
 def settings(cluster: Kubernetes) -> Finding:
     """The ConfigMap that leads the pods to MLflow and the object store."""
-    found = cluster.config_map(CONFIG_MAP)
-    missing = [key for key in WANTED if not (found or {}).get(key)]
+    config_map = cluster.config_map(CONFIG_MAP)
+    missing = [key for key in WANTED if not (config_map or {}).get(key)]
     if not missing:
         return Finding("ok", "settings", f"ConfigMap {CONFIG_MAP} in {cluster.namespace}")
     what = f"ConfigMap {CONFIG_MAP} in {cluster.namespace} " + (
-        "is not there" if found is None else f"lacks {', '.join(missing)}"
+        "is not there" if config_map is None else f"lacks {', '.join(missing)}"
     )
     fix = (
         "without AWS_ENDPOINT_URL a phase can neither keep its checkpoints in the cluster's store nor show its progress;"
@@ -98,12 +98,12 @@ def settings(cluster: Kubernetes) -> Finding:
 
 def credentials(cluster: Kubernetes) -> Finding:
     """The Secret with the keys of the object store."""
-    found = cluster.secret(SECRET)
-    missing = [key for key in KEYS if key not in (found or {})]
+    secret = cluster.secret(SECRET)
+    missing = [key for key in KEYS if key not in (secret or {})]
     if not missing:
         return Finding("ok", "keys", f"Secret {SECRET} in {cluster.namespace}")
     what = f"Secret {SECRET} in {cluster.namespace} " + (
-        "is not there" if found is None else f"lacks {', '.join(missing)}"
+        "is not there" if secret is None else f"lacks {', '.join(missing)}"
     )
     return Finding(
         "warn", "keys", what, "name another with -s s3_secret=NAME, or let the pods have rights of their own"
@@ -117,23 +117,23 @@ def retries(cluster: Kubernetes) -> Finding:
     for which a compiled pipeline cannot name a policy: a container that ends with another exit code than 0 is not
     started again, and a deleted pod only where Argo misses its exit code.
     """
-    found = cluster.config_map(CONTROLLER)
-    if found is None:
+    config_map = cluster.config_map(CONTROLLER)
+    if config_map is None:
         what = f"no ConfigMap {CONTROLLER} in {cluster.namespace}: Argo's retries are not seen from here"
         return Finding("ok", "retries", what)
-    policy, where = policy_of(found)
+    policy, where = policy_of(config_map)
     if policy in ("", "Always", "OnTransientError"):
-        said = f"retryPolicy {policy or 'is not set'} in {CONTROLLER}: a phase that fails is started again"
+        text = f"retryPolicy {policy or 'is not set'} in {CONTROLLER}: a phase that fails is started again"
         if policy == "OnTransientError":
-            said = f"retryPolicy {policy} in {CONTROLLER}: only what Argo holds for passing is started again"
-        return Finding("ok", "retries", said)
+            text = f"retryPolicy {policy} in {CONTROLLER}: only what Argo holds for passing is started again"
+        return Finding("ok", "retries", text)
     return Finding(
         "warn",
         "retries",
         f"{CONTROLLER} has {where}.retryPolicy {policy} (KFP 2.17's default): a pod that ends with an error is not "
         "started again, whatever `retries` says. Phases try again inside their pod what a store or a tracker refused; "
         "an evicted or killed pod may end the run (forge retry goes on)",
-        f"let Argo start them again:\n{patch(found, cluster.namespace)}",
+        f"let Argo start them again:\n{patch(config_map, cluster.namespace)}",
     )
 
 

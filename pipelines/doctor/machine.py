@@ -48,23 +48,23 @@ def memory() -> Finding:
         free = int(lines["MemAvailable"].split()[0]) * 1024
     if limit.is_file() and limit.read_text().strip() != "max":
         free = min(free, int(limit.read_text()))
-    found = f"{free / GIB:.1f} GiB free"
+    text = f"{free / GIB:.1f} GiB free"
     if free < MEMORY_NEEDED:
         fix = f"two phases at once need up to {MEMORY_NEEDED / GIB:.0f} GiB: use --slots 1"
-        return Finding("warn", "memory", found, fix)
-    return Finding("ok", "memory", found)
+        return Finding("warn", "memory", text, fix)
+    return Finding("ok", "memory", text)
 
 
 def disk(runs: Path) -> Finding:
     """Space where the runs are kept."""
-    place = runs.resolve()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    found = f"{free / GIB:.1f} GiB free in {place}"
+    folder = runs.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    text = f"{free / GIB:.1f} GiB free in {folder}"
     if free < DISK_NEEDED:
-        return Finding("warn", "disk", found, "make room, or give --runs on another disk")
-    return Finding("ok", "disk", found)
+        return Finding("warn", "disk", text, "make room, or give --runs on another disk")
+    return Finding("ok", "disk", text)
 
 
 def artifacts(uri: str) -> Finding:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.evomerge.settings import check_fan_out
-from components.shared.runtime.config.compose import Config
 from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.wording import did_you_mean
 
-from ..phases import PARENTS, PHASES
+from ..phases import PARENTS, PHASES, several
 from .spec import Parameter
 from .values import complete, from_text
 
@@ -24,19 +22,17 @@ def given_parameters(given: Mapping[str, Any], declared: Mapping[str, Parameter]
     values = {}
     for name, value in given.items():
         if name not in declared:
-            near = difflib.get_close_matches(name, declared, 1)
-            fix = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(
-                f"the pipeline has no parameter {name!r}", fix=f"{fix}It has {', '.join(sorted(declared))}"
-            )
+            fix = did_you_mean(name, sorted(declared))
+            raise ConfigError(f"the pipeline has no parameter {name!r}", fix=fix)
         kind = declared[name].type
         values[name] = from_text(value, kind, f"parameter {name}") if isinstance(value, str) else value
     return complete(values, declared, "the pipeline's parameters")
 
 
 def starting_points(first: str, base_models: Sequence[str], artifacts: Sequence[str]) -> dict[str, str]:
-    """The parameters that say what a pipeline which starts at phase `first` starts from, each with its number where
-    there are several: `base_model_1` …, `artifact_uri_1` … for evomerge, `artifact_uri`.
+    """The parameters that say what a pipeline which starts at phase `first` starts from.
+
+    Each has its number where there are several: `base_model_1` …, `artifact_uri_1` … for evomerge, `artifact_uri`.
 
     :raises InputError: base models or artifacts that this phase does not start from.
     """
@@ -52,14 +48,13 @@ def starting_points(first: str, base_models: Sequence[str], artifacts: Sequence[
             where="--artifact",
             fix="use --base-model, or give --from",
         )
-    if len(artifacts) > 1 and first != "evomerge":
-        raise InputError(
-            f"phase {first} takes one model", where="--artifact", fix="only evomerge takes several"
-        )
+    if len(artifacts) > 1 and not several(first):
+        fix = f"only {', '.join(filter(several, PHASES))} takes several"
+        raise InputError(f"phase {first} takes one model", where="--artifact", fix=fix)
     if base_models:
         return {f"base_model_{number}": name for number, name in enumerate(base_models, 1)}
     addresses = [address if "://" in address else str(Path(address).resolve()) for address in artifacts]
-    if first == "evomerge":
+    if several(first):
         return {f"artifact_uri_{number}": address for number, address in enumerate(addresses, 1)}
     return {"artifact_uri": addresses[0]} if addresses else {}
 
@@ -69,22 +64,12 @@ def parents_of(base_models: Sequence[str], artifacts: Sequence[str]) -> int:
     return len(base_models) or len(artifacts) or PARENTS
 
 
-def check_search(configs: Sequence[Config], *, rounds: int, workers: int, generations: int) -> None:
-    """Whether evomerge's settings and the pipeline's shape fit each other.
-
-    :param configs: of all phases, as `validate_all` gives them.
-    :raises ConfigError: they do not.
-    """
-    [settings] = [one.settings for one in configs if one.phase == "evomerge"]
-    check_fan_out(settings, rounds=rounds, workers=workers, generations=generations)
-
-
 def settings(texts: Sequence[str]) -> dict[str, str]:
     """`name=value` texts by name. Raises ConfigError for one without a value."""
-    found = {}
+    values = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigError("a parameter has no value", where=text, fix="write name=value")
-        found[name] = value
-    return found
+        values[name] = value
+    return values

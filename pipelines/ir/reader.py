@@ -81,9 +81,9 @@ def parse(text: str) -> Pipeline:
     )
     kubernetes: dict[str, Any] = {}
     for platform in platforms:
-        found = platform.get("platforms", {})
-        _only(found, "platforms", "kubernetes")
-        kubernetes |= found.get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
+        settings = platform.get("platforms", {})
+        _only(settings, "platforms", "kubernetes")
+        kubernetes |= settings.get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
     executors = spec.get("deploymentSpec", {}).get("executors", {})
     components = {
         name: _component(name, content, executors, kubernetes)
@@ -108,37 +108,40 @@ def refuse(what: str, where: str, why: str = "", fix: str = "") -> UnsupportedPi
     return UnsupportedPipeline(f"{what} is not supported", where=where, why=why, fix=fix)
 
 
-def _only(found: Mapping[str, Any], where: str, known: str) -> None:
+def _only(content: Mapping[str, Any], where: str, known: str) -> None:
     """Refuse, by name, any field beyond those known."""
-    for name in found:
+    for name in content:
         if name not in known.split():
             raise refuse(name, where)
 
 
 def _component(
-    name: str, found: Mapping[str, Any], executors: Mapping[str, Any], kubernetes: Mapping[str, Any]
+    name: str, content: Mapping[str, Any], executors: Mapping[str, Any], kubernetes: Mapping[str, Any]
 ) -> Component:
-    _only(found, name, "dag executorLabel inputDefinitions outputDefinitions")
-    inputs, outputs = found.get("inputDefinitions", {}), found.get("outputDefinitions", {})
+    _only(content, name, "dag executorLabel inputDefinitions outputDefinitions")
+    inputs, outputs = content.get("inputDefinitions", {}), content.get("outputDefinitions", {})
     for side in (inputs, outputs):
         _only(side, name, "parameters artifacts")
     body: Dag | Container | Importer
-    if "dag" in found:
-        body = _dag(name, found["dag"])
+    if "dag" in content:
+        body = _dag(name, content["dag"])
     else:
-        label = found["executorLabel"]
+        label = content["executorLabel"]
         body = _executor(label, executors[label], kubernetes.get(label, {}))
     component = Component(
         name=name,
         parameters={
-            key: _parameter(f"{name}.{key}", one) for key, one in inputs.get("parameters", {}).items()
+            key: _parameter(f"{name}.{key}", element) for key, element in inputs.get("parameters", {}).items()
         },
-        artifacts={key: _slot(f"{name}.{key}", one) for key, one in inputs.get("artifacts", {}).items()},
+        artifacts={
+            key: _slot(f"{name}.{key}", element) for key, element in inputs.get("artifacts", {}).items()
+        },
         output_parameters={
-            key: _parameter(f"{name}.{key}", one) for key, one in outputs.get("parameters", {}).items()
+            key: _parameter(f"{name}.{key}", element)
+            for key, element in outputs.get("parameters", {}).items()
         },
         output_artifacts={
-            key: _slot(f"{name}.{key}", one) for key, one in outputs.get("artifacts", {}).items()
+            key: _slot(f"{name}.{key}", element) for key, element in outputs.get("artifacts", {}).items()
         },
         body=body,
     )
@@ -147,117 +150,121 @@ def _component(
     return component
 
 
-def _parameter(where: str, found: Mapping[str, Any]) -> Parameter:
-    _only(found, where, "parameterType defaultValue isOptional description")
+def _parameter(where: str, content: Mapping[str, Any]) -> Parameter:
+    _only(content, where, "parameterType defaultValue isOptional description")
     kinds = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
-    if found["parameterType"] not in kinds:
-        raise refuse(f"a parameter of type {found['parameterType']}", where)
-    return Parameter(found["parameterType"], bool(found.get("isOptional")), found.get("defaultValue"))
+    if content["parameterType"] not in kinds:
+        raise refuse(f"a parameter of type {content['parameterType']}", where)
+    return Parameter(content["parameterType"], bool(content.get("isOptional")), content.get("defaultValue"))
 
 
-def _slot(where: str, found: Mapping[str, Any]) -> ArtifactSlot:
-    _only(found, where, "artifactType isArtifactList isOptional description")
-    kind = found["artifactType"]
+def _slot(where: str, content: Mapping[str, Any]) -> ArtifactSlot:
+    _only(content, where, "artifactType isArtifactList isOptional description")
+    kind = content["artifactType"]
     title = kind.get("schemaTitle") or kind.get("instanceSchema", "")
-    return ArtifactSlot(title, bool(found.get("isArtifactList")), bool(found.get("isOptional")))
+    return ArtifactSlot(title, bool(content.get("isArtifactList")), bool(content.get("isOptional")))
 
 
-def _dag(name: str, found: Mapping[str, Any]) -> Dag:
-    _only(found, name, "tasks outputs")
-    outputs = found.get("outputs", {})
+def _dag(name: str, content: Mapping[str, Any]) -> Dag:
+    _only(content, name, "tasks outputs")
+    outputs = content.get("outputs", {})
     _only(outputs, f"{name}.outputs", "parameters artifacts")
     parameters, artifacts = {}, {}
-    for key, one in outputs.get("parameters", {}).items():
-        _only(one, f"{name}.outputs.{key}", "valueFromParameter")
-        source = one["valueFromParameter"]
+    for key, element in outputs.get("parameters", {}).items():
+        _only(element, f"{name}.outputs.{key}", "valueFromParameter")
+        source = element["valueFromParameter"]
         parameters[key] = FromTask(source["producerSubtask"], source["outputParameterKey"])
-    for key, one in outputs.get("artifacts", {}).items():
-        if len(one["artifactSelectors"]) != 1:
+    for key, element in outputs.get("artifacts", {}).items():
+        if len(element["artifactSelectors"]) != 1:
             raise refuse("dsl.OneOf", f"{name}.outputs.{key}")
-        source = one["artifactSelectors"][0]
+        source = element["artifactSelectors"][0]
         artifacts[key] = FromTask(source["producerSubtask"], source["outputArtifactKey"])
-    tasks = {key: _task(f"{name}.{key}", key, one) for key, one in found.get("tasks", {}).items()}
+    tasks = {key: _task(f"{name}.{key}", key, element) for key, element in content.get("tasks", {}).items()}
     return Dag(tasks, parameters, artifacts)
 
 
-def _task(where: str, name: str, found: Mapping[str, Any]) -> Task:
+def _task(where: str, name: str, content: Mapping[str, Any]) -> Task:
     known = "taskInfo componentRef inputs dependentTasks cachingOptions parameterIterator iteratorPolicy retryPolicy"
-    _only(found, where, known)
-    inputs = found.get("inputs", {})
+    _only(content, where, known)
+    inputs = content.get("inputs", {})
     _only(inputs, where, "parameters artifacts")
     return Task(
         name=name,
-        label=found.get("taskInfo", {}).get("name", name),
-        component=found["componentRef"]["name"],
-        parameters={key: _value(f"{where}.{key}", one) for key, one in inputs.get("parameters", {}).items()},
-        artifacts={key: _artifact(f"{where}.{key}", one) for key, one in inputs.get("artifacts", {}).items()},
-        after=tuple(found.get("dependentTasks", ())),
-        iterator=_iterator(where, found),
-        retry=_retry(found.get("retryPolicy", {})),
-        cached=bool(found.get("cachingOptions", {}).get("enableCache")),
+        label=content.get("taskInfo", {}).get("name", name),
+        component=content["componentRef"]["name"],
+        parameters={
+            key: _value(f"{where}.{key}", element) for key, element in inputs.get("parameters", {}).items()
+        },
+        artifacts={
+            key: _artifact(f"{where}.{key}", element) for key, element in inputs.get("artifacts", {}).items()
+        },
+        after=tuple(content.get("dependentTasks", ())),
+        iterator=_iterator(where, content),
+        retry=_retry(content.get("retryPolicy", {})),
+        cached=bool(content.get("cachingOptions", {}).get("enableCache")),
     )
 
 
-def _value(where: str, found: Mapping[str, Any]) -> FromParent | FromTask | Constant:
-    _only(found, where, "componentInputParameter taskOutputParameter runtimeValue")
-    if "componentInputParameter" in found:
-        return FromParent(found["componentInputParameter"])
-    if "taskOutputParameter" in found:
-        source = found["taskOutputParameter"]
+def _value(where: str, content: Mapping[str, Any]) -> FromParent | FromTask | Constant:
+    _only(content, where, "componentInputParameter taskOutputParameter runtimeValue")
+    if "componentInputParameter" in content:
+        return FromParent(content["componentInputParameter"])
+    if "taskOutputParameter" in content:
+        source = content["taskOutputParameter"]
         return FromTask(source["producerTask"], source["outputParameterKey"])
-    _only(found["runtimeValue"], where, "constant")
-    return Constant(found["runtimeValue"]["constant"])
+    _only(content["runtimeValue"], where, "constant")
+    return Constant(content["runtimeValue"]["constant"])
 
 
-def _artifact(where: str, found: Mapping[str, Any]) -> FromParent | FromTask:
-    _only(found, where, "componentInputArtifact taskOutputArtifact")
-    if "componentInputArtifact" in found:
-        return FromParent(found["componentInputArtifact"])
-    source = found["taskOutputArtifact"]
+def _artifact(where: str, content: Mapping[str, Any]) -> FromParent | FromTask:
+    _only(content, where, "componentInputArtifact taskOutputArtifact")
+    if "componentInputArtifact" in content:
+        return FromParent(content["componentInputArtifact"])
+    source = content["taskOutputArtifact"]
     return FromTask(source["producerTask"], source["outputArtifactKey"])
 
 
-def _iterator(where: str, found: Mapping[str, Any]) -> Loop | None:
-    if "parameterIterator" not in found:
+def _iterator(where: str, content: Mapping[str, Any]) -> Loop | None:
+    if "parameterIterator" not in content:
         return None
-    loop = found["parameterIterator"]
+    loop = content["parameterIterator"]
     items = loop["items"]
     _only(items, where, "raw inputParameter")
     source = Constant(json.loads(items["raw"])) if "raw" in items else FromParent(items["inputParameter"])
-    limit = int(found.get("iteratorPolicy", {}).get("parallelismLimit", 0))
+    limit = int(content.get("iteratorPolicy", {}).get("parallelismLimit", 0))
     return Loop(loop["itemInput"], source, limit)
 
 
-def _retry(found: Mapping[str, Any]) -> Retry:
+def _retry(content: Mapping[str, Any]) -> Retry:
     def seconds(key: str, default: float) -> float:
-        return float(str(found.get(key, default)).removesuffix("s"))
+        return float(str(content.get(key, default)).removesuffix("s"))
 
     return Retry(
-        count=int(found.get("maxRetryCount", 0)),
+        count=int(content.get("maxRetryCount", 0)),
         pause=seconds("backoffDuration", 0.0),
-        factor=float(found.get("backoffFactor", 2.0)),
+        factor=float(content.get("backoffFactor", 2.0)),
         longest=seconds("backoffMaxDuration", 3600.0),
     )
 
 
-def _executor(label: str, found: Mapping[str, Any], kubernetes: Mapping[str, Any]) -> Container | Importer:
-    _only(found, label, "container importer")
-    if "importer" in found:
-        one = found["importer"]
-        _only(one, label, "artifactUri typeSchema reimport metadata")
-        uri = one["artifactUri"]
+def _executor(label: str, content: Mapping[str, Any], kubernetes: Mapping[str, Any]) -> Container | Importer:
+    _only(content, label, "container importer")
+    if "importer" in content:
+        element = content["importer"]
+        _only(element, label, "artifactUri typeSchema reimport metadata")
+        uri = element["artifactUri"]
         source = (
             FromParent(uri["runtimeParameter"]) if "runtimeParameter" in uri else Constant(uri["constant"])
         )
-        return Importer(source, one.get("metadata", {}))
-    one = found["container"]
-    _only(one, label, "image command args env resources")
+        return Importer(source, element.get("metadata", {}))
+    element = content["container"]
+    _only(element, label, "image command args env resources")
     return Container(
-        command=tuple(one.get("command", ())),
-        arguments=tuple(one.get("args", ())),
+        command=tuple(element.get("command", ())),
+        arguments=tuple(element.get("args", ())),
         environment={
             pair["name"]: pair.get("value", "")
-            for pair in one.get("env", ())
+            for pair in element.get("env", ())
             if not pair["name"].startswith(TOLD)
         },
         timeout=float(kubernetes.get("activeDeadlineSeconds", 0)),
@@ -266,10 +273,10 @@ def _executor(label: str, found: Mapping[str, Any], kubernetes: Mapping[str, Any
 
 def _ignored(executors: Mapping[str, Any], kubernetes: Mapping[str, Any]) -> set[str]:
     """What is in the pipeline and only means something on a cluster, in the words of the IR."""
-    found = {name for one in kubernetes.values() for name in one if name != "activeDeadlineSeconds"}
-    for one in executors.values():
-        found |= {name for name in ("image", "resources") if one.get("container", {}).get(name)}
-    return found
+    names = {name for executor in kubernetes.values() for name in executor if name != "activeDeadlineSeconds"}
+    for executor in executors.values():
+        names |= {name for name in ("image", "resources") if executor.get("container", {}).get(name)}
+    return names
 
 
 def _check_placeholders(component: Component, container: Container) -> None:
@@ -277,10 +284,10 @@ def _check_placeholders(component: Component, container: Container) -> None:
         where = f"{component.name}, argument {text!r}"
         if text.startswith(('{"Concat"', '{"IfPresent"')):
             text = _if_present(text, where, component)
-        for found in re.finditer(r"\{\{\$.*?\}\}", text):
-            match = PLACEHOLDER.fullmatch(found[0])
+        for placeholder in re.finditer(r"\{\{\$.*?\}\}", text):
+            match = PLACEHOLDER.fullmatch(placeholder[0])
             if match is None:
-                raise refuse(f"the placeholder {found[0]}", where, fix="pass {{$}} and read the JSON")
+                raise refuse(f"the placeholder {placeholder[0]}", where, fix="pass {{$}} and read the JSON")
             slot = component.artifacts.get(match["artifact"]) if match["side"] == "inputs" else None
             if slot and slot.is_list:
                 raise refuse(
@@ -294,14 +301,14 @@ def _check_placeholders(component: Component, container: Container) -> None:
 def _if_present(text: str, where: str, component: Component) -> str:
     """The texts of both branches of an IfPresent, which may ask for parameters only."""
     try:
-        found = json.loads(text)
+        condition = json.loads(text)
     except ValueError:
         return text
     if "Concat" in text:
         raise refuse("ConcatPlaceholder", where, fix="build the text inside the container")
-    if found["IfPresent"]["InputName"] not in component.parameters:
+    if condition["IfPresent"]["InputName"] not in component.parameters:
         raise refuse("IfPresent on an artifact", where, why="the backend looks at parameters only")
-    return json.dumps(found)
+    return json.dumps(condition)
 
 
 def _check_dag(component: Component, pipeline: Pipeline) -> None:

@@ -1,9 +1,8 @@
-"""KFP's compiled pipeline as typed records: components, DAGs, tasks, and where each input of a task comes
-from.
+"""KFP's compiled pipeline as typed records: components, DAGs, tasks, and where each input of a task comes from.
 
 Only what the real backend resolves for container components has a record here: parameters, `{{$}}`, `.path`
 and `.uri`, nested pipelines, ParallelFor over parameters, Collected, retries, timeouts, importers.
-`ir_yaml.py` reads a compiled pipeline into them and refuses the rest by name.
+`reader.py` reads a compiled pipeline into them and refuses the rest by name.
 """
 
 from __future__ import annotations
@@ -55,9 +54,7 @@ class ArtifactSlot:
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop: the name of the item in the body, and the items, written out or the parameter that holds
-    them.
-    """
+    """A loop: the name of the item in the body, and the items, written out or the parameter that holds them."""
 
     item: str
     items: Constant | FromParent
@@ -108,8 +105,9 @@ class Dag:
 
 @dataclass(frozen=True)
 class Container:
-    """A process: command, arguments with placeholders, environment, seconds that one attempt may take (0:
-    any).
+    """A process: command, arguments with placeholders, environment, and how long it may take.
+
+    :param timeout: seconds of one attempt; 0 for any.
     """
 
     command: tuple[str, ...]

@@ -40,9 +40,9 @@ def whole(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
-        return [whole(one) for one in value]
+        return [whole(element) for element in value]
     if isinstance(value, dict):
-        return {name: whole(one) for name, one in value.items()}
+        return {name: whole(element) for name, element in value.items()}
     return value
 
 
@@ -82,14 +82,14 @@ def complete(given: Mapping[str, Any], declared: Mapping[str, Parameter], where:
 
     :raises ConfigError: one is missing, or of another type.
     """
-    found = {}
+    values = {}
     for name, parameter in declared.items():
         value = given.get(name, parameter.default)
         if value is not None:
-            found[name] = typed(value, parameter.type, f"{where}, {name}")
+            values[name] = typed(value, parameter.type, f"{where}, {name}")
         elif not parameter.optional:
             raise ConfigError("a parameter is missing", where=f"{where}, {name}", fix="give it a value")
-    return found
+    return values
 
 
 def executor_input(component: Component, inputs: Values, folder: TaskFolder) -> dict[str, Any]:
@@ -102,7 +102,11 @@ def executor_input(component: Component, inputs: Values, folder: TaskFolder) -> 
         "inputs": {
             "parameterValues": dict(inputs.parameters),
             "artifacts": {
-                name: {"artifacts": [artifact(name, one.type, one.path, one.metadata) for one in group]}
+                name: {
+                    "artifacts": [
+                        artifact(name, stored.type, stored.path, stored.metadata) for stored in group
+                    ]
+                }
                 for name, group in inputs.artifacts.items()
             },
         },
@@ -132,8 +136,8 @@ def _branch(text: str, parameters: Mapping[str, Any]) -> Sequence[str]:
     """The chosen branch of an IfPresent, which may be several arguments or none; any other text as it is."""
     if not text.startswith('{"IfPresent"'):
         return [text]
-    found = json.loads(text)["IfPresent"]
-    chosen = found["Then"] if found["InputName"] in parameters else found.get("Else", [])
+    condition = json.loads(text)["IfPresent"]
+    chosen = condition["Then"] if condition["InputName"] in parameters else condition.get("Else", [])
     return [chosen] if isinstance(chosen, str) else chosen
 
 
@@ -163,7 +167,7 @@ def outputs_of(component: Component, folder: TaskFolder, digests: Mapping[str, s
     metadata = {}
     if folder.output_metadata.is_file():
         written = json.loads(folder.output_metadata.read_text()).get("artifacts", {})
-        metadata = {name: one["artifacts"][0].get("metadata", {}) for name, one in written.items()}
+        metadata = {name: output["artifacts"][0].get("metadata", {}) for name, output in written.items()}
     artifacts = {
         name: (Stored(folder.output(name), slot.type, digests[name], folder.task, metadata.get(name, {})),)
         for name, slot in component.output_artifacts.items()

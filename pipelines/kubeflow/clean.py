@@ -49,10 +49,10 @@ def age(text: str) -> int:
 
     :raises ConfigError: it is none.
     """
-    found = AGE.fullmatch(text)
-    if not found or not int(found[1]):
+    match = AGE.fullmatch(text)
+    if not match or not int(match[1]):
         raise ConfigError(f"{text!r} is no age", where="--older-than", fix="write it as 12h, 30d or 4w")
-    return int(found[1]) * SECONDS[found[2]]
+    return int(match[1]) * SECONDS[match[2]]
 
 
 def stale(address: str, *, older_than: int, artifacts: bool, now: float) -> tuple[Store, list[Stale]]:
@@ -65,14 +65,14 @@ def stale(address: str, *, older_than: int, artifacts: bool, now: float) -> tupl
         raise ConfigError("there is no address", where="ADDRESS", fix="say where the runs are")
     above, _, last_folder = address.rstrip("/").rpartition("/")
     is_bucket = address.rstrip("/").count("/") == 2 and "://" in address
-    one = (
+    single_run = (
         f"{last_folder}/" if RUN.fullmatch(f"{last_folder}/") and not is_bucket else ""
     )  # the address of a run itself
-    store = open_store(above if one else address)
+    store = open_store(above if single_run else address)
     runs: dict[str, list[tuple[str, float, int]]] = {}
-    for key, touched, size in objects(store, one):
-        if found := RUN.match(key):
-            runs.setdefault(key[: found.end()], []).append((key, touched, size))
+    for key, touched, size in objects(store, single_run):
+        if match := RUN.match(key):
+            runs.setdefault(key[: match.end()], []).append((key, touched, size))
     out = []
     for run, entries in sorted(runs.items()):
         names = [key.removeprefix(run) for key, _, _ in entries]
@@ -104,8 +104,8 @@ def objects(store: Store, prefix: str = "") -> Iterator[tuple[str, float, int]]:
     if isinstance(store, FolderStore):
         for name in walk(store.root, prefix):
             with contextlib.suppress(FileNotFoundError):  # deleted since, or a link to nothing
-                found = (store.root / name).stat()
-                yield name, found.st_mtime, found.st_size
+                stat = (store.root / name).stat()
+                yield name, stat.st_mtime, stat.st_size
         return
     from components.shared.runtime.store.s3 import S3Store
 

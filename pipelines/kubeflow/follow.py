@@ -18,14 +18,11 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
-from rich.console import Console
-from rich.live import Live
-
 from components.shared.runtime.errors import ForgeError, Interrupted, PhaseFailed, StoreError
 
-from . import view as kubeflow_view
+from ..runs.state import RunState
 from .http import NotFound, NotLoggedIn, ServerLost
-from .state.run import RunView, Watcher
+from .state.run import Watcher
 
 PAUSE_SECONDS, LONGEST_PAUSE = 5.0, 60.0
 LAST_LINES = 15
@@ -45,14 +42,18 @@ class StoppedLooking(ForgeError):
     exit_code: ClassVar[int] = 130
 
 
-def wait(watcher: Watcher, console: Console, *, timeout: float) -> RunView:
-    """Show a run until it ends.
+def wait(
+    watcher: Watcher, show: Callable[[RunState], None], say: Callable[[str], None], *, timeout: float
+) -> RunState:
+    """Look at a run until it ends.
 
+    :param show: called with the run each time.
+    :param say: one line for the person who watches, about the looking itself.
     :param timeout: seconds to stay at most.
     :raises ForgeError: StillRunning at the timeout; StoreError where the server is lost by then, or refuses us.
     """
     try:
-        return _shown(watcher, console, timeout)
+        return _until_end(watcher, show, say, timeout)
     except KeyboardInterrupt as error:
         raise StoppedLooking(
             "stopped looking; the run goes on",
@@ -61,46 +62,27 @@ def wait(watcher: Watcher, console: Console, *, timeout: float) -> RunView:
         ) from error
 
 
-def _shown(watcher: Watcher, console: Console, timeout: float) -> RunView:
-    if not console.is_terminal:
-        shown: list[RunView] = []
-
-        def print_lines(view: RunView) -> None:
-            for line in kubeflow_view.lines(view, shown[-1] if shown else None):
-                _say(console, f"{time.strftime('%H:%M:%S')} {line}")
-            shown[:] = [view]
-
-        return _until_end(watcher, print_lines, lambda text: _say(console, text), timeout)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        return _until_end(
-            watcher,
-            lambda view: live.update(kubeflow_view.strip(view), refresh=True),
-            lambda text: _say(live.console, text),
-            timeout,
-        )
-
-
-def ending(watcher: Watcher, view: RunView) -> ForgeError | None:
+def ending(watcher: Watcher, run: RunState) -> ForgeError | None:
     """The error that an ended run stands for; None for success."""
-    if view.state in ("succeeded", "skipped"):
+    if run.state in ("succeeded", "skipped"):
         return None
-    if view.state == "cancelled":
+    if run.state == "cancelled":
         return Interrupted(
-            "the run was cancelled", where=view.url, fix=f"forge retry {view.id} goes on where it stopped"
+            "the run was cancelled", where=run.url, fix=f"forge retry {run.id} goes on where it stopped"
         )
-    task = view.failed()
+    task = run.failed()
     if task is None:
-        why = view.error or "KFP does not say which task it was"
-        fix = f"forge logs {view.id}, or its page, may know more"
-        return PhaseFailed("the run has failed", where=view.url, why=why, fix=fix)
-    said = last_lines(watcher, task.title, LAST_LINES)
-    why = task.why or view.error or "its log says why"
-    text = "".join(f"\n    {line}" for line in said)
+        why = run.error or "KFP does not say which task it was"
+        fix = f"forge logs {run.id}, or its page, may know more"
+        return PhaseFailed("the run has failed", where=run.url, why=why, fix=fix)
+    log_lines = last_lines(watcher, task.title, LAST_LINES)
+    why = task.why or run.error or "its log says why"
+    text = "".join(f"\n    {line}" for line in log_lines)
     return PhaseFailed(
         f"the run has failed in {task.title}",
-        where=view.url,
+        where=run.url,
         why=why + (f"; its last lines:{text}\n" if text else ""),
-        fix=f"forge logs {view.id} --task {task.title} shows all of it; forge retry {view.id} starts there again",
+        fix=f"forge logs {run.id} --task {task.title} shows all of it; forge retry {run.id} starts there again",
     )
 
 
@@ -115,15 +97,15 @@ def last_lines(watcher: Watcher, task: str, count: int) -> list[str]:
 
 
 def _until_end(
-    watcher: Watcher, show: Callable[[RunView], None], say: Callable[[str], None], timeout: float
-) -> RunView:
+    watcher: Watcher, show: Callable[[RunState], None], say: Callable[[str], None], timeout: float
+) -> RunState:
     end = time.monotonic() + timeout
     again = f"look again: {_again(watcher)}"
     lost: ForgeError | None = None
     pause, seen, unknown = PAUSE_SECONDS, False, 0
     while True:
         try:
-            view = watcher.look()
+            run = watcher.look()
         except (ServerLost, NotFound) as error:
             # There is no such run; or, once it was seen, a gateway says so while its server is being replaced.
             unknown = unknown + 1 if isinstance(error, NotFound) else 0
@@ -145,9 +127,9 @@ def _until_end(
             if lost is not None:
                 say("the server answers again")
             pause, lost, seen, unknown = PAUSE_SECONDS, None, True, 0
-            show(view)
-            if view.ended:
-                return view
+            show(run)
+            if run.ended:
+                return run
         left = end - time.monotonic()
         if left <= 0:
             break
@@ -166,7 +148,3 @@ def _until_end(
 
 def _again(watcher: Watcher) -> str:
     return f"forge status {watcher.run} --follow --host {watcher.server.host}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

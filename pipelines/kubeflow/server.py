@@ -54,13 +54,15 @@ class Server:
 
         :raises NotFound: there is none.
         """
-        found = self.http.get(f"/runs/{run}")
-        self._id(found, "run_id", f"/runs/{run}")
-        reference = found.get("pipeline_version_reference") or {}
-        if not found.get("pipeline_spec") and reference.get("pipeline_version_id"):
-            place = f"/pipelines/{reference['pipeline_id']}/versions/{reference['pipeline_version_id']}"
-            found["pipeline_spec"] = self.http.get(place).get("pipeline_spec")
-        return found
+        answer = self.http.get(f"/runs/{run}")
+        self._id(answer, "run_id", f"/runs/{run}")
+        reference = answer.get("pipeline_version_reference") or {}
+        if not answer.get("pipeline_spec") and reference.get("pipeline_version_id"):
+            version_path = (
+                f"/pipelines/{reference['pipeline_id']}/versions/{reference['pipeline_version_id']}"
+            )
+            answer["pipeline_spec"] = self.http.get(version_path).get("pipeline_spec")
+        return answer
 
     def find(self, name: str) -> str:
         """The id of a run: itself, the address of its page, its name, or `latest`.
@@ -116,12 +118,12 @@ class Server:
         return str(answer[key])
 
     def _experiment(self, name: str) -> str:
-        asked = {"filter": _equal("display_name", name), "namespace": self.namespace}
-        found = self.http.get("/experiments", asked).get("experiments") or []
-        if found:
-            return self._id(found[0], "experiment_id", "/experiments")
-        made = self.http.post("/experiments", {"display_name": name, "namespace": self.namespace})
-        return self._id(made, "experiment_id", "/experiments")
+        query = {"filter": _equal("display_name", name), "namespace": self.namespace}
+        experiments = self.http.get("/experiments", query).get("experiments") or []
+        if experiments:
+            return self._id(experiments[0], "experiment_id", "/experiments")
+        created = self.http.post("/experiments", {"display_name": name, "namespace": self.namespace})
+        return self._id(created, "experiment_id", "/experiments")
 
     def _pipeline(self, name: str) -> str:
         try:

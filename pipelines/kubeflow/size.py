@@ -47,7 +47,7 @@ def estimate(text: str) -> Size:
         label = component.get("executorLabel", "")
         pods += 2 if "container" in executors.get(label, {}) else 1
         parts = (component, task, executors.get(label, {}), platform.get(label, {}))
-        weight += sum(_length(part) for part in parts) + _executor_input(component)
+        weight += sum(_length(part) for part in parts) + _executor_input(component) + _values(spec, task)
     return Size(pods, int(TEMPLATES + _length(spec) + _length(platform) + COPIES * weight))
 
 
@@ -86,6 +86,19 @@ def _executor_input(component: Mapping[str, Any]) -> int:
         + OUTPUT * (1 + len(outputs.get("artifacts", {})))  # the launcher's own: executor-logs
         + PARAMETER * len(inputs.get("parameters", {}))
     )
+
+
+def _values(spec: Mapping[str, Any], task: Mapping[str, Any]) -> int:
+    """Bytes of the texts among a task's parameters, its settings above all: the pipeline's defaults stand for what a
+    run gives. They are JSON in JSON.
+    """
+    defaults = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    names = [
+        value.get("componentInputParameter", "")
+        for value in task.get("inputs", {}).get("parameters", {}).values()
+    ]
+    texts = [defaults.get(name, {}).get("defaultValue") for name in names]
+    return sum(_length(text) for text in texts if isinstance(text, str))
 
 
 def _length(content: Any) -> int:

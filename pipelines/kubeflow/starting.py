@@ -39,11 +39,11 @@ def of_run(server: Server, phase: str, run: str, runs: Path) -> list[str]:
     ]
     # A result from KFP's cache lies in an older run: only whoever took it knows where.
     taken = [
-        Output(f"{before}{name.removeprefix('model').replace('_', '-')}", "model", addresses[0])
+        Output(f"{before}{name.removeprefix('input_model').replace('_', '-')}", "model", addresses[0])
         for pod in watcher.pods
         if (pod.title or pod.task).startswith(phase)
         for name, addresses in pod.inputs.items()
-        if name == "model" or name.startswith("model_")
+        if name.startswith("input_model")
     ]
     for known in (outputs, taken):
         with contextlib.suppress(InputError):  # the store knows, or says what is missing
@@ -78,7 +78,7 @@ def check(address: str, say: Callable[[str], None]) -> None:
 
 
 def _local(phase: str, folder: RunFolder) -> list[str]:
-    store = str(folder.info().get("store") or "")
+    store = folder.read().store
     if "://" not in store:
         raise InputError(
             "the artifacts of this run are on this machine only, where no pod can read them",
@@ -86,9 +86,9 @@ def _local(phase: str, folder: RunFolder) -> list[str]:
             fix="run it with --store s3://…; or upload the model, and give its address with --artifact",
         )
     outputs = [
-        Output(status.task.rpartition("/")[2], name, f"{store.rstrip('/')}/{folder.name}/{place}")
+        Output(status.task.rpartition("/")[2], name, f"{store.rstrip('/')}/{folder.name}/{path}")
         for status in folder.tasks()
         if status.status in DONE
-        for name, place in status.outputs.items()
+        for name, path in status.outputs.items()
     ]
     return chosen(phase, 0, outputs, where=str(folder.path))

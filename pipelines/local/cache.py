@@ -24,7 +24,7 @@ from ..runs.folder import TaskFolder
 from .cache_key import content_digest
 
 
-class Depot:
+class ArtifactCache:
     """The artifacts of all runs: a folder on this machine, and a store behind it where one was named.
 
     :param runs: the runs folder.
@@ -48,6 +48,13 @@ class Depot:
             self.store.upload(path, key, names & {MANIFEST})
         else:
             self.store.put(key, path)
+
+    def has(self, path: Path) -> bool:
+        """Whether an artifact of a run is on this machine or in the store."""
+        if path.exists() or not self.remote:
+            return path.exists()
+        key = self._key(path)
+        return self.store.exists(key) or bool(self.store.list(f"{key}/"))
 
     def bring(self, path: Path) -> bool:
         """Make sure that an artifact of a run is on this machine. False when it is nowhere."""
@@ -81,7 +88,15 @@ class Depot:
             if folder.output_metadata.is_file()
             else None,
         }
-        self.store.put(_entry(key), json.dumps(entry, indent=1).encode())
+        self.store.put(_address(key), json.dumps(entry, indent=1).encode())
+
+    def entry(self, key: str) -> dict[str, Any] | None:
+        """What the index says of a key: the run and the task that made the result, and its outputs' digests."""
+        try:
+            entry: dict[str, Any] = json.loads(self.store.get(_address(key)))
+        except MissingKey:
+            return None
+        return entry
 
     def recall(
         self, key: str, component: Component, folder: TaskFolder, say: Callable[[str], None]
@@ -90,21 +105,18 @@ class Depot:
 
         Files are linked where they lie on the same file system. Every byte is verified first.
         """
-        try:
-            entry: dict[str, Any] = json.loads(self.store.get(_entry(key)))
-        except MissingKey:
+        entry = self.entry(key)
+        if entry is None or set(entry["outputs"]) != set(component.output_artifacts):
             return None
-        made = TaskFolder(self.runs / entry["run"], entry["task"])
-        if set(entry["outputs"]) != set(component.output_artifacts):
-            return None
+        origin = TaskFolder(self.runs / entry["run"], entry["task"])
         for name, digest in entry["outputs"].items():
-            source = made.output(name)
+            source = origin.output(name)
             try:
                 if not self.bring(source) or content_digest(source, verify=True) != digest:
-                    say(f"{folder.task}: its cached result in {source} is gone or changed; it runs again")
+                    say(f"its cached result in {source} is gone or changed; it runs again")
                     return None
             except ForgeError as error:
-                say(f"{folder.task}: its cached result cannot be used: {error}")
+                say(f"its cached result cannot be used: {error}")
                 return None
             if source != folder.output(name):
                 _link(source, folder.output(name))
@@ -119,7 +131,7 @@ class Depot:
         return path.relative_to(self.runs).as_posix()
 
 
-def _entry(key: str) -> str:
+def _address(key: str) -> str:
     return f"cache/{key}.json"
 
 
@@ -134,12 +146,12 @@ def remove(path: Path) -> None:
 def _link(source: Path, target: Path) -> None:
     """The same files under another name: hard links, or copies on another file system."""
 
-    def link(one: str, other: str) -> str:
+    def link(file: str, name: str) -> str:
         try:
-            os.link(one, other)
+            os.link(file, name)
         except OSError:
-            shutil.copyfile(one, other)
-        return other
+            shutil.copyfile(file, name)
+        return name
 
     remove(target)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,13 @@
 """What a task's result depends on, as digests: its inputs, its settings and the code that runs.
 
-For a phase the settings are those that it uses after composition, and the code is its own and the shared one. So an
-override of another phase, or a change in another phase's code, does not make its cached result unusable.
+For a phase the settings are those in its own parameter, and the code is its own and the shared one. So another phase's
+settings, or a change in its code, do not make a cached result unusable. KFP's key is made of the same parameters.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -20,8 +19,8 @@ from typing import Any
 from components.shared.runtime.artifact import artifact
 from components.shared.runtime.artifact.artifact import MANIFEST
 from components.shared.runtime.artifact.manifest import FileEntry, decode, digest_of
-from components.shared.runtime.code import code_digest as code_digest
-from components.shared.runtime.config.compose import compose
+from components.shared.runtime.code import code_version
+from components.shared.runtime.config.settings import model_of, parse
 from components.shared.runtime.store import interface
 from components.shared.runtime.store.uri import SCHEMES, open_store
 
@@ -32,9 +31,8 @@ from ..phases import PHASES
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = re.compile(r"components\.([a-z_]+)")
 
-SETTLED = ("profile", "overrides", "config_digest", "code_version", "checkpoint_root")
+SETTLED = ("settings", "code_version", "checkpoint_root")
 """Parameters of a phase that the digests of its settings and of its code stand for, or that change no result."""
-
 
 ADDRESSES = tuple(f"{scheme}://" for scheme in SCHEMES)
 
@@ -45,8 +43,8 @@ LIBRARIES = ("numpy", "torch", "transformers")
 def module_of(container: Container) -> str:
     """The package below `components` that the container runs: a phase, "shared", or "" for something else."""
     arguments = container.arguments
-    found = MODULE.match(arguments[1]) if arguments[:1] == ("-m",) and len(arguments) > 1 else None
-    return found[1] if found else ""
+    match = MODULE.match(arguments[1]) if arguments[:1] == ("-m",) and len(arguments) > 1 else None
+    return match[1] if match else ""
 
 
 def phase_of(component: Component) -> str:
@@ -70,30 +68,31 @@ def cache_key(component: Component, inputs: Values) -> str:
     assert isinstance(container, Container)
     module = module_of(container)
     parameters = dict(inputs.parameters)
-    known: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     if module in PHASES:
-        profile, overrides = parameters["profile"], tuple(parameters["overrides"])
-        known["settings"] = settings_digest(module, profile, overrides, parameters.get("seed"))
-        known["libraries"] = {name: metadata.version(name) for name in LIBRARIES}
+        facts["settings"] = settings_digest(module, parameters["settings"], parameters["seed"])
+        facts["libraries"] = {name: metadata.version(name) for name in LIBRARIES}
     if module:
-        known["code"] = code_digest(tuple(dict.fromkeys(("shared", module))))
+        facts["code"] = code_version(module)
         parameters = {name: value for name, value in parameters.items() if name not in SETTLED}
-    known |= {
+    facts |= {
         "command": [*container.command, *container.arguments],
         "environment": dict(container.environment),
         "parameters": parameters,
         "places": {text: place_digest(text) for text in _places(parameters)},
-        "inputs": {name: [one.digest for one in group] for name, group in inputs.artifacts.items()},
+        "inputs": {name: [stored.digest for stored in group] for name, group in inputs.artifacts.items()},
         "outputs": sorted([*component.output_parameters, *component.output_artifacts]),
     }
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @functools.cache
-def settings_digest(phase: str, profile: str, overrides: tuple[str, ...], seed: int | None) -> str:
-    """The digest of the phase's composed settings. Raises ConfigError where they do not compose."""
-    settings = importlib.import_module(f"components.{phase}.settings").Settings
-    return compose(phase, settings, profile=profile, overrides=overrides, seed=seed).digest
+def settings_digest(phase: str, settings: str, seed: int) -> str:
+    """The digest of the phase's settings, a JSON text, without what changes no result.
+
+    :raises ConfigError: they do not fit the phase.
+    """
+    return parse(phase, model_of(phase), settings, seed).digest
 
 
 def content_digest(path: Path, *, verify: bool = False) -> str:
@@ -115,7 +114,9 @@ def place_digest(text: str) -> str:
     if "://" not in text:
         return content_digest(Path(text))
     entries = open_store(text).list()
-    return hashlib.sha256(repr([(one.key, one.bytes, one.tag) for one in entries]).encode()).hexdigest()
+    return hashlib.sha256(
+        repr([(entry.key, entry.bytes, entry.tag) for entry in entries]).encode()
+    ).hexdigest()
 
 
 def _entry(path: Path) -> FileEntry:
@@ -129,8 +130,8 @@ def _places(value: Mapping[str, Any] | Sequence[Any] | Any) -> Iterator[str]:
         if value.startswith(ADDRESSES) or ("/" in value and os.path.isdir(value)):
             yield value
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from _places(one)
+        for element in value.values():
+            yield from _places(element)
     elif isinstance(value, list):
-        for one in value:
-            yield from _places(one)
+        for element in value:
+            yield from _places(element)

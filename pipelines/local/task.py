@@ -1,6 +1,6 @@
 """One task of a pipeline that is a process or an import: is it done already, cached, or to be run; and what became of it.
 
-The status of every task is on disk at every moment, so that a run can be watched and gone on with from outside.
+The status of every task is on disk at every moment, so that a run can be gone on with; each change is an event, too.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
+from components.shared.runtime.code import ROOT
 from components.shared.runtime.errors import (
     ArtifactError,
     ConfigError,
@@ -27,12 +28,17 @@ from components.shared.runtime.store.uri import localise
 
 from ..ir.spec import Component, Constant, Container, Importer, Task
 from ..ir.values import Stored, Values, command_line, complete, executor_input, outputs_of
-from ..phases import PHASES
-from ..runs.folder import DONE, RunFolder, State, Status, TaskFolder, write_json
-from .cache import Depot, remove
-from .cache_key import ROOT, cache_key, content_digest, module_of, phase_of, step_of
-from .devices import Devices, visible
-from .process import Job, Outcome
+from ..runs.events import Failure
+from ..runs.folder import DONE, RunFolder, State, TaskFolder, TaskStatus, write_json
+from ..runs.log import EventLog
+from ..runs.state import RunState
+from .cache import ArtifactCache, remove
+from .cache_key import cache_key, content_digest, module_of, phase_of, step_of
+from .feed import TaskFeed
+from .options import Position, RunOptions, UpstreamUnavailable
+from .processes.devices import Devices, visible
+from .processes.fork_server import ForkServerLost
+from .processes.pool import ProcessResult, ProcessSpec
 
 FINAL = {
     error.exit_code for error in (ForgeError, ConfigError, ArtifactError, InputError, GateFailed, PhaseFailed)
@@ -40,125 +46,86 @@ FINAL = {
 """Exit codes of a phase that say that another attempt would end in the same way."""
 
 
-class Launch(Protocol):
-    """What starts processes: `process.Launcher`, or a test that looks at what would be started."""
+class Processes(Protocol):
+    """What starts processes: `ProcessPool`, or a test that looks at what would be started."""
 
-    async def run(self, job: Job) -> Outcome: ...
-    def stop(self, grace: float) -> None: ...
-    def kill(self) -> None: ...
+    async def run(self, spec: ProcessSpec) -> ProcessResult:
+        """Start a process and wait for its end."""
+        ...
 
+    def stop(self, grace: float) -> None:
+        """Ask all to end, and kill them after `grace` seconds."""
+        ...
 
-class Unavailable(Exception):
-    """A task has no outputs: it failed, it is outside the range asked for, or the run was stopped."""
-
-    def __init__(self, task: str, why: Literal["failed", "left out", "stopped"]) -> None:
-        super().__init__(f"{task}: {why}")
-        self.task = task
-        self.why = why
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in the pipeline a task stands: its path, and the number of the innermost loop's turn that it is in."""
-
-    path: tuple[str, ...] = ()
-    iteration: int | None = None
-
-    @property
-    def id(self) -> str:
-        return "/".join(self.path)
-
-    def below(self, name: str) -> Place:
-        """The place of the task `name` in the nested pipeline that stands here."""
-        return replace(self, path=(*self.path, name))
-
-    def turn(self, number: int) -> Place:
-        """The place of one turn of the loop that stands here."""
-        return Place((*self.path, str(number)), number)
+    def kill(self) -> None:
+        """Kill all."""
+        ...
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a run is to be done.
-
-    :param slots: processes at the same time.
-    :param resume: tasks that are done in the folder stay done.
-    :param first: with `resume`: from this phase on, tasks run again.
-    :param last: phases after this one are left for later.
-    :param cache: look for results of earlier runs.
-    :param environment: for every process, beside the runner's own.
-    :param inherit: file descriptors that every process keeps open.
-    :param grace: seconds that a phase has for its checkpoint when the run is stopped; a pod has 30 by default.
-    """
-
-    slots: int = 2
-    resume: bool = False
-    first: str = PHASES[0]
-    last: str = PHASES[-1]
-    cache: bool = True
-    environment: Mapping[str, str] | None = None
-    inherit: tuple[int, ...] = ()
-    grace: float = 30.0
-
-
-class Leaves:
+class TaskRunner:
     """Runs the processes and imports of one pipeline run.
 
-    :param say: one line for the person who watches.
+    :param events: where everything that happens is written down.
+    :param before: the run as its events tell it, where it goes on.
     """
 
     def __init__(
-        self, folder: RunFolder, depot: Depot, launcher: Launch, options: Options, say: Callable[[str], None]
+        self,
+        folder: RunFolder,
+        cache: ArtifactCache,
+        processes: Processes,
+        options: RunOptions,
+        events: EventLog,
+        before: RunState | None = None,
     ) -> None:
         self.folder = folder
-        self.depot = depot
-        self.launcher = launcher
+        self.cache = cache
+        self.processes = processes
         self.options = options
-        self.say = say
-        self.first, self.last = PHASES.index(options.first), PHASES.index(options.last)
+        self.events = events
+        self.before = before or RunState()
         self.slots = asyncio.Semaphore(options.slots)
         self.devices = Devices(visible())
         self.stopping = asyncio.Event()
 
     async def run(
-        self, task: Task, component: Component, place: Place, inputs: Values, depends_on: Sequence[str]
+        self, task: Task, component: Component, position: Position, inputs: Values, depends_on: Sequence[str]
     ) -> Values:
         """The outputs of a task: those that it has, those that another run made, or new ones.
 
-        :raises Unavailable: there are none.
+        :raises UpstreamUnavailable: there are none.
         """
-        status = self.status(component, place)
-        folder = self.folder.task(place.id)
-        number = PHASES.index(status.phase) if status.phase else None
-        if number is not None and number > self.last:
-            raise Unavailable(place.id, "left out")
-        redo = number is not None and number >= self.first > 0
+        status = self.status(component, position)
+        folder = self.folder.task(position.id)
+        if self.options.left_out(status.phase):
+            raise UpstreamUnavailable(position.id, "left out")
         try:
-            if self.options.resume and not redo and (made := await self._made(component, folder, status)):
-                return made
-            if number is not None and number < self.first:
+            keep = self.options.resume and not self.options.again(status.phase)
+            if keep and (kept := await self._kept(component, folder, status)):
+                return kept
+            if self.options.given(status.phase):
                 raise InputError(
-                    f"{place.id} is not done in this run",
+                    f"{position.id} is not done in this run",
                     where=str(self.folder.path),
                     fix=f"leave out --from {self.options.first}, or give the artifact to start from by --artifact",
                 )
             old_key = status.cache_key
-            status = self.status(component, place, fresh=True)
+            status = self.status(component, position, fresh=True)
             status.depends_on = list(depends_on)
             status.inputs = {
-                name: [self.folder.relative(one.path) for one in group]
+                name: [self.folder.relative(stored.path) for stored in group]
                 for name, group in inputs.artifacts.items()
             }
             if isinstance(component.body, Importer):
                 return await self._import(component, component.body, inputs, folder, status)
-            inputs = Values(complete(inputs.parameters, component.parameters, place.id), inputs.artifacts)
+            inputs = Values(complete(inputs.parameters, component.parameters, position.id), inputs.artifacts)
             status.cache_key = await asyncio.to_thread(cache_key, component, inputs)
             if self.options.cache and task.cached:
-                found = await asyncio.to_thread(
-                    self.depot.recall, status.cache_key, component, folder, self.say
+                cached = await asyncio.to_thread(
+                    self.cache.recall, status.cache_key, component, folder, self._say(position.id)
                 )
-                if found is not None:
-                    return await self._finish(component, folder, status, found, "cached")
+                if cached is not None:
+                    return await self._finish(component, folder, status, cached, "cached")
             for name in component.output_artifacts:
                 if old_key != status.cache_key or not (folder.output(name) / "forge.json").is_file():
                     remove(folder.output(name))  # what a process that was killed may have left
@@ -168,55 +135,55 @@ class Leaves:
                 for name in component.output_artifacts
             }
             values = await self._finish(component, folder, status, digests, "succeeded")
-            await asyncio.to_thread(self.depot.remember, status.cache_key, folder, digests)
+            await asyncio.to_thread(self.cache.remember, status.cache_key, folder, digests)
             return values
         except ForgeError as error:
-            self._end(status, "failed", str(error))
-            raise Unavailable(place.id, "failed") from error
+            self._fail(
+                status, Failure(error.what, error.where, error.why, error.fix, error.exit_code), str(error)
+            )
+            raise UpstreamUnavailable(position.id, "failed") from error
 
     def stop(self) -> None:
         """Stop all processes; those that can write a checkpoint get the time to. A second call kills them."""
         if self.stopping.is_set():
-            self.launcher.kill()
+            self.processes.kill()
+            return
         self.stopping.set()
-        self.launcher.stop(self.options.grace)
+        self.processes.stop(self.options.grace)
 
     # -- what a task is known to be
 
-    def status(self, component: Component, place: Place, *, fresh: bool = False) -> Status:
+    def status(self, component: Component, position: Position, *, fresh: bool = False) -> TaskStatus:
         """The status of a task as it is on disk; a new one where there is none, or `fresh` is asked for."""
-        found = None if fresh else self.folder.task(place.id).read()
-        name = component.name.removeprefix("comp-")
-        base, _, number = name.rpartition("-")  # the SDK numbers the uses of a component
-        return found or Status(
-            task=place.id,
-            phase=phase_of(component),
-            component=base if base and number.isdigit() else name,
-            step=step_of(component.body) if isinstance(component.body, Container) else "",
-            iteration=place.iteration,
-        )
+        known = None if fresh else self.folder.task(position.id).read()
+        return known or new_status(component, position)
 
-    def announce(self, component: Component, place: Place) -> None:
+    def announce(self, component: Component, position: Position, depends_on: Sequence[str]) -> None:
         """Write a task down that is to come, so that it can be seen before it starts."""
-        before = self.status(component, place)
-        if before.status not in DONE:
-            status = self.status(component, place, fresh=True)
-            status.cache_key = before.cache_key
-            self.folder.task(place.id).write(status)
+        status = self.status(component, position)
+        if status.status not in DONE:
+            status = replace(new_status(component, position), cache_key=status.cache_key)
+            status.depends_on = list(depends_on)
+        self._write(status)
 
-    def cancel(self, component: Component, place: Place, lacking: Unavailable) -> None:
+    def cancel(self, component: Component, position: Position, lacking: UpstreamUnavailable) -> None:
         """Write down that a task will not run because another did not end well."""
-        status = self.status(component, place, fresh=True)
+        status = self.status(component, position, fresh=True)
         status.status = "cancelled"
         status.error = "the run was stopped" if lacking.why == "stopped" else f"{lacking.task} failed"
-        self.folder.task(place.id).write(status)
+        self._write(status)
 
-    async def _made(self, component: Component, folder: TaskFolder, status: Status) -> Values | None:
+    def fail(self, position: Position, error: ForgeError) -> None:
+        """Write down why a loop or a nested pipeline has not begun: it has no status of its own."""
+        failure = Failure(error.what, error.where, error.why, error.fix, error.exit_code)
+        self.events.append(failure, task=position.id)
+
+    async def _kept(self, component: Component, folder: TaskFolder, status: TaskStatus) -> Values | None:
         """The outputs of a task that an earlier start of this run has finished; None when it has to run."""
         if status.status not in DONE or isinstance(component.body, Importer):
             return None
         for name in component.output_artifacts:
-            if not await asyncio.to_thread(self.depot.bring, folder.output(name)):
+            if not await asyncio.to_thread(self.cache.bring, folder.output(name)):
                 return None
         digests = {name: content_digest(folder.output(name)) for name in component.output_artifacts}
         return outputs_of(component, folder, digests)
@@ -224,39 +191,61 @@ class Leaves:
     # -- running
 
     async def _attempts(
-        self, task: Task, component: Component, folder: TaskFolder, status: Status, inputs: Values
+        self, task: Task, component: Component, folder: TaskFolder, status: TaskStatus, inputs: Values
     ) -> None:
         """Start the process; again, after a pause, when it failed in a way that may pass."""
         container = component.body
         assert isinstance(container, Container)
-        job = self._job(container, component, folder, inputs)
+        spec = self._spec(container, component, folder, inputs)
+        known = self.before.task(folder.task)
+        feed = TaskFeed(
+            folder, self.events, known.log_bytes if known else 0, known.progress_bytes if known else 0
+        )
         pause = task.retry.pause
         while True:
             async with self.slots:
                 self._check_stop(status)
                 self._begin(status)
-                with self.devices.one() as device:
-                    outcome = await self.launcher.run(replace(job, environment={**job.environment, **device}))
-            status.seconds += outcome.seconds
-            status.cpu_seconds += outcome.cpu_seconds
-            status.peak_memory_bytes = max(status.peak_memory_bytes, outcome.peak_memory_bytes)
-            status.exit_code = outcome.exit_code
-            if outcome.exit_code == 0:
-                return
-            interrupted = outcome.exit_code == Interrupted.exit_code and not outcome.timed_out
-            if interrupted and not self.stopping.is_set():
-                self.say(f"{folder.task} was asked to stop, and so the run stops")
-                self.stop()
+                with self.devices.least_busy() as device:
+                    environment = {**spec.environment, **device}
+                    async with feed.flowing(status.attempts):
+                        result = await self._run(replace(spec, environment=environment))
+            if isinstance(result, ProcessResult):
+                status.seconds += result.seconds
+                status.cpu_seconds += result.cpu_seconds
+                status.peak_memory_bytes = max(status.peak_memory_bytes, result.peak_memory_bytes)
+                status.exit_code = result.exit_code
+                if result.exit_code == 0:
+                    feed.result(status.attempts)
+                    return
+                interrupted = result.exit_code == Interrupted.exit_code and not result.timed_out
+                if interrupted and not self.stopping.is_set():
+                    self.events.say("asked to stop by someone else, and so the run stops", task=folder.task)
+                    self.stop()
+                error = _reason(result, container.timeout, folder)
+                final = bool(module_of(container)) and result.exit_code in FINAL
+            else:
+                error, final = str(result), False
             self._check_stop(status)
-            error = _words(outcome, container.timeout, folder)
-            if status.attempts > task.retry.count or (module_of(container) and outcome.exit_code in FINAL):
-                self._end(status, "failed", error)
-                raise Unavailable(folder.task, "failed")
-            self.say(f"{folder.task}: {error}; trying again in {pause:g} s")
+            if status.attempts > task.retry.count or final:
+                failure = Failure(error, where=str(folder.log), exit_code=status.exit_code)
+                self._fail(status, failure, error)
+                raise UpstreamUnavailable(folder.task, "failed")
+            self.events.say(
+                f"{error}; trying again in {pause:g} s", task=folder.task, attempt=status.attempts
+            )
             await self._pause(pause)
             pause = min(pause * task.retry.factor, task.retry.longest)
 
-    def _job(self, container: Container, component: Component, folder: TaskFolder, inputs: Values) -> Job:
+    async def _run(self, spec: ProcessSpec) -> ProcessResult | ForkServerLost:
+        try:
+            return await self.processes.run(spec)
+        except ForkServerLost as error:
+            return error
+
+    def _spec(
+        self, container: Container, component: Component, folder: TaskFolder, inputs: Values
+    ) -> ProcessSpec:
         """The process of a task, with its input written down and its output folders made."""
         request = executor_input(component, inputs, folder)
         write_json(folder.executor_input, request)
@@ -276,60 +265,69 @@ class Leaves:
             "FORGE_PROGRESS": str(folder.progress),
             "FORGE_CHECKPOINTS": str(folder.checkpoints),
             "FORGE_PIPELINE_RUN": self.folder.name,
-            **(self.options.environment or {}),
+            **self.options.environment,
             **container.environment,
         }
-        return Job(arguments, environment, ROOT, folder.log, container.timeout, self.options.inherit)
+        return ProcessSpec(arguments, environment, ROOT, folder.log, container.timeout, self.options.inherit)
 
     async def _import(
-        self, component: Component, importer: Importer, inputs: Values, folder: TaskFolder, status: Status
+        self, component: Component, importer: Importer, inputs: Values, folder: TaskFolder, status: TaskStatus
     ) -> Values:
         """An artifact from elsewhere: a folder is used where it is, s3:// is downloaded."""
         [(name, slot)] = component.output_artifacts.items()
         source = importer.uri
         uri = source.value if isinstance(source, Constant) else inputs.parameters[source.name]
         self._begin(status)
-        place = (await asyncio.to_thread(localise, str(uri), folder.output(name))).resolve()
-        digest = await asyncio.to_thread(content_digest, place)
-        status.outputs = {name: self.folder.relative(place)}
+        path = (await asyncio.to_thread(localise, str(uri), folder.output(name))).resolve()
+        digest = await asyncio.to_thread(content_digest, path)
+        status.outputs = {name: self.folder.relative(path)}
         self._end(status, "succeeded")
-        return Values({}, {name: (Stored(place, slot.type, digest, folder.task, importer.metadata),)})
+        return Values({}, {name: (Stored(path, slot.type, digest, folder.task, importer.metadata),)})
 
     async def _finish(
         self,
         component: Component,
         folder: TaskFolder,
-        status: Status,
+        status: TaskStatus,
         digests: Mapping[str, str],
         state: State,
     ) -> Values:
         """Read what a task has written, put it into the store, and write down that it is done."""
         values = outputs_of(component, folder, digests)
         for group in values.artifacts.values():
-            for one in group:
-                await asyncio.to_thread(self.depot.keep, one.path)
+            for stored in group:
+                await asyncio.to_thread(self.cache.keep, stored.path)
         status.outputs = {name: self.folder.relative(folder.output(name)) for name in values.artifacts}
         self._end(status, state)
         return values
 
-    def _begin(self, status: Status) -> None:
+    def _write(self, status: TaskStatus) -> None:
+        """Every change of a task goes through here: onto the disk, then to whoever listens."""
+        self.folder.task(status.task).write(status)
+        self.events.append(status, task=status.task, attempt=status.attempts)
+
+    def _begin(self, status: TaskStatus) -> None:
         status.attempts += 1
         status.status = "running"
         status.started = status.started or time.time()
-        self.folder.task(status.task).write(status)
-        self.say(f"{status.task}: started" + (f" (attempt {status.attempts})" if status.attempts > 1 else ""))
+        self._write(status)
 
-    def _end(self, status: Status, state: State, error: str = "") -> None:
+    def _end(self, status: TaskStatus, state: State, error: str = "") -> None:
         status.status, status.error, status.finished = state, error, time.time()
         status.started = status.started or status.finished
-        self.folder.task(status.task).write(status)
-        took = "" if state == "cached" else f" after {status.seconds:.1f} s"
-        self.say(f"{status.task}: {state}{took}" + (f": {error}" if error else ""))
+        self._write(status)
 
-    def _check_stop(self, status: Status) -> None:
+    def _fail(self, status: TaskStatus, failure: Failure, error: str) -> None:
+        self.events.append(failure, task=status.task, attempt=status.attempts)
+        self._end(status, "failed", error)
+
+    def _say(self, task: str) -> Callable[[str], None]:
+        return lambda text: self.events.say(text, task=task)
+
+    def _check_stop(self, status: TaskStatus) -> None:
         if self.stopping.is_set():
             self._end(status, "cancelled", "the run was stopped")
-            raise Unavailable(status.task, "stopped")
+            raise UpstreamUnavailable(status.task, "stopped")
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not beyond a stop."""
@@ -346,12 +344,25 @@ def _digest(path: Path) -> str:
     return content_digest(path)
 
 
-def _words(outcome: Outcome, timeout: float, folder: TaskFolder) -> str:
+def _reason(result: ProcessResult, timeout: float, folder: TaskFolder) -> str:
     """What went wrong, for a person: the exit code, and the last line that the process wrote."""
-    if outcome.timed_out:
+    if result.timed_out:
         return f"it ran longer than its {timeout:g} s"
-    if outcome.exit_code == 137:
+    if result.exit_code == 137:
         return "it was killed (SIGKILL), most often because memory ran out"
     text = folder.log.read_text(errors="replace") if folder.log.is_file() else ""
     lines = [line for line in text.splitlines() if line.strip()]
-    return f"exit code {outcome.exit_code}" + (f": {lines[-1].strip()}" if lines else "")
+    return f"exit code {result.exit_code}" + (f": {lines[-1].strip()}" if lines else "")
+
+
+def new_status(component: Component, position: Position) -> TaskStatus:
+    """The status of a task of which nothing is known but its component and where it stands."""
+    name = component.name.removeprefix("comp-")
+    base, _, number = name.rpartition("-")  # the SDK numbers the uses of a component
+    return TaskStatus(
+        task=position.id,
+        phase=phase_of(component),
+        component=base if base and number.isdigit() else name,
+        step=step_of(component.body) if isinstance(component.body, Container) else "",
+        iteration=position.iteration,
+    )

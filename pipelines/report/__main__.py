@@ -17,7 +17,7 @@ from typing import Any
 
 from components.shared.runtime.errors import ForgeError, InputError
 from components.shared.runtime.request import inputs
-from pipelines.local import mlflow_run
+from pipelines.runs import mlflow_run
 
 from .page import render
 from .records import Run, from_records

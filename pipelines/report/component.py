@@ -7,8 +7,9 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import HTML, Input, Metrics, Output
 
-from components.shared.container import declared, numbered
+from components.shared.container import declared
 from components.shared.image import image
+from components.shared.phase_spec import numbered
 
 
 def report(records: int) -> Any:
@@ -16,7 +17,7 @@ def report(records: int) -> Any:
 
     :param records: how many tasks there are.
     """
-    annotations = {name: Input[Metrics] for name in numbered("record", records)}
+    annotations = {name: Input[Metrics] for name in numbered("record", records, Metrics)}
 
     def container(*_: Any) -> dsl.ContainerSpec:
         arguments = ["-m", "pipelines.report", "--executor-input", "{{$}}"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
+
+from components.shared.runtime.atomic import write_atomically
+from components.shared.runtime.wording import count, duration, size
 
 from . import formatting, merging, plots
 from .records import SUITES, Run, Task, read
@@ -17,9 +19,7 @@ from .records import SUITES, Run, Task, read
 def write(folder: Path) -> Path:
     """Write `report.html` into the run's folder and return its path; InputError where there is no run."""
     page = folder / "report.html"
-    draft = page.with_suffix(".html.tmp")
-    draft.write_text(render(read(folder)), encoding="utf-8")
-    os.replace(draft, page)
+    write_atomically(page, render(read(folder)))
     return page
 
 
@@ -37,9 +37,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "size": formatting.size,
-        "duration": formatting.duration,
-        "count": formatting.count,
+        "size": size,
+        "duration": duration,
+        "count": count,
         "score": formatting.score,
     }
     environment.tests["clear"] = formatting.clear_of_chance

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from . import formatting
+from components.shared.runtime.wording import size
+
 from .records import SUITES, Run
 
 INK, GRID = "#6b7280", "#9ca3af40"
@@ -116,7 +117,7 @@ def size_against_quality(run: Run) -> str:
             )
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(lambda x, _: formatting.size(x))
+        ax.xaxis.set_major_formatter(lambda x, _: size(x))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.margins(x=0.12)
         ax.set_xlabel("size of the artifact (log scale)")

@@ -14,9 +14,10 @@ from typing import Any
 
 from components.shared.runtime.errors import InputError
 
-PHASES = ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression")
+from ..phases import PHASES
+from ..runs.folder import DONE
+
 SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
-DONE = ("succeeded", "cached")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Task:
 
     @property
     def name(self) -> str:
+        """What the run calls it."""
         return str(self.status["task"])
 
     @property
@@ -36,7 +38,16 @@ class Task:
         return str(self.manifest.get("extra", {}).get("variant") or self.status.get("component") or self.name)
 
     @property
+    def data(self) -> list[tuple[str, str]]:
+        """What the page leads to where it lies in the run's folder: (what it is, its path there)."""
+        outputs = (self.status.get("outputs") or {}).values()
+        manifests = [("manifest", f"{output}/forge.json") for output in outputs if self.manifest]
+        logs = [("log", f"tasks/{self.name}/log.txt")] if self.status.get("attempts") else []
+        return [*manifests, *logs] if outputs else []
+
+    @property
     def done(self) -> bool:
+        """Whether its outputs are there."""
         return self.status.get("status") in DONE
 
 
@@ -49,6 +60,7 @@ class Phase:
 
     @property
     def status(self) -> str:
+        """The gravest state of its tasks; cached where all are."""
         states = [t.status.get("status", "pending") for t in self.tasks]
         for state in ("failed", "cancelled", "running", "pending"):
             if state in states:
@@ -73,10 +85,12 @@ class Phase:
 
     @property
     def cpu_seconds(self) -> float:
+        """Of all its tasks."""
         return sum(t.status.get("cpu_seconds") or 0.0 for t in self.tasks)
 
     @property
     def peak_memory_bytes(self) -> int:
+        """Of the task that took most."""
         return max((int(t.status.get("peak_memory_bytes") or 0) for t in self.tasks), default=0)
 
     @property
@@ -85,6 +99,7 @@ class Phase:
         return [t for t in self.tasks if t.manifest.get("kind") == "model"]
 
     def extras(self, key: str) -> list[tuple[Task, Any]]:
+        """What the manifests of its tasks hold under a key of `extra`, with the task of each."""
         return [(t, t.manifest["extra"][key]) for t in self.tasks if key in t.manifest.get("extra", {})]
 
 
@@ -98,6 +113,7 @@ class Run:
 
     @property
     def models(self) -> list[tuple[Phase, Task]]:
+        """All models of the run, in the order of the phases."""
         return [(phase, task) for phase in self.phases for task in phase.models]
 
     @property
@@ -112,11 +128,23 @@ class Run:
         return 4 * max(counts, default=0)
 
     @property
+    def claims(self) -> list[tuple[Phase, Task, dict[str, Any]]]:
+        """What was claimed beside its control, with the phase and the task that measured it."""
+        return [
+            (phase, task, claim)
+            for phase in self.phases
+            for task, claims in phase.extras("controls")
+            for claim in claims
+        ]
+
+    @property
     def controls(self) -> list[tuple[Phase, dict[str, Any]]]:
-        return [(p, c) for p in self.phases for _, listed in p.extras("controls") for c in listed]
+        """The claims with the phase of each."""
+        return [(phase, claim) for phase, _, claim in self.claims]
 
     @property
     def gates(self) -> list[tuple[Phase, dict[str, Any]]]:
+        """The gates that were judged, with the phase of each."""
         return [(p, g) for p in self.phases for t in p.tasks for g in t.manifest.get("gates", [])]
 
 
@@ -163,3 +191,37 @@ def _task(path: Path, folder: Path) -> Task:
         if candidate.is_file():
             manifest = json.loads(candidate.read_text())
     return Task(status, manifest)
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """What the page shows, as plain JSON: each phase's state, cost and models with their scores, claims and gates."""
+    return {
+        "name": run.name,
+        "info": run.info,
+        "phases": [
+            {
+                "phase": phase.name,
+                "status": phase.status,
+                "seconds": phase.seconds,
+                "cpu_seconds": phase.cpu_seconds,
+                "peak_memory_bytes": phase.peak_memory_bytes,
+                "models": [
+                    {
+                        "task": task.name,
+                        "label": task.label,
+                        **{
+                            key: task.manifest[key]
+                            for key in ("digest", "parameters", "bytes", "metrics", "scores")
+                        },
+                    }
+                    for task in phase.models
+                ],
+            }
+            for phase in run.phases
+        ],
+        "claims": [
+            {"phase": phase.name, "task": task.name, "data": dict(task.data), **claim}
+            for phase, task, claim in run.claims
+        ],
+        "gates": [{"phase": phase.name, **gate} for phase, gate in run.gates],
+    }

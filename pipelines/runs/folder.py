@@ -1,6 +1,6 @@
 """A run's folder: everything that a run leaves behind, and nothing that is not in it is needed to go on.
 
-    runs/<run>/pipeline.yaml · run.json · run.lock · report.html
+    runs/<run>/pipeline.yaml · run.json · run.lock · events.jsonl · report.html
     runs/<run>/tasks/<task>/executor_input.json · log.txt · progress.jsonl · output_metadata.json · status.json
                             checkpoints/ · parameters/<output parameter>
     runs/<run>/artifacts/<task>/<output>/
@@ -15,32 +15,53 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import InputError, LostRace
 
-State = Literal["pending", "running", "succeeded", "failed", "cancelled", "cached"]
-DONE = ("succeeded", "cached")
+State = Literal[
+    "pending", "running", "stopping", "succeeded", "cached", "skipped", "failed", "cancelled", "interrupted"
+]
+"""How a task or a run is. A task that the run's stop has ended is cancelled; the run itself is then interrupted."""
 
-
-def write_text(path: Path, text: str) -> None:
-    """Write all or nothing: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+DONE = ("succeeded", "cached", "skipped")
+ENDED = (*DONE, "failed", "cancelled", "interrupted")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """`write_text`, of JSON."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    """Write JSON, all or nothing."""
+    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 @dataclass
-class Status:
-    """What is known of a task. Times are Unix seconds; paths inside the run's folder are relative to it."""
+class RunStatus:
+    """What is known of a run: `run.json`. Times are Unix seconds.
+
+    :param experiment: MLflow's; empty where the environment says it.
+    :param store: where its artifacts are kept beyond this machine; empty for nowhere.
+    :param process: the id of the process that runs it, or ran it last, on the machine `host`.
+    """
+
+    name: str
+    status: State = "pending"
+    started: float | None = None
+    finished: float | None = None
+    profile: str = ""
+    seed: int | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    experiment: str = ""
+    store: str = ""
+    slots: int = 0
+    process: int = 0
+    host: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TaskStatus:
+    """What is known of a task: `status.json`. Times are Unix seconds; paths inside the run's folder are relative to it."""
 
     task: str
     phase: str
@@ -71,26 +92,32 @@ class TaskFolder:
 
     @property
     def path(self) -> Path:
+        """The task's own folder."""
         return self.run / "tasks" / self.task
 
     @property
     def executor_input(self) -> Path:
+        """What the task is given, as KFP's executor input."""
         return self.path / "executor_input.json"
 
     @property
     def log(self) -> Path:
+        """What its process writes to stdout and stderr, all attempts one behind the other."""
         return self.path / "log.txt"
 
     @property
     def progress(self) -> Path:
+        """Its progress, a JSON line each time."""
         return self.path / "progress.jsonl"
 
     @property
     def output_metadata(self) -> Path:
+        """What it says of its outputs, as KFP's executor output."""
         return self.path / "output_metadata.json"
 
     @property
     def checkpoints(self) -> Path:
+        """Where it keeps what a restart goes on from."""
         return self.path / "checkpoints"
 
     def parameter(self, name: str) -> Path:
@@ -101,30 +128,14 @@ class TaskFolder:
         """Where the task writes its output artifact `name`."""
         return self.run / "artifacts" / self.task / name
 
-    def read(self) -> Status | None:
+    def read(self) -> TaskStatus | None:
         """The status on disk, None before there is one."""
         path = self.path / "status.json"
-        return Status(**json.loads(path.read_text())) if path.is_file() else None
+        return TaskStatus(**json.loads(path.read_text())) if path.is_file() else None
 
-    def write(self, status: Status) -> None:
+    def write(self, status: TaskStatus) -> None:
         """Put the status on disk."""
         write_json(self.path / "status.json", asdict(status))
-
-    def last_progress(self) -> dict[str, Any] | None:
-        """The newest whole line of progress that counts steps."""
-        if not self.progress.is_file():
-            return None
-        with self.progress.open("rb") as file:
-            file.seek(max(0, self.progress.stat().st_size - 8192))
-            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is being written
-        for line in reversed(lines):
-            try:
-                found = json.loads(line)
-            except ValueError:  # the first line of the piece read may be cut
-                continue
-            if isinstance(found, dict) and "step" in found:
-                return found
-        return None
 
 
 @dataclass(frozen=True)
@@ -135,30 +146,43 @@ class RunFolder:
 
     @property
     def name(self) -> str:
+        """The run's name, which is its folder's."""
         return self.path.name
 
     @property
     def pipeline(self) -> Path:
+        """The compiled pipeline that it runs."""
         return self.path / "pipeline.yaml"
 
     def task(self, name: str) -> TaskFolder:
         """The places of the task `name`."""
         return TaskFolder(self.path, name)
 
-    def info(self) -> dict[str, Any]:
-        """run.json."""
-        found: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-        return found
+    @property
+    def events(self) -> Path:
+        """The log of its events."""
+        return self.path / "events.jsonl"
 
-    def write_info(self, **changes: Any) -> None:
-        """Change run.json, and keep what is not mentioned."""
-        before = self.info() if (self.path / "run.json").is_file() else {}
-        write_json(self.path / "run.json", before | changes)
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / "run.json").is_file()
 
-    def tasks(self) -> Iterator[Status]:
+    def read(self) -> RunStatus:
+        """What run.json says; of keys that are not known here nothing."""
+        known = {known_field.name for known_field in fields(RunStatus)}
+        content: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        return RunStatus(**{key: value for key, value in content.items() if key in known})
+
+    def write(self, status: RunStatus) -> None:
+        """Put the run's status on disk."""
+        write_json(self.path / "run.json", asdict(status))
+
+    def tasks(self) -> Iterator[TaskStatus]:
         """Every task that is known so far, in the order in which they started; those that did not come last."""
-        found = [Status(**json.loads(path.read_text())) for path in self.path.glob("tasks/**/status.json")]
-        yield from sorted(found, key=lambda one: (one.started or time.time(), one.task))
+        statuses = [
+            TaskStatus(**json.loads(path.read_text())) for path in self.path.glob("tasks/**/status.json")
+        ]
+        yield from sorted(statuses, key=lambda status: (status.started or time.time(), status.task))
 
     def relative(self, path: Path) -> str:
         """`path` from the run's folder where it lies in it, else as it is."""
@@ -213,9 +237,11 @@ def find(runs: Path, name: str = "latest") -> RunFolder:
     :raises InputError: there is none.
     """
     if name == "latest":
-        found = sorted(runs.glob("*/run.json"), key=lambda path: json.loads(path.read_text())["started"])
-        if found:
-            return RunFolder(found[-1].parent.resolve())
+        started = sorted(
+            runs.glob("*/run.json"), key=lambda path: json.loads(path.read_text())["started"] or 0
+        )
+        if started:
+            return RunFolder(started[-1].parent.resolve())
         raise InputError("there is no run yet", where=str(runs), fix="start one: forge run-pipeline")
     for folder in (runs / name, Path(name)):
         if (folder / "run.json").is_file():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.shared.image import VERSION
+from components.shared.runtime.code import VERSION
 from pipelines import cluster
 from pipelines.phases import PHASES
 from tests.chart import command_lines

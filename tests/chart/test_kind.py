@@ -82,8 +82,10 @@ def test_kubeflow_pipelines_has_one_version_everywhere() -> None:
     (version,) = re.findall(r"^KFP_VERSION=(\S+)$", (KIND / "common.sh").read_text(), re.MULTILINE)
     for page in (KIND / "README.md", CHART / "README.md"):
         assert version in page.read_text(), page
-    constraints = (ROOT / "constraints.txt").read_text()
-    assert f"kfp=={version}" in constraints.splitlines(), "the client is of the server's version"
+    locked = (ROOT / "requirements.lock").read_text()
+    assert re.search(rf"^kfp=={re.escape(version)} ", locked, re.MULTILINE), (
+        "the client is of the server's version"
+    )
 
 
 def test_the_cluster_is_one_that_kind_knows() -> None:

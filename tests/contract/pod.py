@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.runtime.artifact.artifact import Manifest, read
+from components.shared.runtime.config.compose import compose
+from tests.contract.toy_phase import CONFIGS, Settings
 
 SCRIPT = Path(__file__).with_name("toy_phase.py")
 RUN = "91db5f79-d1b0-4594-95fb-5f0c48db45d5"
@@ -52,7 +54,7 @@ class Pod:
             "outputFile": str(self.disk / "output_metadata.json"),
         }
         values = {
-            "overrides": list(overrides),
+            "settings": compose("toy", Settings, overrides=overrides, configs=CONFIGS).parameter,
             "accelerator_count": "1",
             "checkpoint_root": "",
             **self.parameters,

@@ -24,11 +24,12 @@ from safetensors.torch import load_file
 from components.shared.runtime import code
 from components.shared.runtime.artifact import artifact
 from components.shared.runtime.artifact.artifact import Manifest
+from components.shared.runtime.config.compose import compose
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.executor import main
 from components.shared.runtime.tracking import mlflow_tracker
 from tests.contract.killing import DEADLINE
-from tests.contract.toy_phase import CONFIGS, Toy
+from tests.contract.toy_phase import CONFIGS, Settings, Toy
 
 SCRIPT = Path(__file__).with_name("toy_phase.py")
 LONG = ("toy.steps=150", "toy.pause=0.01", "toy.checkpoint_seconds=0.05", "toy.threads=1")
@@ -67,7 +68,7 @@ def kfp(folder: Path, *models: Path, output: str = "model", file: str = "out.jso
         {
             "inputs": {
                 "parameterValues": parameters,
-                "artifacts": {"model": {"artifacts": uris}} if models else {},
+                "artifacts": {"input_model": {"artifacts": uris}} if models else {},
             },
             "outputs": {
                 "artifacts": {output: {"artifacts": [{"uri": str(folder / output), "name": output}]}},
@@ -75,6 +76,11 @@ def kfp(folder: Path, *models: Path, output: str = "model", file: str = "out.jso
             },
         }
     )
+
+
+def settings_of(*overrides: str) -> str:
+    """The parameter `settings` of a task."""
+    return compose("toy", Settings, overrides=overrides, configs=CONFIGS).parameter
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +228,7 @@ def test_two_processes_do_not_do_the_same_work(tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize("file", ["executor_output.json", "deep/kfp-metadata-3"])
 def test_the_metadata_goes_to_the_file_that_kfp_names(tmp_path: Path, file: str) -> None:
-    given = kfp(tmp_path, output="results", file=file, overrides=["toy.steps=5"], seed=3.0)
+    given = kfp(tmp_path, output="results", file=file, settings=settings_of("toy.steps=5"), seed=3.0)
     assert main(Toy, ["--executor-input", given], configs=CONFIGS) == 0
     made = manifest(tmp_path / "results")
     [found] = json.loads((tmp_path / file).read_text())["artifacts"]["results"]["artifacts"]
@@ -251,10 +257,10 @@ def test_a_list_of_artifacts_arrives_in_order(tmp_path: Path) -> None:
 
     class Counts(Toy):
         def validate_input(self) -> None:
-            self.run.extra["inputs"] = [str(one.path) for one in self.run.inputs["model"]]
+            self.run.extra["inputs"] = [str(one.path) for one in self.run.inputs["input_model"]]
             self.run.inputs = {}
 
-    given = kfp(tmp_path / "task", tmp_path / "b", tmp_path / "a", overrides=["toy.steps=5"])
+    given = kfp(tmp_path / "task", tmp_path / "b", tmp_path / "a", settings=settings_of("toy.steps=5"))
     assert main(Counts, ["--executor-input", given], configs=CONFIGS) == 0
     made = manifest(tmp_path / "task" / "model")
     assert made.extra["inputs"] == [str(tmp_path / "b"), str(tmp_path / "a")]

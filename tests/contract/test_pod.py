@@ -292,20 +292,24 @@ def test_metrics_on_a_pods_disk_are_not_called_kept(tmp_path: Path, no_mlflow: N
     assert "the metrics are lost with this pod" in errors and "kept" not in errors
 
 
-@pytest.mark.parametrize("parameter", ["code_version", "config_digest"])
-def test_code_and_files_that_the_pipeline_was_not_compiled_for_are_refused(
-    parameter: str, tmp_path: Path, capsys: Any
-) -> None:
-    pod = Pod("minio://bucket", tmp_path / "pod", parameters={parameter: "0.1.0+b0294f311aa5"})
+def test_code_that_the_pipeline_was_not_compiled_for_is_refused(tmp_path: Path, capsys: Any) -> None:
+    pod = Pod("minio://bucket", tmp_path / "pod", parameters={"code_version": "0.1.0+b0294f311aa5"})
     assert live(pod, *SHORT) == 2
     errors = capsys.readouterr().err
-    assert (
-        f"parameter {parameter}" in errors and "0.1.0+b0294f311aa5" in errors and "build the images" in errors
-    )
+    assert "parameter code_version" in errors and "0.1.0+b0294f311aa5" in errors
+    assert "build the images" in errors
 
 
-def test_code_and_files_that_the_pipeline_was_compiled_for_are_taken(tmp_path: Path) -> None:
-    told = {"code_version": code.code_version("toy"), "config_digest": code.configs_digest("toy", CONFIGS)}
+def test_a_task_without_settings_is_refused_and_wrong_ones_are_named(tmp_path: Path, capsys: Any) -> None:
+    for settings, words in (("", "no settings"), ('{"toy": {"optimizer": "adam"}}', "did you mean adamw?")):
+        pod = Pod("minio://bucket", tmp_path / "pod", parameters={"settings": settings})
+        assert live(pod) == 2
+        errors = capsys.readouterr().err
+        assert words in errors and "parameter settings" in errors and "Traceback" not in errors
+
+
+def test_code_that_the_pipeline_was_compiled_for_is_taken(tmp_path: Path) -> None:
+    told = {"code_version": code.code_version("toy")}
     pod = Pod("minio://bucket", tmp_path / "pod", parameters=told)
     assert live(pod, *SHORT) == 0
     assert pod.manifest.code_version == told["code_version"]
@@ -355,7 +359,8 @@ def test_the_run_in_mlflow_ends_with_a_failure_for_good_and_goes_on_with_the_nex
 
 
 def test_a_failure_before_any_work_ends_the_run_in_mlflow_too(mlflow: Any, tmp_path: Path) -> None:
-    assert live(Pod("minio://bucket", tmp_path / "pod"), "toy.steps=0") == 2
+    wrong = {"settings": '{"toy": {"steps": 0}}'}
+    assert live(Pod("minio://bucket", tmp_path / "pod", parameters=wrong)) == 2
     assert statuses(mlflow) == {RUN: "FAILED"}
 
 
@@ -407,6 +412,6 @@ def test_checkpoints_that_cannot_be_deleted_do_not_undo_a_result(
 def test_the_runtime_says_the_digests_of_what_runs_without_loading_anything_heavy() -> None:
     script = (
         "import sys; from components.shared.runtime import code; code.code_version('bitnet'); "
-        "code.configs_digest('bitnet'); assert not {'torch', 'numpy', 'hydra', 'pydantic'} & set(sys.modules)"
+        "assert not {'torch', 'numpy', 'hydra', 'pydantic'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])

@@ -11,8 +11,9 @@ import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 
+from components.shared.phase_spec import PhaseSpec
 from components.shared.runtime.checkpoint.checkpoints import Snapshot
-from components.shared.runtime.config.compose import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.executor import main
 from components.shared.runtime.phase import Phase
@@ -29,14 +30,11 @@ class Settings(PhaseSettings):
     )
 
 
-class Toy(Phase):
+class Toy(Phase[Settings], spec=PhaseSpec("toy", "The smallest phase that trains.")):
     """Learns a fixed 16×16 matrix from noisy examples.
 
     The noise comes from a generator and from torch's global one: a resumed run is equal only if both return.
     """
-
-    name = "toy"
-    Settings = Settings
 
     def validate_input(self) -> None:
         if self.run.inputs and "weight" not in self.run.artifact.manifest.tensors:

@@ -10,9 +10,9 @@ import boto3
 import pytest
 
 from components.shared.runtime.artifact import artifact
+from pipelines.phases import PHASES
 
 ROOT = Path(__file__).parents[2]
-PHASES = ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression")
 
 
 def forge(

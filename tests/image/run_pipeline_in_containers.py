@@ -30,6 +30,7 @@ from pipelines.ir import reader
 from pipelines.ir.spec import Component, Constant, Container, FromParent, FromTask, Task
 from pipelines.ir.values import complete, typed
 from pipelines.phases import COMPILED
+from pipelines.settings import as_parameters, composed
 from tests.image.store_island import BUCKET, Island, store_island
 
 USER = 65532
@@ -233,7 +234,9 @@ def main(say: Callable[[str], None] = print) -> int:
     given.store.mkdir(parents=True, exist_ok=True)
     with store_island() as island:
         cluster = Cluster(given.store, island, memory=given.memory)
-        for ended in cluster.pipeline(given.pipeline.read_text(), {"profile": given.profile}):
+        for ended in cluster.pipeline(
+            given.pipeline.read_text(), as_parameters(composed(profile=given.profile))
+        ):
             digests = " ".join(f"{name} {digest[:12]}" for name, digest in ended.digests.items())
             say(f"{ended.task:24} {ended.seconds:6.1f} s  {digests}")
     return 0

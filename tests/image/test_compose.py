@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 import yaml
 
-from components.shared.image import VERSION
+from components.shared.runtime.code import VERSION
 from images import dotenv
 from tests import needs
 from tests.contract.stores.s3_servers import free_port, program

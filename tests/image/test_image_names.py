@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.shared.image import VERSION, image
+from components.shared.runtime.code import VERSION, image
 from components.shared.runtime.errors import ConfigError
 
 DIGEST = f"sha256:{'5e' * 32}"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.image import VERSION, image
-from components.shared.runtime.code import code_version, configs_digest
+from components.shared.runtime.code import VERSION, code_version, image
 from pipelines.phases import COMPILED, PHASES
+from pipelines.settings import as_parameters, composed
 from tests import needs
 from tests.image.run_pipeline_in_containers import LOCKED, Cluster
 from tests.image.store_island import store_island
@@ -116,18 +116,18 @@ def test_an_image_runs_as_a_named_user_without_privileges_and_writes_to_tmp_only
 
 CARRIED = """
     import importlib.util, json, pathlib, sys
-    from components.shared.runtime.code import code_version, configs_digest
+    from components.shared.runtime.code import code_version
     phases = sorted(path.parent.name for path in pathlib.Path("/app/components").glob("*/phase.py"))
     settings = sorted(path.stem for path in pathlib.Path("/app/configs/phase").iterdir())
     tools = [name for name in ("kfp", "kubernetes", "sqlalchemy", "pipelines") if importlib.util.find_spec(name)]
-    print(json.dumps([phases, settings, tools, code_version(sys.argv[1]), configs_digest(sys.argv[1])]))
+    print(json.dumps([phases, settings, tools, code_version(sys.argv[1])]))
 """
 
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_phase_carries_its_own_code_and_settings_and_no_other_phases(phase):
     carried = json.loads(python(phase, CARRIED, phase))
-    assert carried == [[phase], [phase], [], code_version(phase), configs_digest(phase)], "make images"
+    assert carried == [[phase], [phase], [], code_version(phase)], "make images"
 
 
 COMPILE = """
@@ -237,7 +237,9 @@ def test_the_whole_pipeline_in_containers_ends_with_the_digests_of_a_run_on_this
     (tmp_path / "store").mkdir()
     found = {}
     with store_island() as island:
-        for ended in Cluster(tmp_path / "store", island).pipeline(COMPILED.read_text(), {"profile": "micro"}):
+        for ended in Cluster(tmp_path / "store", island).pipeline(
+            COMPILED.read_text(), as_parameters(composed(profile="micro"))
+        ):
             print(f"{ended.task:24} {ended.seconds:6.1f} s  {ended.digests}")
             found |= {f"{ended.task}/{output}": digest for output, digest in ended.digests.items()}
     assert found == wanted

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.image import VERSION
+from components.shared.runtime.code import VERSION
 from pipelines.phases import PHASES
 from tests import needs
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from components.shared.image import VERSION, image
+from components.shared.runtime.code import VERSION, image
 from pipelines.phases import PHASES
 from tests import needs
 
@@ -73,17 +73,17 @@ def test_every_package_is_installed_by_hash_but_the_cpu_build_of_torch(name):
 
 
 @pytest.mark.parametrize("name", ["phase", "torch-cuda", "forge", "build"])
-def test_every_entry_of_a_lock_has_hashes_and_the_version_of_the_constraints(name):
+def test_every_entry_of_a_lock_has_hashes_and_the_version_of_the_environment(name):
     entries = re.split(r"\n(?=[a-z])", (LOCKS / f"{name}.txt").read_text())[1:]
     assert entries and all("--hash=sha256:" in entry for entry in entries)
-    constraints = {
+    environment = {
         normal(package): version
-        for package, version in PACKAGE.findall((ROOT / "constraints.txt").read_text())
+        for package, version in PACKAGE.findall((ROOT / "requirements.lock").read_text())
     }
     differing = {
-        package for package, version in locked(name).items() if constraints.get(package, version) != version
+        package for package, version in locked(name).items() if environment.get(package, version) != version
     }
-    assert not differing, "run: make images-lock"
+    assert not differing, "run: make lock"
 
 
 @pytest.mark.parametrize("names", [("phase", "torch-cuda"), ("forge",)], ids="+".join)
@@ -100,7 +100,7 @@ def test_what_a_package_requires_on_linux_is_in_the_lock_too(names):
 
 def test_a_phase_carries_what_the_project_depends_on_and_no_pipeline_tools():
     wanted = required(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
-    assert wanted <= {*locked("phase"), *locked("torch-cuda")}, "run: make images-lock"
+    assert wanted <= {*locked("phase"), *locked("torch-cuda")}, "run: make lock"
     assert not {"kfp", "kubernetes", "mlflow", "pytest"} & set(locked("phase"))
 
 
@@ -111,7 +111,7 @@ def test_the_forge_image_carries_dependencies_of_the_project_and_no_torch():
         line for line in (LOCKS / "forge.in").read_text().splitlines() if not line.startswith("#")
     )
     assert wanted <= known
-    assert wanted <= set(locked("forge")), "run: make images-lock"
+    assert wanted <= set(locked("forge")), "run: make lock"
     assert "torch" not in locked("forge")
 
 

@@ -20,8 +20,8 @@ import torch
 
 from components.adas import search
 from components.adas.bench import Bench
-from components.adas.search import Entry
-from components.adas.space import Design, Space, space_of
+from components.adas.search import ArchiveEntry
+from components.adas.space import Design, DesignSpace, design_space
 from components.shared.agent.agent import AGENT, Agent
 from components.shared.agent.architecture import Architecture
 from components.shared.evaluation.suites import all_items
@@ -29,19 +29,21 @@ from components.shared.models.layers import decoder_layers
 from components.shared.models.loading import load
 
 ALONE = Design("The model as it is.", "model alone", Architecture())
-Arm = Callable[[Bench, Space, int, int], list[Entry]]
+Arm = Callable[[Bench, DesignSpace, int, int], list[ArchiveEntry]]
 
 
-def at_random(bench: Bench, space: Space, evaluations: int, seed: int) -> list[Entry]:
+def at_random(bench: Bench, space: DesignSpace, evaluations: int, seed: int) -> list[ArchiveEntry]:
     """Designs up to six changes away from the model alone, each drawn anew."""
     rng = random.Random(f"random/{seed}")
     designs = [ALONE, *(space.at_random(rng) for _ in range(evaluations - 1))]
-    return [search.judge(design, 0, bench.right) for design in designs]
+    return [search.evaluate(design, 0, bench.right) for design in designs]
 
 
-def evolved(bench: Bench, space: Space, evaluations: int, seed: int, designs: list[Design]) -> list[Entry]:
+def evolved(
+    bench: Bench, space: DesignSpace, evaluations: int, seed: int, designs: list[Design]
+) -> list[ArchiveEntry]:
     """Tournament of three, as the phase does it, without a stop at the plateau."""
-    archive = [search.judge(design, 0, bench.right) for design in designs]
+    archive = [search.evaluate(design, 0, bench.right) for design in designs]
     number = 0
     while len(archive) < evaluations:
         number += 1
@@ -58,16 +60,18 @@ def evolved(bench: Bench, space: Space, evaluations: int, seed: int, designs: li
     return archive
 
 
-def evolution(bench: Bench, space: Space, evaluations: int, seed: int) -> list[Entry]:
+def evolution(bench: Bench, space: DesignSpace, evaluations: int, seed: int) -> list[ArchiveEntry]:
     return evolved(bench, space, evaluations, seed, [ALONE])
 
 
-def evolution_from_hand_designs(bench: Bench, space: Space, evaluations: int, seed: int) -> list[Entry]:
+def evolution_from_hand_designs(
+    bench: Bench, space: DesignSpace, evaluations: int, seed: int
+) -> list[ArchiveEntry]:
     return evolved(bench, space, evaluations, seed, space.by_hand(0.8, {}))
 
 
-def hand_designs(bench: Bench, space: Space, evaluations: int, seed: int) -> list[Entry]:
-    return [search.judge(design, 0, bench.right) for design in space.by_hand(0.8, {})]
+def hand_designs(bench: Bench, space: DesignSpace, evaluations: int, seed: int) -> list[ArchiveEntry]:
+    return [search.evaluate(design, 0, bench.right) for design in space.by_hand(0.8, {})]
 
 
 ARMS: dict[str, Arm] = {
@@ -104,7 +108,7 @@ def main() -> None:
             answer_tokens=whole.answer_tokens,
         )
 
-    space = space_of(whole, len(decoder_layers(whole.model)))
+    space = design_space(whole, len(decoder_layers(whole.model)))
     benches = {}
     for split in ("search", "report"):
         items = all_items(split=split, items=options.items, seed=0)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SHORT, WHOLE = ("tool", "persona"), ("tool", "memory", "retrieval", "persona")
-OPEN = ["baking.forgetting=1", "baking.intrusion=1"]
+OPEN = ["baking.forgetting=1", "baking.false_trigger_rate=1"]
 
 
 def baked(model: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def main() -> None:
             for row in manifest["extra"]["behaviours"]:
                 print(
                     f"  {row['behaviour']:10s} {row['before']:.2f} → {row['after']:.2f} ({row['prompted']:.2f} prompted)"
-                    f", shown where not called for {row['intrusion']:.2f}"
+                    f", shown where not called for {row['false_trigger_rate']:.2f}"
                 )
             kept = manifest["extra"]["controls"][-1]
             print(

@@ -16,15 +16,16 @@ import time
 
 import torch
 
-from components.cognate.course import learn
+from components.cognate.course import token_loss
 from components.cognate.settings import VARIANTS, Settings
 from components.shared.evaluation.answers import batches
 from components.shared.models.build import build, extend
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
-from components.shared.optim.optimizer import optimizer
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.config.compose import compose
 from components.shared.tasks.batches import mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
+from components.shared.training.loop import TrainingLoop, token_shares
 
 
 def peak_bytes() -> int:
@@ -41,15 +42,16 @@ def measure(profile: str, name: str, rows: int, steps: int) -> tuple[int, float,
     model = (
         extend(plain, memory=name == "memory", refinement=name == "reasoning") if name in VARIANTS else plain
     )
-    rule = optimizer(model.train(), settings.optimizer, course.lr, settings.weight_decay)
+    optimizer = build_optimizer(model.train(), settings.optimizer, course.lr, settings.weight_decay)
+    loop = TrainingLoop(
+        model.parameters(), {"model": optimizer}, clip=settings.clip, where=name, fix="lower lr"
+    )
     seconds, real, whole = 0.0, 0, 0
     for step in range(steps + 1):
         began = time.process_time()
         items = mixture(course.tasks, course.levels, "train", 0, step, settings.batch, scratch=course.scratch)
         parts = [batch for _, batch in batches(items, tokenizer, rows)]
-        rule.zero_grad()
-        learn(model, parts)
-        rule.step()
+        loop.update(parts, lambda batch: token_loss(model, batch), rate=1.0, weights=token_shares(parts))
         if step:  # the first one also builds what later ones reuse
             seconds += time.process_time() - began
             real += sum(int(part.attention_mask.sum()) for part in parts)

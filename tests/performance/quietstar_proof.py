@@ -21,25 +21,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from components.quietstar.exam import Marks, Way, sit
-from components.quietstar.lesson import Arm, lesson
-from components.quietstar.settings import Course, Settings
-from components.quietstar.vocabulary import teach_words
+from components.quietstar.evaluation import ItemScores, Mode, evaluate
+from components.quietstar.training_loss import ArmName, StepLoss, training_loss
+from components.quietstar.vocabulary import add_thought_tokens
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.models.build import build
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
-from components.shared.optim.optimizer import optimizer
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.optim.schedule import set_rate, warmup_stable_decay
-from components.shared.tasks.batches import encode
+from components.shared.tasks.batches import Batch, encode
 from components.shared.tasks.item import Item
 from components.shared.tasks.tokenizer import byte_tokenizer
+from components.shared.training.loop import TrainingLoop
 
 OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "+": lambda a, b: (a + b) % 10,
     "-": lambda a, b: (a - b) % 10,
     "*": lambda a, b: a * b % 10,
 }
-LENGTH = 5
+LENGTH, PASSES = 5, 4
 SCRATCH, JUNK = 0.5, 0.4
 
 
@@ -64,98 +64,94 @@ def documents(seed: int, name: str, step: int, size: int, *, scratch: float) -> 
     return [chain(rng, scratch=scratch, junk=JUNK) for _ in range(size)]
 
 
-def settings(options: argparse.Namespace, policy_weight: float) -> Settings:
-    unused = Course(tasks={"chain": 1}, levels=[1], batch=options.batch)
-    return Settings(
-        questions=unused,
-        text=unused,
-        length=LENGTH,
-        talk=2,
-        passes=4,
-        positions=1,
-        steps=options.steps,
-        lr=options.lr,
-        policy_weight=policy_weight,
-    )
-
-
 def pretrain(seed: int, options: argparse.Namespace) -> nn.Module:
     model = build(
         CognateConfig(hidden_size=96, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4),
         seed=seed,
     )
-    rule = optimizer(model, "muon", options.pretrain_lr)
+    optimizer = build_optimizer(model, "muon", options.pretrain_lr)
     tokenizer = byte_tokenizer()
     model.train()
     for step in range(options.pretrain):
-        set_rate(rule, warmup_stable_decay(step, options.pretrain, 20, options.pretrain // 3))
+        set_rate(optimizer, warmup_stable_decay(step, options.pretrain, 20, options.pretrain // 3))
         batch = encode(documents(seed, "documents", step, 64, scratch=SCRATCH), tokenizer)
         loss = model(input_ids=batch.input_ids, labels=batch.labels).loss
-        rule.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        rule.step()
+        optimizer.step()
         if step % 200 == 0:
             print(f"  pretraining {step}/{options.pretrain}: {loss.item():.3f} nats", flush=True)
     return model.eval()
 
 
 def train(
-    base: nn.Module, arm: Arm, seed: int, options: argparse.Namespace, policy_weight: float, steps: int
+    base: nn.Module, arm: ArmName, seed: int, options: argparse.Namespace, policy_weight: float, steps: int
 ) -> nn.Module:
     """One arm, from the pretrained network."""
-    told, tokenizer = settings(options, policy_weight), byte_tokenizer()
-    model, words = teach_words(copy.deepcopy(base), tokenizer, LENGTH, seed=seed)
-    rule = optimizer(model, "muon", told.lr)
+    tokenizer = byte_tokenizer()
+    model, tokens = add_thought_tokens(copy.deepcopy(base), tokenizer, LENGTH, seed=seed)
+    optimizer = build_optimizer(model, "muon", options.lr)
+    loop = TrainingLoop(model.parameters(), {"model": optimizer}, clip=1.0, where=arm, fix="lower --lr")
     generator = torch.Generator().manual_seed(seed)
-    model.train()
-    for step in range(steps):
-        set_rate(rule, warmup_stable_decay(step, told.steps, 10, told.steps // 3))
-        rows = options.batch * (told.passes if arm == "pause" else 1)
-        text = encode(documents(seed, "text", step, options.batch, scratch=SCRATCH), tokenizer)
-        questions = encode(documents(seed, "questions", step, rows, scratch=0.0), tokenizer)
-        made = lesson(
+
+    def loss_of(part: tuple[Batch, Batch]) -> StepLoss:
+        text, questions = part
+        return training_loss(
             model,
             text,
             questions,
             arm,
-            words,
-            told,
+            tokens,
             generator,
-            reinforce=policy_weight > 0 and step >= options.opening,
+            reinforce=policy_weight > 0 and loop.step >= options.opening,
+            positions=1,
+            passes=PASSES,
+            length=LENGTH,
+            talk=2,
+            temperature=1.0,
+            policy_temperature=1.0,
+            text_weight=1.0,
+            policy_weight=policy_weight,
+            clamp=True,
         )
-        rule.zero_grad()
-        made.loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), told.clip)
-        rule.step()
+
+    model.train()
+    for step in range(steps):
+        rows = options.batch * (PASSES if arm == "pause" else 1)
+        text = encode(documents(seed, "text", step, options.batch, scratch=SCRATCH), tokenizer)
+        questions = encode(documents(seed, "questions", step, rows, scratch=0.0), tokenizer)
+        rate = warmup_stable_decay(step, options.steps, 10, options.steps // 3)
+        update = loop.update([(text, questions)], loss_of, rate=rate)
         if step % 50 == 0:
-            figures = " ".join(f"{name} {value:.3f}" for name, value in made.metrics.items())
+            figures = " ".join(f"{name} {value:.3f}" for name, value in update.metrics.items())
             print(f"  {arm} {step}/{steps}: {figures}", flush=True)
     return model.eval()
 
 
-def prove(seed: int, options: argparse.Namespace) -> dict[str, Marks]:
+def prove(seed: int, options: argparse.Namespace) -> dict[str, ItemScores]:
     """All arms of one seed, on the same held-out chains."""
-    exam = documents(seed, "held out", 0, options.items, scratch=0.0)
+    items = documents(seed, "held out", 0, options.items, scratch=0.0)
     tokenizer = byte_tokenizer()
 
-    def marks(model: nn.Module, way: Way) -> Marks:
-        taught, words = teach_words(model, tokenizer, LENGTH, seed=seed)
-        return sit(taught, tokenizer, exam, way, words, batch=256)
+    def scores(model: nn.Module, mode: Mode) -> ItemScores:
+        model, tokens = add_thought_tokens(model, tokenizer, LENGTH, seed=seed)
+        return evaluate(model, tokenizer, items, mode, tokens, batch=256)
+
+    def trained(arm: ArmName, policy_weight: float, steps: int) -> nn.Module:
+        return train(base, arm, seed, options, policy_weight, steps)
 
     base = pretrain(seed, options)
-    found = {"pretrained, no thought": marks(copy.deepcopy(base), "no thought")}
-    found["pause tokens"] = marks(train(base, "pause", seed, options, 0.0, options.steps), "pause")
-    found["thoughts before REINFORCE"] = marks(
-        train(base, "thoughts", seed, options, 0.0, options.opening), "thoughts"
-    )
-    found["thoughts, no policy loss"] = marks(
-        train(base, "thoughts", seed, options, 0.0, options.steps), "thoughts"
-    )
-    thinker = train(base, "thoughts", seed, options, 1.0, options.steps)
-    found["thoughts + REINFORCE"] = marks(thinker, "thoughts")
-    found["shuffled thoughts"] = marks(thinker, "shuffled")
-    found["the same model, no thought"] = marks(thinker, "no thought")
-    return found
+    results = {
+        "pretrained, no thought": scores(copy.deepcopy(base), "no thought"),
+        "pause tokens": scores(trained("pause", 0.0, options.steps), "pause"),
+        "thoughts before REINFORCE": scores(trained("thoughts", 0.0, options.opening), "thoughts"),
+        "thoughts, no policy loss": scores(trained("thoughts", 0.0, options.steps), "thoughts"),
+    }
+    thinker = trained("thoughts", 1.0, options.steps)
+    results["thoughts + REINFORCE"] = scores(thinker, "thoughts")
+    results["shuffled thoughts"] = scores(thinker, "shuffled")
+    results["the same model, no thought"] = scores(thinker, "no thought")
+    return results
 
 
 def main() -> None:
@@ -178,13 +174,13 @@ def main() -> None:
     torch.set_num_threads(1)
     for seed in options.seeds:
         began = time.process_time()
-        found = prove(seed, options)
+        results = prove(seed, options)
         print(
             f"\nseed {seed}, {time.process_time() - began:.0f} CPU-seconds, {options.items} held-out chains\n"
         )
         print("| arm | nats a token | accuracy | lead over pause tokens, nats (95%) |\n|---|---|---|---|")
-        for name, each in found.items():
-            lead, low, high = paired_interval(found["pause tokens"].nll, each.nll)
+        for name, each in results.items():
+            lead, low, high = paired_interval(results["pause tokens"].nll, each.nll)
             print(
                 f"| {name} | {np.mean(each.nll):.3f} | {np.mean(each.right):.1%} | {lead:+.3f} ({low:+.3f}, {high:+.3f}) |"
             )

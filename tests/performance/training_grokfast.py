@@ -16,7 +16,7 @@ import torch
 from components.shared.models.build import build
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.optim.grokfast import Grokfast
-from components.shared.optim.optimizer import optimizer
+from components.shared.optim.optimizer import build_optimizer
 
 UNDERSTOOD = 0.95
 EVERY = 10
@@ -35,7 +35,7 @@ def steps_to_understand(p: int, limit: int, seed: int, arm: str) -> tuple[int | 
     kind, lr, decay, slow = ARMS[arm]
     shape = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 4}
     model = build(CognateConfig(vocab_size=p + 2, **shape), seed=seed)
-    rule = optimizer(model, kind, lr, decay, slow)
+    optimizer = build_optimizer(model, kind, lr, decay, slow)
     draw = torch.Generator().manual_seed(seed)
     a, b = torch.cartesian_prod(torch.arange(p), torch.arange(p)).T
     table = torch.stack([a, torch.full_like(a, p), b, torch.full_like(a, p + 1)], dim=1)
@@ -45,9 +45,9 @@ def steps_to_understand(p: int, limit: int, seed: int, arm: str) -> tuple[int | 
     for step in range(1, limit + 1):
         picked = shown[torch.randint(len(shown), (512,), generator=draw)]
         loss = torch.nn.functional.cross_entropy(model(table[picked]).logits[:, -1], answers[picked])
-        rule.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        rule.step()
+        optimizer.step()
         if step % EVERY == 0:
             with torch.no_grad():
                 right = model(table[hidden]).logits[:, -1].argmax(-1) == answers[hidden]

@@ -1,5 +1,6 @@
 """The `forge` command, as a person at a terminal has it."""
 
+import asyncio
 import io
 import json
 import os
@@ -14,9 +15,12 @@ from kfp import dsl
 from kfp.dsl import Artifact, Output
 from rich.console import Console
 
-from pipelines.cli import view
-from pipelines.local import run
-from pipelines.runs.folder import RunFolder, Status
+from pipelines.cli.rendering.live import LiveRun
+from pipelines.local.execute import execute
+from pipelines.local.plan import RunRequest
+from pipelines.local.prepare import prepare
+from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
+from pipelines.runs.state import read_state
 from tests.pipeline.local.toy_pipelines import append, fail, toy, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,10 +58,10 @@ def test_a_pipeline_is_run_reported_and_shown(forge, bench):
     code, text = forge("run-pipeline", "--pipeline", path, "--name", "first", "-s", "text=good day")
     assert code == 0, text
     assert bench.text("append", "first") == "good day!"
-    info = RunFolder(bench.runs / "first").info()
-    assert info["status"] == "succeeded" and info["finished"] >= info["started"]
-    assert info["parameters"] == {"profile": "toy", "text": "good day"}
-    assert set(info["host"]) == {"cores", "memory_bytes", "python", "torch"}
+    info = RunFolder(bench.runs / "first").read()
+    assert info.status == "succeeded" and info.finished >= info.started
+    assert info.parameters == {"profile": "toy", "text": "good day"}
+    assert set(info.host) == {"name", "cores", "memory_bytes", "python", "torch"}
     assert (bench.runs / "first" / "report.html").is_file()
     assert (bench.runs / "first" / "pipeline.yaml").read_text() == path.read_text()
     assert "without meaning on this machine: image" in text
@@ -70,8 +74,9 @@ def test_a_pipeline_is_run_reported_and_shown(forge, bench):
 def test_on_a_terminal_the_phases_are_drawn_while_they_run(bench, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     screen = Console(force_terminal=True, width=100, file=io.StringIO())
-    wish = run.Wish(runs=bench.runs, name="drawn", pipeline=bench.compile(greeting))
-    assert run.run(wish, screen).ending == "succeeded"
+    plan = prepare(RunRequest(runs=bench.runs, name="drawn", pipeline=bench.compile(greeting)))
+    with LiveRun(screen) as listener:
+        assert asyncio.run(execute(plan, listener)).ending == "succeeded"
     text = screen.file.getvalue()
     assert "drawn · running" in text and "append: succeeded" in text
 
@@ -93,8 +98,9 @@ def test_a_run_that_failed_names_the_task_its_log_and_how_to_go_on(forge, bench)
     [
         (["--profile", "tyni"], "there is no profile 'tyni'"),
         (["-O", "cognate.tunk.steps=3"], "cognate.tunk"),
-        (["-s", "generation=3"], "did you mean generations"),
-        (["-s", "generations=many"], "NUMBER_INTEGER"),
+        (["-s", "bitnet_setting={}"], "did you mean bitnet_settings"),
+        (["-s", "bitnet_settings={}"], "parameter bitnet_settings"),
+        (["-s", "seed=many"], "NUMBER_INTEGER"),
         (["--from", "bitnet"], "--resume RUN"),
         (["--from", "bitnet", "--artifact", "a", "--artifact", "b"], "takes one model"),
         (["--artifact", "a"], "use --base-model"),
@@ -158,19 +164,19 @@ def test_ctrl_c_stops_the_run_says_how_to_go_on_and_that_works(bench, forge):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    progress = bench.runs / "long" / "tasks" / "patient" / "progress.jsonl"
-    while not progress.exists():
+    events = bench.runs / "long" / "events.jsonl"
+    while not (events.exists() and '"kind":"progress"' in events.read_text()):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
     code, text = forge("status", "long")
-    assert "long · running" in text and "waiting 1/4" in text and "1:" in text
+    assert "long · running" in text and "waiting 1/4" in text and "1 min" in text
     code, text = forge("run-pipeline", "--resume", "long")
     assert code == 4 and str(process.pid) in text  # someone is at it
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 75
     assert f"go on with: forge run-pipeline --resume {bench.runs / 'long'}" in output
-    assert RunFolder(bench.runs / "long").info()["status"] == "interrupted"
+    assert RunFolder(bench.runs / "long").read().status == "interrupted"
     code, text = forge("run-pipeline", "--resume", "latest")
     assert code == 0, text
     assert bench.text("patient", "long") == "whole"
@@ -178,10 +184,10 @@ def test_ctrl_c_stops_the_run_says_how_to_go_on_and_that_works(bench, forge):
 
 def test_the_status_of_a_run_whose_process_is_gone_says_interrupted(tmp_path):
     folder = RunFolder(tmp_path / "gone")
-    folder.write_info(name="gone", started=100.0, finished=None, status="running")
-    folder.task("bitnet").write(Status("bitnet", "bitnet", "bitnet", status="running", started=100.0))
-    cells = [column._cells for column in view.table(folder, active=False, now=160.0).columns]
-    assert str(cells[1][3]) == "interrupted"
+    folder.write(RunStatus("gone", "running", 100.0))
+    folder.task("bitnet").write(TaskStatus("bitnet", "bitnet", "bitnet", status="running", started=100.0))
+    state = read_state(folder)
+    assert state.state == state.task("bitnet").state == "interrupted"
 
 
 def test_doctor_finds_what_is_there_and_says_what_to_do_about_the_rest(forge, s3_uri, monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ import functools
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -14,21 +15,22 @@ import pytest
 import yaml
 from kfp import components
 
-from components.shared.image import VERSION
-from components.shared.runtime.code import code_version, configs_digest
-from components.shared.runtime.config.compose import validate_all
+from components.shared.runtime.code import VERSION, code_digest, code_version
 from components.shared.runtime.errors import ConfigError
 from pipelines import agent_forge
-from pipelines.cluster import FOLDER, Queue, Spot, load
+from pipelines.cluster import FOLDER, REPORT, Queue, Spot, load
 from pipelines.ir import reader
-from pipelines.ir.parameters import check_search, given_parameters
+from pipelines.ir.parameters import given_parameters
 from pipelines.kubeflow import size
-from pipelines.local.cache import Depot
-from pipelines.local.process import Outcome
-from pipelines.local.scheduler import Runner
-from pipelines.local.task import Options
-from pipelines.phases import COMPILED, PHASES
+from pipelines.local.cache import ArtifactCache
+from pipelines.local.options import RunOptions
+from pipelines.local.processes.pool import ProcessResult
+from pipelines.local.scheduler import Scheduler
+from pipelines.local.task import TaskRunner
+from pipelines.phases import COMPILED, PHASES, SPECS
 from pipelines.runs.folder import RunFolder
+from pipelines.runs.log import EventLog
+from pipelines.settings import as_parameters, check_search, composed, parameter_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,7 +65,7 @@ def test_the_committed_pipeline_is_what_compiles_with_no_torch_at_hand(tmp_path)
 def test_kfp_itself_loads_the_committed_pipeline():
     loaded = components.load_component_from_file(str(COMPILED))
     assert loaded.name == "agent-forge"
-    told = {"base_model_1", "base_model_2", "base_model_3", "profile", "overrides", "seed", "generations"}
+    told = {"base_model_1", "base_model_2", "base_model_3", "seed", *map(parameter_of, PHASES)}
     assert set(loaded.component_spec.inputs) >= told
     spec, _ = documents(COMPILED.read_text())
     assert spec["pipelineInfo"]["displayName"] == "Agent Forge"
@@ -132,8 +134,8 @@ def test_a_graph_whose_workflow_kfp_could_not_show_is_refused_before_it_is_submi
 
 
 def test_evaluations_can_be_shared_out_in_as_many_rounds_as_their_readme_says():
-    configs = validate_all("tiny", ["evomerge.fan_out=evaluations"])
-    check_search(configs, rounds=3, workers=2, generations=3)
+    configs = composed(overrides=["evomerge.fan_out=evaluations", "evomerge.generations=3"])
+    check_search(configs, rounds=3, workers=2)
     size.check(compiled(rounds=3), load().workflow_bytes)
     with pytest.raises(ConfigError, match="workflow_bytes"):
         size.check(compiled(rounds=4), load().workflow_bytes)
@@ -143,7 +145,7 @@ def test_the_phases_that_the_cluster_says_ask_for_an_accelerator_and_no_others()
     for name in ("default", "gpu"):
         for phase, task, container, _ in uses(compiled(name)):
             light = phase == "report" or task["taskInfo"]["name"].endswith("selection")
-            wanted = phase in load(name).gpu_phases and not light
+            wanted = not light and load(name).wants_gpu(SPECS[phase])
             accelerator = container["resources"].get("accelerator")
             assert bool(accelerator) == wanted, task["taskInfo"]["name"]
             if accelerator:
@@ -171,7 +173,7 @@ def test_gpu_pods_and_cpu_pods_have_places_and_sizes_of_their_own():
 
 def test_every_pod_is_restricted_timed_and_told_where_it_is():
     for phase, _, container, found in uses(COMPILED.read_text()):
-        assert found["activeDeadlineSeconds"] == str(load().timeout_seconds[phase])
+        assert found["activeDeadlineSeconds"] == str(load().timeout.of(SPECS.get(phase, REPORT)))
         assert found["securityContext"] == {
             "runAsUser": "65532",
             "runAsGroup": "65532",
@@ -193,7 +195,7 @@ def test_the_deadline_of_all_attempts_leaves_each_of_them_its_time():
     for name in sorted(path.stem for path in FOLDER.glob("*.yaml")):
         cluster = load(name)
         for phase, task, _, _ in uses(compiled(name)):
-            retry, timeout = task["retryPolicy"], cluster.timeout_seconds[phase]
+            retry, timeout = task["retryPolicy"], cluster.timeout.of(SPECS.get(phase, REPORT))
             count, pause = retry["maxRetryCount"], cluster.retries.backoff_seconds
             pauses = sum(pause * cluster.retries.factor**n for n in range(count))
             # Argo counts from the first attempt's start: after the last retry begins, a whole attempt fits in.
@@ -225,19 +227,76 @@ def test_the_cache_key_knows_code_and_configuration_also_when_a_run_is_started_f
         if phase == "report":
             continue
         given = task["inputs"]["parameters"]
-        for name in ("profile", "overrides", "seed", "checkpoint_root"):
+        for name in ("seed", "checkpoint_root"):
             assert given[name]["componentInputParameter"] == name
+        assert given["settings"]["componentInputParameter"] == parameter_of(phase)
         assert given["code_version"]["runtimeValue"]["constant"] == code_version(phase)
-        assert given["config_digest"]["runtimeValue"]["constant"] == configs_digest(phase)
+
+
+def told(text, **given):
+    """What each task of a compiled pipeline is told for a run, as KFP's cache sees it: task → its parameters."""
+    spec, _ = documents(text)
+    values = {
+        name: parameter.get("defaultValue")
+        for name, parameter in spec["root"]["inputDefinitions"]["parameters"].items()
+    } | given
+    return {
+        task["taskInfo"]["name"]: {
+            name: values[one["componentInputParameter"]]
+            if "componentInputParameter" in one
+            else one["runtimeValue"]["constant"]
+            for name, one in task["inputs"].get("parameters", {}).items()
+        }
+        for _, task, _, _ in uses(text)
+    }
+
+
+def phases_that_differ(one, other):
+    assert one.keys() == other.keys()
+    return {name.split("-")[0] for name in one if one[name] != other[name]}
+
+
+def test_a_changed_setting_changes_the_parameters_of_its_own_phase_alone():
+    before = told(compiled())
+    for phase in PHASES:
+        parameters = as_parameters(composed(overrides=[f"{phase}.threads=7"]))
+        assert phases_that_differ(before, told(compiled(), **parameters)) == {phase}
+    everything = told(compiled(), **as_parameters(composed(overrides=["evaluation.items=7"])))
+    assert phases_that_differ(before, everything) == set(PHASES)
+    assert phases_that_differ(before, told(compiled(), seed=1)) == set(PHASES)
+
+
+@pytest.fixture
+def copy_of_components(tmp_path, monkeypatch):
+    """A copy of the sources whose digests are taken in place of the project's."""
+    shutil.copytree(
+        ROOT / "components", tmp_path / "components", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    original = code_digest.__wrapped__
+    monkeypatch.setattr(
+        "components.shared.runtime.code.code_digest", lambda names: original(names, tmp_path / "components")
+    )
+    return tmp_path / "components"
+
+
+def test_a_changed_file_changes_the_parameters_of_its_own_phase_and_a_shared_one_those_of_all(
+    copy_of_components,
+):
+    def now():
+        return told(agent_forge.text(agent_forge.pipeline()))
+
+    before = now()
+    (copy_of_components / "compression" / "recovery.py").write_text("# changed\n")
+    assert phases_that_differ(before, changed := now()) == {"compression"}
+    (copy_of_components / "shared" / "optim" / "schedule.py").write_text("# changed\n")
+    assert phases_that_differ(changed, now()) == set(PHASES)
 
 
 def test_the_committed_pipeline_runs_any_code():
     for phase, task, _, _ in uses(COMPILED.read_text()):
         if phase != "report":
             given = task["inputs"]["parameters"]
-            assert {
-                given[name]["runtimeValue"]["constant"] for name in ("code_version", "config_digest")
-            } == {""}
+            assert given["code_version"]["runtimeValue"]["constant"] == ""
 
 
 @dataclass
@@ -247,14 +306,14 @@ class Recorder:
     requests: dict = field(default_factory=dict)
     arguments: dict = field(default_factory=dict)
 
-    async def run(self, job):
-        request = json.loads(job.arguments[job.arguments.index("--executor-input") + 1])
-        name = job.environment["FORGE_TASK"]
-        self.requests[name], self.arguments[name] = request, list(job.arguments)
+    async def run(self, spec):
+        request = json.loads(spec.arguments[spec.arguments.index("--executor-input") + 1])
+        name = spec.environment["FORGE_TASK"]
+        self.requests[name], self.arguments[name] = request, list(spec.arguments)
         for output in request["outputs"]["artifacts"].values():
             Path(output["artifacts"][0]["uri"]).mkdir(parents=True)
             (Path(output["artifacts"][0]["uri"]) / "made-by").write_text(name)
-        return Outcome(0, 0.0)
+        return ProcessResult(0, 0.0)
 
     def stop(self, grace):
         pass
@@ -276,17 +335,21 @@ class Recorder:
 
 def recorded(tmp_path, pipeline, **given):
     loaded = reader.parse(pipeline)
-    launcher = Recorder()
+    recorder = Recorder()
 
     async def whole():
-        folder, depot = RunFolder(tmp_path / "runs" / "run"), Depot(tmp_path / "runs")
-        parameters = given_parameters(given, loaded.root.parameters)
-        return await Runner(
-            loaded, folder, depot, launcher, parameters, Options(cache=False), lambda _: None
-        ).run()
+        folder = RunFolder(tmp_path / "runs" / "run")
+        tasks = TaskRunner(
+            folder,
+            ArtifactCache(tmp_path / "runs"),
+            recorder,
+            RunOptions(cache=False),
+            EventLog(folder.events, "run"),
+        )
+        return await Scheduler(loaded, given_parameters(given, loaded.root.parameters), tasks).run()
 
-    assert asyncio.run(whole()) == "succeeded"
-    return launcher
+    assert asyncio.run(whole()) is None
+    return recorder
 
 
 @pytest.fixture
@@ -309,7 +372,7 @@ def test_what_each_phase_is_handed_in_the_whole_pipeline(tmp_path, no_settings):
     variants = [f"cognate-variant-{number}" for number in (1, 2, 3)]
     assert [run.parameters(name)["variant"] for name in variants] == ["memory", "/given/model", "standard"]
     assert all(run.inputs(name) == {"trunk": ["cognate-trunk"]} for name in variants)
-    parents = {f"model_{number}": [name] for number, name in enumerate(variants, 1)}
+    parents = {f"input_model_{number}": [name] for number, name in enumerate(variants, 1)}
     first, second = ([f"evomerge-round-{n}-worker-{index}" for index in (1, 2)] for n in (1, 2))
     for number, names in enumerate((first, second)):
         for index, name in enumerate(names):
@@ -322,7 +385,7 @@ def test_what_each_phase_is_handed_in_the_whole_pipeline(tmp_path, no_settings):
     assert all(run.inputs(name) == {**parents, "state": [selection]} for name in second)
     assert run.inputs("evomerge") == {**parents, "result_1": [second[0]], "result_2": [second[1]]}
     for before, phase in itertools.pairwise(PHASES[1:]):
-        assert run.inputs(phase) == {"model": [before]}
+        assert run.inputs(phase) == {"input_model": [before]}
         assert run.arguments[phase][1:3] == ["-m", f"components.{phase}"]
     assert run.arguments[selection][1:5] == ["-m", "components.evomerge", "--step", "select"]
     records = run.inputs("report")
@@ -335,8 +398,8 @@ def test_a_pipeline_that_starts_at_a_phase_imports_its_artifact(tmp_path, no_set
     (tmp_path / "given" / "made-by").write_text("somebody")
     text = agent_forge.text(agent_forge.pipeline(start="bitnet", end="training"))
     run = recorded(tmp_path, text, artifact_uri=str(tmp_path / "given"))
-    assert run.inputs("bitnet") == {"model": ["somebody"]}
-    assert run.inputs("training") == {"model": ["bitnet"]}
+    assert run.inputs("bitnet") == {"input_model": ["somebody"]}
+    assert run.inputs("training") == {"input_model": ["bitnet"]}
     assert set(run.requests) == {"bitnet", "training", "report"}
 
 
@@ -348,10 +411,10 @@ def test_a_pipeline_that_starts_at_evomerge_imports_its_parents(tmp_path, no_set
         given[f"artifact_uri_{len(given) + 1}"] = str(tmp_path / name)
     made = agent_forge.pipeline(start="evomerge", end="evomerge", parents=2, workers=1, rounds=1)
     run = recorded(tmp_path, agent_forge.text(made), **given)
-    assert run.inputs("evomerge-round-1-worker-1") == {"model_1": ["one"], "model_2": ["two"]}
+    assert run.inputs("evomerge-round-1-worker-1") == {"input_model_1": ["one"], "input_model_2": ["two"]}
     assert run.inputs("evomerge") == {
-        "model_1": ["one"],
-        "model_2": ["two"],
+        "input_model_1": ["one"],
+        "input_model_2": ["two"],
         "result_1": ["evomerge-round-1-worker-1"],
     }
 

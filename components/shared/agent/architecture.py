@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.generators.behaviours import FAMILIES
 
 TOOLS = ("calculator", "memory", "store", "context")
 INSTRUCTIONS = {"": "", **{name: family.system for name, family in FAMILIES.items()}}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from components.shared.tasks.behaviours import Call, parse
+from components.shared.tasks.generators.behaviours import Call, parse
 
 UNKNOWN, DONE = "?", "ok"
 

@@ -19,9 +19,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.tasks.generators.safety import REFUSAL
 from components.shared.tasks.item import LEVELS, Item, Split
 from components.shared.tasks.registry import find, sample
-from components.shared.tasks.safety import REFUSAL
 
 from .answers import Answers, correct
 from .statistics import wilson

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from components.shared.models.remote_code.thoughts import speak
+from components.shared.models.remote_code.thoughts import generate_with_thoughts
 from components.shared.tasks.item import Item
 
 from .answers import evaluating
@@ -48,7 +48,9 @@ def answers_with_thoughts(
             )
             lengths = torch.tensor([len(row) for row in rows], device=device)
             mask = (torch.arange(width, device=device) < lengths[:, None]).long()
-            said = speak(model, input_ids, mask, limit=limit, stop=tokenizer.eos_token_id, length=length)
+            said = generate_with_thoughts(
+                model, input_ids, mask, limit=limit, stop=tokenizer.eos_token_id, length=length
+            )
             for place, ids in zip(places, said.tolist(), strict=True):
                 ids = ids[: ids.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in ids else ids
                 answers[place] = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-SLOW, WINDOW, SEEN = "grokfast_slow", "grokfast_window", "grokfast_seen"
+SLOW, WINDOW, COUNT = "grokfast_slow", "grokfast_window", "grokfast_count"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,11 @@ class Grokfast:
 
 
 def ema(grad: Tensor, slow: Tensor | None, alpha: float) -> Tensor:
-    """The new μ, of the gradient's shape; the first one is the gradient."""
+    """The slow part of the gradients after one more of them.
+
+    :param slow: μ so far, of the gradient's shape; None: there is none yet.
+    :returns: the new μ, a tensor of its own; the first one is the gradient.
+    """
     return grad.clone() if slow is None else slow.mul(alpha).add_(grad, alpha=1 - alpha)
 
 
@@ -53,14 +57,14 @@ def attach(optimizer: Optimizer, grokfast: Grokfast) -> None:
                     pending[parameter] = {SLOW: slow}
                     parameter.grad.add_(slow, alpha=grokfast.strength)
                 else:
-                    memory, seen = remember(parameter.grad, state, grokfast.window)
-                    pending[parameter] = {WINDOW: memory, SEEN: seen}
-                    if int(seen) >= grokfast.window:
-                        parameter.grad.add_(memory.mean(0), alpha=grokfast.strength)
+                    ring, count = remember(parameter.grad, state, grokfast.window)
+                    pending[parameter] = {WINDOW: ring, COUNT: count}
+                    if int(count) >= grokfast.window:
+                        parameter.grad.add_(ring.mean(0), alpha=grokfast.strength)
 
     def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        for parameter, memory in pending.items():
-            optimizer.state[parameter].update(memory)
+        for parameter, filter_state in pending.items():
+            optimizer.state[parameter].update(filter_state)
         pending.clear()
 
     optimizer.register_step_pre_hook(before)
@@ -68,8 +72,14 @@ def attach(optimizer: Optimizer, grokfast: Grokfast) -> None:
 
 
 def remember(grad: Tensor, state: dict[str, Tensor], window: int) -> tuple[Tensor, Tensor]:
-    """The ring of the last gradients (window, *shape) with this one in it, and how many were ever seen, a 0-d int64."""
-    memory = state[WINDOW] if WINDOW in state else grad.new_zeros((window, *grad.shape))
-    seen = state[SEEN] if SEEN in state else torch.zeros((), dtype=torch.int64)
-    memory[int(seen) % window] = grad
-    return memory, seen + 1
+    """Keep one more gradient in the ring of the last ones.
+
+    :param grad: of any shape.
+    :param state: of its parameter in the optimiser.
+    :param window: gradients kept.
+    :returns: the ring (window, *shape) with this one in it, and how many were ever seen, a 0-d int64.
+    """
+    ring = state[WINDOW] if WINDOW in state else grad.new_zeros((window, *grad.shape))
+    count = state[COUNT] if COUNT in state else torch.zeros((), dtype=torch.int64)
+    ring[int(count) % window] = grad
+    return ring, count + 1

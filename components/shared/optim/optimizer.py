@@ -21,7 +21,7 @@ BETAS = (0.9, 0.95)
 SMALLEST_MATRIX = 16  # thinner ones are gates and heads: there is nothing to orthogonalise
 
 
-def optimizer(
+def build_optimizer(
     model: nn.Module,
     kind: Literal["muon", "adamw"] = "muon",
     lr: float = 5e-3,
@@ -30,28 +30,31 @@ def optimizer(
 ) -> Optimizer:
     """The optimiser of a model's trainable parameters.
 
-    Vectors (norms, gates, biases) are not decayed. Every group carries `initial_lr` for `schedule.set_rate`. The state has
-    torch's own form, so it is saved and restored like any optimiser's.
+    Vectors (norms, gates, biases) are not decayed. The state has torch's own form, so it is saved and restored like any
+    optimiser's.
+
+    :param kind: Muon on the hidden matrices and AdamW on the rest, or AdamW on all.
+    :param lr: the peak learning rate; `schedule.set_rate` scales it step by step.
+    :param grokfast: amplify slow gradients inside the optimiser's step.
+    :raises ConfigError: nothing is trainable, or there is no such kind.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
-        raise ConfigError(
-            "the model has nothing to train", where="optim.optimizer", fix="unfreeze some parameters"
-        )
+        raise ConfigError("the model has nothing to train", where="optim", fix="unfreeze some parameters")
     if kind not in ("muon", "adamw"):
-        raise ConfigError(f"there is no optimiser {kind!r}", where="optim.optimizer", fix="use muon or adamw")
+        raise ConfigError(f"there is no optimiser {kind!r}", where="optim", fix="use muon or adamw")
     matrices = hidden_matrices(model) if kind == "muon" else []
-    taken = {id(parameter) for parameter in matrices}
-    others = [parameter for parameter in trainable if id(parameter) not in taken]
+    muon_ids = {id(parameter) for parameter in matrices}
+    others = [parameter for parameter in trainable if id(parameter) not in muon_ids]
     groups = [
         {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay, "muon": False},
         {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "muon": False},
         {"params": matrices, "weight_decay": weight_decay, "muon": True},
     ]
-    made = MuonAdamW([group for group in groups if group["params"]], lr)
+    optimizer = MuonAdamW([group for group in groups if group["params"]], lr)
     if grokfast is not None:
-        attach(made, grokfast)
-    return made
+        attach(optimizer, grokfast)
+    return optimizer
 
 
 def hidden_matrices(model: nn.Module) -> list[Tensor]:
@@ -84,9 +87,9 @@ class MuonAdamW(Optimizer):
         for muon in (False, True):
             groups = [group for group in self.param_groups if group["muon"] == muon]
             if groups:
-                made = Muon(groups, adjust_lr_fn="match_rms_adamw") if muon else AdamW(groups, betas=BETAS)
-                made.state = self.state
-                self.inner.append(made)
+                inner = Muon(groups, adjust_lr_fn="match_rms_adamw") if muon else AdamW(groups, betas=BETAS)
+                inner.state = self.state
+                self.inner.append(inner)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -1,29 +1,48 @@
-"""Which code and which configuration files run here, as digests of what lies on this disk.
+"""Which code runs here, as a digest of what lies on this disk.
 
-An image carries the sources of its phase, the shared ones and the configuration that the phase reads. What it has
-is what a result depends on, whatever the checkout held that a pipeline was submitted from. Nothing heavy is
-imported: compiling a pipeline computes the same digests.
+An image carries the sources of its phase and the shared ones. What it has is what a result depends on, whatever the
+checkout held that a pipeline was submitted from. Nothing heavy is imported: compiling a pipeline computes the same
+digests.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.shared.image import VERSION
+VERSION = "0.1.0"
+"""The project's version, and the tag of the images that belong to it."""
 
 ROOT = Path(__file__).resolve().parents[3]
-CONFIGS = ROOT / "configs"
+_IN_WHEEL = ROOT / "components" / "configs"
+CONFIGS = _IN_WHEEL if _IN_WHEEL.is_dir() else ROOT / "configs"
+"""The configuration's files: at the top of a checkout and of an image, inside the package where a wheel was installed."""
 
 DIGITS = 12
 """So many hexadecimal digits stand for a digest where a person reads it."""
 
+TASK_FOLDERS = "FORGE_TASK_FOLDERS"
+"""The environment variable that names folders of tasks outside the project, parted as in PATH."""
+
 
 def code_version(phase: str) -> str:
-    """The project's version and a digest of the phase's and the shared code: `0.1.0+1f3a…`."""
-    return f"{VERSION}+{code_digest(('shared', phase))[:DIGITS]}"
+    """The project's version and a digest of the phase's and the shared code: `0.1.0+1f3a…`.
+
+    Folders of tasks that are added from outside count: their files make other code.
+    """
+    digest = code_digest(("shared", phase))
+    for folder in task_folders():
+        files = _digest(folder, sorted(path.name for path in folder.glob("*.py")))
+        digest = hashlib.sha256(f"{digest} {files}".encode()).hexdigest()
+    return f"{VERSION}+{digest[:DIGITS]}"
+
+
+def task_folders() -> list[Path]:
+    """The folders that FORGE_TASK_FOLDERS names."""
+    return [Path(folder) for folder in os.environ.get(TASK_FOLDERS, "").split(os.pathsep) if folder]
 
 
 @functools.cache
@@ -36,16 +55,6 @@ def code_digest(packages: tuple[str, ...], root: Path = ROOT / "components") -> 
         if path.is_file() and path.name not in ("component.py", "README.md")
     )
     return _digest(root, (name for name in names if "__pycache__" not in name))
-
-
-def configs_digest(phase: str, configs: Path = CONFIGS) -> str:
-    """Twelve digits of the digest of the files that the phase's settings are composed of.
-
-    These are config.yaml, every profile and the phase's own defaults; other phases' defaults are not among them.
-    """
-    profiles = sorted(f"profile/{path.name}" for path in (configs / "profile").glob("*.yaml"))
-    names = ["config.yaml", *profiles, f"phase/{phase}.yaml"]
-    return _digest(configs, (name for name in names if (configs / name).is_file()))[:DIGITS]
 
 
 def _digest(root: Path, names: Iterable[str]) -> str:

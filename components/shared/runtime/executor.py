@@ -1,4 +1,4 @@
-"""The entry point of all eight phases: in a pod, under the local runner, or by hand.
+"""The entry point of all phases: in a pod, under the local runner, or by hand.
 
 configuration → inputs → identity → seeds → tracking → validate_input → execute → metrics → gates → seal →
 publish → metadata
@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ from .tracking import mlflow_tracker
 from .tracking.progress_object import ProgressObject
 
 
-def main(phase: type[Phase], argv: Sequence[str] | None = None, *, configs: Path = CONFIGS) -> int:
+def main(phase: type[Phase[Any]], argv: Sequence[str] | None = None, *, configs: Path = CONFIGS) -> int:
     """Run `phase` as the command line says.
 
     :returns: the exit code: 0, that of the ForgeError (75 after SIGTERM, with a checkpoint written), 130
@@ -62,7 +63,7 @@ def main(phase: type[Phase], argv: Sequence[str] | None = None, *, configs: Path
         return 1
 
 
-def _perform(phase: type[Phase], request: Request, configs: Path, say: Callable[[str], None]) -> None:
+def _perform(phase: type[Phase[Any]], request: Request, configs: Path, say: Callable[[str], None]) -> None:
     """Do the work, trying again what may pass, in view of whoever follows the run from outside its pod."""
     retries = Retries.from_environment()
     try:

@@ -10,18 +10,18 @@ from typing import Any
 
 from .artifact.artifact import Artifact
 from .config import gate
-from .config.compose import Config
+from .config.settings import Config
 from .errors import ConfigError, GateFailed, PhaseFailed
 from .phase import Run
 
 
-def check_rollback(config: Config, inputs: Mapping[str, Sequence[Artifact]]) -> None:
+def check_rollback(config: Config[Any], inputs: Mapping[str, Sequence[Artifact]]) -> None:
     """Refuse, before any work, a gate that would roll back to an input that there is not.
 
     :raises ConfigError: a gate has on_fail: rollback, and the input is not exactly one model.
     """
     wanted = [gate.metric for gate in config.settings.gates if gate.on_fail == "rollback"]
-    if wanted and len(inputs.get("model", [])) != 1:
+    if wanted and len(inputs.get("input_model", [])) != 1:
         raise ConfigError(
             f"the gate on {wanted[0]!r} would roll back to the input model, and there is not exactly one",
             where=f"{config.phase}.gates",
@@ -29,7 +29,7 @@ def check_rollback(config: Config, inputs: Mapping[str, Sequence[Artifact]]) -> 
         )
 
 
-def judge(run: Run, metrics: Mapping[str, float]) -> None:
+def judge(run: Run[Any], metrics: Mapping[str, float]) -> None:
     """Check the configured gates, note their results in `run.gates`, roll the output back where one says so.
 
     :raises PhaseFailed: a metric is not a finite number, or a gate asks for one that was not measured.
@@ -57,10 +57,10 @@ def judge(run: Run, metrics: Mapping[str, float]) -> None:
         run.progress.note("rolled back: the input model is published in place of the output")
 
 
-def _visible(run: Run, metrics: Mapping[str, float]) -> dict[str, float]:
+def _visible(run: Run[Any], metrics: Mapping[str, float]) -> dict[str, float]:
     """All that a gate may name: metrics, score/<suite>, and both of the input behind input/."""
     visible = {**metrics, **scores_of(run.scores)}
-    if len(run.inputs.get("model", [])) == 1:
+    if len(run.inputs.get("input_model", [])) == 1:
         before = run.artifact.manifest
         visible |= {f"input/{name}": v for name, v in {**before.metrics, **scores_of(before.scores)}.items()}
     return visible
@@ -71,7 +71,7 @@ def scores_of(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {f"score/{suite}": float(score["score"]) for suite, score in scores.items()}
 
 
-def _roll_back(run: Run, metrics: Mapping[str, float]) -> None:
+def _roll_back(run: Run[Any], metrics: Mapping[str, float]) -> None:
     source = run.artifact
     shutil.rmtree(run.output)
     run.output.mkdir()

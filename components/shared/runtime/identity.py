@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -11,11 +13,11 @@ import numpy as np
 import torch
 
 from .artifact.artifact import Artifact
-from .config.compose import Config, digest_of_tree
+from .config.settings import Config
 
 
 def identity_of(
-    config: Config,
+    config: Config[Any],
     inputs: Mapping[str, Sequence[Artifact]],
     *,
     step: str,
@@ -28,17 +30,25 @@ def identity_of(
     :param with_gates: whether other gates make it other work. They do for an artifact, and not for its
         checkpoints: a run that a gate has stopped goes on from its checkpoint when the gate is changed.
     """
-    return digest_of_tree(
+    return _digest(
         {
             "phase": config.phase,
             "step": step,
             "parameters": dict(parameters),
             "config": config.digest if with_gates else config.work_digest,
-            "inputs": {name: [one.digest for one in artifacts] for name, artifacts in inputs.items()},
+            "inputs": {
+                name: [artifact.digest for artifact in artifacts] for name, artifacts in inputs.items()
+            },
             "seed": config.seed,
             "code": code_version,
         }
     )
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    """sha256 of canonical JSON: sorted keys, no spaces."""
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def seed_everything(seed: int) -> None:

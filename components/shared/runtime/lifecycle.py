@@ -18,7 +18,7 @@ from .artifact.artifact import MANIFEST, Artifact, Manifest
 from .artifact.manifest import decode
 from .checkpoint import scratch
 from .checkpoint.checkpoints import Checkpoints
-from .config.compose import Config, compose
+from .config.settings import Config, parse
 from .errors import ArtifactError, ConfigError, Interrupted, PhaseFailed, StoreError
 from .gates import check_rollback, judge, scores_of
 from .identity import identity_of, seed_everything
@@ -51,7 +51,7 @@ class Work:
     """A request, understood: all that determines the result, and its digests."""
 
     request: Request
-    config: Config
+    config: Config[Any]
     inputs: dict[str, list[Artifact]]
     code_version: str
     identity: str
@@ -61,7 +61,8 @@ class Work:
 
     @property
     def parents(self) -> list[str]:
-        return [one.digest for name in sorted(self.inputs) for one in self.inputs[name]]
+        """Digests of the inputs, in the order of their names."""
+        return [artifact.digest for name in sorted(self.inputs) for artifact in self.inputs[name]]
 
     @property
     def metrics(self) -> Path:
@@ -70,7 +71,7 @@ class Work:
 
 
 def perform(
-    phase: type[Phase], request: Request, configs: Path, attempts: Attempts | None = None
+    phase: type[Phase[Any]], request: Request, configs: Path, attempts: Attempts | None = None
 ) -> Manifest:
     """Do what was asked, or find that it is done already. Returns the manifest of what the target holds."""
     attempts = attempts or Attempts()
@@ -100,30 +101,23 @@ def perform(
     return outcome.manifest
 
 
-def _understand(phase: type[Phase], request: Request, configs: Path, sink: Sink | None) -> Work:
-    if request.step not in phase.steps:
-        known = ", ".join(step or "(none)" for step in phase.steps)
+def _understand(phase: type[Phase[Any]], request: Request, configs: Path, sink: Sink | None) -> Work:
+    steps = [step.name for step in phase.spec.steps]
+    if request.step not in steps:
+        known = ", ".join(step or "(none)" for step in steps)
         raise ConfigError(
             f"phase {phase.name!r} has no step {request.step!r}", where="--step", fix=f"use one of {known}"
         )
     version = code.code_version(phase.name)
-    _refuse_other("code_version", request.code_version, version)
-    _refuse_other("config_digest", request.config_digest, code.configs_digest(phase.name, configs))
-    config = compose(
-        phase.name,
-        phase.Settings,
-        profile=request.profile,
-        overrides=request.overrides,
-        seed=request.seed,
-        configs=configs,
-    )
+    _refuse_other_code(request.code_version, version)
+    config = _settings(phase, request, configs)
     progress = Progress(phase.name, file=Path(request.progress) if request.progress else None, sink=sink)
-    found = inputs.read(request)
-    check_rollback(config, found)
+    artifacts = inputs.read(request)
+    check_rollback(config, artifacts)
     identity, name = (
         identity_of(
             config,
-            found,
+            artifacts,
             step=request.step,
             parameters=request.parameters,
             code_version=version,
@@ -131,31 +125,56 @@ def _understand(phase: type[Phase], request: Request, configs: Path, sink: Sink 
         )
         for with_gates in (True, False)
     )
-    place = scratch.place_of(request, name)
+    scratch_folder = scratch.place_of(request, name)
     checkpoints = Checkpoints(
         scratch.checkpoint_root(request),
         name,
         every=config.settings.checkpoint_seconds,
         say=progress.note,
-        metrics=place / curves.FILE,
+        metrics=scratch_folder / curves.FILE,
     )
-    return Work(request, config, found, version, identity, place, checkpoints, progress)
+    return Work(request, config, artifacts, version, identity, scratch_folder, checkpoints, progress)
 
 
-def _refuse_other(parameter: str, asked: str, found: str) -> None:
-    """The pipeline was compiled for other code or other files than this image carries: its cache would be wrong."""
-    if asked and asked != found:
-        what = "code" if parameter == "code_version" else "configuration"
+def _settings(phase: type[Phase[Any]], request: Request, configs: Path) -> Config[Any]:
+    """The settings as they were submitted; by hand, composed here."""
+    if request.settings:
+        if request.profile or request.overrides:
+            asked = " ".join(filter(None, (request.profile, *request.overrides)))
+            fix = "change the settings themselves, or leave them out"
+            raise ConfigError("settings were given whole, and changes beside them", where=asked, fix=fix)
+        return parse(phase.name, phase.Settings, request.settings, request.seed or 0)
+    if not request.by_hand:
         raise ConfigError(
-            f"the {what} here is not what the pipeline was compiled for",
-            where=f"parameter {parameter}",
-            why=f"the pipeline says {asked}, and this image has {found}",
+            "a task was given no settings",
+            where="parameter settings",
+            fix=f"give those of phase {phase.name} as JSON, as `forge compile` writes them into a pipeline",
+        )
+    from .config.compose import compose  # Hydra, which no pod needs
+
+    return compose(
+        phase.name,
+        phase.Settings,
+        profile=request.profile or "tiny",
+        overrides=request.overrides,
+        seed=request.seed,
+        configs=configs,
+    )
+
+
+def _refuse_other_code(submitted: str, here: str) -> None:
+    """The pipeline was compiled for other code than this image carries: its cache would be wrong."""
+    if submitted and submitted != here:
+        raise ConfigError(
+            "the code here is not what the pipeline was compiled for",
+            where="parameter code_version",
+            why=f"the pipeline says {submitted}, and this image has {here}",
             fix="build the images of the checkout that you submit from, or submit from the checkout of the images; "
-            f"an empty {parameter} takes whatever the image has",
+            "an empty code_version takes whatever the image has",
         )
 
 
-def _tracked(phase: type[Phase], work: Work) -> Outcome:
+def _tracked(phase: type[Phase[Any]], work: Work) -> Outcome:
     """Live the phase inside its MLflow run."""
     request = work.request
     tracker = Tracker(
@@ -196,7 +215,7 @@ def _kept(work: Work, status: str) -> str:
     return f"the metrics are in {address}" if address else "the metrics are lost with this pod"
 
 
-def _live(phase: type[Phase], work: Work, tracker: Tracker) -> Manifest:
+def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
     began, clock = time.time(), time.monotonic()
     request, config = work.request, work.config
     torch.set_num_threads(config.settings.threads)
@@ -225,15 +244,15 @@ def _live(phase: type[Phase], work: Work, tracker: Tracker) -> Manifest:
             tracker=tracker,
             step=request.step,
         )
-        living = phase(run)
-        living.validate_input()
-        living.execute()
+        instance = phase(run)
+        instance.validate_input()
+        instance.execute()
         work.progress.done()
         if (staging / MANIFEST).exists():
             raise PhaseFailed(
                 f"{phase.name} wrote {MANIFEST} itself", fix="leave the manifest to the runtime"
             )
-        metrics = {name: float(value) for name, value in living.get_metrics().items()}
+        metrics = {name: float(value) for name, value in instance.get_metrics().items()}
         judge(run, metrics)
         manifest = artifact.seal(
             staging,
@@ -267,8 +286,8 @@ def published(target: str) -> Manifest | None:
     """The manifest of what the target holds already, or None. A folder is verified in full."""
     if "://" not in target:
         return artifact.read(target).manifest if (Path(target) / MANIFEST).is_file() else None
-    there = open_store(target)
-    return decode(there.get(MANIFEST), there.address(MANIFEST)) if there.exists(MANIFEST) else None
+    store = open_store(target)
+    return decode(store.get(MANIFEST), store.address(MANIFEST)) if store.exists(MANIFEST) else None
 
 
 def _timing(began: float, clock: float) -> dict[str, Any]:

@@ -1,8 +1,6 @@
-"""A phase: three methods. All that the eight have in common is done by executor.py, once.
+"""A phase: three methods. All that phases have in common is done by executor.py, once.
 
-class Bitnet(Phase):
-    name = "bitnet"
-    Settings = Settings
+class BitNet(Phase[Settings], spec=PHASE):
 
     def validate_input(self): ...   # refuse, before any work, what cannot be worked on
     def execute(self): ...          # the algorithm; its files go to self.run.output
@@ -15,24 +13,26 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, get_args, get_origin
 
 import numpy as np
 import torch
 
+from components.shared.phase_spec import PhaseSpec
+
 from .artifact.artifact import Artifact
 from .checkpoint.checkpoints import Checkpoints
-from .config.compose import Config, PhaseSettings
+from .config.settings import Config, PhaseSettings, S
 from .errors import InputError
 from .tracking.mlflow_tracker import Tracker
 from .tracking.progress import Progress
 
 
 @dataclass
-class Run:
+class Run(Generic[S]):
     """What a phase is given, and where it leaves its result.
 
-    :param inputs: verified artifacts by the name of the pipeline's input; by hand all under "model".
+    :param inputs: verified artifacts by the name of the pipeline's input; by hand all under "input_model".
     :param parameters: the pipeline's parameter values (variant, index, round …); by hand `--set key=value`.
     :param step: which step of the phase, where it has several.
     :param output: staging directory; the phase writes its files here, but never forge.json.
@@ -43,7 +43,7 @@ class Run:
     :param extra: anything plain and deterministic that the report shows; goes into the manifest.
     """
 
-    config: Config
+    config: Config[S]
     inputs: dict[str, list[Artifact]]
     parameters: dict[str, Any]
     output: Path
@@ -58,22 +58,23 @@ class Run:
     gates: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def settings(self) -> Any:
+    def settings(self) -> S:
         """The phase's own settings, typed by its pydantic model."""
         return self.config.settings
 
     @property
     def seed(self) -> int:
+        """Of everything random."""
         return self.config.seed
 
     @property
     def artifact(self) -> Artifact:
         """The one input model. Raises InputError when there is none, or more than one."""
-        models = self.inputs.get("model", [])
+        models = self.inputs.get("input_model", [])
         if len(models) != 1:
             raise InputError(
                 f"phase {self.config.phase!r} works on one model and was given {len(models)}",
-                where="input 'model'",
+                where="input 'input_model'",
                 fix="give --input once",
             )
         return models[0]
@@ -91,15 +92,26 @@ class Run:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-class Phase(ABC):
-    """One phase of the pipeline, or one step of it."""
+class Phase(ABC, Generic[S]):
+    """One phase of the pipeline, or one step of it: `class BitNet(Phase[Settings], spec=PHASE)`.
 
+    :param spec: what its component.py declares.
+    """
+
+    spec: ClassVar[PhaseSpec]
     name: ClassVar[str]
     Settings: ClassVar[type[PhaseSettings]]
-    steps: ClassVar[tuple[str, ...]] = ("",)
-    """The values that `--step` may have; "" where the option is left out."""
+    """The pydantic model that `Phase[…]` names."""
 
-    def __init__(self, run: Run) -> None:
+    def __init_subclass__(cls, spec: PhaseSpec | None = None, **others: Any) -> None:
+        super().__init_subclass__(**others)
+        if spec is not None:
+            cls.spec, cls.name = spec, spec.name
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            if get_origin(base) is Phase and isinstance(get_args(base)[0], type):
+                [cls.Settings] = get_args(base)
+
+    def __init__(self, run: Run[S]) -> None:
         self.run = run
 
     @abstractmethod

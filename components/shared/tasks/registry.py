@@ -1,28 +1,38 @@
 """Every task by name, and `sample`: the one way from (task, split, level, index, seed) to an item.
 
+A task is found, not listed: every module of `generators/`, and every file of a folder that `add_folder` or
+FORGE_TASK_FOLDERS names, contributes the tasks of its `TASKS`.
+
 Splits are disjoint by construction: a hash of what the item asks puts it into one of twenty buckets, and a draft that
 falls into another split's bucket is thrown away. The hash takes no seed: a prompt belongs to one split for good.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import importlib
+import importlib.util
+import pkgutil
 import random
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
+from components.shared.runtime.code import task_folders
 from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.wording import did_you_mean
 
-from . import arc, arithmetic, behaviours, gym, recall, safety, strings, text
+from . import generators
+from .generators import text
 from .item import LEVELS, Draft, Item, Split, Task
 
 Generator = Callable[[random.Random, int], Draft]
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for module in (arithmetic, strings, recall, text, safety, arc, gym, behaviours)
-    for task in module.TASKS
-}
+TASKS: dict[str, Task] = {}
+"""Every task that was found, by name."""
+
+SOURCES: dict[str, str] = {}
+"""The file of each of them."""
 
 BUCKETS = 20
 OF_SPLIT: dict[Split, range] = {
@@ -34,14 +44,79 @@ OF_SPLIT: dict[Split, range] = {
 ATTEMPTS = 400  # a split of two buckets in twenty misses 400 times in a row with probability 5e-19
 
 
+def add_folder(folder: Path | str) -> list[str]:
+    """Register the tasks of every Python file of a folder that has `TASKS`, in this process.
+
+    FORGE_TASK_FOLDERS (folders, parted as in PATH) does so in every process. A file that was added before is left out.
+
+    :returns: the names of the new tasks.
+    :raises ConfigError: no such folder, a file that cannot be imported, `TASKS` that are none, or a name that is taken.
+    """
+    files = sorted(Path(folder).resolve().glob("*.py"))
+    if not Path(folder).is_dir():
+        raise ConfigError("there is no such folder of tasks", where=str(folder), fix="check the path")
+    return [name for file in files if str(file) not in SOURCES.values() for name in register(_load(file))]
+
+
+def register(module: ModuleType) -> list[str]:
+    """Register the tasks of a module's `TASKS`; a module without any is no module of tasks, and nothing happens.
+
+    :returns: their names.
+    :raises ConfigError: `TASKS` holds something else than tasks, or a name that is taken; nothing is registered then.
+    """
+    file, tasks = str(module.__file__), getattr(module, "TASKS", ())
+    names = [task.name if isinstance(task, Task) else None for task in tasks]
+    for task, name in zip(tasks, names, strict=True):
+        if name is None:
+            raise ConfigError(
+                "TASKS holds something that is no Task", where=file, why=repr(task), fix="make each a Task(…)"
+            )
+        if name in TASKS or names.count(name) > 1:
+            raise ConfigError(
+                f"there are two tasks {name!r}",
+                where=file,
+                why=f"the other is in {SOURCES.get(name, file)}",
+                fix="give one of them another name",
+            )
+        if name.startswith(text.FILE):
+            raise ConfigError(
+                f"no task may be called {name!r}",
+                where=file,
+                why=f"{text.FILE}PATH is a file of data",
+                fix="give it another name",
+            )
+    for task in tasks:
+        TASKS[task.name], SOURCES[task.name] = task, file
+    return [task.name for task in tasks]
+
+
+def _load(file: Path) -> ModuleType:
+    """The module in a file outside the package."""
+    spec = importlib.util.spec_from_file_location(f"agent_forge_tasks.{file.stem}", file)
+    assert spec is not None and spec.loader is not None  # it ends in .py
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(
+            "a file of tasks cannot be imported",
+            where=str(file),
+            why=f"{type(error).__name__}: {error}",
+            fix="mend it, or take it out of the folder",
+        ) from error
+    return module
+
+
 def find(name: str) -> Task:
-    """The task of this name; ConfigError with the nearest names otherwise."""
+    """The task of this name, or of `file:PATH`.
+
+    :raises ConfigError: there is none; with the names that are like it.
+    """
     if name.startswith(text.FILE):
         return text.from_file(name.removeprefix(text.FILE))
     if name in TASKS:
         return TASKS[name]
-    near = difflib.get_close_matches(name, TASKS, n=3) or sorted(TASKS)
-    raise ConfigError(f"there is no task {name!r}", where="tasks", fix=f"use one of: {', '.join(near)}")
+    raise ConfigError(f"there is no task {name!r}", where="tasks", fix=did_you_mean(name, sorted(TASKS)))
 
 
 def split_of(family: str) -> Split:
@@ -51,14 +126,19 @@ def split_of(family: str) -> Split:
 
 
 def sample(task: str, split: Split, level: int, index: int, seed: int) -> Item:
-    """The item number `index` of a split: a pure function of its arguments. Errors as in `sample_draft`."""
+    """The item number `index` of a split: a pure function of its arguments.
+
+    :raises ConfigError: no such task, level or split.
+    :raises InputError: as `sample_draft`.
+    """
     draft = sample_draft(find(task).generate, task, split, level, index, seed)
     return Item(task, level, split, draft.prompt, draft.answer, draft.scratch, draft.system, draft.choices)
 
 
 def sample_draft(generate: Generator, name: str, split: Split, level: int, index: int, seed: int) -> Draft:
-    """What a generator drafts as number `index` of a split; `name` keeps its random stream apart from others'.
+    """What a generator drafts as number `index` of a split.
 
+    :param name: keeps its random stream apart from others'.
     :raises ConfigError: level outside 1..10, unknown split.
     :raises InputError: the generator's space at this level is so small that nothing of it fell into the split.
     """
@@ -79,3 +159,9 @@ def sample_draft(generate: Generator, name: str, split: Split, level: int, index
         why=f"{ATTEMPTS} drafts in a row belonged to other splits: the generator's space is too small",
         fix="use a higher level, or give the generator more prompts",
     )
+
+
+for _module in pkgutil.iter_modules(generators.__path__, f"{generators.__name__}."):
+    register(importlib.import_module(_module.name))
+for _folder in task_folders():
+    add_folder(_folder)

@@ -25,7 +25,7 @@ def export(
     """Write a ternary model in a format that others read.
 
     \b
-    forge bitnet export --input runs/demo/artifacts/bitnet/output_model --output /tmp/bitnet
+    forge bitnet export --input runs/demo/artifacts/bitnet/model --output /tmp/bitnet
     forge bitnet export --format gguf --type TQ1_0 --input MODEL --output /tmp/gguf
 
     transformers: its own BitNet format, four rows a byte. gguf: model.gguf for llama.cpp and its like.

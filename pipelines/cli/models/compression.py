@@ -52,7 +52,7 @@ def compress(
     forge compression compress -i MODEL -o DIR --recipe fixed:vptq@2
     forge compression compress -i MODEL -o DIR --stages 2
 
-    Stages are those of the project's documents: the first one is SeedLM on the ternary model of phase bitnet, the second one
+    Stages are those of the project's documents: the first one is SeedLM on the ternary model of phase bitnet, the second
     adds VPTQ and Hyper-Compression. Every tensor passes all of them, so that their size is what it is: a size to keep to
     goes with recipe best, which gives each tensor the one code that loses least.
 
@@ -189,7 +189,8 @@ def inspect(
     together.add_row("all else", "", "", "", f"{rest:,}")
     console.print(together)
     console.print(
-        f"{inspection.parameters:,} parameters in {inspection.bytes:,} bytes: {8 * inspection.bytes / inspection.parameters:.3f} bits each,"
+        f"{inspection.parameters:,} parameters in {inspection.bytes:,} bytes:"
+        f" {8 * inspection.bytes / inspection.parameters:.3f} bits each,"
         f" {inspection.times_smaller:.1f} times smaller than float32",
         highlight=False,
     )

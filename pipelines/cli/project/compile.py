@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS
-from ..options import ClusterName, First, Last, Rounds, Workers, say
+from ..options import ClusterName, First, Last, Overrides, Profile, Rounds, Workers, say
 
 if TYPE_CHECKING:
     from ...ir.spec import Pipeline
@@ -30,19 +31,32 @@ class Compiled:
 
 
 def compiled(
-    first: str, last: str, *, parents: int, workers: int, rounds: int, cluster: str, pinned: bool = True
+    first: str,
+    last: str,
+    *,
+    parents: int,
+    workers: int,
+    rounds: int,
+    cluster: str,
+    profile: str = "tiny",
+    overrides: Sequence[str] = (),
+    pinned: bool = True,
 ) -> Compiled:
     """Compile the phases from `first` to `last`.
 
+    :param profile: of the settings that are the defaults of the pipeline's parameters, as `overrides` change them.
     :raises ConfigError: phases, counts or cluster settings that do not fit, or a run that KFP could not show.
     """
     from ...agent_forge import pipeline, text
     from ...cluster import load
     from ...ir import reader
     from ...kubeflow import size
+    from ...phases import between
+    from ...settings import as_parameters, composed
 
     settings = load(cluster)
-    made = text(
+    defaults = as_parameters(composed(between(first, last), profile=profile, overrides=overrides))
+    compiled_yaml = text(
         pipeline(
             start=first,
             end=last,
@@ -50,10 +64,13 @@ def compiled(
             workers=workers,
             rounds=rounds,
             cluster=settings,
+            settings=defaults,
             pinned=pinned,
         )
     )
-    return Compiled(made, reader.parse(made), size.check(made, settings.workflow_bytes))
+    return Compiled(
+        compiled_yaml, reader.parse(compiled_yaml), size.check(compiled_yaml, settings.workflow_bytes)
+    )
 
 
 def compile_(
@@ -68,9 +85,7 @@ def compile_(
     ] = None,
     committed: Annotated[
         bool,
-        typer.Option(
-            "--committed", help="Write pipelines/agent_forge.yaml, without digests of code and settings."
-        ),
+        typer.Option("--committed", help="Write pipelines/agent_forge.yaml, without digests of the code."),
     ] = False,
     first: First = PHASES[0],
     last: Last = PHASES[-1],
@@ -80,6 +95,9 @@ def compile_(
     workers: Workers = WORKERS,
     rounds: Rounds = ROUNDS,
     cluster: ClusterName = "default",
+    profile: Profile = "tiny",
+    *,
+    override: Overrides,
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines.
 
@@ -87,20 +105,28 @@ def compile_(
     forge compile
     forge compile --cluster gpu --rounds 4 --workers 4 -o gpu.yaml
     forge compile --from training --to training -o training.yaml
+    forge compile --profile small -O bitnet.threads=4      # what a run started from KFP's page takes by default
 
     AGENT_FORGE_REGISTRY says where the images are; AGENT_FORGE_IMAGE_<PHASE>, where it is set, is the image of a phase:
-    an address in a registry, pinned by digest. Each task carries the digests of the code and settings that are here, so
-    that KFP's cache knows them, and a phase whose image carries others refuses to run; --committed leaves them out.
+    an address in a registry, pinned by digest. Each task carries the digest of the code that is here, so that KFP's cache
+    knows it, and a phase whose image carries another refuses to run; --committed leaves it out.
     """  # fmt: skip
+    from components.shared.runtime.atomic import write_atomically
     from components.shared.runtime.errors import ConfigError
-
-    from ...runs.folder import write_text
 
     if output and output.is_dir():
         raise ConfigError("this is a folder", where=f"--output {output}", fix="give a file's name")
-    made = compiled(
-        first, last, parents=parents, workers=workers, rounds=rounds, cluster=cluster, pinned=not committed
+    pipeline = compiled(
+        first,
+        last,
+        parents=parents,
+        workers=workers,
+        rounds=rounds,
+        cluster=cluster,
+        profile=profile,
+        overrides=override,
+        pinned=not committed,
     )
-    target = output or (COMPILED if committed else Path(f"{made.pipeline.name}.yaml"))
-    write_text(target, made.text)
-    say(f"{made} → {target}")
+    target = output or (COMPILED if committed else Path(f"{pipeline.pipeline.name}.yaml"))
+    write_atomically(target, pipeline.text)
+    say(f"{pipeline} → {target}")

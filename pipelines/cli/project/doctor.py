@@ -1,12 +1,14 @@
-"""`forge doctor`: is everything there that a run needs?"""
+"""`forge doctor`: whether everything is there that a run needs."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
-from ..options import Authority, Cookies, Host, Namespace, Runs, Store, Token, access, console, say
+from ..options import AsJson, Authority, Cookies, Host, Namespace, Runs, Store, Token, access, console, say
 
 
 def doctor(
@@ -17,6 +19,7 @@ def doctor(
     token: Token = "",
     cookies: Cookies = "",
     authority: Authority = "",
+    as_json: AsJson = False,
 ) -> None:
     """Look whether everything is there that a run needs. The exit code is 1 when something is not.
 
@@ -30,10 +33,14 @@ def doctor(
     from ...doctor.examination import examine
 
     colours = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-    failed = False
-    for one in examine(runs, store, access(host, namespace, token, cookies, authority)):
-        console.print(f"[{colours[one.verdict]}]{one.verdict:<5}[/]{one.what:<11}", end="")
-        fix = one.fix.replace("\n", f"\n{'':18}")
-        say(one.found + (f"\n{'':16}→ {fix}" if fix else ""))
-        failed |= one.verdict == "fail"
-    raise typer.Exit(1 if failed else 0)
+    findings = []
+    for finding in examine(runs, store, access(host, namespace, token, cookies, authority)):
+        findings.append(finding)
+        if not as_json:
+            console.print(f"[{colours[finding.verdict]}]{finding.verdict:<5}[/]{finding.what:<11}", end="")
+            fix = finding.fix.replace("\n", f"\n{'':18}")
+            say(finding.found + (f"\n{'':16}→ {fix}" if fix else ""))
+    healthy = all(finding.verdict != "fail" for finding in findings)
+    if as_json:
+        say(json.dumps({"healthy": healthy, "findings": [asdict(finding) for finding in findings]}, indent=1))
+    raise typer.Exit(0 if healthy else 1)

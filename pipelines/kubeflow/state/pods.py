@@ -144,28 +144,31 @@ def problem(error: Exception) -> str:
     return first[:160]
 
 
-def _pod(found: Any) -> Pod | None:
-    named = task_of((found.metadata.annotations or {}).get(NODE, ""))
+def _pod(pod: Any) -> Pod | None:
+    named = task_of((pod.metadata.annotations or {}).get(NODE, ""))
     if named is None:
         return None
-    main = next((one for one in found.spec.containers if one.name == "main"), None)
-    environment = {one.name: one.value for one in (main.env if main else None) or []}
+    main = next((container for container in pod.spec.containers if container.name == "main"), None)
+    environment = {variable.name: variable.value for variable in (main.env if main else None) or []}
     told = _executor_input(
         [*((main.command if main else None) or []), *((main.args if main else None) or [])]
     )
-    state = next((one.state for one in found.status.container_statuses or [] if one.name == "main"), None)
+    state = next(
+        (container.state for container in pod.status.container_statuses or [] if container.name == "main"),
+        None,
+    )
     ended = state.terminated if state else None
     begun = (ended.started_at if ended else None) or (
         state.running.started_at if state and state.running else None
     )
     return Pod(
-        name=found.metadata.name,
-        namespace=found.metadata.namespace,
+        name=pod.metadata.name,
+        namespace=pod.metadata.namespace,
         task=named[0],
         attempt=named[1],
         title=environment.get("FORGE_TASK") or "",
-        phase=found.status.phase or "Pending",
-        why=_why(found.status),
+        phase=pod.status.phase or "Pending",
+        why=_why(pod.status),
         exit_code=ended.exit_code if ended else None,
         started=begun.timestamp() if begun else None,
         finished=ended.finished_at.timestamp() if ended and ended.finished_at else None,

@@ -15,50 +15,17 @@ The tasks themselves come from the run's compiled pipeline. Nothing depends on A
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ...runs.folder import State
+from ...runs.state import RunState
 from ..server import Server
 from .argo_names import ATTEMPT
 from .pods import Kubernetes, Pod, problem
 from .store import RunStore, root_of
-from .tasks import ENDED, STATES, State, TaskView, seconds, state_of, tasks_of
+from .tasks import STATES, seconds, state_of, tasks_of
 
 PODS: Mapping[str, State] = {"Running": "running", "Succeeded": "succeeded", "Failed": "failed"}
-
-
-@dataclass
-class RunView:
-    """A run. `notes` say which sources are missing, and why."""
-
-    id: str
-    name: str
-    state: State
-    url: str
-    root: str
-    started: float | None
-    finished: float | None
-    tasks: list[TaskView]
-    notes: list[str] = field(default_factory=list)
-    error: str = ""
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.state in ENDED
-
-    def failed(self) -> TaskView | None:
-        """The task that failed first."""
-        found = [task for task in self.tasks if task.state == "failed"]
-        return min(found, key=lambda task: task.finished or task.started or float("inf"), default=None)
-
-    def task(self, name: str) -> TaskView | None:
-        """A task by its title, or its name in the graph."""
-        return next((one for one in self.tasks if name in (one.title, one.name)), None)
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain JSON."""
-        return asdict(self)
 
 
 class Watcher:
@@ -81,42 +48,42 @@ class Watcher:
     def of(cls, server: Server, run: str) -> Watcher:
         """With whatever of the cluster can be reached from here."""
         try:
-            found = Kubernetes.connect(server.namespace)
-            return cls(server, run, found, "" if found else "no kubeconfig")
+            kubernetes = Kubernetes.connect(server.namespace)
+            return cls(server, run, kubernetes, "" if kubernetes else "no kubeconfig")
         except Exception as error:  # whatever a kubeconfig, its plugins and its certificates raise
             return cls(server, run, None, problem(error))
 
-    def look(self) -> RunView:
+    def look(self) -> RunState:
         """The run now.
 
         :raises ServerLost: KFP's API does not answer.
         """
-        found = self.answer = self.server.run(self.run)
+        answer = self.answer = self.server.run(self.run)
         self._see_pods()
-        store = self.the_store(found)
-        view = RunView(
+        store = self.the_store(answer)
+        run = RunState(
             id=self.run,
-            name=str(found.get("display_name") or self.run),
-            state=state_of(found),
+            name=str(answer.get("display_name") or self.run),
+            state=state_of(answer),
             url=self.server.url(self.run),
             root=store.root,
-            started=seconds(found.get("created_at")),
-            finished=seconds(found.get("finished_at")),
-            tasks=list(tasks_of(found)),
-            error=str((found.get("error") or {}).get("message") or ""),
+            started=seconds(answer.get("created_at")),
+            finished=seconds(answer.get("finished_at")),
+            tasks=list(tasks_of(answer)),
+            error=str((answer.get("error") or {}).get("message") or ""),
         )
-        details = (found.get("run_details") or {}).get("task_details") or []
-        _take_details(view, details)
-        _take_pods(view, self.pods)
-        _take_progress(view, store.progress())
-        blind = _blind(view, details)
-        if blind and not view.ended:
-            _take_outputs(view, {output.task for output in store.outputs()})
-        _settle(view)
-        self._note(view, store, blind)
-        return view
+        details = (answer.get("run_details") or {}).get("task_details") or []
+        _take_details(run, details)
+        _take_pods(run, self.pods)
+        _take_progress(run, store.progress())
+        blind = _blind(run, details)
+        if blind and not run.ended:
+            _take_outputs(run, {output.task for output in store.outputs()})
+        _settle(run)
+        self._note(run, store, blind)
+        return run
 
-    def the_store(self, found: Mapping[str, Any]) -> RunStore:
+    def the_store(self, answer: Mapping[str, Any]) -> RunStore:
         """The run's part of the object store, as far as it can be told where that is."""
         addresses = [address for pod in self.pods for address in pod.outputs.values()]
         if self.kubernetes and not (self._launcher or addresses or self.store):
@@ -124,7 +91,7 @@ class Watcher:
                 self._launcher = self.kubernetes.config_map("kfp-launcher") or {}
             except Exception as error:  # as above
                 self.missing = problem(error)
-        root = root_of(found, addresses, self._launcher)
+        root = root_of(answer, addresses, self._launcher)
         if self.store is None or self.store.root != root:
             self.store = RunStore(root)
         return self.store
@@ -143,37 +110,37 @@ class Watcher:
             [*gone, *seen.values()], key=lambda pod: (pod.task, pod.attempt, pod.started or 0.0)
         )
 
-    def _note(self, view: RunView, store: RunStore, blind: bool) -> None:
+    def _note(self, run: RunState, store: RunStore, blind: bool) -> None:
         if blind:
-            view.notes.append(
+            run.notes.append(
                 "KFP's API says no more of the tasks (Argo has packed the workflow's nodes away); "
                 "what is shown comes from the pods and the object store"
             )
-        if self.missing and (blind or not view.ended):
-            view.notes.append(f"pods are not seen from here: {self.missing}")
-        if store.problem and (blind or not view.ended):
-            view.notes.append(f"progress is not seen from here: {store.problem} [{store.root}]")
+        if self.missing and (blind or not run.ended):
+            run.notes.append(f"pods are not seen from here: {self.missing}")
+        if store.problem and (blind or not run.ended):
+            run.notes.append(f"progress is not seen from here: {store.problem} [{store.root}]")
 
 
-def _take_details(view: RunView, details: Sequence[Mapping[str, Any]]) -> None:
+def _take_details(run: RunState, details: Sequence[Mapping[str, Any]]) -> None:
     """KFP's own view: a node of the workflow for each task, beside those of its driver and its pod."""
-    by_name = {task.name.rpartition("/")[2]: task for task in view.tasks}
-    for one in details:
-        name = str(one.get("display_name") or "")
+    by_name = {task.name.rpartition("/")[2]: task for task in run.tasks}
+    for detail in details:
+        name = str(detail.get("display_name") or "")
         task = by_name.get(ATTEMPT.sub("", name))
-        state = STATES.get(str(one.get("state", "")).upper())
+        state = STATES.get(str(detail.get("state", "")).upper())
         if task is None or state is None or (ATTEMPT.search(name) and task.state != "pending"):
             continue
         task.state = state
-        task.started, task.finished = seconds(one.get("start_time")), seconds(one.get("end_time"))
+        task.started, task.finished = seconds(detail.get("start_time")), seconds(detail.get("end_time"))
         if state == "succeeded" and task.started and task.started == task.finished:
             task.state = "cached"  # no pod starts and ends within a second
-        task.why = str((one.get("error") or {}).get("message") or "")
+        task.why = str((detail.get("error") or {}).get("message") or "")
 
 
-def _take_pods(view: RunView, pods: Sequence[Pod]) -> None:
+def _take_pods(run: RunState, pods: Sequence[Pod]) -> None:
     """The pods know better: a task runs for KFP while its pod waits."""
-    by_name = {task.name: task for task in view.tasks} | {task.title: task for task in view.tasks}
+    by_name = {task.name: task for task in run.tasks} | {task.title: task for task in run.tasks}
     newest: dict[str, Pod] = {}
     for pod in pods:  # the last attempt of a task comes last
         if task := by_name.get(pod.title) or by_name.get(pod.task):
@@ -182,15 +149,15 @@ def _take_pods(view: RunView, pods: Sequence[Pod]) -> None:
     for name, pod in newest.items():
         task = by_name[name]
         task.pod, task.why = pod.name, pod.why
-        between = pod.phase == "Failed" and task.state == "running" and not view.ended  # Argo starts it again
+        between = pod.phase == "Failed" and task.state == "running" and not run.ended  # Argo starts it again
         if task.state not in ("succeeded", "cached", "failed") and not between:
             task.state = PODS.get(pod.phase, "pending")
             task.started, task.finished = task.started or pod.started, pod.finished
 
 
-def _take_progress(view: RunView, progress: Mapping[str, Mapping[str, Any]]) -> None:
+def _take_progress(run: RunState, progress: Mapping[str, Mapping[str, Any]]) -> None:
     for title, line in progress.items():
-        if task := view.task(title):
+        if task := run.task(title):
             task.progress = dict(line)
             task.attempts = max(task.attempts, int(line.get("attempt") or 0))
             if task.state == "pending" and not task.why:
@@ -198,26 +165,26 @@ def _take_progress(view: RunView, progress: Mapping[str, Mapping[str, Any]]) -> 
                 task.started = task.started or float(line.get("time") or 0.0) or None
 
 
-def _take_outputs(view: RunView, made: set[str]) -> None:
-    for task in view.tasks:
+def _take_outputs(run: RunState, made: set[str]) -> None:
+    for task in run.tasks:
         if task.state in ("pending", "running") and made & {task.title, task.name}:
             task.state = "succeeded"
 
 
-def _blind(view: RunView, details: Sequence[Mapping[str, Any]]) -> bool:
+def _blind(run: RunState, details: Sequence[Mapping[str, Any]]) -> bool:
     """Whether KFP has stopped to say how the tasks are: nodes without a name or a state, or none at all."""
-    nameless = any(not one.get("display_name") or not one.get("state") for one in details)
-    stale = view.ended and any(str(one.get("state", "")).upper() == "RUNNING" for one in details)
-    return nameless or stale or (view.state == "running" and not details)
+    nameless = any(not detail.get("display_name") or not detail.get("state") for detail in details)
+    stale = run.ended and any(str(detail.get("state", "")).upper() == "RUNNING" for detail in details)
+    return nameless or stale or (run.state == "running" and not details)
 
 
-def _settle(view: RunView) -> None:
+def _settle(run: RunState) -> None:
     """What a run that has ended makes of tasks of which nothing is known."""
-    for task in view.tasks:
+    for task in run.tasks:
         task.attempts = max(task.attempts, int(task.state in ("running", "succeeded", "failed")))
-        if not view.ended or task.state not in ("pending", "running"):
+        if not run.ended or task.state not in ("pending", "running"):
             continue
-        if view.state == "succeeded":
+        if run.state == "succeeded":
             task.state = "succeeded"
         elif task.state == "running":
             task.state = "cancelled"

@@ -17,7 +17,7 @@ from components.shared.runtime.errors import ForgeError, InputError, StoreError
 from components.shared.runtime.store.interface import Store
 from components.shared.runtime.store.uri import open_store
 
-from ...phases import PHASES
+from ...phases import PHASES, several
 
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 """Where KFP keeps artifacts where its ConfigMap kfp-launcher and the run say nothing."""
@@ -30,7 +30,6 @@ NUMBERS = ("time", "step", "total", "eta", "attempt", "updated")
 
 LARGEST = 1e15
 
-MODELS = ("model", "output_model")
 STEPS = re.compile(r"-(trunk|round|worker|select)")
 LOG = re.compile(r"executor-logs(?:-(\d+))?$")
 
@@ -119,17 +118,17 @@ def chosen(phase: str, count: int, outputs: Sequence[Output], *, where: str, why
     """
     before = PHASES[PHASES.index(phase) - 1]
     models = [
-        one
-        for one in outputs
-        if one.name in MODELS
-        and (one.task == before or one.task.startswith(f"{before}-"))
-        and not STEPS.search(one.task)
+        output
+        for output in outputs
+        if output.name == "model"
+        and (output.task == before or output.task.startswith(f"{before}-"))
+        and not STEPS.search(output.task)
     ]
     newest = {
-        one.task: one.address for one in models
+        output.task: output.address for output in models
     }  # a retried task has several; any whole one is the same
     addresses = [newest[task] for task in sorted(newest, key=_natural)]
-    wanted = count or (1 if phase != "evomerge" else len(addresses))
+    wanted = count or (len(addresses) if several(phase) else 1)
     if not addresses or len(addresses) < wanted:
         raise InputError(
             f"the run has no model for phase {phase} to start from"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from ...phases import PHASES
+from ...runs.folder import State
+from ...runs.state import TaskState
 from .store import specification_of
 
-State = Literal["pending", "running", "succeeded", "cached", "failed", "cancelled", "skipped"]
 STATES: Mapping[str, State] = {
     "PENDING": "pending",
     "PAUSED": "pending",
@@ -27,34 +27,15 @@ STATES: Mapping[str, State] = {
 }
 """KFP's words, and those of its older versions."""
 
-ENDED = frozenset({"succeeded", "failed", "cancelled", "skipped"})
-DONE = frozenset({"succeeded", "cached", "skipped"})
-
-
-@dataclass
-class TaskView:
-    """One task. `name` is the graph's, `title` what people call it; `progress` the last line that it has written."""
-
-    name: str
-    title: str
-    phase: str
-    state: State = "pending"
-    attempts: int = 0
-    started: float | None = None
-    finished: float | None = None
-    why: str = ""
-    progress: dict[str, Any] = field(default_factory=dict)
-    pod: str = ""
-
 
 def state_of(run: Mapping[str, Any]) -> State:
     """The state of a run. One that was terminated ends as FAILED in KFP; its history knows."""
     now = STATES.get(str(run.get("state", "")).upper(), "pending")
-    history = {STATES.get(str(one.get("state", "")).upper()) for one in run.get("state_history") or []}
+    history = {STATES.get(str(change.get("state", "")).upper()) for change in run.get("state_history") or []}
     return "cancelled" if now == "failed" and "cancelled" in history else now
 
 
-def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskView]:
+def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskState]:
     """The containers of the run's compiled pipeline, in the order of the graph."""
     spec = specification_of(run)
     executors = ((spec.get("deploymentSpec") or {}).get("executors")) or {}
@@ -63,8 +44,8 @@ def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskView]:
 
 def _tasks(
     spec: Mapping[str, Any], dag: Mapping[str, Any], executors: Mapping[str, Any], above: str
-) -> Iterator[TaskView]:
-    found = []
+) -> Iterator[TaskState]:
+    tasks_here = []
     tasks: Mapping[str, Any] = dag.get("tasks") or {}
     for name in _in_order(tasks):
         task = tasks[name]
@@ -75,8 +56,8 @@ def _tasks(
         container = (executors.get(component.get("executorLabel") or "") or {}).get("container")
         if container:
             title = str((task.get("taskInfo") or {}).get("name") or name)
-            found.append(TaskView(f"{above}{name}", title, phase_of(title) or phase_of(name)))
-    yield from found
+            tasks_here.append(TaskState(f"{above}{name}", title, phase_of(title) or phase_of(name)))
+    yield from tasks_here
 
 
 def _in_order(tasks: Mapping[str, Any]) -> list[str]:
@@ -84,9 +65,11 @@ def _in_order(tasks: Mapping[str, Any]) -> list[str]:
     ordered: list[str] = []
     left = list(tasks)
     while left:
-        ready = [one for one in left if not set(tasks[one].get("dependentTasks") or []) & set(left)] or left
+        ready = [
+            name for name in left if not set(tasks[name].get("dependentTasks") or []) & set(left)
+        ] or left
         ordered += ready
-        left = [one for one in left if one not in ready]
+        left = [name for name in left if name not in ready]
     return ordered
 
 
@@ -98,7 +81,7 @@ def phase_of(name: str) -> str:
 def seconds(text: Any) -> float | None:
     """Unix seconds of the API's time; None for none, which it writes as 1970."""
     try:
-        found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(text))).timestamp()
+        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(text))).timestamp()
     except ValueError:
         return None
-    return found if found > 0 else None
+    return moment if moment > 0 else None

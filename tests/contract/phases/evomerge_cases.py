@@ -68,7 +68,7 @@ def run(output: Path, *arguments: str | Path) -> Manifest:
     return artifact.read(output).manifest
 
 
-def models(folders: list[Path], name: str = "model") -> list[str]:
+def models(folders: list[Path], name: str = "input_model") -> list[str]:
     return [word for folder in folders for word in ("--input", f"{name}={folder}")]
 
 
@@ -95,7 +95,7 @@ def results(folder: Path, number: int) -> list[str]:
 
 def spread(cognates: list[Path], folder: Path, rounds: int, *settings: str) -> Manifest:
     """The pipeline's steps, each with nothing but its inputs: two workers a round; no selection after the last round."""
-    parents, state = models(cognates, "models"), list[str]()
+    parents, state = models(cognates, "input_models"), list[str]()
     for number in range(rounds):
         for index in range(2):
             place = folder / f"results-{number}-{index}"

@@ -33,12 +33,12 @@ def llama(tmp_path_factory):
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=272, bos_token_id=257, eos_token_id=258, pad_token_id=256, **shape)
     model, tokenizer = LlamaForCausalLM(config), byte_tokenizer()
-    rule = torch.optim.Adam(model.parameters(), 0.01)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for step in range(60):
         batch = encode(mixture({"request": 1.0}, [1], "train", 0, step, 32), tokenizer)
-        rule.zero_grad()
+        optimizer.zero_grad()
         model(**batch._asdict()).loss.backward()
-        rule.step()
+        optimizer.step()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -58,21 +58,21 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(llama, tmp_path):
     _the_base_is_published_unchanged_with_an_agent_around_it(llama, tmp_path / "killed", theirs)
 
 
-def _the_base_is_published_unchanged_with_an_agent_around_it(given, made, manifest):
-    before = LlamaForCausalLM.from_pretrained(given).state_dict()
-    after = AutoModelForCausalLM.from_pretrained(made, trust_remote_code=True).state_dict()
+def _the_base_is_published_unchanged_with_an_agent_around_it(llama, output, manifest):
+    before = LlamaForCausalLM.from_pretrained(llama).state_dict()
+    after = AutoModelForCausalLM.from_pretrained(output, trust_remote_code=True).state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
-    agent = Agent.load(made)
+    agent = Agent.load(output)
     assert len(agent.answers(["kill guard for xq=", "copy dax="])) == 2
     archive = manifest["extra"]["archive"]
-    chosen = archive[manifest["extra"]["chosen"]["place"]]
-    assert chosen["code"] == json.loads((made / AGENT).read_text())["architecture"]
+    chosen = archive[manifest["extra"]["chosen"]["index"]]
+    assert chosen["code"] == json.loads((output / AGENT).read_text())["architecture"]
     assert set(archive[0]) >= {"thought", "name", "code", "generation", "fitness", "test_fitness"}
     assert (
         sum(entry["test_fitness"] is not None for entry in archive) <= 3
     )  # the report split is not searched
     assert set(manifest["scores"]) == {"reasoning", "memory", "generalization", "efficiency", "safety"}
-    learnt = [name for name, found in manifest["extra"]["experts"].items() if found["levels"]]
+    learnt = [name for name, gate in manifest["extra"]["experts"].items() if gate["levels"]]
     assert "requests" in learnt and set(agent.experts) == set(learnt)
     assert any(name.startswith("expert: ") for name in manifest["extra"]["curves"])
     assert all(not torch.equal(z, torch.ones_like(z)) for z in agent.experts["requests"].values())
@@ -80,5 +80,5 @@ def _the_base_is_published_unchanged_with_an_agent_around_it(given, made, manife
 
 def test_bad_input_is_refused_by_name(llama, tmp_path):
     tasks = "adas.families=[{name: words, tasks: [cpoy], levels: [1]}]"
-    said = killing.refused("adas", tmp_path / "out", ["--input", llama, *TINY, tasks])
-    assert "cpoy" in said and "copy" in said
+    message = killing.refused("adas", tmp_path / "out", ["--input", llama, *TINY, tasks])
+    assert "cpoy" in message and "copy" in message

@@ -40,16 +40,16 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, tmp_path):
 
 def test_a_bake_that_fails_its_gate_leaves_a_llama_as_it_was(tmp_path):
     """An untrained network follows no instruction: nothing can be baked, and nothing is changed."""
-    given = llama(tmp_path / "llama")
-    killing.run("baking", tmp_path / "out", ["--input", given, *TINY])
+    source = llama(tmp_path / "llama")
+    killing.run("baking", tmp_path / "out", ["--input", source, *TINY])
     manifest = json.loads((tmp_path / "out" / "forge.json").read_text())
     assert manifest["extra"]["baked"] == [] and manifest["metrics"]["kept"] == 0
-    baked, before = (AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path / "out", given))
+    baked, before = (AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path / "out", source))
     assert type(baked) is type(before)
     assert all((a == b).all() for a, b in zip(baked.parameters(), before.parameters(), strict=True))
 
 
 def test_a_behaviour_that_there_is_not_is_refused_by_name(model, tmp_path):
     wrong = "baking.bakes=[{behaviour: politeness, steps: 1}]"
-    said = killing.refused("baking", tmp_path / "out", ["--input", model, *TINY, wrong])
-    assert "politeness" in said and "persona" in said
+    message = killing.refused("baking", tmp_path / "out", ["--input", model, *TINY, wrong])
+    assert "politeness" in message and "persona" in message

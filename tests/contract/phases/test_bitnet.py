@@ -142,16 +142,16 @@ def test_a_llama_becomes_ternary_and_loads_as_one(tmp_path):
 
 def test_a_llama_without_a_tokenizer_is_refused(tmp_path, capsys):
     bare = llama(tmp_path / "llama", tokenizer=False)
-    said = refused(capsys, tmp_path / "out", "--input", bare)
-    assert "no tokenizer" in said and "tokenizer.save_pretrained" in said
+    message = refused(capsys, tmp_path / "out", "--input", bare)
+    assert "no tokenizer" in message and "tokenizer.save_pretrained" in message
 
 
 def test_layers_with_biases_are_refused_by_name(tmp_path, capsys):
     biased = llama(tmp_path / "llama", attention_bias=True)
-    said = refused(capsys, tmp_path / "out", "--input", biased)
-    assert "bias" in said and "self_attn.q_proj" in said
+    message = refused(capsys, tmp_path / "out", "--input", biased)
+    assert "bias" in message and "self_attn.q_proj" in message
 
 
 def test_its_own_output_is_refused_because_it_is_ternary(ternary, tmp_path, capsys):
-    said = refused(capsys, tmp_path / "out", "--input", ternary)
-    assert "ternary or coded already" in said
+    message = refused(capsys, tmp_path / "out", "--input", ternary)
+    assert "ternary or coded already" in message

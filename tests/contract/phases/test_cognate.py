@@ -47,21 +47,23 @@ def test_a_variant_carries_its_trunk_and_loads_in_plain_transformers(trunk, tmp_
 
 def test_a_llama_takes_a_cognates_place_with_its_weights_unchanged(tmp_path):
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    given = LlamaForCausalLM(LlamaConfig(vocab_size=272, **shape))
-    given.save_pretrained(tmp_path / "llama")
+    llama = LlamaForCausalLM(LlamaConfig(vocab_size=272, **shape))
+    llama.save_pretrained(tmp_path / "llama")
     byte_tokenizer().save_pretrained(tmp_path / "llama")
     killing.run("cognate", tmp_path / "out", ["--set", f"variant={tmp_path / 'llama'}", *TINY])
-    taken = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
-    assert all(torch.equal(tensor, taken[name]) for name, tensor in given.state_dict().items())
+    published = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(tensor, published[name]) for name, tensor in llama.state_dict().items())
     assert (tmp_path / "out" / "grams.safetensors").exists()
 
 
 def test_a_variant_that_does_not_exist_is_refused_by_name(tmp_path):
-    said = killing.refused("cognate", tmp_path / "out", ["--set", "variant=memroy", *TINY])
-    assert "memroy" in said and "standard, memory, reasoning" in said
+    message = killing.refused("cognate", tmp_path / "out", ["--set", "variant=memroy", *TINY])
+    assert "memroy" in message and "standard, memory, reasoning" in message
 
 
 def test_a_trunk_of_another_geometry_is_refused(trunk, tmp_path):
     wider = [*TINY, "cognate.model.hidden_size=48"]
-    said = killing.refused("cognate", tmp_path / "out", ["--input", trunk, "--set", "variant=memory", *wider])
-    assert "another geometry" in said
+    message = killing.refused(
+        "cognate", tmp_path / "out", ["--input", trunk, "--set", "variant=memory", *wider]
+    )
+    assert "another geometry" in message

@@ -25,6 +25,7 @@ from tests.contract.phases.evomerge_cases import (
     refused,
     run,
     spread,
+    three_cognates,  # noqa: F401
     train,
 )
 

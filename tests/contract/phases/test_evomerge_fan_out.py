@@ -19,6 +19,7 @@ from tests.contract.phases.evomerge_cases import (
     results,
     run,
     spread,
+    three_cognates,  # noqa: F401
     worker,
 )
 
@@ -47,7 +48,7 @@ def test_shards_of_one_population_end_with_the_champion_of_one_process_and_a_los
     assert [entry["generation"] for entry in champion.extra["population"]] == [0, 1, 2, 3]
 
     state = ["--input", f"state={tmp_path}/state-0"]
-    lost, parents = tmp_path / "results-1-1", models(cognates, "models")
+    lost, parents = tmp_path / "results-1-1", models(cognates, "input_models")
     before = artifact.read(lost).digest
     lost.rename(tmp_path / "lost")
     slow = [*SMALL, *parents, *worker(1, 1, 3, state), *SHARED, "evomerge.checkpoint_seconds=0"]
@@ -60,7 +61,7 @@ def test_shards_of_one_population_end_with_the_champion_of_one_process_and_a_los
 def test_shards_that_are_missing_or_of_another_round_are_refused(
     shared: Path, cognates: list[Path], tmp_path: Path, capsys: Any
 ) -> None:
-    parents = models(cognates, "models")
+    parents = models(cognates, "input_models")
     for index in range(2):
         place = tmp_path / f"results-0-{index}"
         run(place, *parents, *worker(index, 0, 3, []), *SHARED)
@@ -87,7 +88,7 @@ def test_shards_that_are_missing_or_of_another_round_are_refused(
 def test_no_worker_asks_again_what_the_rival_of_the_race_has_answered(
     cognates: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parents = models(cognates, "models")
+    parents = models(cognates, "input_models")
     for index in range(2):
         run(tmp_path / f"results-0-{index}", *parents, *worker(index, 0, 3, []), *SHARED)
     run(tmp_path / "state", "--step", "select", *parents, *results(tmp_path, 0), *SHARED)

@@ -74,9 +74,9 @@ def test_its_model_thinks_when_asked_and_works_without_thinking(thinker: Path) -
     model, tokenizer = load(thinker)
     assert model.config.thoughts == {"length": 2, "mixing": True, "start": 259, "end": 260}
     ids = torch.tensor([[257, *b"41+2="]])
-    found = think(model, ids)
-    assert torch.allclose(found.before, model(ids).logits, atol=1e-5)
-    assert found.weight.abs().max() > 0, "the talk head was trained and travels in the artifact"
+    thought = think(model, ids)
+    assert torch.allclose(thought.before, model(ids).logits, atol=1e-5)
+    assert thought.weight.abs().max() > 0, "the talk head was trained and travels in the artifact"
     items = draw("chain", "report", 1, 6, 0)
     assert len(answers_with_thoughts(model, tokenizer, items)) == 6
     inputs = tokenizer("41+2=", return_tensors="pt").input_ids
@@ -107,23 +107,23 @@ def refused(capsys: pytest.CaptureFixture[str], output: Path, *arguments: str | 
 
 
 def test_a_task_that_does_not_exist_is_refused_by_name(base: Path, tmp_path: Path, capsys) -> None:
-    said = refused(capsys, tmp_path / "out", "--input", base, "quietstar.questions.tasks={chian: 1}")
-    assert "chian" in said and "chain" in said
+    message = refused(capsys, tmp_path / "out", "--input", base, "quietstar.questions.tasks={chian: 1}")
+    assert "chian" in message and "chain" in message
 
 
 def test_a_single_pass_has_no_baseline_and_is_refused(base: Path, tmp_path: Path, capsys) -> None:
-    said = refused(capsys, tmp_path / "out", "--input", base, "quietstar.passes=1")
-    assert "quietstar.passes = 1" in said
+    message = refused(capsys, tmp_path / "out", "--input", base, "quietstar.passes=1")
+    assert "quietstar.passes = 1" in message
 
 
 def test_a_warm_up_that_leaves_no_steps_for_reinforce_is_refused(base: Path, tmp_path: Path, capsys) -> None:
-    said = refused(capsys, tmp_path / "out", "--input", base, "quietstar.warmup=12")
-    assert "12 warm-up steps of 12 leave none" in said and "quietstar.steps" in said
+    message = refused(capsys, tmp_path / "out", "--input", base, "quietstar.warmup=12")
+    assert "12 warm-up steps of 12 leave none" in message and "quietstar.steps" in message
 
 
 def test_an_exam_with_more_items_than_there_are_is_refused(base: Path, tmp_path: Path, capsys) -> None:
-    said = refused(capsys, tmp_path / "out", "--input", base, "quietstar.items=900")
-    assert "chain" in said and "level 1" in said and "not 900" in said
+    message = refused(capsys, tmp_path / "out", "--input", base, "quietstar.items=900")
+    assert "chain" in message and "level 1" in message and "not 900" in message
 
 
 def test_a_population_is_refused(base: Path, tmp_path: Path, capsys) -> None:

@@ -45,24 +45,24 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, tmp_path):
 
 def test_a_llama_is_trained_as_a_llama(tmp_path):
     """And undoes every stage when none may raise the held-out loss: the rate is absurd, the weights stay what they were."""
-    given = llama(tmp_path / "llama")
+    source = llama(tmp_path / "llama")
     wild = ["training.lr=5.0", "training.tolerance=0"]
-    killing.run("training", tmp_path / "out", ["--input", given, *TINY, *wild])
+    killing.run("training", tmp_path / "out", ["--input", source, *TINY, *wild])
     manifest = json.loads((tmp_path / "out" / "forge.json").read_text())
     kept = [stage["stage"] for stage in manifest["extra"]["stages"] if stage["kept"]]
     assert manifest["metrics"]["held_out_loss"] <= manifest["metrics"]["held_out_loss_before"]
-    trained, before = (AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path / "out", given))
+    trained, before = (AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path / "out", source))
     assert type(trained) is type(before)
     same = all((a == b).all() for a, b in zip(trained.parameters(), before.parameters(), strict=True))
     assert same == (not kept)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ("training.tasks={chian: 1}", "chain"),
         ("training.stages=[]", "10"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_by_name(model, tmp_path, wrong, said):
-    assert said in killing.refused("training", tmp_path / "out", ["--input", model, *TINY, wrong])
+def test_what_cannot_be_trained_is_refused_by_name(model, tmp_path, wrong, message):
+    assert message in killing.refused("training", tmp_path / "out", ["--input", model, *TINY, wrong])

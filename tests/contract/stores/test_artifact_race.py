@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 
 PUBLISHER = """
 import pathlib, sys, time
-from components.shared.runtime import claim
+from components.shared.runtime.artifact import publish_lock
 from components.shared.runtime.artifact.artifact import publish, read
 from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.store.uri import open_store

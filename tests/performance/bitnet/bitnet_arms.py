@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from components.bitnet.conversion import convert, linears_to_convert, root_mean_squares, unnormed
 from components.bitnet.qat import train
 from components.bitnet.settings import Settings
-from components.shared.evaluation.answers import loss
+from components.shared.evaluation.answers import batches, loss
 from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, wrap
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.config.compose import compose
-from components.shared.tasks.batches import encode, mixture
+from components.shared.tasks.batches import Batch, encode, mixture
 
 ARMS: dict[str, dict[str, Any]] = {
     "the whole recipe": {},
@@ -33,6 +36,14 @@ ARMS: dict[str, dict[str, Any]] = {
     "without weight decay": {"weight_decay": 0.0},
     "with the quantisation faded in": {"strength_warmup": 30},
 }
+
+
+def draw(settings: Settings, tokenizer: PreTrainedTokenizerBase, seed: int, step: int) -> list[Batch]:
+    """The batches of a step."""
+    items = mixture(
+        settings.tasks, settings.levels, "train", seed, step, settings.batch, scratch=settings.scratch
+    )
+    return [batch for _, batch in batches(items, tokenizer, settings.rows)]
 
 
 def main() -> None:
@@ -65,9 +76,14 @@ def main() -> None:
                 train(
                     student,
                     teacher if settings.distillation else None,
-                    tokenizer,
-                    settings,
-                    seed=seed,
+                    build_optimizer(student, settings.optimizer, settings.lr, settings.weight_decay),
+                    functools.partial(draw, settings, tokenizer, seed),
+                    steps=settings.steps,
+                    warmup=settings.warmup,
+                    strength_warmup=settings.strength_warmup,
+                    distillation=settings.distillation,
+                    temperature=settings.temperature,
+                    clip=settings.clip,
                     checkpoints=Checkpoints(folder, "0" * 16, every=1e9),
                     report=lambda *_: None,
                 )

@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from components.bitnet.conversion import convert, linears_to_convert, unnormed
-from components.bitnet.qat import lesson
+from components.bitnet.qat import answer_and_kl
 from components.bitnet.settings import Settings
 from components.cognate.settings import Settings as CognateSettings
 from components.shared.evaluation.answers import batches
@@ -28,7 +28,7 @@ from components.shared.models.build import build
 from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, save, wrap
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
-from components.shared.optim.optimizer import optimizer
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.config.compose import compose
 from components.shared.tasks.batches import mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
@@ -45,7 +45,7 @@ def seconds_a_step(
     settings: Settings,
     steps: int,
 ) -> float:
-    rule = optimizer(student.train(), settings.optimizer, settings.lr, settings.weight_decay)
+    optimizer = build_optimizer(student.train(), settings.optimizer, settings.lr, settings.weight_decay)
     began = time.process_time()
     for step in range(steps + 1):
         if step == 1:  # the first one also builds what later ones reuse
@@ -53,11 +53,11 @@ def seconds_a_step(
         items = mixture(
             settings.tasks, settings.levels, "train", 0, step, settings.batch, scratch=settings.scratch
         )
-        rule.zero_grad()
+        optimizer.zero_grad()
         for _, batch in batches(items, tokenizer, settings.rows):
-            answer, kl = lesson(student, teacher, batch, settings.temperature)
+            answer, kl = answer_and_kl(student, teacher, batch, settings.temperature)
             (answer + kl).backward()
-        rule.step()
+        optimizer.step()
     student.eval()
     return (time.process_time() - began) / steps
 

@@ -35,7 +35,7 @@ import torch
 
 import components.shared.runtime  # noqa: F401  before torch: how OpenMP waits
 from components.bitnet.conversion import convert, linears_to_convert, unnormed
-from components.bitnet.qat import lesson
+from components.bitnet.qat import answer_and_kl
 from components.cognate.settings import Settings as CognateSettings
 from components.compression.allocation.allocate import Allocation, frontier, within
 from components.compression.allocation.comparison import RetentionScale
@@ -51,7 +51,7 @@ from components.shared.models.build import build
 from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, save
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
-from components.shared.optim.optimizer import optimizer
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.optim.schedule import set_rate, warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.config.compose import compose
@@ -91,13 +91,13 @@ def train(
         if ternary:
             convert(model, dict.fromkeys(unnormed(linears_to_convert(model)), 1.0))
         model.train()
-        rule = optimizer(model, "muon", lr, 0.0)
+        rule = build_optimizer(model, "muon", lr, 0.0)
         began = time.process_time()
         for step in range(steps):
             set_rate(rule, warmup_cosine(step, steps, 20))
             items = mixture(trunk.tasks, trunk.levels, "train", 0, step, 64, scratch=0.2)
             for _, batch in batches(items, TOKENIZER, 64):
-                answer, divergence = lesson(model, teacher, batch, 1.0)
+                answer, divergence = answer_and_kl(model, teacher, batch, 1.0)
                 (answer + divergence).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             rule.step()

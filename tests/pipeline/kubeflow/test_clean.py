@@ -19,7 +19,7 @@ def store(tmp_path):
         root = tmp_path / "agent-forge" / run
         for name in (
             "checkpoints/bitnet/abc/000001-step/state.json", "progress/bitnet.json",
-            "bitnet/c1/output_model/forge.json", "bitnet/c1/output_model/model.safetensors", "bitnet/c1/executor-logs-0",
+            "bitnet/c1/model/forge.json", "bitnet/c1/model/model.safetensors", "bitnet/c1/executor-logs-0",
         ):  # fmt: skip
             write(root / name, days)
     write(tmp_path / "checkpoints" / "mine.json", 400)  # of nobody's run

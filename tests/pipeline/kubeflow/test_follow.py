@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from pipelines.cli.rendering.live import LiveView
 from pipelines.kubeflow.follow import wait
 from pipelines.kubeflow.http import Access
 from pipelines.kubeflow.server import Server
@@ -136,6 +137,7 @@ def test_on_a_terminal_the_phases_are_drawn_while_they_run(kubeflow, clock):
     kubeflow.faults = [None, "drop"]
     screen = Console(force_terminal=True, width=120, file=io.StringIO())
     watcher = Watcher.of(Server(Access(kubeflow.host)), RUN)
-    assert wait(watcher, screen, timeout=600).state == "succeeded"
+    with LiveView(screen) as view:
+        assert wait(watcher, view.show, view.say, timeout=600).state == "succeeded"
     text = screen.file.getvalue()
     assert "first · running" in text and "quietstar" in text and "does not answer" in text

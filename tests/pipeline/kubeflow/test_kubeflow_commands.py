@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.kubeflow.state import store as run_store
 from pipelines.kubeflow.state.argo_names import fnv1a
+from pipelines.phases import PHASES
 from tests.pipeline.kubeflow.kubeflow_server import RUN, detail, run
 from tests.pipeline.kubeflow.kubernetes_server import ended, pod
 from tests.pipeline.mlflow_runs import pipeline_run
@@ -28,7 +29,7 @@ def test_status_shows_the_eight_phases_and_the_page(kubeflow, forge_at):
     code, text = forge_at("status", "latest")
     assert code == 0, text
     assert "first · running" in text and f"{kubeflow.host}/#/runs/details/{RUN}" in text
-    for phase in ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression"):
+    for phase in PHASES:
         assert phase in text
     assert "pods are not seen from here: no kubeconfig" in text
 
@@ -47,12 +48,12 @@ def test_status_as_json_has_every_task(forge_at):
 
 
 def test_status_of_a_local_run_as_json_has_the_same_keys(forge_at, forge, bench):
-    from pipelines.runs.folder import RunFolder, Status
+    from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 
     folder = RunFolder(bench.runs / "mine")
-    folder.write_info(name="mine", started=100.0, finished=160.0, status="succeeded")
+    folder.write(RunStatus("mine", "succeeded", 100.0, 160.0))
     folder.task("bitnet").write(
-        Status("bitnet", "bitnet", "bitnet", status="succeeded", started=100.0, finished=150.0)
+        TaskStatus("bitnet", "bitnet", "bitnet", status="succeeded", started=100.0, finished=150.0)
     )
     local = json.loads(forge_at("status", "mine", "--json")[1])
     remote = json.loads(forge_at("status", "first", "--json")[1])
@@ -113,12 +114,12 @@ def test_logs_of_an_unknown_task_name_those_that_are_there(forge_at):
 
 
 def test_logs_of_a_local_run_are_its_files(forge, bench):
-    from pipelines.runs.folder import RunFolder, Status
+    from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 
     folder = RunFolder(bench.runs / "mine")
-    folder.write_info(name="mine", started=100.0, finished=None, status="failed")
+    folder.write(RunStatus("mine", "failed", 100.0))
     for name, state in (("bitnet", "succeeded"), ("training", "failed")):
-        folder.task(name).write(Status(name, name, name, status=state, started=100.0))
+        folder.task(name).write(TaskStatus(name, name, name, status=state, started=100.0))
         folder.task(name).log.write_text(f"{name} one\n{name} two\n")
     assert forge("logs", "mine") == (0, "training one\ntraining two\n")
     assert forge("logs", "mine", "--task", "bitnet", "-n", "1") == (0, "bitnet two\n")

@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from pipelines.kubeflow import view as kubeflow_view
+from pipelines.cli.rendering import lines, table
 from pipelines.kubeflow.http import Access
 from pipelines.kubeflow.server import Server
 from pipelines.kubeflow.state import store as run_store
@@ -146,10 +146,10 @@ def test_progress_is_read_from_the_store(look, in_folder):
     view = look(run("RUNNING"))
     task = view.task("quietstar")
     assert (task.state, task.attempts, task.progress["step"]) == ("running", 2, 3)
-    rows = dict(kubeflow_view.rows(view))
-    assert kubeflow_view.note(rows["quietstar"]) == "course 3/4 (75 %)"
-    assert kubeflow_view.left(rows["quietstar"], now=1030.0) == "1:00 min"
-    assert kubeflow_view.share(rows["quietstar"]) == 0.75
+    rows = dict(table.rows(view))
+    assert table.note(rows["quietstar"]) == "course 3/4 (75 %)"
+    assert table.left(rows["quietstar"], now=1030.0) == "1 min 00 s"
+    assert table.share(rows["quietstar"]) == 0.75
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def test_progress_that_is_none_hides_no_others_and_breaks_nothing(look, in_folde
     write(in_folder / "progress" / "quietstar.json", '{"stage": "course", "step": 3, "total": 4}')
     view = look(run("RUNNING", detail("evomerge", "RUNNING")))
     assert view.task("quietstar").progress == {"stage": "course", "step": 3, "total": 4}
-    Console(file=io.StringIO()).print(kubeflow_view.strip(view))
-    assert list(kubeflow_view.lines(view, None)) and json.dumps(view.to_json(), allow_nan=False)
+    Console(file=io.StringIO()).print(table.table(view))
+    assert list(lines.changes(view, None)) and json.dumps(view.to_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", ["rates [lr]", "a [/x] b"])
 def test_a_name_is_no_markup(look, name):
     out = io.StringIO()
-    Console(file=out, width=120).print(kubeflow_view.strip(look(run("RUNNING", display_name=name))))
+    Console(file=out, width=120).print(table.table(look(run("RUNNING", display_name=name))))
     assert out.getvalue().startswith(f"{name} · running")
 
 

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
+from pipelines.cli.cluster import submit as submit_command
 from pipelines.cli.project import compile as compile_command
-from pipelines.cli.runs import submit as submit_command
 from pipelines.kubeflow.state import store as run_store
-from pipelines.runs.folder import RunFolder, Status
+from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 from tests.pipeline.kubeflow.kubeflow_server import RUN, run
 from tests.pipeline.kubeflow.kubernetes_server import ROOT, pod
 
@@ -19,9 +19,7 @@ ONE_PHASE = ["--from", "adas", "--to", "adas", "--artifact", "s3://b/model"]
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch):
-    """The settings of all phases are another test's subject; addresses are looked at where a store is made for it."""
-    monkeypatch.setattr("components.shared.runtime.config.compose.validate_all", lambda *given, **named: [])
-    monkeypatch.setattr("pipelines.ir.parameters.check_search", lambda *given, **named: None)
+    """Addresses are looked at where a store is made for it."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -54,7 +52,8 @@ def test_a_run_is_submitted_with_its_parameters_and_its_page_is_printed(kubeflow
     method, path, _, headers, body = kubeflow.seen[-1]
     assert (method, path, headers["authorization"]) == ("POST", "/apis/v2beta1/runs", "Bearer secret")
     sent = parameters(kubeflow)
-    assert (sent["seed"], sent["accelerator_limit"], sent["overrides"]) == (7, "2", ["bitnet.threads=4"])
+    assert (sent["seed"], sent["accelerator_limit"]) == (7, "2")
+    assert json.loads(sent["bitnet_settings"])["bitnet"]["threads"] == 4
     assert [sent[f"base_model_{number}"] for number in (1, 2, 3)] == ["standard", "memory", "reasoning"]
     spec = body["pipeline_spec"]
     assert (
@@ -82,7 +81,7 @@ def test_each_task_carries_the_digests_that_kfps_cache_has_to_know(kubeflow, sub
     dag = kubeflow.bodies("/runs")[-1]["pipeline_spec"]["pipeline_spec"]["root"]["dag"]
     inputs = dag["tasks"]["adas"]["inputs"]["parameters"]
     assert inputs["code_version"]["runtimeValue"]["constant"].startswith("0.1.0+")
-    assert inputs["config_digest"]["runtimeValue"]["constant"]
+    assert inputs["settings"] == {"componentInputParameter": "adas_settings"}
 
 
 @pytest.mark.parametrize(("flag", "caches"), [("--cache", True), ("--no-cache", False)])
@@ -178,18 +177,18 @@ def test_what_a_phase_starts_from_is_found_by_the_runs_pods(kubeflow, kubernetes
     kubernetes.pods = [
         pod("evomerge-select", "Succeeded", outputs=["state"]),
         pod("evomerge", "Succeeded", outputs=["model"]),
-        pod("quietstar", "Succeeded", outputs=["output_model"]),
+        pod("quietstar", "Succeeded", outputs=["model"]),
     ]
     assert submit("--from", "quietstar", "--to", "quietstar", "--run", "latest")[0] == 0
     assert parameters(kubeflow)["artifact_uri"] == f"{ROOT}/evomerge/c1/model"
     assert submit("--from", "bitnet", "--to", "bitnet", "--run", RUN)[0] == 0
-    assert parameters(kubeflow)["artifact_uri"] == f"{ROOT}/quietstar/c1/output_model"
+    assert parameters(kubeflow)["artifact_uri"] == f"{ROOT}/quietstar/c1/model"
 
 
 def test_a_result_from_kfps_cache_is_found_by_whoever_took_it(kubeflow, kubernetes, submit, unlooked):
     kubeflow.runs[RUN] = [run("SUCCEEDED")]
     older = "minio://mlpipeline/v2/artifacts/agent-forge/older/evomerge/c9/model"
-    kubernetes.pods = [pod("quietstar", "Succeeded", inputs={"model": [older]}, outputs=["output_model"])]
+    kubernetes.pods = [pod("quietstar", "Succeeded", inputs={"input_model": [older]}, outputs=["model"])]
     assert submit("--from", "quietstar", "--to", "quietstar", "--run", "latest")[0] == 0
     assert parameters(kubeflow)["artifact_uri"] == older
 
@@ -217,12 +216,12 @@ def test_what_a_phase_starts_from_is_found_in_the_store_when_the_pods_are_gone(
 
 def test_what_a_phase_starts_from_is_found_in_a_local_run_that_has_a_store(kubeflow, submit, bench, unlooked):
     folder = RunFolder(bench.runs / "mine")
-    folder.write_info(name="mine", started=1.0, finished=2.0, status="succeeded", store="s3://forge/runs")
-    made = {"output_model": "artifacts/bitnet/output_model"}
-    folder.task("bitnet").write(Status("bitnet", "bitnet", "bitnet", status="cached", outputs=made))
+    folder.write(RunStatus("mine", "succeeded", 1.0, 2.0, store="s3://forge/runs"))
+    made = {"model": "artifacts/bitnet/model"}
+    folder.task("bitnet").write(TaskStatus("bitnet", "bitnet", "bitnet", status="cached", outputs=made))
     assert submit("--from", "training", "--to", "training", "--run", "mine")[0] == 0
-    assert parameters(kubeflow)["artifact_uri"] == "s3://forge/runs/mine/artifacts/bitnet/output_model"
-    folder.write_info(store="")
+    assert parameters(kubeflow)["artifact_uri"] == "s3://forge/runs/mine/artifacts/bitnet/model"
+    folder.write(RunStatus("mine", "succeeded", 1.0, 2.0))
     code, text = submit("--from", "training", "--to", "training", "--run", "mine")
     assert code == 6 and "on this machine only" in text and "--store" in text
 

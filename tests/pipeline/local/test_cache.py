@@ -7,9 +7,14 @@ import pytest
 from kfp import dsl
 from kfp.dsl import Artifact, Collected, Input, Output, ParallelFor
 
+from components.shared.runtime import code
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.store.uri import open_store
+from pipelines.ir import reader
+from pipelines.ir.values import Values
 from pipelines.local import cache_key
+from pipelines.phases import COMPILED
+from pipelines.settings import as_parameters, composed, parameter_of
 from tests.pipeline.local.toy_pipelines import append, join, toy, write
 
 
@@ -78,7 +83,7 @@ def test_a_cached_result_that_was_changed_on_disk_is_not_used_and_that_is_said(b
     path.write_text("tampered")
     bench.run(chain, "two")
     assert states(bench, "two") == {"write": "succeeded", "append": "cached"}
-    assert any("write: its cached result" in line and "gone or changed" in line for line in bench.said)
+    assert any("write: its cached result" in line and "gone or changed" in line for line in bench.said("two"))
 
 
 def test_caching_can_be_switched_off_for_a_run_and_for_a_task(bench):
@@ -258,7 +263,7 @@ def test_a_store_that_is_away_fails_the_task_and_says_so(bench, s3_uri, monkeypa
 
     async def whole():
         runner.append(bench.runner(chain, store=s3_uri))
-        monkeypatch.setattr(runner[0].leaves.depot.store, "put", refuse)
+        monkeypatch.setattr(runner[0].tasks.cache.store, "put", refuse)
         return await runner[0].run()
 
     def refuse(key, data):
@@ -278,10 +283,48 @@ def test_a_run_that_needs_an_artifact_that_was_removed_makes_it_again(bench):
 
 
 @pytest.mark.parametrize("phase", ["cognate", "compression"])
-def test_every_settings_digest_follows_its_own_overrides_only(phase):
-    pytest.importorskip(f"components.{phase}.settings")
+def test_every_settings_digest_follows_its_own_settings_only(phase):
+    def digest(*overrides, seed=0):
+        given = as_parameters(composed(overrides=overrides))
+        return cache_key.settings_digest(phase, given[parameter_of(phase)], seed)
+
     other = "compression" if phase == "cognate" else "cognate"
-    plain = cache_key.settings_digest(phase, "tiny", (), 0)
-    assert cache_key.settings_digest(phase, "tiny", (f"{other}.threads=1",), 0) == plain
-    assert cache_key.settings_digest(phase, "tiny", (f"{phase}.threads=1",), 0) != plain
-    assert cache_key.settings_digest(phase, "tiny", (), 1) != plain
+    assert digest(f"{other}.threads=1") == digest() == digest(f"{phase}.checkpoint_seconds=1")
+    assert digest(f"{phase}.threads=1") != digest() != digest(seed=1)
+
+
+def test_the_local_key_knows_settings_and_code_of_its_own_phase(monkeypatch, tmp_path):
+    """What KFP's key is made of (tests/pipeline/test_pipeline_compiled.py), and in the same way."""
+    pipeline = reader.load(COMPILED)
+    components = {one.name: one for _, one in pipeline.containers(pipeline.root.body)}
+
+    def keys(**given):
+        defaults = {name: parameter.default for name, parameter in pipeline.root.parameters.items()} | given
+        own = {"code_version": "", "checkpoint_root": "", "seed": int(defaults["seed"])}
+        return {
+            phase: cache_key.cache_key(
+                components[f"comp-{phase}"], Values({**own, "settings": defaults[parameter_of(phase)]})
+            )
+            for phase in ("training", "compression")
+        }
+
+    def changed(before, after):
+        return {phase for phase in before if before[phase] != after[phase]}
+
+    before = keys()
+    assert changed(
+        before,
+        keys(
+            compression_settings=as_parameters(composed(overrides=["compression.retention=0.98"]))[
+                "compression_settings"
+            ]
+        ),
+    ) == {"compression"}
+    assert changed(before, keys(seed=1)) == {"training", "compression"}
+    shutil.copytree(cache_key.ROOT / "components", tmp_path / "components")
+    original = code.code_digest.__wrapped__
+    monkeypatch.setattr(code, "code_digest", lambda names: original(names, tmp_path / "components"))
+    (tmp_path / "components" / "compression" / "recovery.py").write_text("# changed")
+    assert changed(before, keys()) == {"compression"}
+    (tmp_path / "components" / "shared" / "optim" / "schedule.py").write_text("# changed")
+    assert changed(before, keys()) == {"training", "compression"}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ from kfp.dsl import Artifact, Input, Output
 
 from pipelines.ir import reader
 from pipelines.ir.values import complete
-from pipelines.local.cache import Depot
-from pipelines.local.process import Launcher
-from pipelines.local.scheduler import Runner
-from pipelines.local.task import Options
-from pipelines.runs.folder import RunFolder, Status
+from pipelines.local.cache import ArtifactCache
+from pipelines.local.options import RunOptions
+from pipelines.local.processes.pool import ProcessPool
+from pipelines.local.scheduler import Scheduler
+from pipelines.local.task import TaskRunner
+from pipelines.runs.events import LogEvent
+from pipelines.runs.folder import RunFolder, TaskStatus
+from pipelines.runs.log import EventLog, EventReader
 
 START = """
 import json, os, pathlib, sys, time
@@ -62,12 +65,26 @@ def run_code(code: str, out: Output[Artifact]):
     return toy("exec(values['code'])")
 
 
+class ToyRun:
+    """A pipeline under way, without a plan: the scheduler and what runs its tasks."""
+
+    def __init__(self, scheduler: Scheduler, tasks: TaskRunner) -> None:
+        self.scheduler = scheduler
+        self.tasks = tasks
+        self.stop = tasks.stop
+
+    async def run(self) -> str:
+        lacking = await self.scheduler.run()
+        if self.tasks.stopping.is_set() and lacking:
+            return "interrupted"
+        return "failed" if lacking and lacking.why != "left out" else "succeeded"
+
+
 @dataclass
 class Bench:
     """Compiles toy pipelines and runs them below one runs folder."""
 
     runs: Path
-    said: list[str] = field(default_factory=list)
     edit: Callable[[str], str] = str
 
     def compile(self, pipeline: Any) -> Path:
@@ -82,16 +99,22 @@ class Bench:
         name: str = "run",
         *,
         store: str = "",
-        launcher: Any = None,
+        processes: Any = None,
         parameters: Any = None,
         **options: Any,
-    ) -> Runner:
+    ) -> ToyRun:
         loaded = reader.load(self.compile(pipeline))
-        given = complete(parameters or {}, loaded.root.parameters, "test")
-        chosen = Options(**{"slots": 4, "grace": 5.0, **options})
+        values = complete(parameters or {}, loaded.root.parameters, "test")
+        chosen = RunOptions(**{"slots": 4, "grace": 5.0, **options})
         folder = RunFolder(self.runs / name)
-        launcher = launcher or Launcher(chosen.slots)
-        return Runner(loaded, folder, Depot(self.runs, store), launcher, given, chosen, self.said.append)
+        tasks = TaskRunner(
+            folder,
+            ArtifactCache(self.runs, store),
+            processes or ProcessPool(chosen.slots),
+            chosen,
+            EventLog(folder.events, name),
+        )
+        return ToyRun(Scheduler(loaded, values, tasks), tasks)
 
     def run(self, pipeline: Any, name: str = "run", **options: Any) -> str:
         async def whole() -> str:
@@ -99,8 +122,18 @@ class Bench:
 
         return asyncio.run(whole())
 
-    def statuses(self, name: str = "run") -> dict[str, Status]:
+    def statuses(self, name: str = "run") -> dict[str, TaskStatus]:
         return {status.task: status for status in RunFolder(self.runs / name).tasks()}
 
     def text(self, task: str, name: str = "run") -> str:
         return (self.runs / name / "artifacts" / task / "out").read_text()
+
+    def said(self, name: str = "run") -> list[str]:
+        """What the runner had to say, each line behind its task."""
+        events = EventReader(RunFolder(self.runs / name).events).read()
+        return [
+            f"{event.task}: {line}"
+            for event in events
+            if isinstance(event, LogEvent) and event.data.source == "runner"
+            for line in event.data.lines
+        ]

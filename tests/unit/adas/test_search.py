@@ -9,9 +9,8 @@ import torch
 from components.adas import search
 from components.adas.bench import Bench
 from components.adas.cem import cross_entropy_method
-from components.adas.families import learnable, questions, rates
-from components.adas.settings import Family
-from components.adas.space import Design, Space, space_of
+from components.adas.families import learnable, questions, success_rates
+from components.adas.space import Design, DesignSpace, design_space
 from components.adas.svf import matrices
 from components.shared.agent.agent import Agent
 from components.shared.agent.architecture import TOOLS, Architecture, Route
@@ -22,7 +21,7 @@ from components.shared.tasks.registry import sample
 from components.shared.tasks.tokenizer import byte_tokenizer
 from tests.unit.shared.models.variants import cognate
 
-SPACE = Space(("facts", "words"), ("facts", "other", "words"), ("no", "aloud", "quietly"), 3)
+SPACE = DesignSpace(("facts", "words"), ("facts", "other", "words"), ("no", "aloud", "quietly"), 3)
 
 
 def some_items(count=24):
@@ -79,7 +78,7 @@ def test_a_child_of_two_takes_every_part_from_one_of_them():
 
 
 def test_hand_designs_begin_with_the_model_alone_and_use_only_what_there_is():
-    designs = Space((), ("other",), ("no",), 2).by_hand(0.5, {})
+    designs = DesignSpace((), ("other",), ("no",), 2).by_hand(0.5, {})
     assert designs[0].architecture == Architecture()
     assert not any(route.experts or route.skip for d in designs for route in d.architecture.ways)
     assert all(route.think == "no" for d in designs for route in d.architecture.ways)
@@ -89,45 +88,45 @@ def test_hand_designs_begin_with_the_model_alone_and_use_only_what_there_is():
     assert set(dispatched.routes) == {"facts", "words"} and dispatched.threshold == 0.8
 
 
-def test_the_space_of_an_agent_has_the_thoughts_that_its_model_knows():
+def test_the_design_space_an_agent_has_the_thoughts_that_its_model_knows():
     agent = Agent(cognate(), byte_tokenizer(), Architecture())
-    assert space_of(agent, 2).think == ("no", "aloud")
+    assert design_space(agent, 2).think == ("no", "aloud")
     thinker = Agent(
         cognate(thoughts={"length": 2, "start": 259, "end": 260}), byte_tokenizer(), Architecture()
     )
-    assert space_of(thinker, 2).think == ("no", "aloud", "quietly")
+    assert design_space(thinker, 2).think == ("no", "aloud", "quietly")
 
 
 def test_the_bench_says_what_the_agent_would_say(bench):
     rng = random.Random(5)
-    space = space_of(bench.agent(Architecture()), 3)
+    space = design_space(bench.agent(Architecture()), 3)
     for _ in range(6):
         architecture = space.at_random(rng).architecture
-        said = bench.agent(architecture).answers(bench.items)
+        texts = bench.agent(architecture).answers(bench.items)
         assert (
-            bench.right(architecture) == [t == i.answer for t, i in zip(said, bench.items, strict=True)]
+            bench.right(architecture) == [t == i.answer for t, i in zip(texts, bench.items, strict=True)]
         ).all()
 
 
 def test_the_bench_asks_the_model_once_for_every_route_and_class(bench, monkeypatch):
-    asked = []
+    counts = []
     real = Agent.say
     monkeypatch.setattr(
-        Agent, "say", lambda self, items, route: asked.append(len(items)) or real(self, items, route)
+        Agent, "say", lambda self, items, route: counts.append(len(items)) or real(self, items, route)
     )
     route = Route(experts={"words": 0.123})
     bench.right(Architecture(routes={"words": route}, threshold=0.0))
     bench.right(Architecture(routes={"words": route}, threshold=0.0, tools=TOOLS))
-    assert sum(asked) <= len(bench.items) + 12 and asked.count(12) >= 1
-    before = len(asked)
+    assert sum(counts) <= len(bench.items) + 12 and counts.count(12) >= 1
+    before = len(counts)
     bench.right(Architecture(routes={"words": route}, threshold=0.0, tools=("memory",)))
-    assert len(asked) == before
+    assert len(counts) == before
 
 
 def test_a_design_that_cannot_run_ranks_below_one_that_is_always_wrong(bench):
-    wrong = search.judge(Design("", "wrong", Architecture()), 0, lambda a: np.zeros(4, dtype=bool))
+    wrong = search.evaluate(Design("", "wrong", Architecture()), 0, lambda a: np.zeros(4, dtype=bool))
     impossible = Design("", "no such expert", Architecture(default=Route(experts={"nobody": 1.0})))
-    failed = search.judge(impossible, 0, bench.right)
+    failed = search.evaluate(impossible, 0, bench.right)
     assert failed.fitness is None and "nobody" in failed.failure
     assert search.fittest([failed, wrong]) is wrong
     assert search.finalists([failed, wrong], 5) == [1]
@@ -146,7 +145,7 @@ def worth(architecture):
 
 
 def test_evolution_finds_the_best_design_of_a_known_landscape():
-    archive = [search.judge(Design("", "base", Architecture()), 0, worth)]
+    archive = [search.evaluate(Design("", "base", Architecture()), 0, worth)]
     for number in range(1, 40):
         search.generation(
             archive, number, SPACE, worth, random.Random(number), children=6, tournament=3, crossover=0.3
@@ -158,28 +157,28 @@ def test_evolution_finds_the_best_design_of_a_known_landscape():
 
 
 def test_the_archive_survives_json_and_a_generation_depends_on_nothing_else():
-    first = [search.judge(Design("", "base", Architecture()), 0, worth)]
+    first = [search.evaluate(Design("", "base", Architecture()), 0, worth)]
     settings = {"children": 4, "tournament": 2, "crossover": 0.3}
     search.generation(first, 1, SPACE, worth, random.Random(1), **settings)
-    second = [search.Entry(**entry) for entry in search.as_json(first)]
+    second = [search.ArchiveEntry(**entry) for entry in search.as_json(first)]
     for archive in (first, second):
         search.generation(archive, 2, SPACE, worth, random.Random(2), **settings)
     assert search.as_json(first) == search.as_json(second)
 
 
-class Exhausted(Space):
+class Exhausted(DesignSpace):
     """Has one design left to offer."""
 
     def mutate(self, parent, rng):
         return Design("", "tools", Architecture(tools=TOOLS))
 
-    def cross(self, one, other, rng):
-        return one
+    def cross(self, first, second, rng):
+        return first
 
 
 def test_an_exhausted_space_ends_a_generation_instead_of_repeating_designs():
     space = Exhausted((), (), ("no",), 1)
-    archive = [search.judge(Design("", "base", Architecture()), 0, worth)]
+    archive = [search.evaluate(Design("", "base", Architecture()), 0, worth)]
     for number in (1, 2):
         search.generation(
             archive, number, space, worth, random.Random(number), children=8, tournament=2, crossover=0.3
@@ -210,25 +209,24 @@ def test_the_cross_entropy_method_finds_the_top_of_a_hill_and_never_falls_below_
     ],
 )
 def test_a_family_is_learnt_at_the_levels_where_the_base_is_right_at_times(truth, levels):
-    family = Family(name="words", tasks=["reverse", "copy"], levels=sorted(truth))
     seen = []
 
     def success(items):
         seen.append((items[0].level, len(items), {item.task for item in items}, items[0].split))
         return np.arange(20) < 20 * truth[items[0].level]
 
-    found = rates(family, success, low=0.1, count=20, seed=0)
-    assert learnable(found, 0.1, 0.8) == levels
-    assert all(one[1:] == (20, {"reverse", "copy"}, "search") for one in seen)
+    rates = success_rates(["reverse", "copy"], sorted(truth), success, low=0.1, count=20, seed=0)
+    assert learnable(rates, 0.1, 0.8) == levels
+    assert all(call[1:] == (20, {"reverse", "copy"}, "search") for call in seen)
     hard = [level for level, rate in truth.items() if rate < 0.1]
     assert not hard or len(seen) == min(hard)  # higher levels are harder: not even tried
 
 
 def test_training_questions_cover_all_tasks_and_levels_and_differ_from_step_to_step():
-    family = Family(name="words", tasks=["reverse", "copy", "sort"], levels=[1, 2, 3])
-    items = [item for step in range(3) for item in questions(family, [1, 3], step, 8, 0)]
+    tasks = ["reverse", "copy", "sort"]
+    items = [item for step in range(3) for item in questions(tasks, "train", [1, 3], step, 8, 0)]
     cells = {(item.task, item.level) for item in items}
-    assert cells == {(task, level) for task in family.tasks for level in (1, 3)}
+    assert cells == {(task, level) for task in tasks for level in (1, 3)}
     assert {item.split for item in items} == {"train"} and len({item.prompt for item in items}) == 24
 
 
@@ -239,5 +237,5 @@ def test_a_bench_refuses_a_route_to_a_class_that_the_dispatcher_does_not_know(be
 
 def test_items_of_a_bench_keep_their_own_instruction(bench):
     agent = bench.agent(Architecture())
-    asked = [Item("x", 1, "search", "47+3=", "", system="tool: ")]
-    assert agent.say(asked, Route(instruction="persona")) == agent.say(asked, Route())
+    items = [Item("x", 1, "search", "47+3=", "", system="tool: ")]
+    assert agent.say(items, Route(instruction="persona")) == agent.say(items, Route())

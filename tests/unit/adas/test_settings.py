@@ -15,7 +15,7 @@ def test_every_profile_gives_settings(profile):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         (f"adas.families=[{WORDS},{WORDS}]", "different names"),
         ("adas.families=[{name: other, tasks: [copy], levels: [1]}]", "different names"),
@@ -28,6 +28,6 @@ def test_every_profile_gives_settings(profile):
         ("adas.svf.samples=1", "samples"),
     ],
 )
-def test_what_could_not_work_is_refused(override, said):
-    with pytest.raises(ConfigError, match=said):
+def test_what_could_not_work_is_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
         compose("adas", Settings, overrides=override.split("  "))

@@ -7,25 +7,25 @@ import torch
 from torch import nn
 
 from components.adas.svf import (
-    Vectors,
-    finished,
+    ExpertVectors,
     leave_one_out,
     log_probabilities,
     matrices,
     of_answers,
     reinforce,
     rows,
-    rule_of,
+    stored_expert,
     surrogate,
-    update,
+    svf_optimizer,
 )
 from components.shared.models.encoders import encode_ternary, stored
 from components.shared.models.remote_code.coded import install
 from components.shared.models.remote_code.experts import set_expert
 from components.shared.models.remote_code.ternary import BitLinear
-from components.shared.runtime.errors import PhaseFailed
+from components.shared.optim.schedule import warmup_cosine
 from components.shared.tasks.item import Item
 from components.shared.tasks.tokenizer import byte_tokenizer
+from components.shared.training.loop import TrainingLoop
 from tests.unit.shared.models.variants import cognate, some_ids
 
 EOS = 0
@@ -78,10 +78,10 @@ def test_log_probabilities_of_answers_are_those_of_one_row_at_a_time():
     prompts, answers = [[7, 8, 9], [5], [6, 7]], [[3, 258], [1, 2, 3, 258], [4]]
     batch = rows(prompts, answers, padding=258)
     together = of_answers(log_probabilities(model, batch), batch)
-    for place, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         logits = model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
         alone = sum(logits[len(prompt) - 1 + i, token] for i, token in enumerate(answer))
-        assert together[place].item() == pytest.approx(alone.item(), abs=1e-3)
+        assert together[row].item() == pytest.approx(alone.item(), abs=1e-3)
 
 
 def ternary(model):
@@ -97,13 +97,13 @@ def ternary(model):
 
 def test_gradients_pass_through_the_eight_bit_activations_of_a_ternary_model():
     model, ids = ternary(cognate()), some_ids(4, 9)
-    vectors = Vectors(matrices(model))
+    vectors = ExpertVectors(matrices(model))
     set_expert(model, vectors.as_expert())
     model(ids, labels=ids).loss.backward()
     through = {path: z.grad.clone() for path, z in vectors.as_expert().items()}
     for path in matrices(model):
         model.get_submodule(path).spec.pop("activations")
-    again = Vectors(matrices(model))
+    again = ExpertVectors(matrices(model))
     set_expert(model, again.as_expert())
     model(ids, labels=ids).loss.backward()
     for path, z in again.as_expert().items():  # of the same network without rounding
@@ -112,41 +112,45 @@ def test_gradients_pass_through_the_eight_bit_activations_of_a_ternary_model():
 
 def test_gates_and_the_output_head_have_no_vectors():
     model = cognate("union", tie_word_embeddings=False)
-    found = matrices(model)
-    assert "lm_head" not in found and not any("gate" in path.split(".")[-1:] for path in found)
-    assert found["model.layers.0.self_attn.q_proj"] == 32
-    for path, size in found.items():
+    sizes = matrices(model)
+    assert "lm_head" not in sizes and not any("gate" in path.split(".")[-1:] for path in sizes)
+    assert sizes["model.layers.0.self_attn.q_proj"] == 32
+    for path, size in sizes.items():
         assert size == min(model.get_submodule(path).weight.shape) >= 16
+
+
+def trained(model, tokenizer, items, right, *, steps, lr, **more):
+    """Expert vectors after some steps on the same questions, and what each step measured."""
+    vectors = ExpertVectors(matrices(model))
+    optimizer = {"svf": svf_optimizer(vectors, lr)}
+    loop = TrainingLoop(vectors.parameters(), optimizer, clip=1.0, where="adas.svf", fix="lower the rate")
+
+    def loss_of(items):
+        generator = torch.Generator().manual_seed(loop.step)
+        return reinforce(model, tokenizer, vectors, items, right, generator=generator, **more)
+
+    seen = [
+        loop.update([items], loss_of, rate=warmup_cosine(step, steps, warmup=1)).metrics
+        for step in range(steps)
+    ]
+    return vectors, seen
 
 
 @pytest.mark.parametrize("make", [cognate, lambda: ternary(cognate())])
 def test_reinforce_makes_an_answer_common_that_the_base_gives_at_times(make):
     model, tokenizer = make().requires_grad_(False), byte_tokenizer()
-    vectors = Vectors(matrices(model))
-    rule = rule_of(vectors, 0.1)
     items = [Item("toy", 1, "train", prompt, "") for prompt in ("ab=", "cd=", "ef=", "gh=")]
 
-    def right(asked, said):
-        return torch.tensor([bool(text) and ord(text[0]) % 2 == 0 for text in said])
+    def right(items, texts):
+        return torch.tensor([bool(text) and ord(text[0]) % 2 == 0 for text in texts])
 
-    seen = []
-    for step in range(25):
-        loss, one = reinforce(
-            model,
-            tokenizer,
-            vectors,
-            items,
-            right,
-            samples=16,
-            limit=1,
-            kl_weight=0.0,
-            generator=torch.Generator().manual_seed(step),
-        )
-        update(rule, vectors, loss, step, 25, clip=1.0)
-        seen.append(one.success)
-    assert 0.05 < seen[0] < 0.8
-    assert sum(seen[-5:]) / 5 > seen[0] + 0.15
-    assert all(torch.equal(z, z.half()) or z.dtype == torch.float16 for z in finished(vectors).values())
+    vectors, seen = trained(
+        model, tokenizer, items, right, steps=25, lr=0.1, samples=16, limit=1, kl_weight=0.0
+    )
+    success = [metrics["success"] for metrics in seen]
+    assert 0.05 < success[0] < 0.8
+    assert sum(success[-5:]) / 5 > success[0] + 0.15
+    assert all(torch.equal(z, z.half()) or z.dtype == torch.float16 for z in stored_expert(vectors).values())
 
 
 def test_the_divergence_is_zero_at_the_base_and_its_weight_holds_the_expert_back():
@@ -154,29 +158,18 @@ def test_the_divergence_is_zero_at_the_base_and_its_weight_holds_the_expert_back
     items = [Item("toy", 1, "train", "ab=", "")]
 
     def after(weight):
-        vectors, rule = Vectors(matrices(model)), None
-        rule = rule_of(vectors, 0.1)
-        for step in range(12):
-            loss, seen = reinforce(
-                model,
-                tokenizer,
-                vectors,
-                items,
-                lambda asked, said: torch.tensor([len(text.encode()) % 2 == 0 for text in said]),
-                samples=16,
-                limit=2,
-                kl_weight=weight,
-                generator=torch.Generator().manual_seed(step),
-            )
-            if step == 0:
-                assert seen.kl == pytest.approx(0, abs=1e-3)
-            update(rule, vectors, loss, step, 12, clip=1.0)
-        return seen.kl
+        _, seen = trained(
+            model,
+            tokenizer,
+            items,
+            lambda items, texts: torch.tensor([len(text.encode()) % 2 == 0 for text in texts]),
+            steps=12,
+            lr=0.1,
+            samples=16,
+            limit=2,
+            kl_weight=weight,
+        )
+        assert seen[0]["kl"] == pytest.approx(0, abs=1e-3)
+        return seen[-1]["kl"]
 
     assert after(10.0) < 0.5 * after(0.0)
-
-
-def test_a_loss_that_is_not_finite_is_an_error_that_names_the_setting():
-    vectors = Vectors({"a": 16})
-    with pytest.raises(PhaseFailed, match=r"adas\.svf\.lr"):
-        update(rule_of(vectors, 0.1), vectors, torch.tensor(float("nan")), 3, 10, 1.0)

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from components.baking.bake import bake
-from components.baking.trajectories import (
-    Lesson,
-    anchors_of,
+from components.baking.distillation_set import (
+    DistillationSet,
+    anchor_set,
     answer_ids,
     answer_log_probabilities,
     kl,
-    lesson_of,
     log_probabilities,
     padding_of,
+    prompted_set,
     rows,
 )
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
@@ -43,11 +43,11 @@ class Table(nn.Module):
         return SimpleNamespace(logits=self.table[prompted, input_ids])
 
 
-def baking(model, lesson, anchors, folder, *, steps=150, anchor=0.0, lr=0.2, state=None):
+def baking(model, prompted, anchors, folder, *, steps=150, anchor=0.0, lr=0.2, state=None):
     state = {"within": 0, "done": 0, "curve": []} if state is None else state
     bake(
-        model, list(model.parameters()), lesson, anchors, steps=steps, batch=8, lr=lr, anchor=anchor, seed=1,
-        checkpoints=Checkpoints(str(folder), "test", every=1e9), state=state, report=lambda *numbers: None,
+        model, list(model.parameters()), prompted, anchors, steps=steps, batch=8, lr=lr, anchor=anchor, seed=1,
+        checkpoints=Checkpoints(str(folder), "test", every=1e9), state=state, report=lambda step, metrics: None,
     )  # fmt: skip
     return state["curve"]
 
@@ -85,19 +85,19 @@ def questions():
     return prompts, answers
 
 
-def lesson(teacher):
+def prompted_rows(teacher):
     prompts, answers = questions()
-    wanted = answer_log_probabilities(teacher, rows([[0, *p] for p in prompts], answers, 5))
-    return Lesson(rows(prompts, answers, 5), wanted)
+    teacher_log_p = answer_log_probabilities(teacher, rows([[0, *p] for p in prompts], answers, 5))
+    return DistillationSet(rows(prompts, answers, 5), teacher_log_p)
 
 
 def test_a_table_is_baked_until_nothing_is_left_of_the_divergence(tmp_path):
     model = Table()
-    taught = lesson(model)
-    curve = baking(model, taught, taught, tmp_path, steps=300)
+    prompted = prompted_rows(model)
+    curve = baking(model, prompted, prompted, tmp_path, steps=300)
     assert curve[0][0] > 0.5 and curve[-1][0] < 1e-3
     torch.testing.assert_close(
-        log_probabilities(model, taught.rows).exp(), taught.teacher.exp(), atol=0.02, rtol=0
+        log_probabilities(model, prompted.rows).exp(), prompted.teacher.exp(), atol=0.02, rtol=0
     )
 
 
@@ -108,12 +108,12 @@ def test_the_anchor_keeps_what_it_holds_where_a_bake_without_it_does_not(tmp_pat
     def drift(weight):
         model = Table()
         other = rows([[0, *p] for p in prompts], answers, 5)
-        anchors = Lesson(other, answer_log_probabilities(model, other))
+        anchors = DistillationSet(other, answer_log_probabilities(model, other))
         model.table.requires_grad_(False)
         shared = nn.Parameter(torch.zeros(6, 6))
         nn.utils.parametrize.register_parametrization(model, "table", Shared(shared))
-        taught = lesson(model)
-        baking(model, taught, anchors, tmp_path, steps=150, anchor=weight, lr=0.05)
+        prompted = prompted_rows(model)
+        baking(model, prompted, anchors, tmp_path, steps=150, anchor=weight, lr=0.05)
         return float(kl(anchors.teacher, log_probabilities(model, other)).detach())
 
     assert drift(3.0) < 0.5 * drift(0.0)
@@ -133,25 +133,25 @@ class Shared(nn.Module):
 def test_a_bake_is_a_function_of_its_seed(tmp_path):
     once, again = Table(), Table()
     for model in (once, again):
-        taught = lesson(model)
-        baking(model, taught, taught, tmp_path, steps=5)
+        prompted = prompted_rows(model)
+        baking(model, prompted, prompted, tmp_path, steps=5)
     assert torch.equal(once.table, again.table)
 
 
 def test_a_loss_that_is_not_finite_stops(tmp_path):
     model = Table()
-    taught = lesson(model)
+    prompted = prompted_rows(model)
     with torch.no_grad():
         model.table.fill_(float("nan"))
     with pytest.raises(PhaseFailed, match=r"baking\.lr"):
-        baking(model, taught, taught, tmp_path)
+        baking(model, prompted, prompted, tmp_path)
 
 
 def test_picking_rows_takes_the_teachers_rows_of_these_questions():
     prompts, answers = [[1], [1, 2], [3]], [[4, 5], [6], [7, 8, 9]]
     batch = rows(prompts, answers, 0)
     teacher = torch.arange(6.0)[:, None]  # one number a predicted place: 0 1 | 2 | 3 4 5
-    part = Lesson(batch, teacher).pick(torch.tensor([2, 0, 2]))
+    part = DistillationSet(batch, teacher).select(torch.tensor([2, 0, 2]))
     assert part.teacher[:, 0].tolist() == [3, 4, 5, 0, 1, 3, 4, 5]
     assert part.rows.predicts.sum(-1).tolist() == [3, 2, 3]
     assert torch.equal(part.rows.input_ids[1, :3], torch.tensor([1, 4, 5]))
@@ -159,7 +159,7 @@ def test_picking_rows_takes_the_teachers_rows_of_these_questions():
 
 def test_picked_rows_are_no_wider_than_their_answers_need():
     batch = rows([[1], [1] * 20], [[2, 3], [4]], 0)
-    part = Lesson(batch, torch.zeros(3, 1)).pick(torch.tensor([0]))
+    part = DistillationSet(batch, torch.zeros(3, 1)).select(torch.tensor([0]))
     assert part.rows.input_ids.shape == (1, 2), "the last token of an answer predicts nothing"
 
 
@@ -182,16 +182,16 @@ class Parrot(nn.Module):
 
     def forward(self, input_ids, past_key_values=None, use_cache=False):
         seen = input_ids if past_key_values is None else torch.cat([past_key_values, input_ids], 1)
-        wanted = torch.where(seen[:, 1] == ord("u"), ord("x"), ord("y"))[:, None].expand_as(seen)
+        teacher_log_p = torch.where(seen[:, 1] == ord("u"), ord("x"), ord("y"))[:, None].expand_as(seen)
         ends = (seen == ord("x")) | (seen == ord("y"))
-        logits = 50.0 * nn.functional.one_hot(torch.where(ends, EOS, wanted), 272).float()
+        logits = 50.0 * nn.functional.one_hot(torch.where(ends, EOS, teacher_log_p), 272).float()
         return SimpleNamespace(logits=logits[:, -input_ids.shape[1] :], past_key_values=seen)
 
 
-def test_a_lesson_is_the_prompted_answer_behind_the_question_without_the_prompt():
+def test_the_set_is_the_prompted_answer_behind_the_question_without_the_prompt():
     plain = [Item("t", 1, "train", text, "y") for text in ("ab=", "c=")]
     prompted = [Item("t", 1, "train", item.prompt, "x", system="u: ") for item in plain]
-    taught = lesson_of(
+    prompted = prompted_set(
         Parrot(),
         TOKENIZER,
         prompted,
@@ -200,7 +200,7 @@ def test_a_lesson_is_the_prompted_answer_behind_the_question_without_the_prompt(
         temperature=1.0,
         generator=torch.Generator().manual_seed(0),
     )
-    texts = [TOKENIZER.decode([i for i in ids if i != 256]) for ids in taught.rows.input_ids.tolist()]
+    texts = [TOKENIZER.decode([i for i in ids if i != 256]) for ids in prompted.rows.input_ids.tolist()]
     assert texts == ["<bos>ab=x<eos>", "<bos>c=x<eos>"]
-    assert taught.teacher.argmax(-1).tolist() == [ord("x"), EOS] * 2
-    assert anchors_of(Parrot(), TOKENIZER, plain).teacher.argmax(-1).tolist() == [ord("y"), EOS] * 2
+    assert prompted.teacher.argmax(-1).tolist() == [ord("x"), EOS] * 2
+    assert anchor_set(Parrot(), TOKENIZER, plain).teacher.argmax(-1).tolist() == [ord("y"), EOS] * 2

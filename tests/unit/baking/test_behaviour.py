@@ -1,4 +1,4 @@
-"""Conduct: rates, decisions and intrusions by hand; the questions of a behaviour."""
+"""Behaviour scores: rates, decisions and false triggers by hand; the questions of a behaviour."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import numpy as np
 import pytest
 
 from components.baking import behaviour
-from components.baking.behaviour import Conduct, conduct
+from components.baking.behaviour import BehaviourScores, behaviour_scores
 from components.baking.findings import gates
 from components.baking.questions import instructed, irrelevant, relevant
-from components.shared.tasks.behaviours import FAMILIES
+from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Item
 
 
-def test_rate_decision_and_intrusion_by_hand():
+def test_rate_decision_and_false_triggers_by_hand():
     """Four questions about the behaviour, of which one (as in retrieval) does not call for it, and two others."""
-    counted = Conduct(
+    scores = BehaviourScores(
         about=np.array([1, 1, 1, 1, 0, 0], bool),
         right=np.array([1, 0, 0, 1, 0, 0], bool),
         due=np.array([1, 1, 1, 0, 0, 0], bool),
         shown=np.array([1, 1, 0, 0, 1, 0], bool),
     )
-    assert counted.rate == 0.5
-    assert counted.decision == pytest.approx(4 / 6)
-    assert counted.intrusion == pytest.approx(1 / 3)
+    assert scores.rate == 0.5
+    assert scores.decision == pytest.approx(4 / 6)
+    assert scores.false_trigger_rate == pytest.approx(1 / 3)
 
 
 def test_calls_are_right_by_their_trees_and_shown_even_where_they_are_wrong(monkeypatch):
     about = [Item("tool", 1, "search", f"calc {n}", answer) for n, answer in enumerate(["<add 47 3>"] * 4)]
     others = [Item("tool", 1, "search", "47+3=", "0"), Item("tool", 1, "search", "1+1=", "2")]
-    said = ["<add  047 3 >", "<add 3 47>", "<add 47 3", "0", "<add 47 3>", "2"]
-    monkeypatch.setattr(behaviour, "say", lambda model, tokenizer, items, limit: said)
-    found = conduct(None, None, "tool", about, others, 16)
-    assert found.right[found.about].tolist() == [True, False, False, False]
-    assert found.shown.tolist() == [True, True, True, False, True, False]
-    assert found.intrusion == 0.5 and found.decision == pytest.approx(4 / 6)
+    answers = ["<add  047 3 >", "<add 3 47>", "<add 47 3", "0", "<add 47 3>", "2"]
+    monkeypatch.setattr(behaviour, "greedy_answers", lambda model, tokenizer, items, limit: answers)
+    scores = behaviour_scores(None, None, "tool", about, others, 16)
+    assert scores.right[scores.about].tolist() == [True, False, False, False]
+    assert scores.shown.tolist() == [True, True, True, False, True, False]
+    assert scores.false_trigger_rate == 0.5 and scores.decision == pytest.approx(4 / 6)
 
 
 def test_looking_up_what_is_there_is_a_false_retrieval(monkeypatch):
@@ -42,9 +42,9 @@ def test_looking_up_what_is_there_is_a_false_retrieval(monkeypatch):
         Item("retrieval", 1, "search", "a3? k", "<find k>"),
         Item("retrieval", 1, "search", "a3? a", "3"),
     ]
-    monkeypatch.setattr(behaviour, "say", lambda *arguments: ["<find k>", "<find a>"])
-    found = conduct(None, None, "retrieval", about, [], 16)
-    assert (found.rate, found.decision, found.intrusion) == (0.5, 0.5, 1.0)
+    monkeypatch.setattr(behaviour, "greedy_answers", lambda *arguments: ["<find k>", "<find a>"])
+    scores = behaviour_scores(None, None, "retrieval", about, [], 16)
+    assert (scores.rate, scores.decision, scores.false_trigger_rate) == (0.5, 0.5, 1.0)
 
 
 def test_questions_are_of_their_split_and_the_same_every_time():
@@ -67,12 +67,12 @@ def test_irrelevant_questions_under_an_instruction_keep_their_answers():
 
 def result(**more):
     return {
-        "behaviour": "tool", "after": 0.8, "wanted": 0.5, "intrusion": 0.02, "most_intrusion": 0.1,
-        "forgotten": 0.05, "most_forgotten": 0.1,
+        "behaviour": "tool", "after": 0.8, "min_rate": 0.5, "false_trigger_rate": 0.02, "max_false_trigger_rate": 0.1,
+        "forgotten": 0.05, "max_forgotten": 0.1,
     } | more  # fmt: skip
 
 
-@pytest.mark.parametrize("worse", [{"after": 0.4}, {"intrusion": 0.3}, {"forgotten": 0.2}])
+@pytest.mark.parametrize("worse", [{"after": 0.4}, {"false_trigger_rate": 0.3}, {"forgotten": 0.2}])
 def test_each_of_the_three_conditions_can_fail_a_bake_alone(worse):
     assert all(gate["passed"] for gate in gates(result()))
     assert [gate["passed"] for gate in gates(result(**worse))].count(False) == 1

@@ -68,22 +68,22 @@ def test_a_ternary_model_is_refused_in_training_and_as_it_is_stored(tmp_path):
 
 def test_the_layers_that_no_norm_precedes_are_those_that_leave_attention_and_mlp():
     model = cognate(memory=True, refinement=True)
-    found = unnormed(linears_to_convert(model))
+    paths = unnormed(linears_to_convert(model))
     blocks = ("model.layers.0", "model.layers.1", "model.refinement.block")
     expected = {f"{block}.{name}" for block in blocks for name in ("self_attn.o_proj", "mlp.down_proj")}
-    assert set(found) == expected | {"model.memory.o_proj"}
+    assert set(paths) == expected | {"model.memory.o_proj"}
 
 
 def test_the_measured_root_mean_square_is_that_of_the_layers_input():
     """o_proj's input is read off by an oracle of its own: an identity in its place."""
     model = cognate()
     layer = model.model.layers[1].self_attn
-    found = root_mean_squares(model, ["model.layers.1.self_attn.o_proj"], [{"input_ids": IDS}])
+    measured = root_mean_squares(model, ["model.layers.1.self_attn.o_proj"], [{"input_ids": IDS}])
     layer.o_proj, seen = nn.Identity(), []
     layer.o_proj.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0]))
     model(IDS)
     expected = seen[0].square().mean().sqrt().item()
-    assert found == {"model.layers.1.self_attn.o_proj": pytest.approx(expected, rel=1e-6)}
+    assert measured == {"model.layers.1.self_attn.o_proj": pytest.approx(expected, rel=1e-6)}
 
 
 def test_the_root_mean_square_is_over_all_batches_by_size():

@@ -68,8 +68,8 @@ def test_transformers_reads_the_same_weights_and_says_the_same(
         assert type(layer).__name__ == "AutoBitLinear" and float(layer.weight_scale) == np.float32(scale)
         assert np.array_equal(layer.weight.detach().numpy(), trits)
     with torch.no_grad():
-        ours, said = load(source)[0](IDS).logits, theirs(IDS).logits
-    difference = (said - ours).abs() / ours.std()
+        ours, peer = load(source)[0](IDS).logits, theirs(IDS).logits
+    difference = (peer - ours).abs() / ours.std()
     assert difference[0, 0].max() < 1e-5 and difference.median() < 0.01
     assert difference.max() < 0.1  # a rounding of an activation that tips costs 1/127, and goes on from there
     assert not list((tmp_path / "out").glob("*.py"))
@@ -81,8 +81,8 @@ def test_gguf_reads_the_trits_exactly_and_the_scale_in_float16(
     family: str, norms: bool, tied: bool, kind: export_gguf.Type, tmp_path: Path
 ) -> None:
     source = artifact(tmp_path / "in", family=family, norms=norms, tie_word_embeddings=tied)
-    said = export_gguf.export(source, tmp_path / "out", kind)
-    assert "rounded to float16" in said[0]
+    notes = export_gguf.export(source, tmp_path / "out", kind)
+    assert "rounded to float16" in notes[0]
     reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
     arch = "bitnet" if norms else "llama"
     assert reader.fields["general.architecture"].contents() == arch
@@ -95,11 +95,11 @@ def test_gguf_reads_the_trits_exactly_and_the_scale_in_float16(
         tensor = tensors[f"blk.1.{name}.weight"]
         assert tensor.tensor_type.name == kind
         trits, scale = shape.ternary[f"model.layers.1.{ours}"]
-        found = gguf.dequantize(tensor.data, tensor.tensor_type)
+        values = gguf.dequantize(tensor.data, tensor.tensor_type)
         if name == "attn_q" and not norms:
-            assert not np.array_equal(np.sign(found), trits)
-            found = halves(found, 4)
-        assert np.array_equal(found, trits * np.float32(np.float16(scale)))
+            assert not np.array_equal(np.sign(values), trits)
+            values = halves(values, 4)
+        assert np.array_equal(values, trits * np.float32(np.float16(scale)))
     embedding = tensors["token_embd.weight"].data
     assert np.array_equal(embedding, shape.others["model.embed_tokens.weight"].half().numpy())
 
@@ -141,14 +141,14 @@ def test_what_a_format_cannot_hold_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_another_epsilon_is_said(tmp_path: Path) -> None:
     source = artifact(tmp_path / "in", rms_norm_eps=1e-5)
-    (said,) = export_transformers.export(source, tmp_path / "out")
-    assert "1e-05, not 1e-06" in said
+    (note,) = export_transformers.export(source, tmp_path / "out")
+    assert "1e-05, not 1e-06" in note
 
 
 def test_the_command_writes_what_it_was_asked_for_and_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     source, run = str(artifact(tmp_path / "in", tie_word_embeddings=True)), CliRunner().invoke
-    said = run(app, ["bitnet", "export", "-i", source, "-o", str(tmp_path / "t")])
-    assert said.exit_code == 0 and "model.safetensors" in said.output
+    result = run(app, ["bitnet", "export", "-i", source, "-o", str(tmp_path / "t")])
+    assert result.exit_code == 0 and "model.safetensors" in result.output
     arguments = ["bitnet", "export", "-i", source, "--format", "gguf", "--type", "TQ1_0"]
     assert run(app, [*arguments, "-o", str(tmp_path / "g")]).exit_code == 0
     types = {tensor.tensor_type.name for tensor in gguf.GGUFReader(tmp_path / "g" / "model.gguf").tensors}

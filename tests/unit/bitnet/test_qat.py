@@ -6,18 +6,16 @@ import pytest
 import torch
 
 from components.bitnet.conversion import convert, linears_to_convert, root_mean_squares, unnormed
-from components.bitnet.qat import distillation_loss, lesson, strength_at, train
-from components.bitnet.settings import Settings
+from components.bitnet.qat import answer_and_kl, distillation_loss, strength_at, train
 from components.shared.evaluation.answers import batches, loss
 from components.shared.models.remote_code.ternary import BitLinear
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.batches import encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 
 from .networks import cognate
-
-SETTINGS = {"tasks": {"copy": 1.0}, "levels": [1], "batch": 16, "rows": 8, "lr": 0.01, "warmup": 2}
 
 
 def test_the_distillation_loss_is_the_kl_computed_by_hand():
@@ -47,17 +45,17 @@ def test_the_quantisation_is_faded_in_linearly_and_then_stays():
     assert strength_at(0, 0) == 1.0
 
 
-def test_lessons_of_rows_of_like_length_add_up_to_that_of_the_whole_batch():
+def test_losses_of_rows_of_like_length_add_up_to_that_of_the_whole_batch():
     """Weighted by their learnt tokens, as training weights them."""
     student, teacher, tokenizer = cognate(), cognate(tie_word_embeddings=False), byte_tokenizer()
     items = mixture({"copy": 1, "sort": 1}, [1, 4], "train", 0, 0, 12)
     parts = [batch for _, batch in batches(items, tokenizer, 4)]
     shares = [(batch.labels[:, 1:] != -100).sum() for batch in parts]
-    whole = lesson(student, teacher, encode(items, tokenizer), 1.0)
-    each = [lesson(student, teacher, batch, 1.0) for batch in parts]
+    whole = answer_and_kl(student, teacher, encode(items, tokenizer), 1.0)
+    each = [answer_and_kl(student, teacher, batch, 1.0) for batch in parts]
     for index, expected in enumerate(whole):
-        found = sum(share * part[index] for share, part in zip(shares, each, strict=True)) / sum(shares)
-        torch.testing.assert_close(found, expected)
+        total = sum(share * part[index] for share, part in zip(shares, each, strict=True)) / sum(shares)
+        torch.testing.assert_close(total, expected)
 
 
 def ternary():
@@ -68,19 +66,28 @@ def ternary():
     return model
 
 
-def trained(tmp_path, **more):
-    model, steps = ternary(), []
-    settings = Settings(**SETTINGS | more)
+def draw(step):
+    items = mixture({"copy": 1.0}, [1], "train", 0, step, 16)
+    return [batch for _, batch in batches(items, byte_tokenizer(), 8)]
+
+
+def trained(tmp_path, steps, *, lr=0.01, clip=1.0, strength_warmup=0):
+    model, reported = ternary(), []
     curve = train(
         model,
         None,
-        byte_tokenizer(),
-        settings,
-        seed=0,
+        build_optimizer(model, "muon", lr),
+        draw,
+        steps=steps,
+        warmup=2,
+        strength_warmup=strength_warmup,
+        distillation=1.0,
+        temperature=1.0,
+        clip=clip,
         checkpoints=Checkpoints(str(tmp_path), "0" * 16),
-        report=lambda *each: steps.append(each),
+        report=lambda step, metrics: reported.append(step),
     )
-    assert [step for step, _, _ in steps] == list(range(1, settings.steps + 1))
+    assert reported == list(range(1, steps + 1))
     return model, curve
 
 

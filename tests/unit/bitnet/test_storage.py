@@ -69,13 +69,13 @@ def test_the_sizes_are_those_of_the_files(model, tmp_path):
     save(plain, byte_tokenizer(), tmp_path / "before", card="")
     round_to_half(model)
     save(model, byte_tokenizer(), tmp_path / "after", card="", half=True)
-    found = sizes(tmp_path / "before", tmp_path / "after")
-    assert found["before"] == {"F32": 4 * plain.num_parameters()}
+    measured = sizes(tmp_path / "before", tmp_path / "after")
+    assert measured["before"] == {"F32": 4 * plain.num_parameters()}
     codes = [m.weight.numel() for m in model.modules() if isinstance(m, BitLinear)]
-    assert found["stored"]["ternary"] == sum(4 + -(-count // 5) for count in codes)
+    assert measured["stored"]["ternary"] == sum(4 + -(-count // 5) for count in codes)
     rest = sum(p.numel() for p in model.parameters()) - sum(codes)
-    assert found["stored"]["F16"] == 2 * rest and set(found["stored"]) == {"ternary", "F16"}
-    assert sum(row["bytes"] for row in found["per_tensor"]) == sum(found["stored"].values())
+    assert measured["stored"]["F16"] == 2 * rest and set(measured["stored"]) == {"ternary", "F16"}
+    assert sum(row["bytes"] for row in measured["per_tensor"]) == sum(measured["stored"].values())
 
 
 def test_what_was_stored_in_half_trains_on_in_full_precision(model, tmp_path):
@@ -91,9 +91,9 @@ def test_what_was_stored_in_half_trains_on_in_full_precision(model, tmp_path):
 
 def test_only_what_sixteen_bits_hold_exactly_is_stored_in_them():
     tensors = {"exact": torch.tensor([0.5, -3.0]), "fine": torch.tensor([0.1]), "large": torch.tensor([1e5])}
-    found = halved(tensors | {"whole": torch.tensor([1])})
-    assert [found[name].dtype for name in tensors] == [torch.float16, torch.float32, torch.float32]
-    assert found["whole"].dtype == torch.int64
+    stored_tensors = halved(tensors | {"whole": torch.tensor([1])})
+    assert [stored_tensors[name].dtype for name in tensors] == [torch.float16, torch.float32, torch.float32]
+    assert stored_tensors["whole"].dtype == torch.int64
 
 
 def test_a_tensor_beyond_the_range_of_sixteen_bits_stays_as_it_is():

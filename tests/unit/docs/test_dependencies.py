@@ -1,50 +1,70 @@
-"""The rule of docs/ARCHITECTURE.md: pipelines → components.<phase> → components.shared, and kfp in interfaces alone."""
+"""The direction of imports, as pyproject's contracts state it: arrows downwards, no circle, no phase that knows another."""
 
-import ast
+from __future__ import annotations
+
+import graphlib
 from pathlib import Path
+
+import grimp
+import pytest
+from importlinter.application.use_cases import create_report, read_user_options
+from importlinter.cli import lint_imports
 
 from pipelines.phases import PHASES
 
 ROOT = Path(__file__).resolve().parents[3]
-INTERFACES = ("component.py", "container.py")
+CONFIG = str(ROOT / "pyproject.toml")
 
 
-def imports(file):
-    """What a file imports, in full: `components.shared.runtime.code.VERSION`."""
-    package = file.relative_to(ROOT).with_suffix("").parts
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level] if node.level else ()
-            module = ".".join([*above, *filter(None, [node.module])])
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph("components", "pipelines", cache_dir=None)
 
 
-def found(folder, forbidden):
-    return [
-        f"{file.relative_to(ROOT)} imports {name}"
-        for file in sorted((ROOT / folder).rglob("*.py"))
-        for name in imports(file)
-        if forbidden(file, name.split("."))
-    ]
+def test_every_contract_on_imports_is_kept(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(CONFIG, no_cache=True, no_logo=True) == 0, capsys.readouterr().out
 
 
-def test_nothing_below_components_imports_the_pipelines():
-    assert not found("components", lambda _, name: name[0] == "pipelines")
+def test_no_module_imports_itself_by_way_of_others(graph):
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    list(graphlib.TopologicalSorter(imports).static_order())  # CycleError names the circle
 
 
-def test_no_phase_imports_another():
-    for phase in PHASES:
-        others = set(PHASES) - {phase}
-        assert not found(
-            f"components/{phase}", lambda _, name, o=others: name[0] == "components" and name[1] in o
-        )
+def test_every_folder_with_python_files_is_a_package():
+    """A folder without __init__.py is in no graph, and in no wheel."""
+    folders = {file.parent for room in ("components", "pipelines") for file in (ROOT / room).rglob("*.py")}
+    assert not [str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").exists()]
 
 
-def test_what_is_shared_imports_no_phase():
-    assert not found("components/shared", lambda _, name: name[0] == "components" and name[1] in PHASES)
+def test_the_components_are_the_phases_and_what_they_share(graph):
+    """The contract between phases holds for all children of `components`: nothing else may live there."""
+    assert graph.find_children("components") == {f"components.{name}" for name in (*PHASES, "shared")}
 
 
-def test_kfp_is_imported_by_the_interfaces_of_components_alone():
-    assert not found("components", lambda file, name: name[0] == "kfp" and file.name not in INTERFACES)
+@pytest.mark.parametrize(
+    "contract, importer, imported",
+    [
+        ("phases", "components.adas.svf", "components.baking.lora"),
+        ("phases", "components.shared.tasks.item", "components.adas.svf"),
+        ("below", "components.shared.image", "pipelines.phases"),
+        ("kfp", "components.training.stage", "kfp"),
+        ("images", "components.shared.tasks.item", "kfp"),
+        ("light", "components.shared.container", "torch"),
+        ("layers", "pipelines.phases", "pipelines.ir.spec"),
+        ("layers", "pipelines.ir.spec", "pipelines.local.task"),
+        ("circles", "components.shared.tasks.item", "components.shared.evaluation.suites"),
+    ],
+)
+def test_an_import_that_breaks_a_contract_is_seen(contract, importer, imported, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    real = grimp.build_graph
+
+    def with_one_more(*arguments, **options):
+        graph = real(*arguments, **options)
+        graph.add_import(importer=importer, imported=imported, line_number=1, line_contents="")
+        return graph
+
+    monkeypatch.setattr(grimp, "build_graph", with_one_more)
+    report = create_report(read_user_options(CONFIG), limit_to_contracts=(contract,), cache_dir=None)
+    assert report.contains_failures

@@ -12,8 +12,18 @@ from pipelines.cli import app
 from pipelines.phases import PHASES
 
 ROOT = Path(__file__).resolve().parents[3]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MADE = {"images/images.lock"}
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MADE = {
+    "images/images.lock",
+    "configs/phase/distill.yaml",
+    "tests/unit/distill",
+    "tests/contract/phases/test_distill.py",
+}
+MADE |= {
+    f"components/distill/{name}"
+    for name in ("README.md", "component.py", "nudge.py", "phase.py", "settings.py")
+}
+MADE |= {"components/distill/__main__.py"}
 """What a command makes, and no checkout has."""
 
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")

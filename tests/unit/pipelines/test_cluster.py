@@ -5,7 +5,7 @@ import yaml
 
 from components.shared.runtime.errors import ConfigError
 from pipelines import cluster
-from pipelines.phases import PHASES, between
+from pipelines.phases import PHASES, SPECS, between
 
 
 def changed(tmp_path, monkeypatch, **changes):
@@ -22,7 +22,7 @@ def pod(cpu):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in cluster.FOLDER.glob("*.yaml")))
 def test_every_file_of_the_project_is_right(name):
-    assert set(cluster.load(name).timeout_seconds) == {*PHASES, cluster.UNSCHEDULED}
+    assert all(cluster.load(name).timeout.of(spec) > 0 for spec in (*SPECS.values(), cluster.REPORT))
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,34 @@ def test_every_file_of_the_project_is_right(name):
         ({"pods": {"gpu": pod("four"), "cpu": pod("1")}}, "pods.gpu.requests.cpu"),
         ({"retries": {"count": -1, "backoff_seconds": 1, "factor": 2}}, "retries.count"),
         ({"retries": {"count": 1, "backoff_seconds": 1, "factor": 2, "max_seconds": 9}}, "max_seconds"),
-        ({"timeout_seconds": {"cognate": 60}}, "evomerge"),
+        ({"timeout": {"factor": 0, "most": None, "seconds": {}}}, "timeout.factor"),
+        ({"timeout": {"factor": 1, "most": None, "seconds": {"cognates": 60}}}, "cognates"),
         ({"gpu_phases": ["cognates"]}, "cognates"),
+        ({"gpu_phases": "none"}, "gpu_phases"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, monkeypatch, changes, named):
     with pytest.raises(ConfigError, match=named):
         changed(tmp_path, monkeypatch, **changes)
+
+
+def test_a_cluster_stretches_and_cuts_what_the_phases_declare(tmp_path, monkeypatch):
+    training, bitnet = SPECS["training"], SPECS["bitnet"]
+    timeout = changed(
+        tmp_path, monkeypatch, timeout={"factor": 2, "most": 200_000, "seconds": {"training": 9}}
+    ).timeout
+    assert (timeout.of(bitnet), timeout.of(training)) == (2 * bitnet.timeout_seconds, 9)
+    assert cluster.Timeout(factor=9, most=70, seconds={}).of(bitnet) == 70
+
+
+def test_the_phases_that_get_an_accelerator_are_those_that_declare_it_all_or_those_named():
+    def wanting(value):
+        settings = cluster.load().model_copy(update={"gpu_phases": value})
+        return tuple(spec.name for spec in SPECS.values() if settings.wants_gpu(spec))
+
+    assert wanting("declared") == ("cognate", "evomerge", "training")
+    assert wanting("all") == PHASES
+    assert wanting(("adas",)) == ("adas",)
 
 
 def test_an_unknown_cluster_names_those_that_there_are():

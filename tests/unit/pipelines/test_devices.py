@@ -1,21 +1,21 @@
 """GPUs of one machine: each process sees the least busy one."""
 
-from pipelines.local.devices import Devices, visible
+from pipelines.local.processes.devices import Devices, visible
 
 
 def test_processes_side_by_side_get_different_gpus_and_a_free_one_is_taken_again():
     devices = Devices(("0", "1"))
-    with devices.one() as first, devices.one() as second:
+    with devices.least_busy() as first, devices.least_busy() as second:
         assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"0", "1"}
-        with devices.one() as third:
+        with devices.least_busy() as third:
             assert third == first
-    with devices.one() as again:
+    with devices.least_busy() as again:
         assert again["CUDA_VISIBLE_DEVICES"] == "0"
 
 
 def test_one_gpu_or_none_needs_no_sharing():
     for names in ((), ("0",)):
-        with Devices(names).one() as environment:
+        with Devices(names).least_busy() as environment:
             assert environment == {}
 
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from components.shared.runtime.errors import InputError
-from pipelines.report import formatting, page, records, terminal
+from pipelines.cli.rendering import report as terminal
+from pipelines.report import formatting, page, records
 
 SCORE = {"score": 0.61, "low": 0.52, "high": 0.69, "n": 100, "chance": 0.1}
 
@@ -126,7 +127,8 @@ def test_the_page_stands_alone_and_escapes_what_a_model_said(run):
     text = page.write(run).read_text()
     links = Links()
     links.feed(text)
-    assert links.scripts == 0 and links.sources == []
+    assert links.scripts == 0
+    assert all((run / source).is_file() for source in links.sources)  # nothing beyond the run's folder
     assert "&lt;script&gt;1+1=" in text and "thoughts &lt;beat&gt; pauses" in text
 
 
@@ -137,6 +139,16 @@ def test_the_page_shows_size_lineage_gates_and_claims(run):
     assert "+0.200 [+0.050, +0.350]" in text, "what decides whether a claim holds"
     assert "lastlastlast" in text and "evomevom <span" in text
     assert text.count("<svg") == 6  # scores, plane, controls, population, one curve, time
+
+
+def test_a_claim_leads_to_the_manifest_that_it_was_measured_for(run):
+    [(phase, task, claim)] = records.read(run).claims
+    [path] = [path for what, path in task.data if what == "manifest"]
+    assert claim in json.loads((run / path).read_text())["extra"]["controls"] and phase.name == "compression"
+    text = page.write(run).read_text()
+    assert (
+        f'href="{path}"' in text and text.count(task.manifest["digest"][:12] + '"') >= 2
+    )  # a link and its target
 
 
 def test_parallel_tasks_overlap_in_a_phases_wall_time(run):
@@ -157,14 +169,6 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_the_terminal_table_has_a_row_a_phase_and_one_a_variant(run):
     assert terminal.table(run).row_count == 8 + 3
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(48.4, "48 s"), (272, "4 min 32 s"), (59.7, "1 min 00 s"), (3 * 3600 + 300, "3 h 05 min")],
-)
-def test_durations_read_as_a_person_says_them(seconds, text):
-    assert formatting.duration(seconds) == text
 
 
 def test_a_score_is_clear_of_chance_only_with_its_whole_interval():

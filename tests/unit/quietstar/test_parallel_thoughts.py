@@ -9,11 +9,11 @@ from components.shared.models.remote_code.thoughts import (
     TalkHead,
     choose,
     continue_thoughts,
+    encode_text,
     fork,
-    read,
+    generate_with_thoughts,
     sample_thoughts,
     silence,
-    speak,
     think,
     thought_mask,
 )
@@ -23,10 +23,10 @@ from .thinkers import END, START, VOCABULARY
 
 def think_alone(model, after, prefix, length=3):
     """One thought after one prefix, token by token, each by a plain forward pass; without its </think>."""
-    spoken = [*prefix, START]
-    while len(spoken) < len(prefix) + 1 + length and spoken[-1] != END:
-        spoken.append(int(silence(after(model, spoken)[0], (START,)).argmax()))
-    return [token for token in spoken[len(prefix) + 1 :] if token != END]
+    tokens = [*prefix, START]
+    while len(tokens) < len(prefix) + 1 + length and tokens[-1] != END:
+        tokens.append(int(silence(after(model, tokens)[0], (START,)).argmax()))
+    return [token for token in tokens[len(prefix) + 1 :] if token != END]
 
 
 class TestAgainstSequentialGeneration:
@@ -34,19 +34,21 @@ class TestAgainstSequentialGeneration:
         lengths = set()
         for kind in ("llama", "standard", "refinement"):  # a memory is not written while thinking: see below
             model = models[kind]
-            found = think(model, text, length=6)
+            predicted = think(model, text, length=6)
             for row in range(2):
                 for position in range(7):
                     prefix = text[row, : position + 1].tolist()
                     thought = think_alone(model, after, prefix, length=6)
                     lengths.add(len(thought))
-                    assert found.tokens[row, position].tolist() == thought + [END] * (6 - len(thought)), kind
+                    assert predicted.tokens[row, position].tolist() == thought + [END] * (6 - len(thought)), (
+                        kind
+                    )
                     before, hidden_before = after(model, prefix)
                     logits, hidden = after(model, [*prefix, START, *thought, END])
                     weight = model.talk_head(hidden_before, hidden)
                     mixed = before + weight * (logits - before)
-                    assert (found.logits[row, position] - mixed).abs().max() < 1e-5, kind
-                    assert (found.before[row, position] - before).abs().max() < 1e-5, kind
+                    assert (predicted.logits[row, position] - mixed).abs().max() < 1e-5, kind
+                    assert (predicted.before[row, position] - before).abs().max() < 1e-5, kind
         assert 6 in lengths and len(lengths) > 1, (
             "thoughts of full length and shorter ones must have been compared"
         )
@@ -54,24 +56,24 @@ class TestAgainstSequentialGeneration:
     @torch.no_grad()
     def test_all_slots_at_once_are_each_slot_alone(self, model, text):
         """For every variant: the thought of one slot, thought alone from its prefix through the cache."""
-        found = think(model, text)
+        predicted = think(model, text)
         for row in range(2):
             for position in range(7):
                 prefix = text[row : row + 1, : position + 1]
                 alone = think(model, prefix, positions=torch.tensor([[position]]))
-                assert torch.equal(found.tokens[row, position], alone.tokens[0, 0])
-                assert (found.logits[row, position] - alone.logits[0, 0]).abs().max() < 1e-5
+                assert torch.equal(predicted.tokens[row, position], alone.tokens[0, 0])
+                assert (predicted.logits[row, position] - alone.logits[0, 0]).abs().max() < 1e-5
 
     @torch.no_grad()
     def test_feeding_a_thought_at_once_is_feeding_it_token_by_token(self, model, text):
-        context = read(model, text)
+        context = encode_text(model, text)
         positions = torch.tensor([[2, 2, 6], [0, 5, 6]])
         tokens = torch.randint(0, START, (2, 4, 3), generator=torch.Generator().manual_seed(2))
-        hollow = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(3)) < 0.3
-        at_once, _ = continue_thoughts(model, context, fork(context.cache), positions, tokens, hollow)
+        padding_mask = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(3)) < 0.3
+        at_once, _ = continue_thoughts(model, context, fork(context.cache), positions, tokens, padding_mask)
         cache = fork(context.cache)
         for step in range(4):
-            one, so_far = tokens[:, step : step + 1], hollow[:, : step + 1]
+            one, so_far = tokens[:, step : step + 1], padding_mask[:, : step + 1]
             logits, _ = continue_thoughts(model, context, cache, positions, one, so_far)
             assert (logits[:, 0] - at_once[:, step]).abs().max() < 1e-5
 
@@ -89,15 +91,17 @@ class TestAgainstSequentialGeneration:
 class TestMask:
     def test_it_is_the_text_and_a_diagonal_for_each_step(self):
         visible = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0)) < 0.5
-        hollow = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(1)) < 0.3
-        mask = thought_mask(visible, hollow, steps=2)[:, 0] == 0
+        padding_mask = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(1)) < 0.3
+        mask = thought_mask(visible, padding_mask, steps=2)[:, 0] == 0
         for row in range(2):
             for step in range(2):
                 for slot in range(3):
                     expected = visible[row, slot].tolist()
                     for key_step in range(4):
                         expected += [
-                            key_step <= step + 2 and key_slot == slot and not hollow[row, key_step, key_slot]
+                            key_step <= step + 2
+                            and key_slot == slot
+                            and not padding_mask[row, key_step, key_slot]
                             for key_slot in range(3)
                         ]
                     assert mask[row, step * 3 + slot].tolist() == expected
@@ -115,7 +119,7 @@ class TestMask:
         assert (other[:, :5] - later[:, :5]).abs().max() < 1e-6
 
     def test_thinking_leaves_the_text_s_own_cache_as_it_was(self, model, text):
-        context = read(model, text)
+        context = encode_text(model, text)
         before = context.cache.get_seq_length()
         sample_thoughts(model, context, torch.tensor([[6], [6]]), length=3, start=START, end=END)
         assert context.cache.get_seq_length() == before == 7
@@ -126,9 +130,9 @@ class TestTalkHead:
         trained = model.talk_head.outward.weight.detach().clone()
         model.talk_head.start_closed()
         try:
-            found = think(model, text)
-            assert torch.equal(found.logits, found.before)
-            assert not found.weight.any()
+            predicted = think(model, text)
+            assert torch.equal(predicted.logits, predicted.before)
+            assert not predicted.weight.any()
         finally:
             with torch.no_grad():
                 model.talk_head.outward.weight.copy_(trained)
@@ -136,12 +140,12 @@ class TestTalkHead:
     def test_mixing_logits_is_mixing_hidden_states(self, models, after, text):
         """The reference mixes hidden states and applies the output layer once."""
         model = models["llama"]
-        found = think(model, text[:1], positions=torch.tensor([[6]]))
+        predicted = think(model, text[:1], positions=torch.tensor([[6]]))
         with torch.no_grad():
             _, without = after(model, text[0].tolist())
-            _, with_ = after(model, [*text[0].tolist(), START, *found.tokens[0, 0].tolist(), END])
+            _, with_ = after(model, [*text[0].tolist(), START, *predicted.tokens[0, 0].tolist(), END])
             mixed = model.lm_head(without + model.talk_head(without, with_) * (with_ - without))
-        assert (found.logits[0, 0] - mixed).abs().max() < 1e-5
+        assert (predicted.logits[0, 0] - mixed).abs().max() < 1e-5
 
     def test_it_is_the_reference_s_mlp(self):
         head = TalkHead(6)
@@ -158,12 +162,12 @@ class TestSampling:
     def test_tokens_come_as_often_as_softmax_says(self):
         logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
         drawn = choose(logits.expand(40_000, -1), 2.0, torch.Generator().manual_seed(0))
-        found = torch.bincount(drawn, minlength=4) / 40_000
-        assert (found - torch.softmax(logits / 2.0, -1)).abs().max() < 0.01
+        shares = torch.bincount(drawn, minlength=4) / 40_000
+        assert (shares - torch.softmax(logits / 2.0, -1)).abs().max() < 0.01
 
     def test_a_thought_never_holds_the_word_that_opens_it_and_nothing_follows_its_end(self, models, text):
         model = models["llama"]
-        context = read(model, text.repeat(20, 1))
+        context = encode_text(model, text.repeat(20, 1))
         positions = torch.arange(7).expand(40, -1)
         drawn = sample_thoughts(model, context, positions, length=5, start=START, end=END, temperature=50.0)
         assert set(drawn.unique().tolist()) == set(range(VOCABULARY)) - {START}
@@ -184,23 +188,23 @@ class TestSpeaking:
         """Ragged prompts in one batch, one cache for all tokens, against a fresh read of each row's text."""
         ids = text.clone()
         mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
-        said = speak(model, ids, mask, limit=4, stop=-1)
+        generated = generate_with_thoughts(model, ids, mask, limit=4, stop=-1)
         for row, length in ((0, 7), (1, 4)):
-            spoken = text[row, :length].tolist()
+            tokens = text[row, :length].tolist()
             for step in range(4):
-                found = think(model, torch.tensor([spoken]), positions=torch.tensor([[len(spoken) - 1]]))
-                expected = int(silence(found.logits[0, 0], (START, END)).argmax())
-                assert int(said[row, step]) == expected
-                spoken.append(expected)
+                predicted = think(model, torch.tensor([tokens]), positions=torch.tensor([[len(tokens) - 1]]))
+                expected = int(silence(predicted.logits[0, 0], (START, END)).argmax())
+                assert int(generated[row, step]) == expected
+                tokens.append(expected)
 
     def test_a_row_that_has_ended_says_nothing_more(self, models, text):
         model = models["standard"]
-        free = speak(model, text, limit=6, stop=-1)
+        free = generate_with_thoughts(model, text, limit=6, stop=-1)
         stop = int(free[0, 1])
-        said = speak(model, text, limit=6, stop=stop)
+        generated = generate_with_thoughts(model, text, limit=6, stop=stop)
         first = free[0].tolist().index(stop)
-        assert said[0, : first + 1].tolist() == free[0, : first + 1].tolist()
-        assert (said[0, first:] == stop).all()
+        assert generated[0, : first + 1].tolist() == free[0, : first + 1].tolist()
+        assert (generated[0, first:] == stop).all()
 
     def test_a_model_that_was_not_taught_to_think_says_so(self, models, text):
         model = models["llama"]

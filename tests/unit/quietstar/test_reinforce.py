@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from components.quietstar.reinforce import advantage, policy_loss, reward
-from components.quietstar.thoughts import rehearse, talk_targets
-from components.shared.models.remote_code.thoughts import read
+from components.quietstar.thoughts import score_thoughts, talk_targets
+from components.shared.models.remote_code.thoughts import encode_text
 
 from .thinkers import END, START, make
 
@@ -38,9 +38,9 @@ class Toy:
 
     def worth(self, thoughts):
         """Thoughts as passes of one position: rewards (n,), log-probabilities (n, LENGTH)."""
-        found = rehearse(
+        scores = score_thoughts(
             self.model,
-            read(self.model, self.ids),
+            encode_text(self.model, self.ids),
             self.position,
             torch.tensor([thoughts]),
             self.targets,
@@ -48,7 +48,7 @@ class Toy:
             end=END,
             temperature=self.temperature,
         )
-        return reward(found.before, found.mixed)[0, 0], found.log_likelihood[0, 0]
+        return reward(scores.before, scores.mixed)[0, 0], scores.log_likelihood[0, 0]
 
     def gradient(self, scalar):
         grads = torch.autograd.grad(scalar, self.parameters, allow_unused=True)
@@ -93,8 +93,8 @@ def test_without_the_clamp_the_expectation_is_the_exact_policy_gradient_shrunk_b
     rewards, _ = toy.worth(toy.thoughts)
     exact = toy.exact(rewards)
     assert exact.norm() > 1e-3, "the toy must have something to learn"
-    found = toy.expected_estimate(passes=passes, clamp=False)
-    assert torch.allclose(found, -(passes - 1) / passes * exact, rtol=1e-3, atol=1e-6)
+    estimate = toy.expected_estimate(passes=passes, clamp=False)
+    assert torch.allclose(estimate, -(passes - 1) / passes * exact, rtol=1e-3, atol=1e-6)
 
 
 def test_with_the_clamp_it_is_the_exact_policy_gradient_of_the_expected_lead_over_a_rival(toy):
@@ -102,19 +102,19 @@ def test_with_the_clamp_it_is_the_exact_policy_gradient_of_the_expected_lead_ove
     p = log_p.sum(-1).exp().detach()
     lead = (rewards[:, None] - rewards[None, :]).clamp(min=0) @ p.to(rewards)
     assert (rewards.argsort() == lead.argsort()).all()
-    found = toy.expected_estimate(passes=2, clamp=True)
-    assert torch.allclose(found, -toy.exact(lead) / 2, rtol=1e-3, atol=1e-6)
+    estimate = toy.expected_estimate(passes=2, clamp=True)
+    assert torch.allclose(estimate, -toy.exact(lead) / 2, rtol=1e-3, atol=1e-6)
     plain = toy.expected_estimate(passes=2, clamp=False)
-    assert not torch.allclose(found, plain, rtol=1e-2), (
+    assert not torch.allclose(estimate, plain, rtol=1e-2), (
         "the clamp changes the estimate, and the README says so"
     )
-    assert F.cosine_similarity(found, plain, dim=0) > 0
+    assert F.cosine_similarity(estimate, plain, dim=0) > 0
 
 
 def test_the_reward_is_what_the_thought_saves_over_all_talk_tokens():
     before, mixed = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[0.5, 2.25]]]], requires_grad=True)
-    found = reward(before, mixed)
-    assert found.tolist() == [[[0.25]]] and not found.requires_grad
+    saved = reward(before, mixed)
+    assert saved.tolist() == [[[0.25]]] and not saved.requires_grad
 
 
 def test_thoughts_below_the_mean_of_their_position_are_left_alone():

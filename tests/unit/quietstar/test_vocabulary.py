@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from components.quietstar.vocabulary import teach_words
+from components.quietstar.vocabulary import add_thought_tokens
 from components.shared.models.build import build
 from components.shared.models.loading import load, save
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
@@ -39,7 +39,7 @@ def stranger(words=("a", "b", "-", "<eos>")):
 def test_words_that_are_missing_begin_as_copies_of_a_dash():
     model, tokenizer = stranger()
     before = model(torch.tensor([[0, 1, 2]])).logits
-    taught, words = teach_words(model, tokenizer, 3, seed=0)
+    taught, words = add_thought_tokens(model, tokenizer, 3, seed=0)
     assert isinstance(taught, ForgeWrapped) and sorted(words) == [4, 5, 6]
     assert tokenizer.convert_ids_to_tokens(list(words)) == ["<think>", "</think>", "<pause>"]
     embedding = taught.get_input_embeddings().weight
@@ -54,7 +54,7 @@ def test_words_that_are_known_keep_what_they_have_learnt():
         seed=0,
     )
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    taught, words = teach_words(model, byte_tokenizer(), 3, seed=0)
+    taught, words = add_thought_tokens(model, byte_tokenizer(), 3, seed=0)
     assert words == (259, 260, 261)
     assert all(torch.equal(taught.state_dict()[name], tensor) for name, tensor in weights.items())
     assert taught.config.thoughts == {"length": 3, "mixing": True, "start": 259, "end": 260}
@@ -65,9 +65,9 @@ def test_a_model_that_can_think_already_keeps_its_head():
         CognateConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2),
         seed=0,
     )
-    taught, _ = teach_words(model, byte_tokenizer(), 3, seed=0)
+    taught, _ = add_thought_tokens(model, byte_tokenizer(), 3, seed=0)
     torch.nn.init.ones_(taught.talk_head.outward.weight)
-    again, _ = teach_words(taught, byte_tokenizer(), 5, seed=1)
+    again, _ = add_thought_tokens(taught, byte_tokenizer(), 5, seed=1)
     assert again.talk_head is taught.talk_head and again.talk_head.outward.weight.all()
     assert again.config.thoughts["length"] == 5
 
@@ -75,7 +75,7 @@ def test_a_model_that_can_think_already_keeps_its_head():
 def test_a_tokenizer_without_any_dash_is_refused_with_what_to_do():
     model, tokenizer = stranger(("a", "b", "<eos>"))  # a dash is the unknown word
     with pytest.raises(InputError, match="What to do: add <think>"):
-        teach_words(model, tokenizer, 3, seed=0)
+        add_thought_tokens(model, tokenizer, 3, seed=0)
 
 
 def test_artifacts_think_with_their_own_code_in_plain_transformers(tmp_path):
@@ -87,7 +87,7 @@ def test_artifacts_think_with_their_own_code_in_plain_transformers(tmp_path):
         "ours": (build(config, seed=0), byte_tokenizer()),
         "theirs": stranger(),
     }.items():
-        model, _ = teach_words(model, tokenizer, 3, seed=0)
+        model, _ = add_thought_tokens(model, tokenizer, 3, seed=0)
         torch.nn.init.normal_(model.talk_head.outward.weight)
         save(model.eval(), tokenizer, tmp_path / name, card="")
         expected.append(think(load(tmp_path / name)[0], ids).logits)

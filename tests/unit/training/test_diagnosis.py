@@ -39,9 +39,14 @@ def grokking_run(moment):
 
 def test_a_run_that_groks_goes_through_the_regimes_in_their_order():
     moments = [grokking_run(moment) for moment in range(60)]
-    told = [regime(*zip(a, b, strict=True)) for a, b in itertools.pairwise(moments)]
-    held = [settled(told[:number], patience=3) for number in range(3, len(told) + 1)]
-    assert [one for one, _ in itertools.groupby(held)] == ["memorising", "converged", "grokking", "converged"]
+    regimes = [regime(*zip(a, b, strict=True)) for a, b in itertools.pairwise(moments)]
+    settled_so_far = [settled(regimes[:number], patience=3) for number in range(3, len(regimes) + 1)]
+    assert [one for one, _ in itertools.groupby(settled_so_far)] == [
+        "memorising",
+        "converged",
+        "grokking",
+        "converged",
+    ]
 
 
 def test_one_deviating_measurement_changes_nothing():

@@ -48,14 +48,14 @@ def test_of_all_distributions_with_that_mean_the_tilt_is_nearest_to_learnability
 
     best = tilted(rates, weights, target)
     assert expected(best, rates) == pytest.approx(target, abs=1e-9)
-    grid, found = 60, 0
+    grid, compared = 60, 0
     for counts in itertools.product(range(grid + 1), repeat=3):
         if sum(counts) <= grid:
             q = [count / grid for count in (*counts, grid - sum(counts))]
             if abs(expected(q, rates) - target) < 0.002:
-                found += 1
+                compared += 1
                 assert kl(q) > kl(best) - 0.01
-    assert found > 100
+    assert compared > 100
 
 
 @settings(max_examples=60, deadline=None)

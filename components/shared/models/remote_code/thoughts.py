@@ -8,7 +8,7 @@ paper's figure 3.
 
     text  x0 x1 x2 │ <think> of each slot │ a sampled token of each slot │ … │ </think> of each slot
 
-A thought may end itself: where it says </think> before its full length, what is left of its steps is *hollow*. Hollow
+A thought may end itself: where it says </think> before its full length, what is left of its steps is *padding*. Padding
 tokens take part in the forward passes (every slot costs the same), but nothing sees them and they have no position, so
 that <think> 8 9 </think> is read as the same words in a text are. The reference always thinks at full length.
 
@@ -76,7 +76,7 @@ class Thought(NamedTuple):
     )
 
 
-def read(model: Any, input_ids: Tensor, attention_mask: Tensor | None = None) -> Text:
+def encode_text(model: Any, input_ids: Tensor, attention_mask: Tensor | None = None) -> Text:
     """One forward pass over the text. input_ids: (B, T), padded wherever `attention_mask` is 0."""
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     position_ids = (mask.long().cumsum(-1) - 1).clamp(min=0)
@@ -97,21 +97,23 @@ def fork(cache: Any) -> Any:
     return twin
 
 
-def thought_mask(visible: Tensor, hollow: Tensor, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def thought_mask(
+    visible: Tensor, padding_mask: Tensor, steps: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """The additive attention mask of the last `steps` thought steps.
 
     :param visible: (B, S, T) bool, the text that each slot sees.
-    :param hollow: (B, K, S) bool, which tokens of all K steps so far nothing may see.
+    :param padding_mask: (B, K, S) bool, which tokens of all K steps so far nothing may see.
     :return: (B, 1, steps·S, T + K·S), 0 where a thought token may look and the dtype's minimum elsewhere. Queries
         and keys run step by step, and slot by slot within a step: every step's block of keys is a diagonal.
     """
     batch, slots, text = visible.shape
-    total = hollow.shape[1]
+    total = padding_mask.shape[1]
     earlier = torch.ones(steps, total, dtype=torch.bool, device=visible.device).tril(total - steps)
     same_slot = torch.eye(slots, dtype=torch.bool, device=visible.device)
     own = (earlier[:, None, :, None] & same_slot[None, :, None, :]).reshape(steps * slots, -1)
     seen = visible[:, None].expand(batch, steps, slots, text).reshape(batch, steps * slots, text)
-    allowed = torch.cat([seen, own & ~hollow.reshape(batch, 1, -1)], dim=-1)
+    allowed = torch.cat([seen, own & ~padding_mask.reshape(batch, 1, -1)], dim=-1)
     mask = torch.zeros(allowed.shape, dtype=dtype, device=visible.device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
@@ -123,21 +125,21 @@ def visible_text(text: Text, positions: Tensor) -> Tensor:
 
 
 def continue_thoughts(
-    model: Any, text: Text, cache: Any, positions: Tensor, tokens: Tensor, hollow: Tensor
+    model: Any, text: Text, cache: Any, positions: Tensor, tokens: Tensor, padding_mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Feed further thought tokens to every slot in one forward pass; `cache` grows by them.
 
     :param positions: (B, S), the column of the text that each slot hangs off.
     :param tokens: (B, K, S) int64, K further tokens of each slot.
-    :param hollow: (B, K₀ + K, S) bool, hollow tokens among the K₀ that the cache holds and these.
+    :param padding_mask: (B, K₀ + K, S) bool, padding tokens among the K₀ that the cache holds and these.
     :return: logits (B, K, S, V) and hidden states (B, K, S, d) at these tokens.
     """
     batch, steps, slots = tokens.shape
     origin = text.position_ids.gather(1, positions)
-    step = (~hollow).long().cumsum(1)[:, -steps:]
+    step = (~padding_mask).long().cumsum(1)[:, -steps:]
     out = model(
         input_ids=tokens.reshape(batch, steps * slots),
-        attention_mask=thought_mask(visible_text(text, positions), hollow, steps, text.hidden.dtype),
+        attention_mask=thought_mask(visible_text(text, positions), padding_mask, steps, text.hidden.dtype),
         position_ids=(origin[:, None] + step).reshape(batch, steps * slots),
         past_key_values=cache,
         use_cache=True,
@@ -183,34 +185,36 @@ def sample_thoughts(
     cache = fork(text.cache)
     token = torch.full_like(positions, start)
     thought: list[Tensor] = []
-    hollow = [torch.zeros_like(positions, dtype=torch.bool)]
+    padding_mask = [torch.zeros_like(positions, dtype=torch.bool)]
     for _ in range(length):
         logits, _ = continue_thoughts(
-            model, text, cache, positions, token[:, None], torch.stack(hollow, dim=1)
+            model, text, cache, positions, token[:, None], torch.stack(padding_mask, dim=1)
         )
-        token = choose(silence(logits[:, 0], (start,)), temperature, generator).masked_fill(hollow[-1], end)
+        token = choose(silence(logits[:, 0], (start,)), temperature, generator).masked_fill(
+            padding_mask[-1], end
+        )
         thought.append(token)
-        hollow.append(token == end)
+        padding_mask.append(token == end)
     return torch.stack(thought, dim=-1)
 
 
 def enclose(thoughts: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
-    """Thoughts (B, S, L) between <think> and </think>, step by step: tokens (B, L + 2, S) and which of them are hollow."""
+    """Thoughts (B, S, L) between <think> and </think>, step by step: tokens (B, L + 2, S) and which of them are padding."""
     tokens = nn.functional.pad(nn.functional.pad(thoughts, (1, 0), value=start), (0, 1), value=end)
     return tokens.transpose(1, 2), nn.functional.pad(thoughts == end, (1, 1)).transpose(1, 2)
 
 
 def mix(
-    talk_head: Any, text: Text, places: Tensor, logits: Tensor, hidden: Tensor
+    talk_head: Any, text: Text, columns: Tensor, logits: Tensor, hidden: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mix predictions that were made after thoughts with those of the text itself.
 
-    :param places: (B, …) columns of the text that predict the same tokens without a thought.
+    :param columns: (B, …) columns of the text that predict the same tokens without a thought.
     :param logits: (B, …, V), and hidden: (B, …, d), after the thoughts.
     :return: mixed logits (B, …, V), those without the thought (B, …, V), the weight (B, …, 1).
     """
-    rows = torch.arange(places.shape[0], device=places.device).view(-1, *[1] * (places.dim() - 1))
-    kept = places - (text.position_ids.shape[1] - text.logits.shape[1])
+    rows = torch.arange(columns.shape[0], device=columns.device).view(-1, *[1] * (columns.dim() - 1))
+    kept = columns - (text.position_ids.shape[1] - text.logits.shape[1])
     before = text.logits[rows, kept]
     weight = talk_head(text.hidden[rows, kept], hidden)
     return before + weight * (logits - before), before, weight
@@ -250,8 +254,8 @@ def think_at(
             temperature=temperature,
             generator=generator,
         )
-    spoken, hollow = enclose(thoughts, start, end)
-    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, spoken, hollow)
+    enclosed, padding_mask = enclose(thoughts, start, end)
+    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, enclosed, padding_mask)
     mixed, before, weight = mix(model.talk_head, text, positions, logits[:, -1], hidden[:, -1])
     return Thought(mixed, before, weight, thoughts)
 
@@ -265,14 +269,14 @@ def think(
     **options: Any,
 ) -> Thought:
     """Read a text (B, T) and think at `positions` (B, S), or at all its T columns; `options` are those of `think_at`."""
-    text = read(model, input_ids, attention_mask)
+    text = encode_text(model, input_ids, attention_mask)
     if positions is None:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand(input_ids.shape)
     return think_at(model, text, positions, **options)
 
 
 @torch.no_grad()
-def speak(
+def generate_with_thoughts(
     model: Any,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
@@ -281,9 +285,9 @@ def speak(
     stop: int,
     **options: Any,
 ) -> Tensor:
-    """Greedy generation that thinks before every token; the thoughts are forgotten once the token is said.
+    """Greedy generation that thinks before every token; the thoughts are forgotten once the token is generated.
 
-    <think> and </think> are never said: the model is not taught not to.
+    <think> and </think> are never generated: the model is not taught not to.
 
     :param input_ids: (B, T) prompts, padded on either side where `attention_mask` is 0.
     :param limit: tokens to generate at most.
@@ -291,24 +295,24 @@ def speak(
     :param options: those of `think_at`.
     :return: (B, ≤ limit) int64.
     """
-    text = read(model, input_ids, attention_mask)
+    text = encode_text(model, input_ids, attention_mask)
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)
     position = (columns * text.attention_mask).amax(-1, keepdim=True)
     ended = torch.zeros_like(position, dtype=torch.bool)
-    said: list[Tensor] = []
-    while len(said) < limit and not bool(ended.all()):
-        if said:
-            text = hear(model, text, said[-1], position)
+    generated: list[Tensor] = []
+    while len(generated) < limit and not bool(ended.all()):
+        if generated:
+            text = append_token(model, text, generated[-1], position)
             position = torch.full_like(position, text.position_ids.shape[1] - 1)
         thought = think_at(model, text, position, **options)
         silent = (model.config.thoughts["start"], model.config.thoughts["end"])
         token = silence(thought.logits[:, 0], silent).argmax(-1, keepdim=True)
-        said.append(token.masked_fill(ended, stop))
+        generated.append(token.masked_fill(ended, stop))
         ended = ended | (token == stop)
-    return torch.cat(said, dim=1) if said else input_ids[:, :0]
+    return torch.cat(generated, dim=1) if generated else input_ids[:, :0]
 
 
-def hear(model: Any, text: Text, token: Tensor, position: Tensor) -> Text:
+def append_token(model: Any, text: Text, token: Tensor, position: Tensor) -> Text:
     """The text with one more token (B, 1), which follows the one in column `position` (B, 1), in one cached pass."""
     mask = torch.cat([text.attention_mask, torch.ones_like(token)], dim=1)
     position_ids = text.position_ids.gather(1, position) + 1

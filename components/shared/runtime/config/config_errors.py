@@ -13,14 +13,14 @@ Location = tuple[str | int, ...]
 
 def allowed(schema: Mapping[str, Any], location: Location) -> str:
     """The values that a JSON schema allows at a location, in words: `integer ≥ 1`, `one of fast, exact`."""
-    found = _at(schema, schema, location)
-    return _words(schema, found) if found is not None else ""
+    node = _at(schema, schema, location)
+    return _words(schema, node) if node is not None else ""
 
 
 def keys(schema: Mapping[str, Any], location: Location) -> list[str]:
     """The keys that a JSON schema allows in the mapping at a location."""
-    found = _at(schema, schema, location)
-    return sorted(_resolve(schema, found).get("properties", {})) if found is not None else []
+    node = _at(schema, schema, location)
+    return sorted(_resolve(schema, node).get("properties", {})) if node is not None else []
 
 
 def source_of(key: str, overrides: Sequence[str], files: Sequence[tuple[Path, str]]) -> str:
@@ -76,9 +76,9 @@ def _at(root: Mapping[str, Any], schema: Mapping[str, Any], location: Location) 
         return schema
     head, rest = location[0], location[1:]
     for option in schema.get("anyOf", ()):
-        found = _at(root, option, location)
-        if found is not None:
-            return found
+        node = _at(root, option, location)
+        if node is not None:
+            return node
     if isinstance(head, int):
         items = schema.get("prefixItems", ())
         below = items[head] if head < len(items) else schema.get("items")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,12 @@ from ..wording import close_matches, did_you_mean
 HYDRA = threading.Lock()
 """Hydra keeps its search path in a global: one composition at a time."""
 
-PHASE = re.compile(r"(optional )?phase@(?P<name>[a-z_]+)")
-
-
-def known_phases(configs: Path) -> list[str]:
-    """The phases that config.yaml names, sorted, whether their defaults are here or not."""
-    content = yaml.safe_load((configs / "config.yaml").read_text(encoding="utf-8"))
-    keys = (key for entry in content.get("defaults", ()) if isinstance(entry, dict) for key in entry)
-    return sorted(match["name"] for key in keys if (match := PHASE.fullmatch(key)))
-
 
 def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictConfig:
-    """The whole tree, of all phases, untyped."""
+    """The whole tree, untyped: config.yaml, the defaults of every phase that has some here, the profile, overrides.
+
+    :raises ConfigError: no such profile, a file that is not YAML, an override of a key that there is not.
+    """
     if not (configs / "config.yaml").is_file():
         raise ConfigError(
             "there is no configuration", where=str(configs), fix="run from a checkout or an image of ours"
@@ -48,12 +41,14 @@ def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictC
         )
     try:
         with HYDRA, initialize_config_dir(str(configs), version_base="1.3"):
-            base = hydra_compose("config", overrides=[f"profile={profile}"])
+            phases = sorted(path.stem for path in (configs / "phase").glob("*.yaml"))
+            files = [*(f"+phase@{phase}={phase}" for phase in phases), f"+profile={profile}"]
+            base = hydra_compose("config", overrides=files)
             if not overrides:
                 return base
-            checked = (_checked(override, base, configs) for override in overrides)
+            checked = (_checked(override, base, {*phases, "evaluation"}) for override in overrides)
             changes = [change for change in checked if change is not None]
-            return hydra_compose("config", overrides=[f"profile={profile}", *changes])
+            return hydra_compose("config", overrides=[*files, *changes])
     except yaml.MarkedYAMLError as error:
         where = (
             f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else str(configs)
@@ -65,11 +60,13 @@ def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictC
         ) from error
 
 
-def _checked(override: str, base: DictConfig, configs: Path) -> str | None:
+def _checked(override: str, base: DictConfig, here: Set[str]) -> str | None:
     """One override in the form that Hydra takes for a key which may or may not be in the files.
 
-    Values for another phase are taken although its defaults are not here: this phase may refer to them. There
-    is nothing to take away there, though: None.
+    In a phase's image the defaults of the others are not there, and what a profile says of them is. Their values are
+    taken, since this phase may refer to them; where there is nothing to take away: None.
+
+    :param here: the sections whose defaults are here.
     """
     where = f"override {override!r}"
     try:
@@ -86,16 +83,14 @@ def _checked(override: str, base: DictConfig, configs: Path) -> str | None:
     if parsed.is_sweep_override() or "/" in key or parsed.package is not None:
         raise ConfigError("an override gives one value to one key", where=where, fix="write key=value")
     head, _, rest = key.partition(".")
-    phases = known_phases(configs)
-    if (head not in base and head not in phases) or not rest:
-        sections = sorted({*phases, *(str(name) for name in base if isinstance(base[name], DictConfig))})
+    if head not in base or not rest:
+        sections = sorted(str(name) for name in base if isinstance(base[name], DictConfig))
         known = {f"{name}.{item}" for name in sections for item in base.get(name, ())}
         near = close_matches(key, [*sorted(known), *(f"{name}.{rest}" for name in sections if rest)])
         fix = f"did you mean {' or '.join(near[:3])}?" if near else f"begin with one of {', '.join(sections)}"
         raise ConfigError(f"there is no setting {key!r}", where=where, fix=fix)
     if parsed.type == OverrideType.DEL:
-        elsewhere = head in phases and not (configs / "phase" / f"{head}.yaml").is_file()
-        return None if elsewhere and OmegaConf.select(base, key) is None else override
+        return None if head not in here and OmegaConf.select(base, key) is None else override
     return "++" + override.lstrip("+")
 
 

@@ -18,7 +18,7 @@ OPTIONS = (
         "[NAME=]PLACE",
         "many",
         "an artifact or a Hugging Face model: folder or s3://bucket/prefix; NAME is what "
-        "the pipeline calls this input (default: model)",
+        "the pipeline calls this input (default: input_model)",
     ),
     ("--output", "PLACE", "one", "where the new artifact goes: folder or s3://bucket/prefix"),
     ("--profile", "NAME", "one", "tiny, small or full (default: tiny)"),
@@ -50,40 +50,45 @@ def parse(phase: str, about: str, argv: Sequence[str] | None) -> Request:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=EXAMPLE.format(phase=phase),
     )
-    for option, place, kind, text in OPTIONS:
+    for option, metavar, kind, text in OPTIONS:
         if kind == "many":
-            parser.add_argument(option, action="append", default=[], metavar=place, help=text)
+            parser.add_argument(option, action="append", default=[], metavar=metavar, help=text)
         else:
-            parser.add_argument(option, default="", metavar=place, help=text)
+            parser.add_argument(option, default="", metavar=metavar, help=text)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="overrides of the settings")
-    given = parser.parse_intermixed_args(argv)
-    if given.executor_input:
-        request = from_kfp(given.executor_input)
-        request.step = given.step
-        request.overrides += given.overrides
+    options = parser.parse_intermixed_args(argv)
+    if options.executor_input:
+        if options.overrides:
+            raise ConfigError(
+                "KFP's input holds the settings whole, and there are overrides beside it",
+                where=" ".join(options.overrides),
+                fix="give one of them",
+            )
+        request = from_kfp(options.executor_input)
+        request.step = options.step
     else:
-        if not given.output:
+        if not options.output:
             raise ConfigError(
                 "there is no --output", where=parser.prog, fix="say where the artifact goes; --help shows how"
             )
-        request = Request(_named(given.input), given.output)
-        take(request, {"profile": given.profile, "seed": given.seed, "checkpoint_root": given.checkpoints})
-        take(request, dict(_setting(text) for text in given.set))
+        request = Request(_named(options.input), options.output)
+        take(request, {"seed": options.seed, "checkpoint_root": options.checkpoints})
+        take(request, dict(_setting(text) for text in options.set))
         group(request)
-        request.overrides += given.overrides
-        request.step = given.step
-    request.progress = given.progress or os.environ.get("FORGE_PROGRESS", "")
+        request.profile, request.overrides = options.profile, options.overrides
+        request.step = options.step
+    request.progress = options.progress or os.environ.get("FORGE_PROGRESS", "")
     request.checkpoint_root = request.checkpoint_root or os.environ.get("FORGE_CHECKPOINTS", "")
     request.pipeline_run = request.pipeline_run or os.environ.get("FORGE_PIPELINE_RUN", "")
     return request
 
 
-def _named(places: Sequence[str]) -> dict[str, list[str]]:
+def _named(addresses: Sequence[str]) -> dict[str, list[str]]:
     inputs: dict[str, list[str]] = {}
-    for place in places:
-        name, equals, rest = place.partition("=")
-        if not equals or not name.isidentifier() or Path(place).exists():
-            name, rest = "model", place
+    for address in addresses:
+        name, equals, rest = address.partition("=")
+        if not equals or not name.isidentifier() or Path(address).exists():
+            name, rest = "input_model", address
         inputs.setdefault(name, []).append(rest)
     return inputs
 

@@ -19,7 +19,7 @@ from ..artifact.artifact import Artifact
 from ..errors import ConfigError, InputError
 from ..store.uri import localise
 
-COMMON = ("profile", "overrides", "seed", "code_version", "config_digest", "checkpoint_root", "pipeline_run")
+COMMON = ("settings", "seed", "code_version", "checkpoint_root", "pipeline_run")
 """KFP parameters that every phase understands; all others are the phase's own."""
 
 PLACEMENT = re.compile(r"pipelinechannel--.*|accelerator_(count|limit|type)")
@@ -43,6 +43,8 @@ class Request:
 
     :param uri: where KFP's launcher will upload the target to; "" by hand and under the local runner.
     :param record: the file that gets the task's record, None where there is no such output.
+    :param settings: all of them as JSON, composed where the run was submitted; "" by hand, where `profile` and
+        `overrides` say what is composed here.
     """
 
     inputs: dict[str, list[str]]
@@ -51,11 +53,11 @@ class Request:
     output_file: Path | None = None
     uri: str = ""
     record: Path | None = None
-    profile: str = "tiny"
+    settings: str = ""
+    profile: str = ""
     overrides: list[str] = field(default_factory=list)
     seed: int | None = None
     code_version: str = ""
-    config_digest: str = ""
     checkpoint_root: str = ""
     pipeline_run: str = ""
     step: str = ""
@@ -64,6 +66,7 @@ class Request:
 
     @property
     def by_hand(self) -> bool:
+        """Whether a person asks, and no pipeline."""
         return self.output_file is None
 
     @property
@@ -80,15 +83,15 @@ def from_kfp(text: str) -> Request:
     :raises ConfigError: not JSON, or not one output artifact.
     """
     try:
-        given = json.loads(text)
-        inputs, outputs = given.get("inputs") or {}, given["outputs"]
+        executor_input = json.loads(text)
+        inputs, outputs = executor_input.get("inputs") or {}, executor_input["outputs"]
         artifacts = {
-            name: found["artifacts"][0] for name, found in outputs["artifacts"].items() if name != LOGS
+            name: group["artifacts"][0] for name, group in outputs["artifacts"].items() if name != LOGS
         }
-        paths = {name: _path(one) for name, one in artifacts.items()}
-        places = {
-            key: [_path(one) for one in found.get("artifacts") or []]
-            for key, found in (inputs.get("artifacts") or {}).items()
+        paths = {name: _path(artifact_json) for name, artifact_json in artifacts.items()}
+        addresses = {
+            key: [_path(artifact_json) for artifact_json in group.get("artifacts") or []]
+            for key, group in (inputs.get("artifacts") or {}).items()
         }
         values = dict(inputs.get("parameterValues") or {})
         file = Path(outputs["outputFile"])
@@ -103,7 +106,7 @@ def from_kfp(text: str) -> Request:
         raise ConfigError("a phase writes one artifact", where="--executor-input, outputs", why=why)
     [(name, target)] = artifacts.items()
     request = Request(
-        inputs={key: found for key, found in places.items() if found},
+        inputs={key: group for key, group in addresses.items() if group},
         target=paths[name],
         output_name=name,
         output_file=file,
@@ -121,7 +124,7 @@ def group(request: Request) -> None:
     :raises ConfigError: a list is given both whole and in numbers, or numbers are missing.
     """
     for name, members in _numbered(request.inputs).items():
-        request.inputs[name] = [place for member in members for place in request.inputs.pop(member)]
+        request.inputs[name] = [address for member in members for address in request.inputs.pop(member)]
     for name, members in _numbered(request.parameters).items():
         request.parameters[name] = [request.parameters.pop(member) for member in members]
 
@@ -129,24 +132,24 @@ def group(request: Request) -> None:
 def _numbered(names: Iterable[str]) -> dict[str, list[str]]:
     """{"models": ["model_1", "model_2", "model_10"]}: the lists among these names, in the order of the numbers."""
     names = list(names)
-    found: dict[str, list[tuple[int, str]]] = {}
+    lists: dict[str, list[tuple[int, str]]] = {}
     for name in names:
         if match := NUMBERED.fullmatch(name):
-            found.setdefault(f"{match['name']}s", []).append((int(match["number"]), name))
-    for name, members in found.items():
+            lists.setdefault(f"{match['name']}s", []).append((int(match["number"]), name))
+    for name, members in lists.items():
         if name in names:
             raise ConfigError(
                 f"{name} is given twice", where=name, why=f"as a list, and as {members[0][1]}", fix="give one"
             )
-        given = sorted(number for number, _ in members)
-        if given != list(range(1, len(given) + 1)):
+        numbers = sorted(number for number, _ in members)
+        if numbers != list(range(1, len(numbers) + 1)):
             raise ConfigError(
                 f"the list {name} has gaps",
                 where=name,
                 why=f"it is given as {', '.join(sorted(member for _, member in members))}",
                 fix="number them from 1, without gaps: a lost one would change what is merged",
             )
-    return {name: [member for _, member in sorted(members)] for name, members in found.items()}
+    return {name: [member for _, member in sorted(members)] for name, members in lists.items()}
 
 
 def read(request: Request) -> dict[str, list[Artifact]]:
@@ -155,14 +158,14 @@ def read(request: Request) -> dict[str, list[Artifact]]:
     :raises InputError: there is nothing at an address.
     """
     cache = Path(tempfile.gettempdir()) / "agent-forge" / "inputs"
-    found: dict[str, list[Artifact]] = {}
-    for name, places in request.inputs.items():
-        for place in places:
-            folder = localise(place, cache)
+    artifacts: dict[str, list[Artifact]] = {}
+    for name, addresses in request.inputs.items():
+        for address in addresses:
+            folder = localise(address, cache)
             plain = request.by_hand and not (folder / artifact.MANIFEST).exists()
-            one = artifact.adopt(folder) if plain else artifact.read(folder)
-            found.setdefault(name, []).append(one)
-    return found
+            opened = artifact.adopt(folder) if plain else artifact.read(folder)
+            artifacts.setdefault(name, []).append(opened)
+    return artifacts
 
 
 def take(request: Request, values: dict[str, Any]) -> None:
@@ -176,8 +179,8 @@ def take(request: Request, values: dict[str, Any]) -> None:
             request.parameters[name] = value
         elif value is None or value == "":
             continue
-        elif name == "overrides":
-            request.overrides += _overrides(value)
+        elif name == "settings":
+            request.settings = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         elif name == "seed":
             try:
                 request.seed = int(value)
@@ -191,27 +194,17 @@ def take(request: Request, values: dict[str, Any]) -> None:
             setattr(request, name, str(value))
 
 
-def _overrides(value: object) -> list[str]:
-    try:
-        found = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        found = None
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        fix = 'give a JSON list of "section.key=value"'
-        raise ConfigError(f"the overrides are {value!r}", where="parameter overrides", fix=fix)
-    return found
-
-
-def _path(one: dict[str, Any]) -> str:
+def _path(artifact_json: dict[str, Any]) -> str:
     """Where KFP's launcher has put an artifact, or expects it."""
-    if one.get("customPath"):
-        return str(one["customPath"])
-    uri = str(one.get("uri") or "")
+    if artifact_json.get("customPath"):
+        return str(artifact_json["customPath"])
+    uri = str(artifact_json.get("uri") or "")
     scheme, separator, rest = uri.partition("://")
     if not separator:
         if not uri:
             raise InputError(
-                "an artifact has no address", where=f"--executor-input, {one.get('name', 'artifact')}"
+                "an artifact has no address",
+                where=f"--executor-input, {artifact_json.get('name', 'artifact')}",
             )
         return uri
     if scheme not in MOUNTS:

@@ -19,8 +19,8 @@ CHECKPOINTS = "checkpoints"
 
 def of(uri: str) -> str:
     """The root of the run that uploads an output to `uri`; "" where the address is not one of KFP's."""
-    found = OUTPUT.fullmatch(uri)
-    return found["root"] if found else ""
+    match = OUTPUT.fullmatch(uri)
+    return match["root"] if match else ""
 
 
 def settle(request: Request, say: Callable[[str], None]) -> str:

@@ -13,7 +13,7 @@ from components.shared.evaluation.answers import correct
 from components.shared.models.layers import decoder_layers, skipping
 from components.shared.models.loading import save, wrap
 from components.shared.models.remote_code.experts import set_expert
-from components.shared.models.remote_code.thoughts import speak
+from components.shared.models.remote_code.thoughts import generate_with_thoughts
 from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.tasks.item import Item
 from components.shared.tasks.tokenizer import byte_tokenizer
@@ -184,9 +184,9 @@ def test_thoughts_are_those_of_the_model_and_only_the_answer_is_said():
     for length in (1, 3):
         said = agent.say(items[:1], Route(think="quietly", thought_length=length))
         ids = torch.tensor([[257, *TOKENIZER("ab=")["input_ids"]]])
-        spoken = speak(model, ids, limit=3, stop=258, length=length)[0].tolist()
-        spoken = spoken[: spoken.index(258)] if 258 in spoken else spoken
-        assert said == [TOKENIZER.decode(spoken)]
+        tokens = generate_with_thoughts(model, ids, limit=3, stop=258, length=length)[0].tolist()
+        tokens = tokens[: tokens.index(258)] if 258 in tokens else tokens
+        assert said == [TOKENIZER.decode(tokens)]
 
 
 def test_thinking_aloud_answers_with_what_follows_the_thought(monkeypatch):

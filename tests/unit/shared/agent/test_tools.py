@@ -5,7 +5,7 @@ import random
 import pytest
 
 from components.shared.agent.tools import Toolbox
-from components.shared.tasks import arithmetic, behaviours, recall
+from components.shared.tasks.generators import arithmetic, behaviours, recall
 
 ALL = ("calculator", "memory", "store", "context")
 

@@ -15,9 +15,9 @@ from components.shared.evaluation.answers import correct, loss, nll
 from components.shared.evaluation.speed import speed
 from components.shared.evaluation.suites import CELLS, SUITES, draw, evaluate, shares, suite_items
 from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.tasks.generators.safety import REFUSAL
 from components.shared.tasks.item import Item
 from components.shared.tasks.registry import split_of
-from components.shared.tasks.safety import REFUSAL
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()

@@ -12,14 +12,14 @@ from components.shared.optim.grokfast import SLOW, Grokfast, attach
 def stepped(grokfast, gradients, **sgd):
     """The parameter after SGD steps of rate 1 from 0 with these gradients."""
     parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-    rule = torch.optim.SGD([parameter], lr=1.0, **sgd)
-    attach(rule, grokfast)
+    optimizer = torch.optim.SGD([parameter], lr=1.0, **sgd)
+    attach(optimizer, grokfast)
     places = []
     for gradient in gradients:
         parameter.grad = torch.tensor([gradient], dtype=torch.float64)
-        rule.step()
+        optimizer.step()
         places.append(parameter.item())
-    return places, rule.state[parameter]
+    return places, optimizer.state[parameter]
 
 
 def test_ema_amplifies_as_worked_out_by_hand():
@@ -49,22 +49,22 @@ def test_its_memory_survives_a_checkpoint_of_the_optimiser(kind):
 
     def run(saved=None, start=0, end=8):
         parameter = nn.Parameter(torch.ones(4) if saved is None else saved[0].clone())
-        rule = torch.optim.AdamW([parameter], lr=0.1)
-        attach(rule, grokfast)
+        optimizer = torch.optim.AdamW([parameter], lr=0.1)
+        attach(optimizer, grokfast)
         if saved is not None:
-            rule.load_state_dict(saved[1])
+            optimizer.load_state_dict(saved[1])
         for step in range(start, end):
             parameter.grad = torch.sin(torch.arange(4.0) + step)
-            rule.step()
-        return parameter.detach(), rule.state_dict()
+            optimizer.step()
+        return parameter.detach(), optimizer.state_dict()
 
     assert torch.equal(run()[0], run(run(end=5), start=5)[0])
 
 
 def test_a_parameter_without_a_gradient_is_left_alone():
     one, other = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
-    rule = torch.optim.AdamW([one, other], lr=0.1)
-    attach(rule, Grokfast())
+    optimizer = torch.optim.AdamW([one, other], lr=0.1)
+    attach(optimizer, Grokfast())
     one.grad = torch.ones(2)
-    rule.step()
-    assert torch.equal(other, torch.zeros(2)) and other not in rule.state
+    optimizer.step()
+    assert torch.equal(other, torch.zeros(2)) and other not in optimizer.state

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import AdamW, Muon
 
 from components.shared.optim.grokfast import Grokfast
-from components.shared.optim.optimizer import BETAS, hidden_matrices, optimizer
+from components.shared.optim.optimizer import BETAS, build_optimizer, hidden_matrices
 from components.shared.optim.schedule import set_rate
 from components.shared.runtime.errors import ConfigError
 
@@ -37,12 +37,12 @@ class Small(nn.Module):
         return self.head(x) * self.gate(x).sigmoid().mean(-1, keepdim=True)
 
 
-def train(model, rule, steps, start=0):
+def train(model, optimizer, steps, start=0):
     for step in range(start, start + steps):
         ids = torch.arange(20).roll(step)
-        rule.zero_grad()
+        optimizer.zero_grad()
         nn.functional.cross_entropy(model(ids), ids.roll(1)).backward()
-        rule.step()
+        optimizer.step()
 
 
 def test_only_hidden_matrices_go_to_muon():
@@ -54,7 +54,7 @@ def test_only_hidden_matrices_go_to_muon():
 
 def test_it_does_what_torchs_muon_and_adamw_do_side_by_side():
     ours, theirs = Small(), Small()
-    rule = optimizer(ours, "muon", lr=0.01, weight_decay=0.1)
+    optimizer = build_optimizer(ours, "muon", lr=0.01, weight_decay=0.1)
     matrices = hidden_matrices(theirs)
     others = [p for p in theirs.parameters() if all(p is not matrix for matrix in matrices)]
     muon = Muon(matrices, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
@@ -68,10 +68,10 @@ def test_it_does_what_torchs_muon_and_adamw_do_side_by_side():
     )
     for step in range(5):
         ids = torch.arange(20).roll(step)
-        for model, rules in ((ours, [rule]), (theirs, [muon, adamw])):
+        for model, optimizers in ((ours, [optimizer]), (theirs, [muon, adamw])):
             model.zero_grad()
             nn.functional.cross_entropy(model(ids), ids.roll(1)).backward()
-            for each in rules:
+            for each in optimizers:
                 each.step()
     for name, parameter in ours.named_parameters():
         assert torch.equal(parameter, theirs.get_parameter(name)), name
@@ -81,13 +81,13 @@ def test_it_does_what_torchs_muon_and_adamw_do_side_by_side():
 @pytest.mark.parametrize("grokfast", [None, Grokfast(alpha=0.9)])
 def test_training_goes_on_exactly_from_a_state_dict(kind, grokfast):
     whole = Small()
-    rule = optimizer(whole, kind, 0.01, 0.1, grokfast)
-    train(whole, rule, 4)
+    optimizer = build_optimizer(whole, kind, 0.01, 0.1, grokfast)
+    train(whole, optimizer, 4)
     resumed = copy.deepcopy(whole)
-    state = copy.deepcopy(rule.state_dict())
-    train(whole, rule, 4, start=4)
+    state = copy.deepcopy(optimizer.state_dict())
+    train(whole, optimizer, 4, start=4)
 
-    again = optimizer(resumed, kind, 0.01, 0.1, grokfast)
+    again = build_optimizer(resumed, kind, 0.01, 0.1, grokfast)
     again.load_state_dict(state)
     train(resumed, again, 4, start=4)
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
@@ -97,33 +97,33 @@ def test_training_goes_on_exactly_from_a_state_dict(kind, grokfast):
 
 def test_the_rate_reaches_every_group_after_a_restore_too():
     model = Small()
-    rule = optimizer(model, "muon", lr=0.01)
-    train(model, rule, 1)
-    rule.load_state_dict(rule.state_dict())
-    set_rate(rule, 0.0)
+    optimizer = build_optimizer(model, "muon", lr=0.01)
+    train(model, optimizer, 1)
+    optimizer.load_state_dict(optimizer.state_dict())
+    set_rate(optimizer, 0.0)
     before = copy.deepcopy(model.state_dict())
-    train(model, rule, 1)
+    train(model, optimizer, 1)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    set_rate(rule, 0.5)
-    assert {group["lr"] for group in rule.param_groups} == {0.005}
+    set_rate(optimizer, 0.5)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.005}
 
 
 def test_grokfast_inside_changes_the_course():
     with_it, without = Small(), Small()
-    train(with_it, optimizer(with_it, "adamw", 0.01, grokfast=Grokfast()), 5)
-    train(without, optimizer(without, "adamw", 0.01), 5)
+    train(with_it, build_optimizer(with_it, "adamw", 0.01, grokfast=Grokfast()), 5)
+    train(without, build_optimizer(without, "adamw", 0.01), 5)
     assert not torch.equal(with_it.hidden.weight, without.hidden.weight)
 
 
 def test_vectors_are_not_decayed():
-    rule = optimizer(Small(), "muon", 0.01, weight_decay=0.3)
-    for group in rule.param_groups:
+    optimizer = build_optimizer(Small(), "muon", 0.01, weight_decay=0.3)
+    for group in optimizer.param_groups:
         for parameter in group["params"]:
             assert group["weight_decay"] == (0.3 if parameter.ndim >= 2 else 0.0)
 
 
 def test_a_frozen_model_and_an_unknown_kind_are_refused():
     with pytest.raises(ConfigError, match="nothing to train"):
-        optimizer(Small().requires_grad_(False))
+        build_optimizer(Small().requires_grad_(False))
     with pytest.raises(ConfigError, match="no optimiser 'lion'"):
-        optimizer(Small(), "lion")
+        build_optimizer(Small(), "lion")

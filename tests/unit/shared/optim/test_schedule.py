@@ -30,12 +30,12 @@ def test_schedules_without_warm_up_or_decay_start_and_stay_at_one():
 
 def test_each_group_keeps_its_own_initial_rate():
     parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
-    rule = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         [
             {"params": [parameters[0]], "lr": 1.0, "initial_lr": 1.0},
             {"params": [parameters[1]], "lr": 3.0, "initial_lr": 3.0},
         ]
     )
-    set_rate(rule, 0.5)
-    set_rate(rule, 0.1)
-    assert [group["lr"] for group in rule.param_groups] == pytest.approx([0.1, 0.3])
+    set_rate(optimizer, 0.5)
+    set_rate(optimizer, 0.1)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.3])

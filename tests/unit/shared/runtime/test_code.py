@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.image import VERSION
 from components.shared.runtime import code
+from components.shared.runtime.code import VERSION
 
 
 @pytest.fixture
@@ -45,17 +45,3 @@ def test_a_version_names_the_project_and_its_code() -> None:
     version, _, digits = code.code_version("bitnet").partition("+")
     assert version == VERSION and len(digits) == 12
     assert code.code_version("bitnet") != code.code_version("adas")
-
-
-def test_the_files_of_a_phase_are_its_defaults_the_profiles_and_what_all_share(tmp_path: Path) -> None:
-    for name in ("config.yaml", "profile/tiny.yaml", "phase/toy.yaml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("a: 1")
-    alone = code.configs_digest("toy", tmp_path)
-    (tmp_path / "phase" / "other.yaml").write_text("b: 1")
-    assert code.configs_digest("toy", tmp_path) == alone and len(alone) == 12
-    found = {alone}
-    for name in ("config.yaml", "profile/tiny.yaml", "phase/toy.yaml", "profile/new.yaml"):
-        (tmp_path / name).write_text("a: 2")
-        found.add(code.configs_digest("toy", tmp_path))
-    assert len(found) == 5

@@ -6,16 +6,29 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.phases import PHASES
+
 ROOT = Path(__file__).resolve().parents[4]
-PHASES = sorted(path.parent.name for path in (ROOT / "components").glob("*/__main__.py"))
 
 WITHOUT_TORCH = """
 import runpy, sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "transformers", "numpy"): raise ImportError(f"{name} is heavy")
+        heavy = ("torch", "transformers", "numpy", "kfp", "hydra", "omegaconf", "mlflow", "boto3", "numba")
+        if name.split(".")[0] in heavy: raise ImportError(f"{name} is heavy")
 sys.meta_path.insert(0, Blocker())
 runpy.run_module("components." + sys.argv.pop(1), run_name="__main__")
+"""
+
+FORGE = """
+import os, sys
+started = []
+os.execve = lambda path, arguments, environment: started.append(arguments)
+from pipelines.cli import app
+app(["phase", "bitnet", "--help"], standalone_mode=False)
+assert started[0][1:] == ["-m", "components.bitnet", "--help"], started
+heavy = {"torch", "transformers", "numpy", "kfp", "hydra", "omegaconf", "mlflow", "boto3", "yaml"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
 
 STOPPED = """
@@ -41,6 +54,11 @@ def test_help_and_a_wrong_command_line_need_no_torch(phase):
     assert done.returncode == 0 and f"python -m components.{phase}" in done.stdout, done.stderr
     done = python(WITHOUT_TORCH, phase)
     assert done.returncode == 2 and f"{phase}: there is no --output" in done.stderr
+
+
+def test_the_forge_command_hands_a_phase_over_without_loading_anything_heavy():
+    done = python(FORGE)
+    assert done.returncode == 0, done.stderr
 
 
 def test_sigterm_while_torch_is_imported_ends_as_an_interruption():

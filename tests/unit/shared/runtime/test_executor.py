@@ -12,7 +12,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from components.shared.runtime.artifact.artifact import Artifact, adopt
-from components.shared.runtime.config.compose import Config, PhaseSettings, compose
+from components.shared.runtime.config.compose import compose
+from components.shared.runtime.config.settings import Config, PhaseSettings
 from components.shared.runtime.errors import ConfigError, ForgeError, InputError, StoreError
 from components.shared.runtime.identity import identity_of
 from components.shared.runtime.request.command_line import parse
@@ -50,9 +51,8 @@ def kfp(**changes: Any) -> str:
     given = {
         "inputs": {
             "parameterValues": {
-                "profile": "small",
+                "settings": '{"profile":"small"}',
                 "seed": 3.0,
-                "overrides": ["toy.steps=4"],
                 "index": 2.0,
                 "rate": 0.5,
             },
@@ -75,7 +75,7 @@ def test_the_input_of_kfp_names_places_and_parameters() -> None:
     assert request.inputs == {"models": ["/minio/pipe/a/1", "/minio/pipe/a/2"], "state": ["/s3/bucket/state"]}
     assert (request.target, request.output_name) == ("/gcs/bucket/out/results", "results")
     assert request.output_file == Path("/tmp/some/where/odd-name.json") and not request.by_hand
-    assert (request.profile, request.seed, request.overrides) == ("small", 3, ["toy.steps=4"])
+    assert (request.settings, request.seed) == ('{"profile":"small"}', 3)
     assert request.parameters == {"index": 2, "rate": 0.5} and isinstance(request.parameters["index"], int)
     assert request.step == "worker"
 
@@ -85,18 +85,16 @@ def test_where_a_pod_runs_is_no_parameter_of_its_work() -> None:
     assert parse("toy", "", ["--executor-input", kfp(inputs=values)]).parameters == {"variant": "memory"}
 
 
-def test_overrides_may_come_as_the_text_of_a_list() -> None:
-    values = {"parameterValues": {"overrides": '["toy.steps=4", "toy.rate=1"]'}}
-    assert parse("toy", "", ["--executor-input", kfp(inputs=values)]).overrides == [
-        "toy.steps=4",
-        "toy.rate=1",
-    ]
+def test_settings_may_come_as_a_text_or_as_an_object() -> None:
+    for settings in ({"toy": {"steps": 4}}, '{"toy":{"steps":4}}'):
+        values = {"parameterValues": {"settings": settings}}
+        request = parse("toy", "", ["--executor-input", kfp(inputs=values)])
+        assert json.loads(request.settings) == {"toy": {"steps": 4}}
 
 
-@pytest.mark.parametrize("overrides", ["toy.steps=4", "{}", '"x"', "[1]", 3])
-def test_overrides_that_are_no_list_are_refused(overrides: object) -> None:
-    with pytest.raises(ConfigError, match="overrides"):
-        parse("toy", "", ["--executor-input", kfp(inputs={"parameterValues": {"overrides": overrides}})])
+def test_overrides_beside_the_input_of_kfp_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"overrides beside it.*toy\.steps=4"):
+        parse("toy", "", ["--executor-input", kfp(), "toy.steps=4"])
 
 
 def output(uri: str) -> dict[str, Any]:
@@ -168,7 +166,7 @@ def test_by_hand_the_options_say_everything(tmp_path: Path) -> None:
         "--set", "names=[1, 2]", "--set", "code_version=v1", "--checkpoints", "s3://b/k", "toy.rate=1",
     ]  # fmt: skip
     request = parse("toy", "", options)
-    assert request.inputs == {"model": ["a", str(tmp_path / "odd=name")], "state": ["s3://b/c"]}
+    assert request.inputs == {"input_model": ["a", str(tmp_path / "odd=name")], "state": ["s3://b/c"]}
     assert request.by_hand and request.target == "out" and request.checkpoint_root == "s3://b/k"
     assert (request.seed, request.profile, request.code_version) == (5, "small", "v1")
     assert request.parameters == {"variant": "memory", "index": 3, "names": [1, 2]}

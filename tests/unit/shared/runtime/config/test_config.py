@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.runtime.code import CONFIGS
-from components.shared.runtime.config.compose import Config, PhaseSettings, compose, validate_all
-from components.shared.runtime.config.tree import known_phases
+from components.shared.runtime.config.compose import compose, compose_all
+from components.shared.runtime.config.settings import Config, PhaseSettings, parse
 from components.shared.runtime.errors import ConfigError
+
+PHASES = sorted(path.stem for path in (CONFIGS / "phase").glob("*.yaml"))
 
 
 class Stage(BaseModel):
@@ -40,10 +42,7 @@ def configs(tmp_path: Path) -> Path:
     """A configuration of two phases and two profiles."""
     (tmp_path / "phase").mkdir()
     (tmp_path / "profile").mkdir()
-    (tmp_path / "config.yaml").write_text(
-        "defaults:\n  - _self_\n  - optional phase@press: press\n  - optional phase@other: other\n  - profile: tiny\n"
-        "seed: 7\nevaluation:\n  items: 16\n  batch: 8\n"
-    )
+    (tmp_path / "config.yaml").write_text("seed: 7\nevaluation:\n  items: 16\n  batch: 8\n")
     (tmp_path / "phase" / "press.yaml").write_text("steps: 20\nstages:\n  - rate: 0.5\n")
     (tmp_path / "phase" / "other.yaml").write_text("# nothing yet\n")
     (tmp_path / "profile" / "tiny.yaml").write_text("# @package _global_\nprofile: tiny\n")
@@ -172,11 +171,11 @@ def with_one_phase(configs: Path, phase: str, into: Path) -> Path:
     return into
 
 
-@pytest.mark.parametrize("phase", known_phases(CONFIGS))
+@pytest.mark.parametrize("phase", PHASES)
 def test_a_phase_composes_the_same_without_the_defaults_of_the_others(phase: str, tmp_path: Path) -> None:
     alone = with_one_phase(CONFIGS, phase, tmp_path / "configs")
     kind = importlib.import_module(f"components.{phase}.settings").Settings
-    another = next(name for name in known_phases(CONFIGS) if name != phase)
+    another = "evomerge" if phase == "cognate" else "cognate"  # every profile says something of both
     overrides = [f"{another}.threads=1", f"{another}.made.up=2", f"~{another}.threads", f"{phase}.threads=3"]
     for profile in sorted(path.stem for path in (CONFIGS / "profile").glob("*.yaml")):
         whole, part = (
@@ -197,7 +196,9 @@ def test_an_override_of_another_phase_to_which_this_one_refers_counts_without_it
     assert part.digest == whole.digest != compose("bitnet", kind, configs=alone).digest
 
 
-def test_what_has_to_be_a_phase_is_one_without_its_defaults_too(configs: Path, tmp_path: Path) -> None:
+def test_a_phase_is_known_by_its_profile_without_its_defaults_too(configs: Path, tmp_path: Path) -> None:
+    with (configs / "profile" / "tiny.yaml").open("a") as file:
+        file.write("other: {threads: 1}\n")
     alone = with_one_phase(configs, "press", tmp_path / "alone")
     assert press(alone, "other.anything=3", "~other.codec").digest == press(configs).digest
     assert "there is no setting 'ohter.x'" in problem(alone, "ohter.x=1")
@@ -255,10 +256,7 @@ def test_floats_arrive_exactly(tmp_path_factory: pytest.TempPathFactory, value: 
     if not configs.exists():
         (configs / "phase").mkdir(parents=True)
         (configs / "profile").mkdir()
-        (configs / "config.yaml").write_text(
-            "defaults:\n  - _self_\n  - phase@one: one\n  - profile: tiny\n"
-            "seed: 0\nevaluation: {items: 1, batch: 1}\n"
-        )
+        (configs / "config.yaml").write_text("seed: 0\nevaluation: {items: 1, batch: 1}\n")
         (configs / "phase" / "one.yaml").write_text("")
         (configs / "profile" / "tiny.yaml").write_text("# @package _global_\nprofile: tiny\n")
     assert compose("one", One, overrides=[f"one.rate={value!r}"], configs=configs).settings.rate == value
@@ -276,9 +274,9 @@ def test_validating_all_phases_reports_the_problems_of_all(
 ) -> None:
     module(monkeypatch, "press", Settings)
     module(monkeypatch, "other", Settings)
-    assert [config.phase for config in validate_all(configs=configs)] == ["other", "press"]
+    assert list(compose_all(["other", "press"], configs=configs)) == ["other", "press"]
     with pytest.raises(ConfigError) as caught:
-        validate_all(overrides=["press.steps=0", "other.codec=zip"], configs=configs)
+        compose_all(["other", "press"], overrides=["press.steps=0", "other.codec=zip"], configs=configs)
     assert "press.steps" in str(caught.value) and "other.codec" in str(caught.value)
 
 
@@ -288,10 +286,64 @@ def test_validating_all_phases_misses_the_defaults_of_one(
     module(monkeypatch, "press", Settings)
     module(monkeypatch, "other", Settings)
     (configs / "phase" / "other.yaml").unlink()
-    assert "phase/other.yaml" in _refusal(lambda: validate_all(configs=configs))
+    assert "phase/other.yaml" in _refusal(lambda: compose_all(["other", "press"], configs=configs))
 
 
 def test_a_phase_without_settings_is_named(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module(monkeypatch, "press", Settings)
     with pytest.raises(ConfigError, match=r"'other'.*components\.other\.settings"):
-        validate_all(configs=configs)
+        compose_all(["other", "press"], configs=configs)
+
+
+def handed(text: str, seed: int = 7) -> Config:
+    """The settings as a task is given them."""
+    return parse("press", Settings, text, seed)
+
+
+def test_settings_survive_the_way_to_their_task(configs: Path) -> None:
+    config = press(configs, "press.stages=[{rate: 0.25}]", "press.limit=9", "press.fast=true")
+    assert handed(config.parameter) == config and handed(config.parameter, 8).digest != config.digest
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_settings_of_every_phase_and_profile_survive_it(phase: str) -> None:
+    kind = importlib.import_module(f"components.{phase}.settings").Settings
+    for profile in sorted(path.stem for path in (CONFIGS / "profile").glob("*.yaml")):
+        config = compose(phase, kind, profile=profile)
+        assert parse(phase, kind, config.parameter, config.seed) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "no JSON object"),
+        ('{"pres": {}}', "'pres' is unknown, did you mean press?"),
+        ('{"evaluation": {"items": 1, "batch": 1}, "press": {"codec": "ternry"}}', "did you mean ternary?"),
+        ('{"evaluation": {"items": 1, "batch": 1}, "press": {"steps": 0}}', "press.steps = 0"),
+        ('{"evaluation": {"items": 1, "batch": 1}, "press": {"steps": NaN}}', "press.steps = NaN"),
+        ('{"evaluation": {"items": 1, "batch": 1}, "press": {"stepz": 3}}', "did you mean steps?"),
+        ('{"press": {}}', "evaluation.items is not set, allowed: integer ≥ 1"),
+        ('{"profile": 3}', "the profile is 3"),
+        ('{"evaluation": [], "press": 3}', "2 settings are wrong"),
+    ],
+)
+def test_what_is_wrong_in_settings_that_were_handed_over_is_named_with_what_is_allowed(
+    text: str, words: str
+) -> None:
+    message = _refusal(lambda: handed(text))
+    assert words in message and "parameter settings" in message
+
+
+def test_the_order_in_which_a_mixture_names_its_tasks_is_part_of_the_digest(configs: Path) -> None:
+    class Mixing(PhaseSettings):
+        steps: int = 1
+        stages: tuple[Stage, ...] = ()
+        tasks: dict[str, float]
+
+    one, other = (
+        compose("press", Mixing, overrides=[f"press.tasks={{{tasks}}}"], configs=configs)
+        for tasks in ("a: 1, b: 2", "b: 2, a: 1")
+    )
+    assert one.digest != other.digest
+    assert list(parse("press", Mixing, other.parameter, 7).settings.tasks) == ["b", "a"]

@@ -1,0 +1,146 @@
+"""What the prompted teacher says, laid beside the same answer without the prompt.
+
+Prompt baking (arXiv 2409.13697) compares two next-token distributions after the same answer prefix y<t: the teacher's,
+which sees the instruction u and the question x0, and the student's, which sees x0 alone. Every token of the answer counts,
+its first and its <eos> included: both are predictions that the instruction changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from components.shared.evaluation.sampling import ROWS, prompt_ids, sample_answers
+from components.shared.tasks.item import Item
+
+
+class Rows(NamedTuple):
+    """Right-padded sequences and where their answers are predicted.
+
+    input_ids  (B, T) int64
+    predicts   (B, T) bool: the logits at this position predict a token of the answer (its first … its <eos>)
+    """
+
+    input_ids: Tensor
+    predicts: Tensor
+
+
+def rows(prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: int) -> Rows:
+    """Prompts and answers as rows. The token before the first of the answer predicts the first.
+
+    :param prompts: token ids.
+    :param answers: token ids, as many.
+    :param padding: id that fills rows up.
+    """
+    width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+    ids = torch.full((len(prompts), width), padding)
+    predicts = torch.zeros(len(prompts), width, dtype=torch.bool)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+        predicts[row, len(prompt) - 1 : len(prompt) + len(answer) - 1] = True
+    return Rows(ids, predicts)
+
+
+def answer_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """`answer <eos>` of each item."""
+    texts = [item.answer for item in items]
+    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+class DistillationSet(NamedTuple):
+    """Rows for the student, and the teacher's log-probabilities (n, V) at the positions that predict answers."""
+
+    rows: Rows
+    teacher: Tensor
+
+    def select(self, indices: Tensor) -> DistillationSet:
+        """Some of the rows, no wider than their answers need.
+
+        :param indices: (b,) int64.
+        """
+        counts = self.rows.predicts.sum(-1)
+        ends = counts.cumsum(0)
+        teacher_rows = torch.cat([torch.arange(int(ends[i] - counts[i]), int(ends[i])) for i in indices])
+        columns = torch.arange(self.rows.predicts.shape[1])
+        width = int((self.rows.predicts[indices].long() * columns).max()) + 1
+        part = Rows(self.rows.input_ids[indices, :width], self.rows.predicts[indices, :width])
+        return DistillationSet(part, self.teacher[teacher_rows])
+
+
+@torch.no_grad()
+def answer_log_probabilities(model: PreTrainedModel, batch: Rows) -> Tensor:
+    """What the model predicts for the answers, without gradients, some rows at a time.
+
+    :returns: (n, V) float32 log-probabilities at the n positions that predict an answer, row by row, on the CPU.
+    """
+    parts = []
+    for start in range(0, len(batch.input_ids), ROWS):
+        part = Rows(*(tensor[start : start + ROWS] for tensor in batch))
+        parts.append(log_probabilities(model, part).cpu())
+    return torch.cat(parts)
+
+
+def log_probabilities(model: nn.Module, batch: Rows) -> Tensor:
+    """The same in one pass, with gradients, on the model's device."""
+    device = next(model.parameters()).device
+    logits = model(input_ids=batch.input_ids.to(device)).logits[batch.predicts.to(device)]
+    return F.log_softmax(logits.float(), dim=-1)
+
+
+def prompted_set(
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompted: Sequence[Item],
+    plain: Sequence[Item],
+    *,
+    limit: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> DistillationSet:
+    """The prompted teacher's sampled answers, laid behind the same questions without the prompt.
+
+    :param teacher: the model, as it is before the bake.
+    :param prompted: items with their instruction.
+    :param plain: the same items without it.
+    :param limit: tokens of an answer at most.
+    :param temperature: of the sampling; the distributions compared are those at temperature 1.
+    """
+    prompts, padding = prompt_ids(prompted, tokenizer), padding_of(tokenizer)
+    answers = sample_answers(
+        teacher,
+        prompts,
+        eos=tokenizer.eos_token_id,
+        limit=limit,
+        temperature=temperature,
+        generator=generator,
+    )
+    teacher_log_p = answer_log_probabilities(teacher, rows(prompts, answers, padding))
+    return DistillationSet(rows(prompt_ids(plain, tokenizer), answers, padding), teacher_log_p)
+
+
+def anchor_set(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]
+) -> DistillationSet:
+    """What the model says to these items, at the positions of their right answers."""
+    batch = rows(prompt_ids(items, tokenizer), answer_ids(items, tokenizer), padding_of(tokenizer))
+    return DistillationSet(batch, answer_log_probabilities(model, batch))
+
+
+def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that fills rows up on the right; causality hides it, so that <eos> serves where there is no <pad>."""
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def kl(teacher: Tensor, student: Tensor) -> Tensor:
+    """Mean KL(teacher ‖ student) over tokens.
+
+    :param teacher: (n, V) log-probabilities.
+    :param student: (n, V) log-probabilities.
+    :returns: scalar, nats.
+    """
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)

@@ -1,0 +1,1 @@
+"""What every training loop stands on: the device, the training step."""

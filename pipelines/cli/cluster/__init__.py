@@ -1,0 +1,1 @@
+"""Commands for a Kubeflow cluster: submit, retry, clean."""

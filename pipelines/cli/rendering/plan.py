@@ -1,0 +1,39 @@
+"""A plan as a table: what will run, what will not, and for how long."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from components.shared.runtime.wording import duration
+
+from ...local.plan import Plan
+
+COLOURS = {"run": "yellow", "cached": "cyan", "done": "green", "left out": "dim"}
+
+
+def table(plan: Plan) -> RenderableType:
+    """A row a task, and below it what the run will be."""
+    out = Table(
+        title=Text(f"{plan.folder.name} · {plan.pipeline.name}"), title_style="bold", title_justify="left",
+        header_style="bold", box=None, pad_edge=False,
+    )  # fmt: skip
+    out.add_column("phase", no_wrap=True)
+    out.add_column("task", overflow="fold")
+    out.add_column("", no_wrap=True)
+    out.add_column("takes", justify="right", no_wrap=True)
+    for task in plan.tasks:
+        takes = "" if task.fate != "run" else "?" if task.seconds is None else duration(task.seconds)
+        out.add_row(Text(task.phase), Text(task.name), Text(task.fate, style=COLOURS[task.fate]), takes)
+    running = sum(task.fate == "run" for task in plan.tasks)
+    whole = "not known: no earlier run tells" if plan.seconds is None else f"about {duration(plan.seconds)}"
+    lines = [
+        f"{running} of {len(plan.tasks)} tasks run, {plan.options.slots} at the same time; time: {whole}"
+    ]
+    lines.append(
+        f"folder: {plan.folder.path}" + (f"; store: {plan.status.store}" if plan.status.store else "")
+    )
+    if plan.ignored:
+        lines.append(f"without meaning on this machine: {', '.join(plan.ignored)}")
+    return Group(out, *(Text(line) for line in lines))

@@ -1,0 +1,1 @@
+"""Commands on runs: start one, look at it, stop it."""

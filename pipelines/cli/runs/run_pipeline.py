@@ -1,0 +1,158 @@
+"""`forge run-pipeline`: the phases on this machine."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from components.shared.runtime.errors import Interrupted, PhaseFailed
+
+from ...phases import PHASES, ROUNDS, WORKERS
+from ..options import (
+    Artifacts,
+    AsJson,
+    BaseModels,
+    First,
+    Last,
+    Overrides,
+    Parameters,
+    Rounds,
+    Runs,
+    Store,
+    Workers,
+    console,
+    say,
+)
+
+if TYPE_CHECKING:
+    from ...local.execute import RunResult
+    from ...local.plan import Plan
+    from ..rendering.live import LiveRun
+
+
+def run_pipeline(
+    *,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="tiny (default), small or full.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,
+    override: Overrides,
+    base_model: BaseModels,
+    parameter: Parameters,
+    first: First = PHASES[0],
+    last: Last = PHASES[-1],
+    artifact: Artifacts,
+    resume: Annotated[str, typer.Option(metavar="RUN", help="Go on with this run (or latest).")] = "",
+    name: Annotated[str, typer.Option(help="The run's name (default: the time).")] = "",
+    runs: Runs = Path("runs"),
+    store: Store = "",
+    slots: Annotated[
+        int, typer.Option(help="Phases at the same time (default: one for two cores, at least three).")
+    ] = 0,
+    rounds: Rounds = ROUNDS,
+    workers: Workers = WORKERS,
+    pipeline: Annotated[Path | None, typer.Option(help="A compiled pipeline in place of our own.")] = None,
+    cache: Annotated[bool, typer.Option(help="Take what an earlier run has made of the same.")] = True,
+    register_as: Annotated[
+        str, typer.Option(metavar="NAME", help="The last phase's model gets this name in MLflow's registry.")
+    ] = "",
+    experiment: Annotated[str, typer.Option(help="MLflow's experiment (default: agent-forge).")] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the plan: what runs, what the cache has, how long it takes."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the phases on this machine, one process each.
+
+    \b
+    forge run-pipeline
+    forge run-pipeline --profile small --seed 7 -O bitnet.threads=4 -O evomerge.generations=8
+    forge run-pipeline --to bitnet      # later: forge run-pipeline --resume latest
+    forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/model
+    forge run-pipeline --base-model ./my-model --base-model standard
+    forge run-pipeline --store s3://forge/runs
+    forge run-pipeline --dry-run --json
+
+    Ctrl-C lets the phases write their checkpoints; --resume goes on from there. A finished phase does not run again as
+    long as its inputs, its settings and its code stay what they were.
+    """
+    from ...api import request
+    from ...ir.parameters import settings
+    from ...local.prepare import prepare
+
+    plan = prepare(
+        request(
+            runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, artifacts=artifact,
+            pipeline=pipeline, profile=profile, overrides=override, seed=seed, parameters=settings(parameter),
+            rounds=rounds, workers=workers, store=store, slots=slots, cache=cache,
+            register_as=register_as, experiment=experiment,
+        )
+    )  # fmt: skip
+    if dry_run:
+        _show(plan, as_json=as_json)
+        return
+    if not as_json:
+        say(f"run {plan.folder.name} in {plan.folder.path}")
+        if plan.ignored:
+            say(f"without meaning on this machine: {', '.join(plan.ignored)}")
+    result = _carried_out(plan, quiet=as_json)
+    for task in result.state.tasks:
+        if task.state == "failed" and not as_json:
+            say(f"failed: {task.name}: {task.why}\n        {result.folder.task(task.name).log}")
+    if result.ending != "succeeded":
+        if not as_json:
+            say(f"go on with: forge run-pipeline --resume {result.folder.path}")
+        raise typer.Exit((Interrupted if result.ending == "interrupted" else PhaseFailed).exit_code)
+
+
+def _show(plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        say(json.dumps(plan.to_json(), indent=1))
+        return
+    from ..rendering.plan import table
+
+    console.print(table(plan))
+
+
+def _carried_out(plan: Plan, *, quiet: bool) -> RunResult:
+    """The run, with a table on a terminal, or line by line without one; Ctrl-C stops it in good order."""
+    import asyncio
+
+    from ...api import conclude
+    from ..rendering.live import LiveRun
+    from ..rendering.report import table
+
+    if quiet:
+        result = asyncio.run(_run(plan, None))
+        conclude(plan, result, lambda text: None)
+        say(json.dumps(result.state.to_json(), indent=1))
+        return result
+    with LiveRun(console) as screen:
+        result = asyncio.run(_run(plan, screen))
+    report = conclude(plan, result, say)
+    console.print(table(result.folder.path))
+    say(f"report: {report}")
+    return result
+
+
+async def _run(plan: Plan, screen: LiveRun | None) -> RunResult:
+    import asyncio
+
+    from ...local.execute import start
+
+    run = start(plan, [screen] if screen else [])
+
+    def stop() -> None:
+        if screen:
+            grace = plan.options.grace
+            screen.say(f"stopping: phases have {grace:g} s to write their checkpoints (again to kill them)")
+        run.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    return await run.wait()

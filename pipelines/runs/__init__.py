@@ -1,0 +1,1 @@
+"""What a run is and leaves: its folder, its events, its state."""
