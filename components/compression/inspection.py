@@ -14,8 +14,11 @@ from components.shared.runtime.errors import ArtifactError
 
 @dataclass(frozen=True)
 class Row:
-    """One stored tensor. `code`: its codec, or its dtype. `error`: of its layer's output, squared, a token, where the
-    phase that coded it has measured it."""
+    """One stored tensor.
+
+    `code`: its codec, or its dtype. `error`: of its layer's output, squared, a token, where the phase that coded it has
+    measured it.
+    """
 
     tensor: str
     shape: tuple[int, ...]

@@ -189,8 +189,10 @@ class Compression(Phase[Settings], spec=PHASE):
         return dict(plan)
 
     def _publish_stages(self, stages: int) -> dict[str, Code]:
-        """Publish what is left after these stages, and account for the bytes and the retention after each code on the
-        way there."""
+        """Publish what is left after these stages.
+
+        The bytes and the retention after each code on the way there go into the report.
+        """
         codes = after_each_preset(stages)
         plan = self._publish(dict.fromkeys(self.modules, codes[-1]))
         overhead = folder_size(self.run.output) - self.tensors.bytes(plan)
@@ -199,8 +201,10 @@ class Compression(Phase[Settings], spec=PHASE):
         return plan
 
     def _recover(self, plan: dict[str, Code]) -> None:
-        """Let norms, biases and gates make up for what the codes lost, and publish again; kept where it helps on the
-        search split, and reported on the select split."""
+        """Let norms, biases and gates make up for what the codes lost, and publish again.
+
+        Kept where it helps on the search split, and reported on the select split.
+        """
         run, settings = self.run, self.run.settings.recovery
         training = self.evaluator.reference(self._items("train", settings.items))
         held_out = self.evaluator.reference(self.search.items)

@@ -25,8 +25,9 @@ from components.shared.tasks.item import Item
 
 
 def codable(model: PreTrainedModel, smallest: int) -> dict[str, nn.Module]:
-    """The modules whose weight can be stored as a code, by path: linear and embedding layers of `smallest` weights and
-    more, and whatever is stored as a code already.
+    """The modules whose weight can be stored as a code, by path.
+
+    Linear and embedding layers of `smallest` weights and more, and whatever is stored as a code already.
 
     Left as they are: layers of other kinds, even if they inherit from these, for they may compute something else; and in a
     wrapped model whatever shares its weight, but an embedding whose head has the same (ForgeWrapped.tie_to_code).
@@ -128,8 +129,10 @@ class Evaluator:
             return self._with_thoughts(plain) if getattr(self.model.config, "thoughts", None) else plain
 
     def hessians(self, items: Sequence[Item], folder: Path, progress: Progress) -> dict[str, Path]:
-        """The second moments of every linear layer's inputs while the model answers items, at once and after a thought, by
-        path: files of numpy's, (in, in) float32."""
+        """The second moments of every linear layer's inputs while the model answers items, at once and after a thought.
+
+        :returns: path → numpy file, (in, in) float32.
+        """
         progress.start("calibrate", -(-len(items) // self.batch))
 
         def rows() -> Iterator[dict[str, Tensor]]:
@@ -151,8 +154,10 @@ class Evaluator:
         )
 
     def kl_increase(self, reference: Sequence[ReferenceOutputs]) -> float:
-        """The KL from the reference to what is predicted now, nats a token, of answers at once and, where the model can
-        think, of answers after the reference's thoughts: quadratic in small changes of weights."""
+        """The KL from the reference to what is predicted now, nats a token.
+
+        Of answers at once and, where the model can think, of answers after the reference's thoughts: quadratic in small changes of weights.
+        """
         total, tokens = 0.0, 0
         with evaluating(self.model):
             for before in reference:

@@ -24,8 +24,10 @@ PROBE_BITS = 2.5  # errors large enough to be seen, small enough for the quadrat
 def measure_sensitivities(
     tensors: Tensors, evaluator: Evaluator, items: Sequence[Item], progress: Progress
 ) -> None:
-    """Measure the sensitivities of all tensors, one after another: KL on `items` when that tensor alone is coded, for a
-    unit of error. 0 for a tensor that plays no part there."""
+    """Measure the sensitivities of all tensors, one after another.
+
+    A sensitivity is the KL on `items` when that tensor alone is coded, for a unit of error. 0 for a tensor that plays no part there.
+    """
     probes = {}
     for path, points in tensors.points.items():
         lossy = [name for name, point in points.items() if point.error > 0]

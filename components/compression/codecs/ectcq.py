@@ -154,8 +154,10 @@ def gaussian_bits(runs: np.ndarray, level: np.ndarray, count: int) -> np.ndarray
 
 
 def pack_line_numbers(index: np.ndarray) -> bytes:
-    """Whole numbers of a column or row each → what divides them all, an offset, how many kinds
-    there are, and the kinds; b"" for zeros."""
+    """Whole numbers, one a column or row, as bytes; b"" for zeros.
+
+    What divides them all, an offset, how many kinds there are, and the kinds.
+    """
     if not index.any():
         return b""
     coarse = int(np.gcd.reduce(index))
@@ -194,8 +196,12 @@ def pack_runs(
 def search(
     runs: np.ndarray, classes: np.ndarray, bits: np.ndarray, price: float, memory: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """runs (n, length) in steps Δ, their classes, bits (classes, 2, M), λ in Δ² → indices (n, length) int64 and their
-    quantisers."""
+    """The cheapest paths of runs through the trellis.
+
+    :param runs: (n, length), in steps Δ; classes: of each weight, the same shape.
+    :param bits: (classes, 2, M); price: λ in Δ².
+    :returns: indices (n, length) int64 and their quantisers.
+    """
     index, quantiser = np.zeros(runs.shape, np.int64), np.zeros(runs.shape, np.int64)
     run, penalty, classes, branches = viterbi(), price * bits, classes.astype(np.uint8), predecessors(memory)
     for i in range(len(runs)):
@@ -205,9 +211,12 @@ def search(
 
 @lru_cache(maxsize=8)
 def predecessors(memory: int) -> np.ndarray:
-    """(4, half) int32, half being 2^memory / 2: the states from which one comes to state s, by even and by odd parity if
-    s < half, then those from which one comes to state half + s, by odd and by even parity; all of the first end in Q0, all
-    of the second in Q1. (4, 0) for a machine of one state."""
+    """From which states one comes to each, (4, half) int32, half being 2^memory / 2.
+
+    The states from which one comes to state s, by even and by odd parity if s < half, then those from which one comes
+    to state half + s, by odd and by even parity; all of the first end in Q0, all of the second in Q1. (4, 0) for a
+    machine of one state.
+    """
     after, half = state_machine(memory), (1 << memory) // 2
     states = np.empty((4, half), np.int32)
     for state, parity in np.ndindex(after.shape if half else (0, 2)):
@@ -218,8 +227,10 @@ def predecessors(memory: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def viterbi() -> Callable[..., Any]:
-    """Viterbi's algorithm, compiled: run(weights, classes, penalty, branches, index, quantiser) fills the last two, (T,),
-    with the cheapest path from state 0.
+    """Viterbi's algorithm, compiled.
+
+    run(weights, classes, penalty, branches, index, quantiser) fills the last two, (T,), with the cheapest path from
+    state 0.
 
     weights (T,) in steps Δ; classes (T,) uint8; penalty (classes, 2, M): what an index of each magnitude costs beside its
     error, M − 2 and M − 1 standing for all from M − 2 on, by parity; branches as `predecessors` has them. Costs are

@@ -68,7 +68,7 @@ def best_side(pairs: np.ndarray, points: int, classes: int, farthest: float) -> 
 
 
 def quantise_pairs(pairs: np.ndarray, points: int, classes: int, side: float, farthest: float) -> np.ndarray:
-    """pairs (n, 2), relative to the centroid → index (n,) int64 = number of the nearest point + (U + 1)·class."""
+    """Pairs (n, 2), relative to the centroid → index (n,) int64 = number of the nearest point + (U + 1)·class."""
     if side == 0.0:
         return np.zeros(len(pairs), np.int64)
     inside = (np.abs(pairs) <= side / 2).all(axis=1)

@@ -57,7 +57,7 @@ def exact(w: np.ndarray) -> bytes | None:
 
 
 def normalised(w: np.ndarray) -> tuple[np.ndarray, np.float32]:
-    """w → its matrix (rows, last dimension) in float64, in units of its root mean square; and that unit, float32."""
+    """The matrix (rows, last dimension) of w, float64, in units of its root mean square; and that unit, float32."""
     columns = w.shape[-1] if w.ndim else 1
     matrix = w.reshape(w.size // columns if columns else 0, columns).astype(np.float64)
     unit = np.float32(np.sqrt((matrix**2).mean())) if matrix.size else np.float32(0)

@@ -108,7 +108,7 @@ def scale_index(runs: np.ndarray, group: int) -> np.ndarray:
 
 
 def search(runs: np.ndarray, bits: int, memory: int) -> np.ndarray:
-    """runs (n, length), in units of the values' deviation → symbols (n, length) uint8 that bite their own tails."""
+    """Runs (n, length), in units of the values' deviation → symbols (n, length) uint8 that bite their own tails."""
     n, length = runs.shape
     code = (values(bits, memory) / DEVIATION).astype(np.float32)
     run = viterbi(bits)

@@ -41,7 +41,9 @@ def encode(
     bits: float | None = None,
     seed: int = 0,
 ) -> bytes:
-    """w (out, …) float32, its inputs flattened; hessian (in, in) = E[xᵀx] of the calibration inputs, or None.
+    """The code of w (out, …) float32, its inputs flattened.
+
+    hessian (in, in) = E[xᵀx] of the calibration inputs, or None.
 
     length, centroids, residual, outlier_centroids: the paper's v, k1, k2 (0: none) and k0; outliers: the share of
     columns with a codebook of their own; norms: divide each row by its root mean square first. bits: instead of v and k1,

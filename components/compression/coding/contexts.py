@@ -1,5 +1,6 @@
-"""Tables for an entropy coder: weights of which larger indices are expected are coded under tables of their own, as
-long as these pay for themselves.
+"""Tables for an entropy coder.
+
+Weights of which larger indices are expected are coded under tables of their own, as long as these pay for themselves.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ SYMBOL_BITS = 12  # bits, about, that a table takes a symbol
 
 @dataclass(frozen=True)
 class Tables:
-    """width (classes,): levels that each class spans; escape: from there on magnitudes escape; frequencies (2 · classes,
-    escape + 2) summing to 2^12 each, a class's table for Q0, then its table for Q1."""
+    """Frequencies of magnitudes, by class and quantiser.
+
+    width        (classes,) levels that each class spans
+    escape       from there on magnitudes escape
+    frequencies  (2 · classes, escape + 2) summing to 2^12 each, a class's table for Q0, then its table for Q1
+    """
 
     width: np.ndarray
     escape: int
@@ -60,7 +65,7 @@ def fit_tables(index: np.ndarray, quantiser: np.ndarray, level: np.ndarray, leve
 
 
 def partition(counts: np.ndarray) -> np.ndarray:
-    """counts (levels, 2, symbols) → (classes,) int64, levels of each: neighbours that share tables, at least bits in all.
+    """Counts (levels, 2, symbols) → (classes,) int64, levels of each: neighbours that share tables, at least bits in all.
 
     Exact, by dynamic programming over where the last class begins.
     """

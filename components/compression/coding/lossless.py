@@ -61,7 +61,7 @@ def pack_fixed(symbols: np.ndarray, bits: int) -> bytes:
 
 
 def pack_rans(symbols: np.ndarray, size: int) -> bytes:
-    """varints (log2 lanes, symbols in a group, the `size` frequencies) · states, 5 bytes a lane · 16-bit words."""
+    """Varints (log2 lanes, symbols in a group, the `size` frequencies) · states, 5 bytes a lane · 16-bit words."""
     counts = np.bincount(symbols, minlength=size)
     single = frequencies(counts, 1 << (COARSE if size <= 256 else SCALE))
     group = best_group(single)

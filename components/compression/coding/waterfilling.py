@@ -33,7 +33,7 @@ def line_sizes(squares: np.ndarray, across: int, fine: int) -> np.ndarray:
 
 
 def rounded_octaves(octaves: np.ndarray, across: int, fine: int) -> np.ndarray:
-    """octaves (n,) in 1/fine: rounded as finely as it pays to write them down; all 0 where it does not pay at all.
+    """Octaves (n,) in 1/fine: rounded as finely as it pays to write them down; all 0 where it does not pay at all.
 
     What is not written costs half the logarithm of the arithmetic over the geometric mean of its squares, a weight.
     """

@@ -29,6 +29,7 @@ class Coded(nn.Module):
 
     @property
     def weight(self):
+        """What the code decodes to: (out, in) float32."""
         if self.decoded is None:
             array = decode(self.spec, self.code.cpu().numpy())
             self.decoded = torch.from_numpy(array.copy()).to(self.code.device)
@@ -43,6 +44,7 @@ class Coded(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     def extra_repr(self):
+        """How the weight is stored, for printing."""
         return ", ".join(f"{name}={value}" for name, value in self.spec.items())
 
 
@@ -56,6 +58,7 @@ class CodedLinear(Coded):
         self.norm = nn.RMSNorm(self.in_features, 1e-6) if spec.get("norm") else None
 
     def forward(self, x):
+        """Activations x (…, in) → (…, out)."""
         x = x if self.norm is None else self.norm(x)
         if self.spec.get("activations") == "int8":
             x = straight_through(x, quantise_activations)  # experts are trained through it
@@ -70,12 +73,14 @@ class CodedEmbedding(Coded):
         self.num_embeddings, self.embedding_dim = spec["shape"]
 
     def forward(self, ids):
+        """Token ids (…) → rows (…, embedding)."""
         return F.embedding(ids, self.weight)
 
 
 def install(model, path, spec, code=None):
-    """Put a coded layer in the place of the linear or embedding layer at `path`, keeping what stands around the weight:
-    bias, input norm, int8 activations.
+    """Put a coded layer in the place of the linear or embedding layer at `path`, keeping what stands around the weight.
+
+    That is bias, input norm, int8 activations.
 
     code: uint8 tensor, or None to load it later. → the new layer.
     """

@@ -45,8 +45,10 @@ def levels(index: np.ndarray, quantiser: np.ndarray) -> np.ndarray:
 
 
 def unpack_line_numbers(part: bytes, count: int) -> np.ndarray:
-    """(count,) int64 of a column or row each: what divides them all, an offset, how many kinds there are, and the kinds;
-    zeros for b""."""
+    """Whole numbers (count,) int64, one a column or row; zeros for b"".
+
+    What divides them all, an offset, how many kinds there are, and the kinds.
+    """
     if not part:
         return np.zeros(count, np.int64)
     (coarse, lowest, kinds), end = unpack_numbers(part, 3)
@@ -54,16 +56,18 @@ def unpack_line_numbers(part: bytes, count: int) -> np.ndarray:
 
 
 def expected_levels(steps: np.ndarray, sizes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Steps of columns, sizes of columns and rows → (columns, rows) int64: the size to expect of an index, in quarters of
-    an octave, from 0."""
+    """Steps of columns, sizes of columns and rows → (columns, rows) int64.
+
+    The size to expect of an index, in quarters of an octave, from 0.
+    """
     expected = (2 * sizes[0] - steps)[:, None] + 2 * sizes[1]
     return expected - expected.min(initial=0)
 
 
 def symbol_slots(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequencies of magnitudes, (tables, M), summing to 2^12 each → of signed symbols 0, 1, −1, 2, −2 … (tables, 2M − 1).
+    """Tables of magnitudes (tables, M), summing to 2^12 each, as those of signed symbols 0, 1, −1, 2, −2 ….
 
-    → symbol by slot (tables, 2^16), and the frequency and start of every symbol.
+    :returns: symbol by slot (tables, 2^16), and the frequency and start of every symbol, (tables, 2M − 1).
     """
     frequency = np.repeat(tables << (SCALE - COARSE - 1), 2, axis=1)[:, 1:]
     frequency[:, 0] *= 2
@@ -75,7 +79,7 @@ def symbol_slots(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def unpack_runs(
     data: bytes, classes: np.ndarray, lanes: int, tables: np.ndarray, after: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Signed symbols (runs, length) and the quantisers of each; lane l holds the runs l, l + lanes, …
+    """Signed symbols (runs, length) and the quantisers of each; lane l holds the runs l, l + lanes and so on.
 
     classes (runs, length); tables (2 · classes, M): a class's table for Q0, its table for Q1, the next class's …
     """

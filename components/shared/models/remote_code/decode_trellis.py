@@ -50,7 +50,7 @@ def values(bits: int, memory: int) -> np.ndarray:
 
 
 def states(symbols: np.ndarray, bits: int, memory: int) -> np.ndarray:
-    """symbols (runs, length) of k bits → the state at every weight (runs, length) int64; a run's start follows its end."""
+    """Symbols (runs, length) of k bits → the state at every weight (runs, length) int64; a run's start follows its end."""
     y = np.zeros(symbols.shape, np.int64)
     for shift in range(-(-memory // bits)):
         y |= np.roll(symbols.astype(np.int64), shift, axis=1) << (shift * bits)

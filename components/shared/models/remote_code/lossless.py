@@ -69,6 +69,7 @@ def width(size: int) -> int:
 
 
 def dtype_of(size: int) -> type[np.unsignedinteger]:
+    """The smallest unsigned dtype that holds an alphabet of `size`."""
     return np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
 
 
@@ -82,6 +83,10 @@ def unpack(part: bytes, count: int, size: int) -> np.ndarray:
 
 
 def unpack_fixed(data: bytes, count: int, bits: int) -> np.ndarray:
+    """The inverse of `pack_fixed`: (count,) symbols of `bits` bits each.
+
+    :raises CodeError: there are more or fewer bytes than that takes.
+    """
     if len(data) != -(-count * bits // 8):
         raise CodeError(f"{len(data)} bytes where {count} symbols take {-(-count * bits // 8)}")
     if bits in (8, 16, 32):
@@ -147,6 +152,10 @@ def refill(x: np.ndarray, words: np.ndarray, used: int) -> int:
 
 
 def unpack_rans(data: bytes, count: int, size: int) -> np.ndarray:
+    """The inverse of `pack_rans`: (count,) symbols in [0, size).
+
+    :raises CodeError: the part is cut short, damaged or too long.
+    """
     (doublings, group, *single), offset = unpack_numbers(data, 2 + size)
     lanes = 1 << min(doublings, 12)
     whole = sum(single) == 1 << (COARSE if size <= 256 else SCALE) and 1 <= group <= 16

@@ -24,14 +24,16 @@ from transformers.cache_utils import CacheLayerMixin
 
 
 def rows_at(t, index):
-    """t (B, heads, L, …) at the places index (B, L'), row by row → (B, heads, L', …)."""
+    """Entries `index` (B, L') of t (B, heads, L, …), row by row → (B, heads, L', …)."""
     shape = (*index.shape, *[1] * (t.ndim - 3))
     return t.gather(2, index.reshape(shape)[:, None].expand(-1, t.shape[1], -1, *t.shape[3:]))
 
 
 class Tokens(NamedTuple):
-    """What tokens write, packed to the left of each row. k, v: (B, heads, L, d); logarithms of η and 1−α, and
-    θ: (B, heads, L); real: (B, L) bool."""
+    """What tokens write, packed to the left of each row.
+
+    k, v: (B, heads, L, d); logarithms of η and 1−α, and θ: (B, heads, L); real: (B, L) bool.
+    """
 
     k: torch.Tensor
     v: torch.Tensor
@@ -151,21 +153,30 @@ class MemoryState(CacheLayerMixin):
         )
 
     def lazy_initialization(self, key_states, value_states):
+        """Nothing is to be made: tensors come with the first run."""
         self.is_initialized = True
 
     def update(self, key_states, value_states, *args, **kwargs):
+        """Refused: a memory has no keys and values.
+
+        :raises TypeError: always.
+        """
         raise TypeError("a memory state holds no keys and values")
 
     def get_seq_length(self):
+        """Columns of the cache so far."""
         return self.columns
 
     def get_mask_sizes(self, query_length):
+        """Columns of a mask for a query of this length, and where they begin."""
         return self.columns + query_length, 0
 
     def get_max_length(self):
+        """There is none: −1."""
         return -1
 
     def reset(self):
+        """Forget everything."""
         vars(self).update(vars(MemoryState()))
 
     def crop(self, tokens_to_remove):
@@ -183,12 +194,15 @@ class MemoryState(CacheLayerMixin):
             self.tokens, self.written = Tokens(*map(change, self.tokens)), Written(*map(change, self.written))
 
     def reorder_cache(self, beam_idx):
+        """Take other rows of the batch, as beam search asks."""
         self.rearrange(lambda t: t.index_select(0, beam_idx.to(t.device)))
 
     def batch_select_indices(self, indices):
+        """Keep these rows of the batch."""
         self.rearrange(lambda t: t[indices])
 
     def batch_repeat_interleave(self, repeats):
+        """Repeat each row of the batch."""
         self.rearrange(lambda t: t.repeat_interleave(repeats, dim=0))
 
     def store(self, run, written, length, chunk):
@@ -207,7 +221,7 @@ class MemoryState(CacheLayerMixin):
         self.columns = self.last
 
     def anchors(self, mask):
-        """mask (B, 1 or H, Q, S), 4-D → (B, Q): how many tokens of the latest run come before a query."""
+        """How many tokens of the latest run come before each query: (B, Q), by a mask (B, 1 or H, Q, S)."""
         seen = mask[:, 0, :, self.first : self.last]
         seen = seen if seen.dtype == torch.bool else seen > torch.finfo(seen.dtype).min / 2
         column = (seen * torch.arange(1, seen.shape[-1] + 1, device=seen.device)).amax(-1)
@@ -242,18 +256,23 @@ class NeuralMemory(nn.Module):
             self.rates.bias.copy_(torch.tensor([0.0, 4.0, 0.0]).repeat_interleave(self.heads))
 
     def split(self, x):
+        """(B, T, size) → (B, heads, T, size / heads), float32."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).float()
 
     def tokens(self, h, real):
-        """h (B, T, hidden), normed → what each token writes."""
+        """What each token writes, by its normed hidden state h (B, T, hidden)."""
         eta, keep, step = self.rates(h).float().transpose(1, 2).unflatten(1, (3, self.heads)).unbind(1)
         theta = step.sigmoid() * (-eta).sigmoid() / self.chunk
         k = F.normalize(self.split(self.k_proj(h)), dim=-1)
         return Tokens(k, self.split(self.v_proj(h)), F.logsigmoid(eta), F.logsigmoid(keep), theta, real)
 
     def forward(self, x, mask=None, state=None):
-        """x: (B, T, hidden). mask: the model's attention mask, None, 2-D (its last T columns say which tokens
-        are real) or 4-D (together with a state that has written: read only). state: MemoryState or None."""
+        """Read the memory for each token of x (B, T, hidden), and write it.
+
+        :param mask: the model's attention mask, None, 2-D (its last T columns say which tokens are real) or 4-D (together
+            with a state that has written: read only).
+        :param state: MemoryState or None.
+        """
         if state is None and not torch.is_grad_enabled() and not self.gate.any():
             return x  # a closed gate adds nothing
         h = self.norm(x)
@@ -268,6 +287,12 @@ class NeuralMemory(nn.Module):
         return x + self.gate * self.o_proj(y.transpose(1, 2).flatten(2).to(x.dtype))
 
     def read_and_write(self, h, q, mask, state):
+        """Run tokens through the memory and read it after each of them.
+
+        :param h: (B, T, hidden), normed; q: queries (B, heads, T, d).
+        :param mask: 2-D, or None where all tokens are real.
+        :returns: (B, heads, T, d).
+        """
         batch, length = h.shape[:2]
         real = mask[:, -length:].bool() if mask is not None else h.new_ones((batch, length), dtype=torch.bool)
         run, place, kept = self.tokens(h, real), real.cumsum(1), 0

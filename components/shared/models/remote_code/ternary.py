@@ -33,7 +33,7 @@ def ternarise(w):
 
 
 def quantise_activations(x):
-    """x (…, d) → x_q: 8 bits per token, absmax."""
+    """Activations x (…, d) in 8 bits per token, absmax."""
     scale = 127 / x.abs().amax(-1, keepdim=True).clamp_min_(1e-5)
     return (x * scale).round_().clamp_(-128, 127).div_(scale)
 
@@ -43,15 +43,17 @@ class StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, value):
+        """The value."""
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx, gradient):
+        """The gradient goes to x, none to the value."""
         return gradient, None
 
 
 def straight_through(x, quantise, strength=1.0):
-    """x + strength·(quantise(x) − x), exactly quantise(x) at strength 1; the gradient is that of x."""
+    """The value x + strength·(quantise(x) − x), exactly quantise(x) at strength 1; the gradient is that of x."""
     with torch.no_grad():
         value = quantise(x).to(x.dtype)
         if strength != 1.0:
@@ -73,12 +75,15 @@ class BitLinear(nn.Linear):
         self.cached = None
 
     def forward(self, x):
+        """Activations x (…, in) → (…, out)."""
         x = x if self.norm is None else self.norm(x)
         return F.linear(straight_through(x, quantise_activations, self.strength), self.quantised(), self.bias)
 
     def quantised(self):
-        """The weight that is used. Without gradients it is kept until the weight changes: generation asks at every
-        token."""
+        """The weight that is used.
+
+        Without gradients it is kept until the weight changes: generation asks at every token.
+        """
         weight = self.weight  # once: a parametrised weight is another tensor each time
         if torch.is_grad_enabled():
             return straight_through(weight, ternarise, self.strength)
@@ -88,6 +93,7 @@ class BitLinear(nn.Linear):
         return self.cached[1]
 
     def train(self, mode=True):
+        """Forget the quantised weight, and switch the mode."""
         self.cached = None
         return super().train(mode)
 

@@ -28,7 +28,7 @@ def signs(seed: int, n: int) -> np.ndarray:
 
 
 def hadamard(x: np.ndarray) -> np.ndarray:
-    """x (rows, 2^m) float64 → x·H / √(2^m), H Sylvester's Hadamard matrix: its own inverse."""
+    """Rows x (rows, 2^m) float64 → x·H / √(2^m), H Sylvester's Hadamard matrix: its own inverse."""
     rows, n = x.shape
     half = 1
     while half < n:
@@ -39,7 +39,7 @@ def hadamard(x: np.ndarray) -> np.ndarray:
 
 
 def transform_rows(x: np.ndarray, seed: int, inverse: bool) -> np.ndarray:
-    """x (rows, n) float64, its rows transformed; or, with `back`, as they were before."""
+    """Rows x (rows, n) float64 transformed; or, with `inverse`, as they were before."""
     n = x.shape[1]
     if n < 2:
         return x
