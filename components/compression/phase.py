@@ -128,8 +128,8 @@ class Compression(Phase[Settings], spec=PHASE):
             "search": settings.search_items,
             "select": settings.select_items,
         }
-        drawn = all_items(split=split, items=items or of_split[split], seed=self.run.seed)
-        return [without_scratch(item) for item in drawn]
+        items_of_split = all_items(split=split, items=items or of_split[split], seed=self.run.seed)
+        return [without_scratch(item) for item in items_of_split]
 
     def _retain(self, allocations: list[Allocation]) -> dict[str, Code]:
         """Publish the fewest bytes that keep the retention asked for, on the search split.

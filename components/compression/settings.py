@@ -65,8 +65,8 @@ class Settings(PhaseSettings):
         if not recipe.startswith(FIXED):
             raise ValueError(f"there is no recipe {recipe!r}; allowed: {RECIPES}")
         name = recipe.removeprefix(FIXED)
-        codec, at, bits = name.rpartition("@")
-        if at:
+        codec, separator, bits = name.rpartition("@")
+        if separator:
             return FIXED + nearest_preset(codec, bits)
         return FIXED + _known(name, list(registry.presets()), "preset")
 

@@ -98,12 +98,12 @@ class Evaluator:
                     module.weight.data = torch.as_tensor(w).to(module.weight.device, module.weight.dtype)
             yield
         finally:
-            for path, own in before.items():
+            for path, original in before.items():
                 module = self.model.get_submodule(path)
                 if isinstance(module, Coded):
-                    module.decoded = own
+                    module.decoded = original
                 else:
-                    module.weight.data = own
+                    module.weight.data = original
 
     def nll(self, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
         """Negative log-likelihood of each item's answer in nats (n,), and its tokens (n,)."""
@@ -156,7 +156,8 @@ class Evaluator:
     def kl_increase(self, reference: Sequence[ReferenceOutputs]) -> float:
         """The KL from the reference to what is predicted now, nats a token.
 
-        Of answers at once and, where the model can think, of answers after the reference's thoughts: quadratic in small changes of weights.
+        Of answers at once and, where the model can think, of answers after the reference's thoughts. It is quadratic in
+        small changes of weights.
         """
         total, tokens = 0.0, 0
         with evaluating(self.model):

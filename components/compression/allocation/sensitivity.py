@@ -26,7 +26,8 @@ def measure_sensitivities(
 ) -> None:
     """Measure the sensitivities of all tensors, one after another.
 
-    A sensitivity is the KL on `items` when that tensor alone is coded, for a unit of error. 0 for a tensor that plays no part there.
+    A sensitivity is the KL on `items` when that tensor alone is coded, for a unit of error: 0 for a tensor that plays no
+    part there.
     """
     probes = {}
     for path, points in tensors.points.items():

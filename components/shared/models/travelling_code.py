@@ -55,8 +55,10 @@ def travelling_code(entry: str, needs: set[str]) -> dict[str, str]:
         if name in sources:
             continue
         lines = _source(name).splitlines(keepends=True)
-        kept = [line for line in lines if not (mark := re.search(r"# if (\w+)$", line)) or mark[1] in needs]
-        sources[name] = _table(needs) if name == TABLE else "".join(kept)
+        travelling = [
+            line for line in lines if not (mark := re.search(r"# if (\w+)$", line)) or mark[1] in needs
+        ]
+        sources[name] = _table(needs) if name == TABLE else "".join(travelling)
         waiting += re.findall(r"^\s*from \.(\w+) import", sources[name], flags=re.MULTILINE)
     return sources
 

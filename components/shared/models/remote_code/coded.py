@@ -89,12 +89,12 @@ def install(model, path, spec, code=None):
     if isinstance(old, (nn.Embedding, CodedEmbedding)):
         new: Coded = CodedEmbedding(spec, code)
     else:
-        around: dict = {part: True for part in ("bias", "norm") if getattr(old, part, None) is not None}
+        kept_parts: dict = {part: True for part in ("bias", "norm") if getattr(old, part, None) is not None}
         if isinstance(old, BitLinear) or getattr(old, "spec", spec).get("activations") == "int8":
-            around["activations"] = "int8"
-        new = CodedLinear(spec | around, code)
+            kept_parts["activations"] = "int8"
+        new = CodedLinear(spec | kept_parts, code)
         for part in ("bias", "norm"):
-            if part in around:
+            if part in kept_parts:
                 setattr(new, part, getattr(old, part))
     setattr(model.get_submodule(parent), name, new)
     return new

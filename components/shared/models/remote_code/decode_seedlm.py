@@ -51,8 +51,8 @@ def combine(
     steps = 1 + np.arange(block * latent)
     out = np.empty((len(seeds), block), np.float32)
     factor = np.ldexp(float(scale) / (half - 1), e.astype(np.int64))
-    for at in range(0, len(seeds), 1 << 14):
-        part = slice(at, at + (1 << 14))
+    for start in range(0, len(seeds), 1 << 14):
+        part = slice(start, start + (1 << 14))
         position = (cycle_positions(bits)[seeds[part]][:, None] + steps) % len(states)
         u = (states[position] - half).reshape(-1, block, latent)
         total = (u * q[part, None, :].astype(np.int64)).sum(axis=2)

@@ -48,9 +48,9 @@ class Tokens(NamedTuple):
 
     def widen(self, width):
         """The same tokens with padding at the right, `width` wide."""
-        more = width - self.real.shape[1]
-        k, v = (F.pad(t, (0, 0, 0, more)) for t in self[:2])
-        return Tokens(k, v, *(F.pad(t, (0, more)) for t in self[2:]))
+        padding = width - self.real.shape[1]
+        k, v = (F.pad(t, (0, 0, 0, padding)) for t in self[:2])
+        return Tokens(k, v, *(F.pad(t, (0, padding)) for t in self[2:]))
 
 
 class Written(NamedTuple):
@@ -63,7 +63,7 @@ class Written(NamedTuple):
     carry_s: torch.Tensor  # (B, heads, N, 1 + C): what S_c has added
     memory: torch.Tensor  # (B, heads, N + 1, d, d): M at chunk starts and at the end
     momentum: torch.Tensor  # (B, heads, N + 1, d, d)
-    place: torch.Tensor  # (B, T): how many tokens of this run came before or with column t of the input
+    token_count: torch.Tensor  # (B, T): how many tokens of this run came before or with column t of the input
 
 
 def decay(log_rate):
@@ -73,7 +73,7 @@ def decay(log_rate):
     return (total[..., :, None] - total[..., None, 1:]).masked_fill(later, -torch.inf).exp()
 
 
-def write(tokens, memory, momentum, chunk, place):
+def write(tokens, memory, momentum, chunk, token_count):
     """Run all of `tokens` through the memory. memory, momentum: (B, heads, d, d), float32."""
     count = -(-tokens.real.shape[1] // chunk)
     if count > 1:
@@ -105,15 +105,15 @@ def write(tokens, memory, momentum, chunk, place):
         carry_s,
         torch.stack(memories, 2),
         torch.stack(momenta, 2),
-        place,
+        token_count,
     )
 
 
 def read_in_order(w, q):
     """Every token of the run reads right after it wrote. q: (B, heads, N, C, d) → the same shape."""
-    own = (w.weights[..., 1:, :] * (q @ w.k.mT)) @ w.errors
+    from_own_chunk = (w.weights[..., 1:, :] * (q @ w.k.mT)) @ w.errors
     past = w.carry_m[..., 1:, None] * (q @ w.memory[:, :, :-1])
-    return past + w.carry_s[..., 1:, None] * (q @ w.momentum[:, :, :-1]) + own
+    return past + w.carry_s[..., 1:, None] * (q @ w.momentum[:, :, :-1]) + from_own_chunk
 
 
 def read_at(w, q, after):
@@ -126,9 +126,9 @@ def read_at(w, q, after):
         rows = w.weights[:, :, c].gather(2, row.clamp(0, chunk)[..., None].expand(-1, -1, -1, chunk))
         keep = w.carry_m[:, :, c].gather(2, row.clamp(0, chunk))[..., None]
         push = w.carry_s[:, :, c].gather(2, row.clamp(0, chunk))[..., None]
-        here = keep * (q @ w.memory[:, :, c]) + push * (q @ w.momentum[:, :, c])
-        here = here + (rows * (q @ w.k[:, :, c].mT)) @ w.errors[:, :, c]
-        y = torch.where((which == c)[:, None, :, None], here, y)
+        from_chunk = keep * (q @ w.memory[:, :, c]) + push * (q @ w.momentum[:, :, c])
+        from_chunk = from_chunk + (rows * (q @ w.k[:, :, c].mT)) @ w.errors[:, :, c]
+        y = torch.where((which == c)[:, None, :, None], from_chunk, y)
     return y
 
 
@@ -209,10 +209,12 @@ class MemoryState(CacheLayerMixin):
         """Keep what comes after the last whole chunk of `run` (packed), and the run itself for readers."""
         total = run.real.sum(1)
         whole = total // chunk
-        at = whole[:, None, None, None, None].expand(
+        chunk_index = whole[:, None, None, None, None].expand(
             -1, *written.memory.shape[1:2], 1, *written.memory.shape[3:]
         )
-        self.memory, self.momentum = (t.gather(2, at)[:, :, 0] for t in (written.memory, written.momentum))
+        self.memory, self.momentum = (
+            t.gather(2, chunk_index)[:, :, 0] for t in (written.memory, written.momentum)
+        )
         rest = total - whole * chunk
         index = torch.arange(int(rest.max()), device=rest.device).expand(len(rest), -1)
         tokens = run.take((index + (whole * chunk)[:, None]).clamp_max(run.real.shape[1] - 1))
@@ -222,15 +224,15 @@ class MemoryState(CacheLayerMixin):
 
     def anchors(self, mask):
         """How many tokens of the latest run come before each query: (B, Q), by a mask (B, 1 or H, Q, S)."""
-        seen = mask[:, 0, :, self.first : self.last]
-        seen = seen if seen.dtype == torch.bool else seen > torch.finfo(seen.dtype).min / 2
-        column = (seen * torch.arange(1, seen.shape[-1] + 1, device=seen.device)).amax(-1)
+        visible = mask[:, 0, :, self.first : self.last]
+        visible = visible if visible.dtype == torch.bool else visible > torch.finfo(visible.dtype).min / 2
+        column = (visible * torch.arange(1, visible.shape[-1] + 1, device=visible.device)).amax(-1)
         if self.first and not bool(column.all()):
             raise ValueError(
                 "a token reads the memory further back than the last written run: read the text in one go"
             )
-        after = self.written.place.gather(
-            1, (column - 1).clamp_min(0).expand(self.written.place.shape[0], -1)
+        after = self.written.token_count.gather(
+            1, (column - 1).clamp_min(0).expand(self.written.token_count.shape[0], -1)
         )
         return after * (column > 0)
 
@@ -295,23 +297,23 @@ class NeuralMemory(nn.Module):
         """
         batch, length = h.shape[:2]
         real = mask[:, -length:].bool() if mask is not None else h.new_ones((batch, length), dtype=torch.bool)
-        run, place, kept = self.tokens(h, real), real.cumsum(1), 0
+        run, token_count, unfinished = self.tokens(h, real), real.cumsum(1), 0
         memory = momentum = q.new_zeros(batch, self.heads, q.shape[-1], q.shape[-1])
         if state is not None and state.memory is not None:  # the unfinished chunk goes first
-            memory, momentum, kept = state.memory, state.momentum, state.tokens.real.shape[1]
-            place = place + state.tokens.real.sum(1, keepdim=True)
+            memory, momentum, unfinished = state.memory, state.momentum, state.tokens.real.shape[1]
+            token_count = token_count + state.tokens.real.sum(1, keepdim=True)
             pairs = zip(state.tokens, run, strict=True)
             run = Tokens(*(torch.cat(pair, 2 if pair[0].ndim > 2 else 1) for pair in pairs))
-            q = F.pad(q, (0, 0, kept, 0))
-        gaps = kept > 0 or bool((run.real[:, 1:] > run.real[:, :-1]).any())
+            q = F.pad(q, (0, 0, unfinished, 0))
+        gaps = unfinished > 0 or bool((run.real[:, 1:] > run.real[:, :-1]).any())
         if gaps:  # real tokens to the left of each row, in order
             order = run.real.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
             run, q = run.take(order), rows_at(q, order)
-        written = write(run, memory, momentum, self.chunk, place)
+        written = write(run, memory, momentum, self.chunk, token_count)
         count, width = written.k.shape[2:4]
         q = F.pad(q, (0, 0, 0, count * width - q.shape[2])).unflatten(2, (count, width))
         y = read_in_order(written, q).flatten(2, 3)
-        y = rows_at(y, (place - 1).clamp_min(0)) if gaps else y[:, :, :length]
+        y = rows_at(y, (token_count - 1).clamp_min(0)) if gaps else y[:, :, :length]
         if state is not None:
             state.store(run, written, length, self.chunk)
         return y

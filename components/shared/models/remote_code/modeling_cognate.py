@@ -34,8 +34,8 @@ def rotary(position_ids, head_dim, theta):
 def rotate(x, cos, sin):
     """Rotate x (B, heads, T, head_dim) by the angles of `rotary`."""
     half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return (x * cos + turned * sin).to(x.dtype)
+    rotated = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return (x * cos + rotated * sin).to(x.dtype)
 
 
 def attention_mask_4d(mask, query_length, past_length, device):
@@ -57,8 +57,8 @@ def attention_mask_4d(mask, query_length, past_length, device):
     if mask.ndim != 2 or mask.shape[1] != past_length + query_length:
         expected = past_length + query_length
         raise ValueError(f"attention_mask is {tuple(mask.shape)}; expected (batch, {expected}) or 4-D")
-    seen = (columns <= rows) & mask.bool()[:, None, :] | (columns == rows)
-    return seen[:, None], False
+    visible = (columns <= rows) & mask.bool()[:, None, :] | (columns == rows)
+    return visible[:, None], False
 
 
 class Attention(nn.Module):
@@ -263,7 +263,10 @@ class CognateForCausalLM(CognatePreTrainedModel, GenerationMixin):
         return self.lm_head(x)
 
     def forward(self, input_ids=None, labels=None, logits_to_keep=0, **kwargs):
-        """Token ids (B, T) → logits (B, T′, vocabulary) of the last `logits_to_keep` columns, all for 0; with labels the loss."""
+        """Token ids (B, T) → logits (B, T′, vocabulary), and with labels the loss.
+
+        :param logits_to_keep: T′, of the last columns; 0: all.
+        """
         out = self.model(input_ids, **kwargs)
         ponder, loss = out.ponder, None
         if (

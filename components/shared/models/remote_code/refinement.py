@@ -54,13 +54,13 @@ class Refinement(nn.Module):
         if cache is None and not torch.is_grad_enabled() and not self.gate.any():
             return None
         h, states, chosen = x, [], []
-        left = x.new_zeros(x.shape[:2], dtype=torch.float32)  # log Π(1 − λ)
+        log_remaining = x.new_zeros(x.shape[:2], dtype=torch.float32)  # log Π(1 − λ)
         for n in range(self.steps):
             h = self.block(h, angles, mask, causal, cache, self.slot + n)
             states.append(x + self.gate * (h - x))
             score = self.halt(h)[..., 0].float()
-            chosen.append(left if n == self.steps - 1 else left + F.logsigmoid(score))
-            left = left + F.logsigmoid(-score)
+            chosen.append(log_remaining if n == self.steps - 1 else log_remaining + F.logsigmoid(score))
+            log_remaining = log_remaining + F.logsigmoid(-score)
         log_p = torch.stack(chosen)
         step = (log_p.detach().exp().cumsum(0) < 0.5).sum(0).clamp_max(self.steps - 1)
         return Ponder(torch.stack(states), log_p, step)
