@@ -55,13 +55,6 @@ def sharing_a_weight(model: ForgeWrapped) -> set[str]:
     return paths
 
 
-def weight_of(module: nn.Module) -> np.ndarray:
-    """The weight of a codable module, (out, in) float32."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    return weight.detach().float().cpu().numpy()
-
-
 class ReferenceOutputs(NamedTuple):
     """What a model predicts for a batch of items."""
 

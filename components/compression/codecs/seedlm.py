@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.models.remote_code.decode_seedlm import CODEC, TAPS, VERSION, combine, cycle, decode
+from components.shared.models.remote_code.decode_seedlm import CODEC, TAPS, VERSION, cycle, decode
 
 from ..coding.check import require_finite
 from ..coding.lossless import frame, pack, pack_numbers
@@ -246,11 +246,6 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
                                     least = np.float32(1 - error / length[index] - MARGIN)
 
     return run
-
-
-def reconstruct(seeds: np.ndarray, q: np.ndarray, e: np.ndarray, block: int, bits: int) -> np.ndarray:
-    """What the decoder makes of a search's result, before the tensor's scale: (n, C) float32."""
-    return combine(seeds, q, e, 1.0, block, bits)
 
 
 PRESETS = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from components.compression.allocation.evaluator import Evaluator, codable, weight_of
+from components.compression.allocation.evaluator import Evaluator, codable
 from components.compression.codecs import ectcq
 from components.compression.recovery import recover
 from components.shared.evaluation.suites import suite_items
@@ -18,6 +19,13 @@ from components.shared.tasks.tokenizer import byte_tokenizer
 TRAINING, HELD_OUT = (
     suite_items("efficiency", split=split, items=48, seed=0) for split in ("train", "search")
 )
+
+
+def weight_of(module: nn.Module) -> np.ndarray:
+    """The weight of a codable module, (out, in) float32."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.detach().float().cpu().numpy()
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from components.compression.allocation.evaluator import Evaluator, codable, retention, weight_of
+from components.compression.allocation.evaluator import Evaluator, codable, retention
 from components.compression.allocation.mapped import tensor_in
 from components.shared.evaluation.suites import suite_items
 from components.shared.models.encoders import encode_ternary, stored
@@ -19,6 +20,13 @@ from components.shared.tasks.tokenizer import byte_tokenizer
 
 ITEMS = suite_items("efficiency", split="search", items=12, seed=0)
 PLAIN, CODED = "model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj"
+
+
+def weight_of(module: nn.Module) -> np.ndarray:
+    """The weight of a codable module, (out, in) float32."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.detach().float().cpu().numpy()
 
 
 @pytest.fixture
