@@ -60,10 +60,10 @@ class Bench:
         routes = agent.routes(self.items)
         right = np.zeros(len(self.items), dtype=bool)
         for index, (item, route, name) in enumerate(zip(self.items, routes, self.classes, strict=True)):
-            key = (route.code, name)
+            key = (route.canonical_json, name)
             if key not in self.texts:
                 of_class = [other for other, other_name in enumerate(self.classes) if other_name == name]
-                texts = agent.say([self.items[other] for other in of_class], route)
+                texts = agent.generate([self.items[other] for other in of_class], route)
                 self.texts[key] = dict(zip(of_class, texts, strict=True))
             text = Toolbox(architecture.tools).execute(self.texts[key][index], item.prompt)
             right[index] = text == item.answer

@@ -132,7 +132,7 @@ class Adas(Phase[Settings], spec=PHASE):
             rates = success_rates(
                 family.tasks,
                 family.levels,
-                lambda items: right_answers(items, base.say(items, Route())),
+                lambda items: right_answers(items, base.generate(items, Route())),
                 low=svf.low,
                 count=svf.gate_items,
                 seed=run.seed,

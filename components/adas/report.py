@@ -143,9 +143,9 @@ def control_of_expert(
     return claim(
         f"the expert is better at {name} than the base",
         f"expert {name}",
-        right_answers(held_out_items, base.say(held_out_items, Route(experts={name: 1.0}))),
+        right_answers(held_out_items, base.generate(held_out_items, Route(experts={name: 1.0}))),
         "base",
-        right_answers(held_out_items, base.say(held_out_items, Route())),
+        right_answers(held_out_items, base.generate(held_out_items, Route())),
         unit=f"accuracy, {name} at levels {', '.join(map(str, levels))}, report split",
         seed=seed,
     )

@@ -52,7 +52,7 @@ class ArchiveEntry:
 
     @property
     def key(self) -> str:
-        """The same as `Architecture.code`."""
+        """The same as `Architecture.canonical_json`."""
         return json.dumps(self.code, sort_keys=True, separators=(",", ":"))
 
     @property
@@ -101,7 +101,7 @@ def propose(
             child = space.cross(parent(), parent(), rng)
         else:
             child = space.mutate(parent(), rng)
-        if child.architecture.code not in known:
+        if child.architecture.canonical_json not in known:
             return child
     return None
 

@@ -23,7 +23,7 @@ from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.artifact.artifact import adopt
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
-from components.shared.runtime.store.uri import localise
+from components.shared.runtime.store.uri import download
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 from components.shared.training.device import device
@@ -114,7 +114,7 @@ class Cognate(Phase[Settings], spec=PHASE):
 
     def _take_model(self) -> None:
         """A model of someone else's in the place of a cognate: verified, scored, its Gram matrices taken."""
-        source = adopt(localise(self.variant, self.run.work / "base_model"))
+        source = adopt(download(self.variant, self.run.work / "base_model"))
         model, tokenizer = load(source.path)
         self._publish(model, tokenizer, None)
 

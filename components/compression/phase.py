@@ -19,7 +19,7 @@ from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, wrap
 from components.shared.models.remote_code.coded import Coded
 from components.shared.runtime.errors import InputError
-from components.shared.runtime.malloc import give_back_from
+from components.shared.runtime.malloc import set_mmap_threshold
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
@@ -51,7 +51,7 @@ class Compression(Phase[Settings], spec=PHASE):
         run, settings = self.run, self.run.settings
         where = str(run.artifact.path)
         if folder_size(run.artifact.path) >= LARGE:
-            give_back_from(1 << 17)
+            set_mmap_threshold(1 << 17)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         model, tokenizer = load(run.artifact.path, device=self.device)
         model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The end of the search: who is the champion, and is it worth anything?"""
+"""The end of the search: who is the champion, and what it is worth beside the controls."""
 
 from __future__ import annotations
 
@@ -8,58 +8,78 @@ from typing import Any
 from components.shared.evaluation.claims import claim
 from components.shared.runtime.errors import PhaseFailed
 
-from .evaluation.trial import Trial
+from .evaluation.merge_evaluator import MergeEvaluator
 from .search.archive import Archive, Measurement, Record, ranked
 
 Tick = Callable[[], None]
 
 
 def finalists(archive: Archive, count: int) -> list[Record]:
-    """The best `count` records of those that are no worse than all of generation 0, best first.
+    """The best records of those that are no worse than all of generation 0, best first.
 
-    Raises PhaseFailed where nothing of generation 0 could be measured.
+    :param count: how many at most.
+    :raises PhaseFailed: nothing of generation 0 could be measured.
     """
     floor = generation_zero(archive)[0]
     if floor.fitness is None:
         raise PhaseFailed("no merge could be measured", where="generation 0", why=floor.measurement.error)
-    return [one for one in archive.ranked() if one.measurement.rank >= floor.measurement.rank][:count]
+    return [record for record in archive.ranked() if record.measurement.rank >= floor.measurement.rank][
+        :count
+    ]
 
 
 def generation_zero(archive: Archive) -> list[Record]:
     """Best first."""
-    return ranked(record for record in archive if record.birth.generation == 0)
+    return ranked(record for record in archive if record.provenance.generation == 0)
 
 
-def choose(candidates: list[Record], trial: Trial, items: int, tick: Tick) -> tuple[Record, Measurement]:
+def choose(
+    candidates: list[Record], evaluator: MergeEvaluator, items: int, tick: Tick
+) -> tuple[Record, Measurement]:
     """The candidate that is best on the select split, and what it scored there.
 
     The best of hundreds on the search split is partly the luckiest one; the select split has seen none of them. As all
     candidates are no worse than generation 0 on the search split, neither is the champion.
+
+    :param items: of each suite.
+    :param tick: called after each candidate.
     """
-    judge = trial.judge("select", items)
-    measured = []
+    scorer = evaluator.scorer("select", items)
+    measurements = []
     for record in candidates:
-        measured.append(trial.measure(record.genome, judge))
+        measurements.append(evaluator.measure(record.genome, scorer))
         tick()
-    best = max(range(len(measured)), key=lambda i: measured[i].rank)  # the first of equals
-    return candidates[best], measured[best]
+    best = max(range(len(measurements)), key=lambda i: measurements[i].rank)  # the first of equals
+    return candidates[best], measurements[best]
 
 
-def compare(champion: Record, archive: Archive, trial: Trial, items: int, tick: Tick) -> list[dict[str, Any]]:
-    """The champion beside the best parent and the best static merge (best on the search split), on the report split."""
+def compare(
+    champion: Record, archive: Archive, evaluator: MergeEvaluator, items: int, tick: Tick
+) -> list[dict[str, Any]]:
+    """The champion beside the best parent and the best static merge (best on the search split), on the report split.
+
+    :param items: of each suite.
+    :param tick: called three times.
+    :returns: one claim a control.
+    """
     zero = generation_zero(archive)
-    judge = trial.judge("report", items)
-    ours = judge.answers(trial.model(champion.genome))
+    scorer = evaluator.scorer("report", items)
+    ours = scorer.answers(evaluator.model(champion.genome))
     tick()
-    found = []
+    claims = []
     for name, origins in (("best parent", ("parent",)), ("best static merge", ("static", "midpoint"))):
         control = next(
-            (one for one in zero if one.fitness is not None and one.birth.origin.startswith(origins)), None
+            (
+                record
+                for record in zero
+                if record.fitness is not None and record.provenance.origin.startswith(origins)
+            ),
+            None,
         )
         if control is not None:
-            label = f"{name}: {title(control, trial.parents.names)}"
-            theirs = judge.answers(trial.model(control.genome))
-            found.append(
+            label = f"{name}: {title(control, evaluator.parents.names)}"
+            theirs = scorer.answers(evaluator.model(control.genome))
+            claims.append(
                 claim(
                     f"evolution finds a better model than the {name}",
                     "champion",
@@ -67,16 +87,16 @@ def compare(champion: Record, archive: Archive, trial: Trial, items: int, tick: 
                     label,
                     theirs.right,
                     unit="accuracy, report split",
-                    seed=trial.seed,
+                    seed=evaluator.seed,
                 )
             )
         tick()
-    return found
+    return claims
 
 
 def title(record: Record, names: list[str]) -> str:
     """A parent's name, or the method with which it was merged."""
-    origin, *numbers = record.birth.origin.split()
+    origin, *numbers = record.provenance.origin.split()
     if origin == "parent":
         return names[int(numbers[0])]
     if origin == "midpoint":

@@ -1,4 +1,4 @@
-"""Linear mode connectivity: can two parents be averaged at all?
+"""Linear mode connectivity: whether two parents can be averaged at all.
 
 Source: Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, arXiv 1912.05671, §2: the
 error barrier along the line between two networks. Networks from one trunk lie in one basin; networks from
@@ -14,14 +14,14 @@ from typing import Any
 
 from .search.archive import Archive
 from .search.generation_zero import midpoint
-from .search.space import Space
+from .search.space import SearchSpace
 
 TOLERANCE = 0.05  # nats a token above the worse end that count as noise
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Losses in nats a token: of two parents and of their mean. None where the mean failed."""
+    """Losses in nats a token: of two parents and of their mean, None where the mean failed."""
 
     a: int
     b: int
@@ -40,20 +40,21 @@ class Connection:
         return self.loss_middle is not None and self.loss_middle <= max(self.loss_a, self.loss_b) + TOLERANCE
 
     def to_json(self) -> dict[str, Any]:
+        """As the report shows it."""
         return {**asdict(self), "barrier": self.barrier, "connected": self.connected}
 
 
-def connections(archive: Archive, space: Space) -> list[Connection]:
+def connections(archive: Archive, space: SearchSpace) -> list[Connection]:
     """One for each two parents whose own evaluation did not fail."""
-    found = []
+    pairs = []
     for a, b in itertools.combinations(range(space.parents), 2):
         ends = [archive.get(space.canonical(space.parent(index))) for index in (a, b)]
         middle = archive.get(midpoint(a, b, space))
         losses = [end.measurement.loss for end in ends if end is not None]
         if middle is None or len(losses) != 2 or losses[0] is None or losses[1] is None:
             continue
-        found.append(Connection(a, b, losses[0], losses[1], middle.measurement.loss))
-    return found
+        pairs.append(Connection(a, b, losses[0], losses[1], middle.measurement.loss))
+    return pairs
 
 
 def warning(connection: Connection, names: list[str]) -> str:

@@ -2,145 +2,138 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.shared.runtime.errors import ConfigError
-from components.shared.runtime.phase import Run
-
-from .search.population import Population, Setting, join
-from .search.sharing import Breeding, gather, rivals, share
+from .search.evolution import EvolutionParameters
+from .search.population import Population, join_islands
+from .search.shards import join_shards, measure_shard, rival_answers
 from .search.worker import Search
-from .settings import Settings, check_fan_out
 
 if TYPE_CHECKING:
-    from .evaluation.trial import Trial
+    from .evaluation.merge_evaluator import MergeEvaluator
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How large a search is, and which part of it this process does.
+
+    :param shares_evaluations: workers share the evaluations of one population; otherwise each is an island.
+    :param rounds: barriers.
+    :param round: the number of this one.
+    :param workers: of a round, where evaluations are shared.
+    :param worker: the number of this one.
+    :param islands: how many there are where one process does everything.
+    :param generations: of every island, over all rounds.
+    :param population: members of an island, or of the one population.
+    :param strategies: dealt out to the islands in turn.
+    :param collapse: diversity below which all but the champion are drawn anew.
+    :param patience: generations without a better genome after which an island stops.
+    """
+
+    shares_evaluations: bool
+    rounds: int
+    round: int
+    workers: int
+    worker: int
+    islands: int
+    generations: int
+    population: int
+    strategies: tuple[str, ...]
+    collapse: float
+    patience: int
+
+    def generations_of(self, round: int) -> int:
+        """Of an island in one round; the first rounds take the remainder."""
+        return self.generations // self.rounds + (round % self.rounds < self.generations % self.rounds)
+
+    def evolution(self, island: int) -> EvolutionParameters:
+        """How an island evolves."""
+        strategy = self.strategies[island % len(self.strategies)]
+        return EvolutionParameters(self.population, strategy, self.collapse, self.patience)
 
 
 class FanOut:
-    """One worker's part, the selection after a round, and the whole search in one process; as parameters of the pipeline
-    say, or where it has none (or 0), the settings.
+    """One worker's part, the selection after a round, and the whole search in one process.
+
+    :param plan: how large the search is, and which part of it this is.
+    :param track: logs figures at a generation, under their names.
     """
 
-    def __init__(self, run: Run[Settings], setting: Setting) -> None:
-        self.run, self.settings, self.setting = run, run.settings, setting
-        self.shares = self.settings.fan_out == "evaluations"
+    def __init__(self, plan: SearchPlan, track: Callable[[Mapping[str, float], int], None]) -> None:
+        self.plan, self.track = plan, track
 
-    def check(self) -> None:
-        """Refuse numbers of rounds, generations and workers that do not go together. Raises ConfigError."""
-        inputs = self.run.inputs
-        if self.run.step == "worker":
-            self._check_worker()
-        elif not self.run.step and not inputs.get("results") and not inputs.get("state"):
-            check_fan_out(self.settings, self.settings.rounds, 1)
+    def work(self, search: Search, evaluator: MergeEvaluator, before: Population | None) -> Population:
+        """What one worker adds in one round.
 
-    def _check_worker(self) -> None:
-        workers, index = self._number("workers", 0), self._number("index", 0)
-        if self.shares and workers < 1:
-            raise ConfigError(
-                "a worker does not know how many share the evaluations",
-                where="parameter workers",
-                fix="give the number of workers of a round: --set workers=2",
-            )
-        if self.shares and not 0 <= index < workers:
-            raise ConfigError(
-                f"worker {index} is none of {workers}",
-                where="parameter index",
-                fix=f"workers are counted from 0: give 0 to {workers - 1}",
-            )
-        rounds = self._number("rounds", self.settings.rounds)
-        check_fan_out(self.settings, rounds, workers or self.settings.islands)
-
-    def work(self, trial: Trial, before: Population | None) -> Population:
-        """What one worker adds in one round."""
-        search, worker, number = self._search(trial), self._number("index", 0), self._number("round", 0)
-        if self.shares:
-            return self._share(search, trial, before, worker, number, self._number("workers", 1))
-        rounds = self._number("rounds", self.settings.rounds)
-        return self._live(search, before or search.start(), worker, number, rounds)
+        :param before: what the selection of the round before left.
+        """
+        plan = self.plan
+        if plan.shares_evaluations:
+            return self._shard(search, evaluator, before, plan.worker, plan.round, plan.workers)
+        return self._island(search, before or search.start(), plan.worker, plan.round)
 
     def select(self, results: list[Population]) -> Population:
         """The results of a round put together."""
-        if not self.shares:
-            return join(results)
-        after = gather(results)
+        if not self.plan.shares_evaluations:
+            return join_islands(results)
+        after = join_shards(results)
         if len(after.history) > len(results[0].history):
             self._track("population", after.history[-1])
         return after
 
-    def whole(self, trial: Trial) -> Population:
+    def whole(self, search: Search, evaluator: MergeEvaluator) -> Population:
         """All workers' part of all rounds."""
-        search, rounds = self._search(trial), self.settings.rounds
-        population = None if self.shares else search.start()
-        for number in range(rounds):
-            if population is None or self.shares:
-                results = [self._share(search, trial, population, 0, number, workers=1)]
+        plan = self.plan
+        population = None if plan.shares_evaluations else search.start()
+        for round in range(plan.rounds):
+            if population is None or plan.shares_evaluations:
+                results = [self._shard(search, evaluator, population, 0, round, workers=1)]
             else:
-                islands = range(self.settings.islands)
-                results = [self._live(search, population, island, number, rounds) for island in islands]
+                islands = range(plan.islands)
+                results = [self._island(search, population, island, round) for island in islands]
             population = self.select(results)
         assert population is not None  # there is at least one round
         return population
 
-    def _live(self, search: Search, before: Population, worker: int, number: int, rounds: int) -> Population:
+    def _island(self, search: Search, before: Population, worker: int, round: int) -> Population:
         """An island's part of the generations."""
-        settings, generations = self.settings, self.settings.generations
-        after = search.live(
+        after = search.evolve_island(
             before,
             worker=worker,
-            round=number,
-            generations=generations // rounds + (number % rounds < generations % rounds),
-            size=settings.population,
-            breeder=settings.breeders[worker % len(settings.breeders)],
-            collapse=settings.collapse,
-            patience=settings.patience,
+            round=round,
+            generations=self.plan.generations_of(round),
+            parameters=self.plan.evolution(worker),
         )
         for entry in after.history:
-            if (entry["worker"], entry["round"]) == (worker, number):
+            if (entry["worker"], entry["round"]) == (worker, round):
                 self._track(f"island {worker}", entry)
         return after
 
-    def _share(
+    def _shard(
         self,
         search: Search,
-        trial: Trial,
+        evaluator: MergeEvaluator,
         before: Population | None,
         index: int,
-        number: int,
+        round: int,
         workers: int,
     ) -> Population:
         """A shard of a generation. What the elites answer travels with the genomes, so that nobody asks them again."""
-        settings, judge = self.settings, trial.search_judge
+        scorer = evaluator.search_scorer
         if before is not None:
-            for name, kept in before.answers.items():
-                trial.remember(before.archive[name].genome, kept)
-        how = Breeding(
-            size=settings.population,
-            breeder=settings.breeders[0],
-            collapse=settings.collapse,
-            patience=settings.patience,
+            for name, answers in before.answers.items():
+                evaluator.remember(before.archive[name].genome, answers)
+        parameters = self.plan.evolution(0)
+        after = measure_shard(search, before, parameters, round=round, index=index, workers=workers)
+        after.answers = rival_answers(
+            before, after, lambda record: evaluator.answers(record.genome, scorer).to_json()
         )
-        after = share(search, before, how, round=number, index=index, workers=workers)
-        after.answers = rivals(before, after, lambda record: trial.answers(record.genome, judge).to_json())
         return after
 
-    def _search(self, trial: Trial) -> Search:
-        judge = trial.search_judge
-        return Search(
-            trial.space,
-            self.setting,
-            lambda genome, rival: trial.measure(genome, judge, rival),
-            random=self.run.numpy,
-            checkpoints=self.run.checkpoints,
-            progress=self.run.progress,
-        )
-
-    def _track(self, name: str, entry: dict[str, float]) -> None:
+    def _track(self, name: str, entry: Mapping[str, float]) -> None:
         """The figures of a generation, for the curves."""
         if entry["best"] is not None:
             figures = {f"{name}/{key}": entry[key] for key in ("best", "mean", "diversity")}
-            self.run.tracker.metrics(figures, step=int(entry["generation"]))
-
-    def _number(self, name: str, default: int) -> int:
-        """A whole number among the pipeline's parameters."""
-        value = self.run.parameters.get(name)
-        return default if value is None else int(value)
+            self.track(figures, int(entry["generation"]))

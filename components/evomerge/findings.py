@@ -1,4 +1,4 @@
-"""What the search found, as the report shows it: plain JSON."""
+"""The course of the search as the report shows it: plain JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from .search.population import Population
 
 
 def generations(population: Population) -> list[dict[str, Any]]:
-    """One entry a generation, islands put together: best, mean, diversity (mean over islands), members best
-    first.
-    """
-    found = []
+    """One entry a generation, islands put together: best, mean, diversity (mean over islands), members best first."""
+    history = []
     for number in sorted({entry["generation"] for entry in population.history}):
         entries = [entry for entry in population.history if entry["generation"] == number]
         hashes = dict.fromkeys(member for entry in entries for member in entry["members"])
@@ -24,7 +22,7 @@ def generations(population: Population) -> list[dict[str, Any]]:
             reverse=True,
         )
         values = [record.fitness for record in members if record.fitness is not None and record.finished]
-        found.append(
+        history.append(
             {
                 "generation": number,
                 "best": max(values, default=None),
@@ -34,12 +32,15 @@ def generations(population: Population) -> list[dict[str, Any]]:
                 "members": [record.summary() for record in members],
             }
         )
-    return found
+    return history
 
 
-def curves(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Fitness and diversity by generation."""
-    whole = [entry for entry in found if entry["best"] is not None]
+def curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Fitness and diversity by generation.
+
+    :param history: what `generations` returned.
+    """
+    whole = [entry for entry in history if entry["best"] is not None]
     x = [entry["generation"] for entry in whole]
     so_far = np.maximum.accumulate([entry["best"] for entry in whole]).tolist() if whole else []
     return {

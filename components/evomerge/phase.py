@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.runtime.artifact.artifact import Artifact
-from components.shared.runtime.errors import InputError
+from components.shared.runtime.errors import ConfigError, InputError
 from components.shared.runtime.phase import Phase, Run
-from components.shared.runtime.store.uri import localise
+from components.shared.runtime.store.uri import download
 
-from .compatibility import check
 from .component import PHASE
 from .connectivity import connections, warning
-from .fan_out import FanOut
+from .evaluation.compatibility import check
+from .fan_out import FanOut, SearchPlan
 from .search.archive import Record, lineage
-from .search.population import LINEAGE, Population, Setting
-from .settings import Settings
+from .search.population import LINEAGE, Population, SearchIdentity
+from .search.worker import Search
+from .settings import Settings, check_fan_out
 
 if TYPE_CHECKING:  # a selection merges nothing, and need not wait for the import of transformers
-    from .evaluation.trial import Trial
+    from .evaluation.merge_evaluator import MergeEvaluator
 
 FRONT = 24  # members of the Pareto front that the report shows
 
@@ -44,12 +45,13 @@ class EvoMerge(Phase[Settings], spec=PHASE):
         super().__init__(run)
         self.models = run.inputs.get("input_models") or run.inputs.get("input_model", [])
         self.metrics: dict[str, float] = {}
-        self.fan_out = FanOut(run, self._setting())
+        self.plan = self._plan()
+        self.fan_out = FanOut(self.plan, lambda figures, step: run.tracker.metrics(figures, step=step))
 
     def validate_input(self) -> None:
         """Models that can be merged; results and a state of this very search."""
         check(self.models)
-        self.fan_out.check()
+        self._check_fan_out()
         if self.run.step == "select" and not self.run.inputs.get("results"):
             raise InputError(
                 "a selection has no results to select from",
@@ -67,6 +69,7 @@ class EvoMerge(Phase[Settings], spec=PHASE):
                 self._read(artifact, name)
 
     def execute(self) -> None:
+        """The step that this process is."""
         if self.run.step == "worker":
             self.work()
         elif self.run.step == "select":
@@ -75,11 +78,13 @@ class EvoMerge(Phase[Settings], spec=PHASE):
             self.merge()
 
     def get_metrics(self) -> dict[str, float]:
+        """What this step measured."""
         return self.metrics
 
     def work(self) -> None:
         """One island for one round, or one shard of a generation."""
-        self._leave(self.fan_out.work(self._trial(), self._state()))
+        evaluator = self._evaluator()
+        self._leave(self.fan_out.work(self._search(evaluator), evaluator, self._state()))
 
     def select(self) -> None:
         """The barrier of a round: archives are united; champions migrate, or it is decided who survives."""
@@ -92,16 +97,16 @@ class EvoMerge(Phase[Settings], spec=PHASE):
         results, population = self._results(), self._state()
         if results:
             population = self.fan_out.select(results)
-        trial = self._trial()
+        evaluator = self._evaluator()
         if population is None:
-            population = self.fan_out.whole(trial)
+            population = self.fan_out.whole(self._search(evaluator), evaluator)
         settings, progress, archive = self.run.settings, self.run.progress, population.archive
         candidates = champion.finalists(archive, settings.finalists)
         progress.start("select split", len(candidates))
-        best, selected = champion.choose(candidates, trial, settings.select_items, progress.step)
+        best, selected = champion.choose(candidates, evaluator, settings.select_items, progress.step)
         progress.start("report split", 3)
         items = self.run.config.evaluation.items
-        controls = champion.compare(best, archive, trial, items, progress.step)
+        controls = champion.compare(best, archive, evaluator, items, progress.step)
         progress.done()
         self.metrics = {
             "fitness": best.fitness or 0.0,
@@ -109,65 +114,130 @@ class EvoMerge(Phase[Settings], spec=PHASE):
             "fitness_select": selected.fitness or 0.0,
             "evaluations": len(archive),
         }
-        self._explain(population, best, candidates, trial)
+        self._explain(population, best, candidates, evaluator)
         self.run.extra["controls"] = controls
-        self._publish(best, population, trial)
+        self._publish(best, population, evaluator)
 
-    def _explain(self, population: Population, best: Record, candidates: list[Record], trial: Trial) -> None:
+    def _explain(
+        self, population: Population, best: Record, candidates: list[Record], evaluator: MergeEvaluator
+    ) -> None:
         """What the report shows of the search."""
+        from .card import shares
         from .findings import curves, generations
-        from .recipe import shares
 
-        found = generations(population)
-        connected = connections(population.archive, trial.space)
-        names = trial.parents.names
+        history = generations(population)
+        connected = connections(population.archive, evaluator.space)
+        names = evaluator.parents.names
         warnings = [warning(connection, names) for connection in connected if not connection.connected]
         for text in warnings:
             self.run.progress.note(f"warning: {text}")
         self.run.extra |= {
-            "population": found,
-            "curves": curves(found),
+            "population": history,
+            "curves": curves(history),
             "champion": {**best.summary(), "genes": best.genome.to_json()},
-            "shares": shares(best.genome, trial.space, names, trial.bench.merger.layer_groups),
+            "shares": shares(best.genome, evaluator.space, names, evaluator.merger.layer_groups),
             "finalists": [record.summary() for record in candidates],
             "pareto": [record.summary() for record in population.archive.pareto()[:FRONT]],
             "connectivity": [connection.to_json() for connection in connected],
-            "warnings": [*trial.parents.notes, *warnings],
+            "warnings": [*evaluator.parents.notes, *warnings],
         }
 
-    def _publish(self, best: Record, population: Population, trial: Trial) -> None:
+    def _publish(self, best: Record, population: Population, evaluator: MergeEvaluator) -> None:
         from components.shared.evaluation.report_split import score
         from components.shared.models.card import model_card
         from components.shared.models.loading import save
 
-        from .recipe import rows
+        from .card import rows
 
-        model, tokenizer = trial.model(best.genome), trial.parents.tokenizer
+        model, tokenizer = evaluator.model(best.genome), evaluator.parents.tokenizer
         facts = {
-            "parents": ", ".join(trial.parents.names),
+            "parents": ", ".join(evaluator.parents.names),
             "parameters": f"{model.num_parameters():,}",
-            **rows(best.genome, trial.space, trial.parents.names, trial.bench.merger.layer_groups),
+            **rows(best.genome, evaluator.space, evaluator.parents.names, evaluator.merger.layer_groups),
         }
         summary = "The champion of an evolutionary search over merges of its parents."
         save(model, tokenizer, self.run.output, card=model_card("EvoMerge", summary, facts=facts))
         (self.run.output / LINEAGE).write_text(lineage(population.archive))
         score(self.run, model, tokenizer)
 
-    def _trial(self) -> Trial:
-        from .evaluation.trial import Trial
+    def _evaluator(self) -> MergeEvaluator:
+        from .evaluation.merge_evaluator import MergeEvaluator
 
         settings = self.run.settings
-        base = Path(localise(settings.base, self.run.work / "base")) if settings.base else None
-        batch = self.run.config.evaluation.batch
-        trial = Trial(self.models, settings, base=base, seed=self.run.seed, batch=batch)
-        for text in trial.parents.notes:
+        evaluator = MergeEvaluator(
+            self.models,
+            base=Path(download(settings.base, self.run.work / "base")) if settings.base else None,
+            methods=settings.methods,
+            layer_groups=settings.layer_groups,
+            repeats=settings.repeats,
+            extra_layers=settings.extra_layers,
+            suites=settings.suites,
+            items=settings.items,
+            fitness=settings.fitness,
+            calibration_items=settings.calibration_items,
+            seed=self.run.seed,
+            batch=self.run.config.evaluation.batch,
+        )
+        for text in evaluator.parents.notes:
             self.run.progress.note(text)
-        return trial
+        return evaluator
 
-    def _setting(self) -> Setting:
+    def _search(self, evaluator: MergeEvaluator) -> Search:
+        scorer = evaluator.search_scorer
+        return Search(
+            evaluator.space,
+            self._identity(),
+            lambda genome, rival: evaluator.measure(genome, scorer, rival),
+            random=self.run.numpy,
+            checkpoints=self.run.checkpoints,
+            progress=self.run.progress,
+        )
+
+    def _plan(self) -> SearchPlan:
+        """How large the search is, as the settings say, and where in it this task stands, as the parameters say."""
+        settings = self.run.settings
+        return SearchPlan(
+            shares_evaluations=settings.fan_out == "evaluations",
+            rounds=self._number("rounds", settings.rounds),
+            round=self._number("round", 0),
+            workers=self._number("workers", 0),
+            worker=self._number("index", 0),
+            islands=settings.islands,
+            generations=settings.generations,
+            population=settings.population,
+            strategies=settings.strategies,
+            collapse=settings.collapse,
+            patience=settings.patience,
+        )
+
+    def _number(self, name: str, default: int) -> int:
+        value = self.run.parameters.get(name)
+        return default if value is None else int(value)
+
+    def _check_fan_out(self) -> None:
+        """Refuse numbers of rounds, generations and workers that do not go together."""
+        run, plan, settings = self.run, self.plan, self.run.settings
+        if run.step == "worker":
+            if plan.shares_evaluations and plan.workers < 1:
+                raise ConfigError(
+                    "a worker does not know how many share the evaluations",
+                    where="parameter workers",
+                    fix="give the number of workers of a round: --set workers=2",
+                )
+            if plan.shares_evaluations and not 0 <= plan.worker < plan.workers:
+                raise ConfigError(
+                    f"worker {plan.worker} is none of {plan.workers}",
+                    where="parameter index",
+                    fix=f"workers are counted from 0: give 0 to {plan.workers - 1}",
+                )
+            check_fan_out(settings, plan.rounds, plan.workers or settings.islands)
+        elif not run.step and not run.inputs.get("results") and not run.inputs.get("state"):
+            check_fan_out(settings, settings.rounds, 1)
+
+    def _identity(self) -> SearchIdentity:
         settings = self.run.settings
         digests = tuple(model.digest for model in self.models)
-        return Setting(
+        return SearchIdentity(
             models=digests,
             seed=self.run.seed,
             suites=settings.suites,
@@ -186,7 +256,7 @@ class EvoMerge(Phase[Settings], spec=PHASE):
 
     def _read(self, artifact: Artifact, name: str) -> Population:
         population = Population.read(artifact.path)
-        if differences := population.setting.differences(self._setting()):
+        if differences := population.identity.differences(self._identity()):
             raise InputError(
                 f"the {name} belongs to another search",
                 where=str(artifact.path),

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from components.shared.merging.registry import merge_method, merge_methods
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.runtime.errors import ConfigError
 
-MethodName = Literal[
-    "linear",
-    "slerp",
-    "nuslerp",
-    "task_arithmetic",
-    "ties",
-    "dare_linear",
-    "dare_ties",
-    "regmean",
-    "karcher",
-    "model_stock",
-    "breadcrumbs",
-    "della",
-    "sce",
-    "featcal",
-    "frankenmerge",
-    "dfs",
-]
 Suite = Literal["reasoning", "memory", "generalization", "efficiency", "safety"]
 
 
@@ -38,8 +21,8 @@ class Settings(PhaseSettings):
         description="folder or s3:// address of the model that the parents were trained from; "
         "empty: the trunk that they carry",
     )
-    methods: tuple[MethodName, ...] = Field(
-        get_args(MethodName),
+    methods: tuple[str, ...] = Field(
+        default_factory=lambda: tuple(name for name, method in merge_methods().items() if method.searched),
         min_length=1,
         description="what the search may use; what the parents do not allow is left out, and that is said",
     )
@@ -69,8 +52,8 @@ class Settings(PhaseSettings):
     islands: int = Field(
         ge=1, description="islands when one process does everything; in a pipeline, its workers"
     )
-    breeders: tuple[Literal["genetic", "catcma"], ...] = Field(
-        ("genetic",), min_length=1, description="how islands breed, dealt out in turn"
+    strategies: tuple[Literal["genetic", "catcma"], ...] = Field(
+        ("genetic",), min_length=1, description="how islands make children, dealt out in turn"
     )
     collapse: float = Field(
         0.05, ge=0, le=1, description="diversity below which all but the champion are drawn anew"
@@ -92,6 +75,16 @@ class Settings(PhaseSettings):
     )
     select_items: int = Field(ge=1, description="items of each suite, select split")
 
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                merge_method(name)
+            except ConfigError as error:
+                raise ValueError(f"{error.what}; {error.fix}") from error
+        return names
+
     @model_validator(mode="after")
     def _distinct(self) -> Settings:
         for name in ("methods", "suites"):
@@ -101,11 +94,11 @@ class Settings(PhaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _one_breeder(self) -> Settings:
-        if self.fan_out == "evaluations" and len(self.breeders) > 1:
-            names = ", ".join(self.breeders)
+    def _one_strategy(self) -> Settings:
+        if self.fan_out == "evaluations" and len(self.strategies) > 1:
+            names = ", ".join(self.strategies)
             raise ValueError(
-                f"with fan_out=evaluations one population has one breeder, and breeders has {names}: give one of them"
+                f"with fan_out=evaluations one population has one strategy, and strategies has {names}: give one of them"
             )
         return self
 
@@ -113,6 +106,8 @@ class Settings(PhaseSettings):
 def check_fan_out(settings: Settings, rounds: int, workers: int) -> None:
     """Refuse a fan-out that cannot be.
 
+    :param rounds: how many barriers there are.
+    :param workers: of a round.
     :raises ConfigError: no workers; or evaluations are shared out, and there are not as many rounds as generations.
     """
     if workers < 1:

@@ -67,7 +67,9 @@ class TaskFeed:
         try:
             outputs: dict[str, Any] = json.loads(self.folder.output_metadata.read_text())["artifacts"]
             [metrics] = outputs["metrics"]["artifacts"]
-            values = {name: float(value) for name, value in metrics["metadata"].items()}
+            values: dict[str, float | None] = {
+                str(name): float(value) for name, value in metrics["metadata"].items()
+            }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return  # it has none: a toy, a report, an importer
         if values:

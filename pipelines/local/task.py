@@ -24,7 +24,7 @@ from components.shared.runtime.errors import (
     Interrupted,
     PhaseFailed,
 )
-from components.shared.runtime.store.uri import localise
+from components.shared.runtime.store.uri import download
 
 from ..ir.spec import Component, Constant, Container, Importer, Task
 from ..ir.values import Stored, Values, command_line, complete, executor_input, outputs_of
@@ -278,7 +278,7 @@ class TaskRunner:
         source = importer.uri
         uri = source.value if isinstance(source, Constant) else inputs.parameters[source.name]
         self._begin(status)
-        path = (await asyncio.to_thread(localise, str(uri), folder.output(name))).resolve()
+        path = (await asyncio.to_thread(download, str(uri), folder.output(name))).resolve()
         digest = await asyncio.to_thread(content_digest, path)
         status.outputs = {name: self.folder.relative(path)}
         self._end(status, "succeeded")

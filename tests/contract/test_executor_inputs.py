@@ -95,7 +95,7 @@ def test_a_task_with_the_output_metrics_gets_a_place_for_its_record(path: Path) 
 
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_the_root_of_the_run_is_read_off_the_address_of_the_output(path: Path) -> None:
-    root = run_root.of(parsed(recording(path)).uri)
+    root = run_root.root_of(parsed(recording(path)).uri)
     pipeline, run = root.removeprefix("minio://mlpipeline/v2/artifacts/").split("/")
     assert pipeline.startswith("agent-forge") and len(run) == len(RUN)
     assert run == RUN or pipeline != "agent-forge"

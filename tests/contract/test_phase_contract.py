@@ -12,17 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file
 
 from components.shared.runtime import code
-from components.shared.runtime.artifact import artifact
 from components.shared.runtime.artifact.artifact import Manifest
 from components.shared.runtime.config.compose import compose
 from components.shared.runtime.errors import InputError
@@ -30,35 +27,16 @@ from components.shared.runtime.executor import main
 from components.shared.runtime.tracking import mlflow_tracker
 from tests.contract.killing import DEADLINE
 from tests.contract.toy_phase import CONFIGS, Settings, Toy
+from tests.contract.toy_runs import clean, manifest, toy  # noqa: F401
 
 SCRIPT = Path(__file__).with_name("toy_phase.py")
 LONG = ("toy.steps=150", "toy.pause=0.01", "toy.checkpoint_seconds=0.05", "toy.threads=1")
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No tracking server, no runner, and torch as it was before."""
-    for name in [name for name in os.environ if name.startswith(("FORGE_", "MLFLOW_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
-
-
-def toy(*arguments: str | Path) -> int:
-    return main(Toy, [*map(str, arguments)], configs=CONFIGS)
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     root = {"PYTHONPATH": str(SCRIPT.parents[2])}
     return subprocess.Popen(command, env=os.environ | root, stderr=subprocess.PIPE, text=True)
-
-
-def manifest(folder: Path) -> Manifest:
-    return artifact.read(folder).manifest
 
 
 def kfp(folder: Path, *models: Path, output: str = "model", file: str = "out.json", **parameters: Any) -> str:
@@ -341,50 +319,6 @@ def test_a_training_that_diverged_publishes_nothing(
 
     assert main(Diverges, ["--output", str(tmp_path / "out"), "toy.steps=5"], configs=CONFIGS) == 9
     assert "'loss' is nan" in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
-FAILS = '{{metric: loss, op: "<", value: 0, on_fail: {0}}}'
-
-
-def test_a_gate_that_stops_publishes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert toy("--output", tmp_path / "out", "toy.steps=5", f"toy.gates=[{FAILS.format('stop')}]") == 7
-    assert "< 0 failed" in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
-def test_after_a_failed_gate_the_work_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--output", tmp_path / "out", "toy.steps=10", "toy.checkpoint_seconds=0")
-    assert toy(*options, f"toy.gates=[{FAILS.format('stop')}]") == 7
-    assert toy(*options) == 0
-    assert "going on from the checkpoint at step" in capsys.readouterr().err
-
-
-def test_a_gate_that_warns_publishes_and_leaves_its_result(tmp_path: Path) -> None:
-    gates = f'toy.gates=[{FAILS.format("warn")}, {{metric: score/reasoning, op: "<", value: 2}}]'
-    assert toy("--output", tmp_path / "out", "toy.steps=5", gates) == 0
-    first, second = manifest(tmp_path / "out").gates
-    assert (first["passed"], first["on_fail"], first["bound"]) == (False, "warn", 0.0)
-    assert second["passed"] and second["metric"] == "score/reasoning"
-
-
-def test_a_gate_that_rolls_back_publishes_the_input_again(tmp_path: Path) -> None:
-    assert toy("--output", tmp_path / "a", "toy.steps=30") == 0
-    gate = "{metric: score/reasoning, value: input/score/reasoning + 9, on_fail: rollback}"
-    assert (
-        toy("--input", tmp_path / "a", "--output", tmp_path / "b", "toy.steps=5", f"toy.gates=[{gate}]") == 0
-    )
-    before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b")
-    assert after.digest == before.digest and after.parents == [before.digest]
-    assert after.scores == before.scores and after.extra["rejected"]["scores"] != before.scores
-    assert after.extra["rolled_back"] and not after.gates[0]["passed"]
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
-    assert torch.equal(one["weight"], other["weight"])
-
-
-def test_a_rollback_without_an_input_is_refused_before_any_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert toy("--output", tmp_path / "out", f"toy.gates=[{FAILS.format('rollback')}]") == 2
-    assert "roll back" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:////proc/no/such/place.db", "nonsense://"])

@@ -5,62 +5,34 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from components.shared.runtime import code
 from components.shared.runtime.checkpoint import checkpoints
-from components.shared.runtime.errors import Interrupted, PhaseFailed, StoreError
 from components.shared.runtime.executor import main
 from components.shared.runtime.store.interface import Store
 from components.shared.runtime.store.uri import open_store
 from components.shared.runtime.tracking import mlflow_tracker
-from tests.contract.pod import RUN, Pod
+from tests.contract.in_pod import SHORT, clean, live  # noqa: F401
+from tests.contract.pod import Pod
 from tests.contract.stores.proxy import Proxy
 from tests.contract.toy_phase import CONFIGS, Toy
 
 LONG = ("toy.steps=150", "toy.pause=0.01", "toy.checkpoint_seconds=0.05", "toy.threads=1")
-SHORT = ("toy.steps=12", "toy.checkpoint_seconds=0", "toy.threads=1")
 DEADLINE = 120.0
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The environment of a pod that nobody has configured, and torch as it was before."""
-    for name in [name for name in os.environ if name.startswith(("FORGE_", "MLFLOW_", "AWS_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("FORGE_PIPELINE_RUN", RUN)
-    monkeypatch.setenv("FORGE_TASK", "toy")
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
-def bucket(clean: None, s3_uri: str) -> str:
+def bucket(s3_uri: str) -> str:
     """KFP's own address of a bucket that this pod may use."""
     return s3_uri.replace("s3://", "minio://")
-
-
-def live(pod: Pod, *overrides: str, phase: type[Toy] = Toy) -> int:
-    return main(phase, ["--executor-input", pod.given(*overrides)], configs=CONFIGS)
 
 
 def by_hand(output: Path, *overrides: str) -> str:
@@ -109,7 +81,7 @@ def test_a_pod_that_is_killed_goes_on_in_the_next_one_to_the_same_digest(bucket:
 def test_a_store_that_fails_twice_and_then_works_costs_two_attempts_and_no_step(
     bucket: str, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(checkpoints, "MOST_OF_THE_TIME", 0)  # after each step, however slow the store
+    monkeypatch.setattr(checkpoints, "SAVE_INTERVAL_FACTOR", 0)  # after each step, however slow the store
     attempts: list[int] = []
     with Proxy(s3_server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
@@ -313,84 +285,6 @@ def test_code_that_the_pipeline_was_compiled_for_is_taken(tmp_path: Path) -> Non
     pod = Pod("minio://bucket", tmp_path / "pod", parameters=told)
     assert live(pod, *SHORT) == 0
     assert pod.manifest.code_version == told["code_version"]
-
-
-@pytest.fixture(scope="module")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's database, with nothing in it: making one takes seconds."""
-    from mlflow.tracking import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def mlflow(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client of a database of the test's own, which pods use too."""
-    from mlflow.tracking import MlflowClient
-
-    shutil.copyfile(empty_mlflow, tmp_path / "mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.setattr(mlflow_tracker, "POD_PATIENCE", 600.0)
-    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-
-
-def statuses(mlflow: Any) -> dict[str, str]:
-    ids = [one.experiment_id for one in mlflow.search_experiments()]
-    return {run.info.run_name: run.info.status for run in mlflow.search_runs(ids)}
-
-
-def test_the_run_in_mlflow_ends_with_a_failure_for_good_and_goes_on_with_the_next_pod(
-    mlflow: Any, tmp_path: Path
-) -> None:
-    class Fails(Toy):
-        def execute(self) -> None:
-            raise PhaseFailed("nothing came out of it")
-
-    assert live(Pod("minio://bucket", tmp_path / "first"), *SHORT, phase=Fails) == 9
-    assert statuses(mlflow) == {"toy": "FAILED", RUN: "FAILED"}
-    pod = Pod("minio://bucket", tmp_path / "second", execution="2")
-    assert live(pod, *SHORT) == 0
-    assert statuses(mlflow) == {"toy": "FINISHED", RUN: "RUNNING"}  # its end is the report's
-    run = mlflow.get_run(pod.metadata("model")["mlflow_run_id"])
-    assert run.info.experiment_id == pod.metadata("model")["mlflow_experiment_id"]
-    assert run.data.tags["kfp.run_id"] == RUN and run.data.tags["forge.output"] == pod.manifest.digest
-
-
-def test_a_failure_before_any_work_ends_the_run_in_mlflow_too(mlflow: Any, tmp_path: Path) -> None:
-    wrong = {"settings": '{"toy": {"steps": 0}}'}
-    assert live(Pod("minio://bucket", tmp_path / "pod", parameters=wrong)) == 2
-    assert statuses(mlflow) == {RUN: "FAILED"}
-
-
-def test_a_phase_that_was_interrupted_or_is_tried_again_does_not_end_the_run_in_mlflow(
-    mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FORGE_RETRIES", "1")
-    monkeypatch.setenv("FORGE_RETRY_SECONDS", "0")
-    seen: list[dict[str, str]] = []
-
-    class Fails(Toy):
-        def execute(self) -> None:
-            self.run.tracker.flush()
-            seen.append(statuses(mlflow))
-            if len(seen) == 1:
-                raise StoreError("the store does not answer", transient=True)
-            raise Interrupted("stopped as asked")
-
-    assert live(Pod("minio://bucket", tmp_path / "pod"), *SHORT, phase=Fails) == 75
-    assert [found[RUN] for found in [*seen, statuses(mlflow)]] == ["RUNNING"] * 3
-    assert statuses(mlflow)["toy"] == "KILLED"
-
-
-def test_a_result_gets_the_name_in_the_registry_that_the_settings_say(mlflow: Any, tmp_path: Path) -> None:
-    pod = Pod("minio://bucket", tmp_path / "pod")
-    assert live(pod, *SHORT, "toy.register_as=agent-forge") == 0
-    [version] = mlflow.search_model_versions("name='agent-forge'")
-    assert version.run_id == pod.metadata("model")["mlflow_run_id"]
-    registered = Path(version.source.removeprefix("file://"))
-    assert json.loads((registered / "forge.json").read_text())["digest"] == pod.manifest.digest
 
 
 def test_checkpoints_that_cannot_be_deleted_do_not_undo_a_result(

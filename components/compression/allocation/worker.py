@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.runtime.malloc import give_back_from
+from components.shared.runtime.malloc import set_mmap_threshold
 
 from ..codecs import registry
 from ..codecs.codec import CodeFormat
@@ -115,7 +115,7 @@ def main(folders: Sequence[str]) -> None:
 
 def serve() -> None:
     """Read jobs, do them, write replies."""
-    give_back_from(1 << 20)
+    set_mmap_threshold(1 << 20)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else prints does not come between
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever asked, and that one decides

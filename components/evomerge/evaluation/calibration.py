@@ -1,13 +1,6 @@
 """Calibration: one forward of a merged model, in which each linear layer is fitted to the parents just before it runs.
 
-Sources: RegMean++ (Nguyen et al., arXiv 2508.03121) takes RegMean's Gram matrices from what goes into the layers of
-the merged model, not of the parents, layer after layer. FeatCal (Gu et al., arXiv 2605.13030) also takes the parents'
-own features as the target, so that a layer makes up for what the layers below it got wrong. For a layer with weights
-W_i of parent i, inputs X_i in that parent and X̂_i in the merged model on the same examples, both are
-
-    argmin_W  Σ w_i·‖X̂_i Wᵀ − Y_i‖² + ρ·‖W − Σ w_i W_i‖²,      Y_i = (α·X_i + (1 − α)·X̂_i) W_iᵀ
-
-with α = 0 for RegMean++ and α = 1 for FeatCal. A bias is one more column of W, for an input that is always 1.
+What is fitted is FeatCal, down to RegMean++ (shared/merging/methods/activations/featcal.py).
 
 The layers are met in the order in which the model runs them, so one forward of all the parents' examples together
 does it, for any architecture whose linear layers are `torch.nn.Linear`.
@@ -21,56 +14,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from components.shared.merging.methods.averages.linear import linear
-
-from .merging import Diverged
-
-# ρ as a share of the mean diagonal of Σ Gᵢ: decides directions that the examples do not show, and hardly any other.
-RIDGE = 1e-4
+from components.shared.merging.inputs import Diverged
+from components.shared.merging.methods.activations.featcal import fit
 
 
 @dataclass(frozen=True)
-class Examples:
+class CalibrationExamples:
     """What one parent is calibrated on.
 
-    inputs: keyword arguments of the model's forward, tensors of n ≥ 0 rows; the same names and the same shapes but for
-    n in every parent's. used: bool (n,) or (n, T), the positions of a layer's input that count.
+    :param inputs: keyword arguments of the model's forward, tensors of n ≥ 0 rows; the same names and the same shapes but
+        for n in every parent's.
+    :param used: bool (n,) or (n, T), the positions of a layer's input that count.
     """
 
     inputs: Mapping[str, Tensor]
     used: Tensor
-
-
-def fit(
-    weights: Sequence[Tensor],
-    inputs: Sequence[Tensor],
-    own: Sequence[Tensor],
-    shares: Sequence[float],
-    alpha: float,
-) -> Tensor:
-    """The layer of the formula at the top.
-
-    weights: N of (out, in). inputs, own: N of (n_i, in), X̂_i and X_i; n_i may be 0. shares: w_i ≥ 0, summing to 1.
-    Products in float32, solved in float64 by Cholesky; returns float32 (out, in).
-    """
-    mean = linear(weights, shares).double()
-    gram = torch.zeros(mean.shape[1], mean.shape[1], dtype=torch.float64, device=mean.device)
-    target = torch.zeros_like(mean)
-    for weight, x, mine, share in zip(weights, inputs, own, shares, strict=True):
-        if share == 0:
-            continue
-        gram += (x.T @ x).double() * share
-        wanted = torch.lerp(x, mine, alpha)
-        target += weight.double() @ (wanted.T @ x).double() * share
-    ridge = RIDGE * gram.diagonal().mean()
-    if ridge == 0:  # nothing goes into this layer: every matrix fits, and the mean is the natural one
-        return mean.float()
-    gram.diagonal().add_(ridge)
-    target += ridge * mean
-    factor, failed = torch.linalg.cholesky_ex(gram)
-    if failed:
-        raise Diverged("a layer's inputs in the merged model are not finite")
-    return torch.cholesky_solve(target.T, factor).T.float().contiguous()
 
 
 class Calibration:
@@ -80,14 +38,16 @@ class Calibration:
         self,
         model: nn.Module,
         parents: Sequence[Mapping[str, Tensor]],
-        examples: Sequence[Examples],
+        examples: Sequence[CalibrationExamples],
         *,
         fitted: Callable[[str], bool],
     ) -> None:
-        """model: of the parents' architecture; it is overwritten. parents: state dicts. examples: of each parent.
-        fitted: whether the tensor of this name is every parent's.
+        """Run every parent on its examples; holds Σ_layers (positions × in) float32 numbers for each.
 
-        Holds Σ_layers (positions × in) float32 numbers for each parent.
+        :param model: of the parents' architecture; it is overwritten.
+        :param parents: state dicts.
+        :param examples: of each parent.
+        :param fitted: whether the tensor of this name is every parent's.
         """
         self.parents, self.examples, self.fitted = parents, examples, fitted
         self.own = [
@@ -107,31 +67,36 @@ class Calibration:
             if isinstance(module, nn.Linear) and f"{path}.weight" in names and self.fitted(f"{path}.weight")
         }
 
-    def _inputs(self, model: nn.Module, parent: Mapping[str, Tensor], mine: Examples) -> dict[str, Tensor]:
+    def _inputs(
+        self, model: nn.Module, parent: Mapping[str, Tensor], mine: CalibrationExamples
+    ) -> dict[str, Tensor]:
         """Path → (positions, in) float32: what goes into the layers of a parent on its own examples."""
         targets = dict(model.named_parameters()) | dict(model.named_buffers())
         with torch.no_grad():
             for name, tensor in parent.items():
                 targets[name].copy_(tensor)
-        found: dict[str, Tensor] = {}
+        captured: dict[str, Tensor] = {}
         latest: list[tuple[Tensor, Tensor]] = []  # q, k and v have one input: keep it once
 
         def keep(path: str, x: Tensor) -> None:
-            if path in found or x.shape[:-1] != mine.used.shape:
+            if path in captured or x.shape[:-1] != mine.used.shape:
                 return
             if not latest or latest[0][0] is not x:
                 latest[:] = [(x, x[mine.used].float())]
-            found[path] = latest[0][1]
+            captured[path] = latest[0][1]
 
         _run(model, self.layers(model), mine.inputs, keep)
-        return found
+        return captured
 
     def calibrate(self, model: nn.Module, shares: Callable[[str], Sequence[float]], alpha: float) -> None:
         """Fit the layers of a merged model, in place.
 
-        shares: of a tensor's name, how much each parent counts. A layer that never ran for some parent, or runs on
-        other positions than the tokens', stays as it was merged; one that runs several times is fitted at the first.
-        Raises Diverged on numbers that are not finite.
+        A layer that never ran for some parent, or runs on other positions than the tokens', stays as it was merged; one
+        that runs several times is fitted at the first.
+
+        :param shares: of a tensor's name, how much each parent counts.
+        :param alpha: FeatCal's, in [0, 1].
+        :raises Diverged: numbers are not finite.
         """
         layers = self.layers(model)
         done: set[str] = set()
@@ -142,16 +107,16 @@ class Calibration:
             if any(rows and path not in own for rows, own in zip(self.rows, self.own, strict=True)):
                 return
             done.add(path)
-            parts = x.float().split(self.rows)
-            inputs = [part[mine.used] for part, mine in zip(parts, self.examples, strict=True)]
+            rows = x.float().split(self.rows)
+            inputs = [part[mine.used] for part, mine in zip(rows, self.examples, strict=True)]
             own = [captured.get(path, x) for captured, x in zip(self.own, inputs, strict=True)]
             weights = [parent[f"{path}.weight"].float() for parent in self.parents]
             module = layers[path]
             if module.bias is not None:
                 biases = [parent[f"{path}.bias"].float() for parent in self.parents]
                 weights = [torch.cat([w, b[:, None]], 1) for w, b in zip(weights, biases, strict=True)]
-                inputs, own = [_with_one(one) for one in inputs], [_with_one(one) for one in own]
-            merged = fit(weights, inputs, own, shares(f"{path}.weight"), alpha)
+                inputs, own = [*map(_with_ones, inputs)], [*map(_with_ones, own)]
+            merged: Tensor = fit(weights, inputs, own, shares(f"{path}.weight"), alpha)
             if not torch.isfinite(merged).all():
                 raise Diverged(f"{path} is not finite after calibration")
             if module.bias is not None:
@@ -162,7 +127,7 @@ class Calibration:
         _run(model, layers, self.inputs, refit)
 
 
-def _with_one(x: Tensor) -> Tensor:
+def _with_ones(x: Tensor) -> Tensor:
     """(n, in) → (n, in + 1): the input of a bias."""
     return torch.cat([x, torch.ones_like(x[:, :1])], 1)
 
@@ -176,7 +141,7 @@ def _run(
     """One forward in evaluation mode, `before(path, input)` called before each layer runs."""
 
     def hook(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda module, given: before(path, given[0])
+        return lambda module, arguments: before(path, arguments[0])
 
     handles = [module.register_forward_pre_hook(hook(path)) for path, module in layers.items()]
     training = model.training

@@ -26,29 +26,36 @@ from components.shared.models.remote_code.modeling_cognate import CognateForCaus
 from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.errors import ConfigError, InputError
 
-from ..compatibility import names_of
-from .merging import Models
+from .compatibility import names_of
+from .genome_merger import ParentTensors
 
 TRUNK = "trunk.safetensors"
 
 
 @dataclass
 class Parents:
-    """names: for people. models: the tensors to merge. template: a model of the common architecture, free to
-    overwrite. notes: what the parents do not allow, in words.
+    """The loaded parents.
+
+    :param names: for people.
+    :param tensors: what is merged.
+    :param template: a model of the common architecture, free to overwrite.
+    :param notes: what the parents do not allow, in words.
     """
 
     names: list[str]
-    models: Models
+    tensors: ParentTensors
     template: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     notes: list[str]
 
 
 def load_parents(artifacts: Sequence[Artifact], *, base: Path | None, device: torch.device | str) -> Parents:
-    """Load what `admission.check` has let pass.
+    """Load what `compatibility.check` has let pass.
 
-    Raises InputError: different tokenizers, tensors or shapes; a base that does not fit.
+    :param artifacts: models of one architecture.
+    :param base: the folder of the base, or None for the trunk that the parents carry.
+    :param device: where they go.
+    :raises InputError: different tokenizers, tensors or shapes; a base that does not fit.
     """
     loaded = [load(artifact.path, device=device) for artifact in artifacts]
     tokenizer = loaded[0][1]
@@ -65,7 +72,7 @@ def load_parents(artifacts: Sequence[Artifact], *, base: Path | None, device: to
     tensors = [tensors_of(model) for model in common]
     notes: list[str] = []
     try:
-        models = Models(
+        models = ParentTensors(
             parents=tensors,
             base=_base(artifacts, base, device, notes),
             owned=owned,
@@ -96,15 +103,15 @@ def _common_architecture(models: Sequence[PreTrainedModel]) -> list[PreTrainedMo
 def tensors_of(model: PreTrainedModel) -> dict[str, Tensor]:
     """Parameters and persistent floating-point buffers by name; tied ones once."""
     state = model.state_dict()
-    found = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    found.update(
+    tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    tensors.update(
         {
             name: buffer
             for name, buffer in model.named_buffers()
             if name in state and buffer.is_floating_point()
         }
     )
-    return found
+    return tensors
 
 
 def _base(
@@ -112,7 +119,9 @@ def _base(
 ) -> dict[str, Tensor] | None:
     if base is not None:
         return tensors_of(load(base, device=device)[0])
-    trunks = {entry["sha256"] if (entry := one.manifest.files.get(TRUNK)) else None for one in artifacts}
+    trunks = {
+        entry["sha256"] if (entry := artifact.manifest.files.get(TRUNK)) else None for artifact in artifacts
+    }
     if trunks == {None}:
         notes.append("methods of task vectors are left out: the parents carry no trunk, and no base is given")
         return None

@@ -18,9 +18,10 @@ from .genome import Genome
 class Measurement:
     """What one merged model scored on the search split; fitness None says that it failed, and error says why.
 
-    fitness: higher is better. seen: the share of the items that it is of (race.py). scores: per task.
-    loss: mean answer NLL in nats a token; decides between equal
-    fitness.
+    :param fitness: higher is better.
+    :param scores: by task, the share of right answers.
+    :param loss: mean answer NLL in nats a token; decides between equal fitness.
+    :param seen: the share of the items that it is of (race.py).
     """
 
     fitness: float | None
@@ -38,7 +39,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Birth:
+class Provenance:
     """Where a genome came from: by which step, out of which genomes (hashes), and when."""
 
     origin: str
@@ -51,16 +52,20 @@ class Birth:
 
 @dataclass(frozen=True)
 class Record:
+    """A genome, where it came from, and what it scored."""
+
     genome: Genome
-    birth: Birth
+    provenance: Provenance
     measurement: Measurement
 
     @property
     def hash(self) -> str:
+        """Of the genome."""
         return self.genome.hash
 
     @property
     def fitness(self) -> float | None:
+        """None for a failure."""
         return self.measurement.fitness
 
     @property
@@ -70,20 +75,20 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """One line of the lineage log."""
-        birth, measured = self.birth, self.measurement
+        provenance, measurement = self.provenance, self.measurement
         return {
             "genome": self.hash,
-            "parents": list(birth.parents),
-            "origin": birth.origin,
-            "round": birth.round,
-            "worker": birth.worker,
-            "generation": birth.generation,
-            "seed": birth.seed,
-            "fitness": measured.fitness,
-            "loss": measured.loss,
-            "scores": measured.scores,
-            "error": measured.error,
-            "seen": measured.seen,
+            "parents": list(provenance.parents),
+            "origin": provenance.origin,
+            "round": provenance.round,
+            "worker": provenance.worker,
+            "generation": provenance.generation,
+            "seed": provenance.seed,
+            "fitness": measurement.fitness,
+            "loss": measurement.loss,
+            "scores": measurement.scores,
+            "error": measurement.error,
+            "seen": measurement.seen,
             "genes": self.genome.to_json(),
         }
 
@@ -92,9 +97,9 @@ class Record:
         return {
             "genome": self.hash,
             "method": self.genome.method,
-            "origin": self.birth.origin,
-            "parents": list(self.birth.parents),
-            "worker": self.birth.worker,
+            "origin": self.provenance.origin,
+            "parents": list(self.provenance.parents),
+            "worker": self.provenance.worker,
             "fitness": self.fitness,
             "loss": self.measurement.loss,
             "seen": self.measurement.seen,
@@ -103,9 +108,10 @@ class Record:
 
     @staticmethod
     def from_json(line: dict[str, Any]) -> Record:
+        """What `to_json` returned."""
         return Record(
             Genome.from_json(line["genes"]),
-            Birth(
+            Provenance(
                 line["origin"],
                 tuple(line["parents"]),
                 line["round"],
@@ -126,9 +132,11 @@ class Archive:
             self.add(record)
 
     def add(self, record: Record) -> Record:
+        """Add a record; the one that is kept of its genome."""
         return self._records.setdefault(record.hash, record)
 
     def get(self, genome: Genome) -> Record | None:
+        """The record of a genome, if it was measured."""
         return self._records.get(genome.hash)
 
     def __getitem__(self, genome_hash: str) -> Record:
@@ -144,9 +152,11 @@ class Archive:
         return iter(self._records.values())
 
     def ranked(self) -> list[Record]:
+        """Best first."""
         return ranked(self)
 
     def best(self) -> Record:
+        """The best ranked."""
         return self.ranked()[0]
 
     def pareto(self) -> list[Record]:
@@ -166,7 +176,7 @@ class Archive:
 
 
 def ranked(records: Iterable[Record]) -> list[Record]:
-    """Best first; equals in the order given, failures last."""
+    """Best first; equals in their order, failures last."""
     return sorted(records, key=lambda record: record.measurement.rank, reverse=True)
 
 
@@ -181,4 +191,5 @@ def lineage(records: Iterable[Record]) -> str:
 
 
 def from_lineage(text: str) -> list[Record]:
+    """What `lineage` wrote."""
     return [Record.from_json(json.loads(line)) for line in text.splitlines()]

@@ -7,21 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.shared.merging.methods import GENES
+from components.shared.merging.registry import merge_method
 
 from .genome import ALPHA, DENSITY, SCALE, Genome
 
 
 def distance(a: Genome, b: Genome) -> float:
-    """In [0, 1]: 1 for different methods; else the mean over the genes that the method reads of their
-    differences.
+    """In [0, 1]: 1 for different methods; else the mean over the genes that the method reads of their differences.
 
-    Weights differ by half the L1 distance of the shares (total variation), scalars by their share of the
+    WeightsWriter differ by half the L1 distance of the shares (total variation), scalars by their share of the
     range, paths by the share of slots that differ.
     """
     if a.method != b.method:
         return 1.0
-    genes = GENES[a.method]
+    genes = merge_method(a.method).genes
     rows = range(len(a.weights))
     parts = [float(np.mean([np.abs(np.subtract(a.shares(row), b.shares(row))).sum() / 2 for row in rows]))]
     if "scales" in genes:

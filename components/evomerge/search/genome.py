@@ -28,12 +28,13 @@ HOP = (UNIT // 2, 3 * UNIT // 2)
 class Genome:
     """One merge recipe.
 
-    method: a name of methods.GENES.
-    weights: one row per layer group, one whole number per parent, each row with at least one above 0.
-    scales: one per layer group, or none for 1 everywhere. scales, density, alpha are in units of 1/20;
-    methods.parts.Dials says what they do.
-    path, hops: one entry per slot of the layer row (methods/dfs.py): passed or not; the scale of a jump into
-    it, in units.
+    :param method: a name of the registry of merge methods.
+    :param weights: one row per layer group, one whole number per parent, each row with at least one above 0.
+    :param scales: λ of each layer group, in units of 1/20; none for 1 everywhere.
+    :param density: the share of a task vector that is kept, in units of 1/20.
+    :param alpha: RegMean's and FeatCal's, in units of 1/20.
+    :param path: one entry per slot of the layer row (methods/layers/dfs.py), passed or not.
+    :param hops: of each slot the scale of a jump into it, in units of 1/20.
     """
 
     method: str
@@ -60,10 +61,12 @@ class Genome:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
         return asdict(self)
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Genome:
+        """What `to_json` returned."""
         return Genome(
             method=data["method"],
             weights=tuple(tuple(row) for row in data["weights"]),
@@ -76,7 +79,7 @@ class Genome:
 
 
 def quantise_row(weights: Sequence[float]) -> tuple[int, ...]:
-    """Weights → whole numbers of at most LEVELS, relative to the largest, without a common divisor.
+    """WeightsWriter → whole numbers of at most LEVELS, relative to the largest, without a common divisor.
 
     Negative weights count as 0; a row without a positive weight is read as equal weights.
     """

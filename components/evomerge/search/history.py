@@ -15,7 +15,11 @@ from .diversity import diversity
 def entry(
     records: Sequence[Record], *, round: int, worker: int, generation: int, restarted: bool = False
 ) -> dict[str, Any]:
-    """What is kept of a generation. restarted: all but the champion were drawn anew in it."""
+    """What is kept of a generation.
+
+    :param records: its population.
+    :param restarted: all but the champion were drawn anew in it.
+    """
     values = [record.fitness for record in records if record.fitness is not None and record.finished]
     return {
         "round": round,

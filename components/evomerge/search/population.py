@@ -1,7 +1,6 @@
-"""What passes between workers and selections: the archive, the islands and their history, as plain JSON
-files.
+"""What passes between workers and selections: the archive, the islands and their history, as plain JSON files.
 
-population.json holds everything but the records, lineage.jsonl one record a line. Weights are never shipped:
+population.json holds everything but the records, lineage.jsonl one record a line. WeightsWriter are never shipped:
 whoever has the parents and a genome has the model.
 """
 
@@ -17,15 +16,21 @@ from components.shared.runtime.errors import InputError
 
 from .archive import Archive, from_lineage, lineage, ranked
 
-FORMAT = 2
+FORMAT = 3
 POPULATION = "population.json"
 LINEAGE = "lineage.jsonl"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What makes two populations of one search: the same parents, judged on the same items in the same way, and evolved
-    in the same way (`fan_out`, settings.py).
+class SearchIdentity:
+    """What makes two populations of one search.
+
+    The same parents, scored on the same items in the same way, and evolved in the same way.
+
+    :param models: digests of the parents, in order.
+    :param items: of each suite.
+    :param calibration: items of each suite.
+    :param fan_out: what workers share (settings.py).
     """
 
     models: tuple[str, ...]
@@ -33,21 +38,24 @@ class Setting:
     suites: tuple[str, ...]
     items: int
     fitness: str
-    calibration: int  # items of each suite
+    calibration: int
     fan_out: str = "islands"
 
-    def differences(self, other: Setting) -> list[str]:
+    def differences(self, other: SearchIdentity) -> list[str]:
+        """The names of the fields that differ."""
         mine, theirs = asdict(self), asdict(other)
         return [name for name in mine if mine[name] != theirs[name]]
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A worker's part of one generation of the one population (sharing.py).
+    """A worker's part of one generation of the one population (shards.py).
 
-    size: of the population. members: hashes of those that the children compete with; in round 0 generation 0, of which
-    the best `size` are the first population. children: hashes of the whole generation in the order in which they were
-    bred; none after a plateau. restarted: the members but for the first had collapsed.
+    :param size: of the population.
+    :param members: hashes of those that the children compete with; in round 0 generation 0, of which the best `size` are
+        the first population.
+    :param children: hashes of the whole generation in the order in which they were made; none after a plateau.
+    :param restarted: the members but for the first had collapsed.
     """
 
     index: int
@@ -63,13 +71,15 @@ class Shard:
 class Population:
     """The search so far.
 
-    islands: worker → hashes of its members, best first. history: one entry a generation of an island: round,
-    worker, generation, best, mean, diversity, restarted, members (hashes). Where evaluations are shared out there is one
-    island, 0; what its worker leaves is a `shard`. answers: hash → what possible rivals of the next children answer, as
-    judge.Answers has it, so that no worker has to ask them again.
+    Where evaluations are shared out there is one island, 0; what its worker leaves is a `shard`.
+
+    :param islands: worker → hashes of its members, best first.
+    :param history: one entry a generation of an island (history.py).
+    :param answers: hash → what possible rivals of the next children answer, as `AnswerScores` has it, so that no worker
+        has to ask them again.
     """
 
-    setting: Setting
+    identity: SearchIdentity
     archive: Archive
     islands: dict[int, list[str]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -78,9 +88,10 @@ class Population:
     answers: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
+        """Write the two files."""
         content = {
             "format": FORMAT,
-            "setting": asdict(self.setting),
+            "identity": asdict(self.identity),
             "generation": self.generation,
             "islands": {str(worker): members for worker, members in self.islands.items()},
             "history": self.history,
@@ -94,7 +105,10 @@ class Population:
 
     @staticmethod
     def read(folder: Path) -> Population:
-        """Raises InputError when the folder holds no population that this version reads."""
+        """What `write` wrote.
+
+        :raises InputError: the folder holds no population that this version reads.
+        """
         try:
             content = json.loads((folder / POPULATION).read_text())
             records = from_lineage((folder / LINEAGE).read_text())
@@ -111,10 +125,10 @@ class Population:
                 where=str(folder / POPULATION),
                 fix=f"run the search again; this version reads format {FORMAT}",
             )
-        setting, shard = content["setting"], content.get("shard")
-        setting["models"], setting["suites"] = tuple(setting["models"]), tuple(setting["suites"])
+        identity, shard = content["identity"], content.get("shard")
+        identity["models"], identity["suites"] = tuple(identity["models"]), tuple(identity["suites"])
         return Population(
-            Setting(**setting),
+            SearchIdentity(**identity),
             Archive(records),
             {int(worker): members for worker, members in content["islands"].items()},
             content["history"],
@@ -125,10 +139,13 @@ class Population:
 
 
 def require_one_search(results: Sequence[Population]) -> None:
-    """Raises InputError where results belong to different searches."""
+    """Refuse results of different searches.
+
+    :raises InputError: they differ in their identity.
+    """
     first = results[0]
     for other in results[1:]:
-        if differences := first.setting.differences(other.setting):
+        if differences := first.identity.differences(other.identity):
             raise InputError(
                 "the results are of different searches",
                 where="input results",
@@ -137,11 +154,11 @@ def require_one_search(results: Sequence[Population]) -> None:
             )
 
 
-def join(results: Sequence[Population]) -> Population:
-    """One population out of those of all workers: archives united, champions migrated around the ring of
-    islands.
+def join_islands(results: Sequence[Population]) -> Population:
+    """One population out of those of all workers: archives united, champions migrated around the ring of islands.
 
-    The order of `results` does not matter. Raises InputError where they belong to different searches.
+    :param results: in any order.
+    :raises InputError: they belong to different searches.
     """
     results = sorted(results, key=lambda result: min(result.islands, default=0))
     require_one_search(results)
@@ -153,7 +170,7 @@ def join(results: Sequence[Population]) -> Population:
         for entry in result.history
     }
     return Population(
-        results[0].setting,
+        results[0].identity,
         archive,
         migrate(islands, archive),
         list(history.values()),
@@ -168,9 +185,9 @@ def migrate(islands: dict[int, list[str]], archive: Archive) -> dict[int, list[s
     """
     order = sorted(islands)
     after = {}
-    for place, worker in enumerate(order):
+    for position, worker in enumerate(order):
         members = islands[worker]
-        guest = islands[order[place - 1]][0]
+        guest = islands[order[position - 1]][0]
         if guest not in members:
             members = [*members[:-1], guest] if len(members) > 1 else members
         after[worker] = [record.hash for record in ranked(archive[member] for member in members)]

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from components.shared.merging.methods import GENES
+from components.shared.merging.method import Gene
 from components.shared.merging.methods.layers.dfs import is_jump, path
-from components.shared.merging.methods.layers.frankenmerge import Path
+from components.shared.merging.methods.layers.frankenmerge import LayerPath
+from components.shared.merging.registry import merge_method
 
 from .genome import ALPHA, DENSITY, HOP, SCALE, UNIT, Genome, quantise_row
 
@@ -17,10 +18,16 @@ PARENT_METHOD = "linear"  # a parent is the linear merge with all the weight on 
 
 
 @dataclass(frozen=True)
-class Space:
-    """parents: how many models. groups: rows of weights (layer groups; the last is all that is not a layer).
-    layers: per parent. repeats: r of the layer row. deepest: most layers of a merged model. methods: allowed
-    names. has_base: whether the parents share a trunk.
+class SearchSpace:
+    """What genomes there are.
+
+    :param parents: how many models.
+    :param groups: rows of weights (layer groups; the last is all that is not a layer).
+    :param methods: allowed names.
+    :param has_base: whether the parents share a trunk.
+    :param layers: of each parent.
+    :param repeats: r of the layer row.
+    :param deepest: most layers of a merged model.
     """
 
     parents: int
@@ -33,26 +40,30 @@ class Space:
 
     @property
     def slots(self) -> int:
+        """Entries of a path's indicator array."""
         return self.parents * self.layers * self.repeats
 
     def base(self) -> Genome:
+        """The genome that is the base."""
         return Genome(BASE_METHOD, ((1,) * self.parents,) * self.groups, (0,) * self.groups)
 
     def parent(self, index: int) -> Genome:
+        """The genome that is a parent."""
         row = tuple(int(i == index) for i in range(self.parents))
         return Genome(PARENT_METHOD, (row,) * self.groups)
 
     def default(self, method: str) -> Genome:
-        """Equal weights and everything else as the method's paper has it."""
+        """Equal weights, everything else as a genome has it by itself."""
         return Genome(method, ((1,) * self.parents,) * self.groups)
 
-    def places(self, genome: Genome) -> Path:
+    def layer_path(self, genome: Genome) -> LayerPath:
         """The (parent, layer) pairs of a path genome, in order."""
         return path(genome.path, self.parents, self.layers)
 
-    def genes(self, method: str) -> frozenset[str]:
+    def genes(self, method: str) -> frozenset[Gene]:
         """The genes that are read: without a base there is nothing to scale away from."""
-        return GENES[method] if self.has_base else GENES[method] - {"scales"}
+        genes = merge_method(method).genes
+        return genes if self.has_base else genes - {"scales"}
 
     def canonical(self, genome: Genome) -> Genome:
         """The one genome that stands for all recipes of the same model.
@@ -85,23 +96,19 @@ class Space:
         return kept
 
     def _read_hops(self, genome: Genome) -> tuple[int, ...]:
-        places, hops, position = self.places(genome), list(genome.hops), 0
+        layers, hops, position = self.layer_path(genome), list(genome.hops), 0
         for slot, on in enumerate(genome.path):
-            if not on or not is_jump(places, position):
+            if not on or not is_jump(layers, position):
                 hops[slot] = UNIT
             position += on
         return tuple(hops)
 
     def allows(self, genome: Genome) -> bool:
-        """Whether a path genome has a layer at all and not more than `deepest`; True for every other
-        genome.
-        """
-        return "path" not in GENES[genome.method] or 0 < sum(genome.path) <= self.deepest
+        """Whether a path genome has a layer at all and not more than `deepest`; True for every other genome."""
+        return "path" not in merge_method(genome.method).genes or 0 < sum(genome.path) <= self.deepest
 
     def random(self, rng: np.random.Generator) -> Genome:
-        """A genome drawn uniformly: method, weights on the simplex, scalars within their bounds;
-        canonical.
-        """
+        """A genome drawn uniformly: method, weights on the simplex, scalars within their bounds; canonical."""
         method = self.methods[rng.integers(len(self.methods))]
         weights = tuple(quantise_row(row) for row in rng.dirichlet(np.ones(self.parents), self.groups))
         genome = Genome(
@@ -111,7 +118,7 @@ class Space:
             scales=tuple(int(scale) for scale in rng.integers(SCALE[0], SCALE[1] + 1, self.groups)),
             alpha=int(rng.integers(ALPHA[0], ALPHA[1] + 1)),
         )
-        if "path" in GENES[method]:
+        if "path" in merge_method(method).genes:
             genome = replace(genome, path=self.random_path(rng), hops=self._random_hops(rng))
         return self.canonical(genome)
 

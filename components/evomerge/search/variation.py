@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from components.shared.merging.methods import GENES
+from components.shared.merging.registry import merge_method
 
 from .genome import ALPHA, DENSITY, HOP, SCALE, UNIT, Genome, clip, quantise_row
-from .space import Space
+from .space import SearchSpace
 
 METHOD_RATE = 0.1  # how often a mutation changes the method
 GENE_RATE = 0.4  # how often it changes each gene that the method reads
@@ -22,8 +22,8 @@ REACH = (-1.5, 0.0)  # log10
 TRIES = 20  # draws until the mutant is another genome; a space of one genome ends here
 
 
-def mutate(genome: Genome, space: Space, rng: np.random.Generator) -> Genome:
-    """A canonical genome near to the given one and, where the space has one, different from it."""
+def mutate(genome: Genome, space: SearchSpace, rng: np.random.Generator) -> Genome:
+    """A canonical genome near to another and, where the space has one, different from it."""
     for _ in range(TRIES):
         mutant = _mutant(genome, space, rng)
         if space.allows(mutant) and mutant != genome:
@@ -31,11 +31,11 @@ def mutate(genome: Genome, space: Space, rng: np.random.Generator) -> Genome:
     return genome
 
 
-def _mutant(genome: Genome, space: Space, rng: np.random.Generator) -> Genome:
+def _mutant(genome: Genome, space: SearchSpace, rng: np.random.Generator) -> Genome:
     method = genome.method
     if rng.random() < METHOD_RATE or method not in space.methods:
         method = space.methods[rng.integers(len(space.methods))]
-    if "path" in GENES[method]:
+    if "path" in merge_method(method).genes:
         return space.canonical(_mutate_path(replace(genome, method=method), space, rng))
     reach = 10 ** rng.uniform(*REACH)
     weights = tuple(
@@ -55,7 +55,7 @@ def _step(value: int, bounds: tuple[int, int], reach: float, rng: np.random.Gene
     return clip(value + change, bounds) if draw < GENE_RATE else value
 
 
-def _mutate_path(genome: Genome, space: Space, rng: np.random.Generator) -> Genome:
+def _mutate_path(genome: Genome, space: SearchSpace, rng: np.random.Generator) -> Genome:
     """Switch one or two slots of the layer row and shift one hop."""
     path = list(genome.path) if genome.path else list(space.random_path(rng))
     hops = list(genome.hops) if genome.hops else [UNIT] * space.slots
@@ -66,7 +66,7 @@ def _mutate_path(genome: Genome, space: Space, rng: np.random.Generator) -> Geno
     return replace(genome, path=tuple(path), hops=tuple(hops))
 
 
-def recombine(genomes: Sequence[Genome], space: Space, rng: np.random.Generator) -> Genome:
+def recombine(genomes: Sequence[Genome], space: SearchSpace, rng: np.random.Generator) -> Genome:
     """One canonical child of two or more genomes.
 
     The method is one parent's. Numbers are a random convex mixture of all parents' (intermediate
@@ -110,5 +110,5 @@ def _mix(values: Sequence[int], mixture: np.ndarray, bounds: tuple[int, int]) ->
     return clip(float(np.dot(values, mixture)), bounds)
 
 
-def _hops(genome: Genome, space: Space) -> tuple[int, ...]:
+def _hops(genome: Genome, space: SearchSpace) -> tuple[int, ...]:
     return genome.hops or (UNIT,) * space.slots

@@ -35,17 +35,17 @@ from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.tasks.batches import END_THINK, THINK
 from components.shared.tasks.item import Item
 
-from .architecture import INSTRUCTIONS, Architecture, Route, Typed
+from .architecture import INSTRUCTIONS, Architecture, Route, StrictModel
 from .dispatcher import Dispatcher
-from .expert_file import Expert, packed, unpacked
+from .expert_file import Expert, pack_experts, unpack_experts
 from .tools import Toolbox
 
 AGENT, EXPERTS, DISPATCHER = "agent.json", "experts.safetensors", "dispatcher.safetensors"
-ALOUD = 48
+ALOUD_TOKENS = 48
 """Tokens of worked steps, where a route does not say."""
 
 
-class AgentFile(Typed):
+class AgentFile(StrictModel):
     """What agent.json holds."""
 
     model_config = ConfigDict(title="agent.json")
@@ -78,11 +78,11 @@ class Agent:
         self.model, self.tokenizer = model, tokenizer
         self.architecture, self.dispatcher = architecture, dispatcher
         self.experts = {
-            name: {_place(model, path): z for path, z in expert.items()}
+            name: {_module_path(model, path): z for path, z in expert.items()}
             for name, expert in (experts or {}).items()
         }
         self.answer_tokens = answer_tokens
-        for route in architecture.ways:
+        for route in architecture.all_routes:
             self.check(route)
         missing = set(architecture.routes) - set(dispatcher.classes if dispatcher else ())
         if missing:
@@ -95,6 +95,7 @@ class Agent:
     def load(cls, path: Path | str, *, device: str = "cpu") -> Agent:
         """The agent of an artifact.
 
+        :param device: of the model.
         :raises ArtifactError: no agent.json, or one that is not as it should be.
         """
         folder = Path(path)
@@ -111,7 +112,7 @@ class Agent:
             why = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ArtifactError("the agent's file is damaged", where=str(folder / AGENT), why=why) from None
         model, tokenizer = load(folder, device=device)
-        experts = unpacked(load_file(folder / EXPERTS), file.experts) if file.experts else {}
+        experts = unpack_experts(load_file(folder / EXPERTS), file.experts) if file.experts else {}
         dispatcher = None
         if file.classes:
             tensors = load_file(folder / DISPATCHER)
@@ -135,7 +136,7 @@ class Agent:
             answer_tokens=self.answer_tokens,
         )
         (path / AGENT).write_text(json.dumps(file.model_dump(mode="json"), sort_keys=True, indent=1) + "\n")
-        parts = {EXPERTS: packed([self.experts[name] for name in file.experts])}
+        parts = {EXPERTS: pack_experts([self.experts[name] for name in file.experts])}
         if self.dispatcher:
             parts[DISPATCHER] = {"weight": self.dispatcher.weight, "bias": self.dispatcher.bias}
         for name, tensors in parts.items():
@@ -149,20 +150,19 @@ class Agent:
         :param toolbox: the tools of a session that is under way: what a prompt saves, later ones can load. Left
             out: every prompt has tools of its own, so that none depends on another.
         """
-        asked = [Item("", 1, "report", item, "") if isinstance(item, str) else item for item in items]
-        places: dict[str, list[int]] = {}
-        routes = self.routes(asked)
-        for place, route in enumerate(routes):
-            places.setdefault(route.code, []).append(place)
-        said = [""] * len(asked)
-        for group in places.values():
-            for place, text in zip(
-                group, self.say([asked[place] for place in group], routes[group[0]]), strict=True
-            ):
-                said[place] = text
+        questions = [Item("", 1, "report", item, "") if isinstance(item, str) else item for item in items]
+        same_route: dict[str, list[int]] = {}
+        routes = self.routes(questions)
+        for index, route in enumerate(routes):
+            same_route.setdefault(route.canonical_json, []).append(index)
+        texts = [""] * len(questions)
+        for group in same_route.values():
+            answers = self.generate([questions[index] for index in group], routes[group[0]])
+            for index, text in zip(group, answers, strict=True):
+                texts[index] = text
         return [
             (toolbox or Toolbox(self.architecture.tools)).execute(text, item.prompt)
-            for text, item in zip(said, asked, strict=True)
+            for text, item in zip(texts, questions, strict=True)
         ]
 
     def routes(self, items: Sequence[Item]) -> list[Route]:
@@ -172,26 +172,29 @@ class Agent:
             return [architecture.default] * len(items)
         return [
             architecture.routes.get(name, architecture.default)
-            if sure >= architecture.threshold
+            if probability >= architecture.threshold
             else architecture.default
-            for name, sure in self.dispatcher.dispatch([item.system + item.prompt for item in items])
+            for name, probability in self.dispatcher.dispatch([item.system + item.prompt for item in items])
         ]
 
-    def say(self, items: Sequence[Item], route: Route) -> list[str]:
-        """What the model says to prompts on a route: calls stand there as calls."""
+    def generate(self, items: Sequence[Item], route: Route) -> list[str]:
+        """What the model writes after prompts on a route: calls stand there as calls.
+
+        :raises InputError: model, experts or tokenizer cannot take the route.
+        """
         instruction = INSTRUCTIONS[route.instruction]
-        asked = [dataclasses.replace(item, system=item.system or instruction) for item in items]
+        instructed = [dataclasses.replace(item, system=item.system or instruction) for item in items]
         self.check(route)
-        with self.wearing(route), skipping(self.model, route.skip):
+        with self.with_experts(route), skipping(self.model, route.skip):
             if route.think == "quietly":
                 length = route.thought_length or None
                 return answers_with_thoughts(
-                    self.model, self.tokenizer, asked, limit=self.answer_tokens, length=length
+                    self.model, self.tokenizer, instructed, limit=self.answer_tokens, length=length
                 )
-            prompts, limit = prompt_ids(asked, self.tokenizer), self.answer_tokens
+            prompts, limit = prompt_ids(instructed, self.tokenizer), self.answer_tokens
             if route.think == "aloud":
                 prompts = [[*prompt, self._id(THINK)] for prompt in prompts]
-                limit += route.thought_length or ALOUD
+                limit += route.thought_length or ALOUD_TOKENS
             eos = self.tokenizer.eos_token_id
             if route.branches == 1:
                 ids = sample_answers(self.model, prompts, eos=eos, limit=limit, temperature=0.0)
@@ -200,7 +203,7 @@ class Agent:
         return [self._text(row, aloud=route.think == "aloud") for row in ids]
 
     @contextmanager
-    def wearing(self, route: Route) -> Iterator[None]:
+    def with_experts(self, route: Route) -> Iterator[None]:
         """Inside the block the model is the route's mixture of experts: z = 1 + Σ α_k (z_k − 1)."""
         mixed: dict[str, Tensor] = {}
         for name, share in route.experts.items():
@@ -225,7 +228,10 @@ class Agent:
         return self.tokenizer.get_vocab()[token]
 
     def check(self, route: Route) -> None:
-        """Refuse a route that this model, these experts or this tokenizer cannot take."""
+        """Refuse a route that this model, these experts or this tokenizer cannot take.
+
+        :raises InputError: naming what is missing.
+        """
         unknown = set(route.experts) - set(self.experts)
         if unknown:
             known = ", ".join(sorted(self.experts)) or "none"
@@ -249,7 +255,7 @@ def text_of(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
     return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
-def _place(model: PreTrainedModel, path: str) -> str:
+def _module_path(model: PreTrainedModel, path: str) -> str:
     """A module's path; the phase compression may have wrapped the model since."""
     paths = dict(model.named_modules())
     for candidate in (path, f"inner.{path}"):

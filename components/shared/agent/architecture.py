@@ -23,18 +23,18 @@ Tool = Literal["calculator", "memory", "store", "context"]
 Instruction = Literal["", "tool", "memory", "retrieval", "persona"]
 
 
-class Typed(BaseModel):
+class StrictModel(BaseModel):
     """Unknown keys, wrong types and values out of range are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @property
-    def code(self) -> str:
-        """Canonical JSON: equal for equal values."""
+    def canonical_json(self) -> str:
+        """JSON that is equal for equal values."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
 
-class Route(Typed):
+class Route(StrictModel):
     """How the model answers the prompts of one class. The defaults are the base model, decoded greedily."""
 
     experts: dict[str, float] = Field(
@@ -64,7 +64,7 @@ class Route(Typed):
         return self
 
 
-class Architecture(Typed):
+class Architecture(StrictModel):
     """An agent, but for its weights."""
 
     default: Route = Field(default_factory=Route)
@@ -81,6 +81,6 @@ class Architecture(Typed):
         return self
 
     @property
-    def ways(self) -> tuple[Route, ...]:
+    def all_routes(self) -> tuple[Route, ...]:
         """The default and all routes."""
         return (self.default, *self.routes.values())

@@ -27,6 +27,7 @@ class Dispatcher:
 
     :param weight: (classes, 256) float16.
     :param bias: (classes,) float16.
+    :raises ValueError: the shapes are not those.
     """
 
     def __init__(self, classes: Sequence[str], weight: Tensor, bias: Tensor) -> None:
@@ -46,15 +47,15 @@ class Dispatcher:
             return []
         confidence, best = self.probabilities(texts).max(-1)
         return [
-            (self.classes[place], sure)
-            for place, sure in zip(best.tolist(), confidence.tolist(), strict=True)
+            (self.classes[index], probability)
+            for index, probability in zip(best.tolist(), confidence.tolist(), strict=True)
         ]
 
 
 def fit(
     texts: Sequence[str], labels: Sequence[str], *, decay: float = 1e-4, iterations: int = 200
 ) -> Dispatcher:
-    """Least cross-entropy plus decay·‖W‖², by L-BFGS from zero: convex, so there is nothing to seed.
+    """Fit a dispatcher: least cross-entropy plus decay·‖W‖², by L-BFGS from zero: convex, so there is nothing to seed.
 
     :param labels: the class of each text; classes stand in alphabetical order.
     """
@@ -63,13 +64,13 @@ def fit(
     targets = torch.tensor([classes.index(label) for label in labels])
     weight = torch.zeros(len(classes), FEATURES, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(len(classes), dtype=torch.float64, requires_grad=True)
-    rule = torch.optim.LBFGS([weight, bias], max_iter=iterations, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=iterations, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        rule.zero_grad()
+        optimizer.zero_grad()
         value = F.cross_entropy(F.linear(features, weight, bias), targets) + decay * weight.square().sum()
         value.backward()
         return value
 
-    rule.step(loss)
+    optimizer.step(loss)
     return Dispatcher(classes, weight.detach(), bias.detach())

@@ -25,13 +25,13 @@ class Toolbox:
     def __init__(self, allowed: Collection[str], documents: Iterable[str] = ()) -> None:
         self.allowed = frozenset(allowed)
         self.documents = list(documents)
-        self.kept: dict[str, str] = {}
+        self.memory: dict[str, str] = {}
 
-    def execute(self, said: str, prompt: str = "") -> str:
-        """What a call yields. A text that is no call, or one that no allowed tool can execute, stays as it was said."""
-        call = parse(said)
+    def execute(self, text: str, prompt: str = "") -> str:
+        """What a call yields. A text that is no call, or one that no allowed tool can execute, stays as it is."""
+        call = parse(text)
         result = None if call is None else self._run(call, prompt)
-        return said if result is None else result
+        return text if result is None else result
 
     def _run(self, call: Call, prompt: str) -> str | None:
         """None where no allowed tool knows the call."""
@@ -41,10 +41,10 @@ class Toolbox:
             return None
         key, *rest = map(str, call.arguments)
         if "memory" in self.allowed and call.name == "save" and len(rest) == 1:
-            self.kept[key] = rest[0]
+            self.memory[key] = rest[0]
             return DONE
         if "memory" in self.allowed and call.name == "load" and len(rest) <= 1:
-            return self.kept.get(key, UNKNOWN)
+            return self.memory.get(key, UNKNOWN)
         if self.allowed & {"store", "context"} and call.name == "find" and not rest:
             return self._find(key, prompt)
         return None

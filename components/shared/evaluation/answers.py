@@ -20,7 +20,8 @@ from components.shared.runtime.errors import InputError
 from components.shared.tasks.batches import IGNORED, Batch, encode, without_scratch
 from components.shared.tasks.item import Item
 
-Answers = Callable[[Sequence[Item]], list[str]]  # an agent: it may think, call tools, ask experts
+AnswerFunction = Callable[[Sequence[Item]], list[str]]
+"""An agent: one answer an item. It may think, call tools, ask experts."""
 
 
 @contextmanager
@@ -38,13 +39,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def batches(
     items: Sequence[Item], tokenizer: PreTrainedTokenizerBase, size: int
 ) -> Iterator[tuple[list[int], Batch]]:
-    """Rows of like length together (less padding), each with the places of its items in `items`."""
+    """Rows of like length together (less padding), each with the indices of its items in `items`."""
     order = sorted(
         range(len(items)), key=lambda i: len(items[i].system) + len(items[i].prompt) + len(items[i].scratch)
     )
     for start in range(0, len(order), size):
-        places = order[start : start + size]
-        yield places, encode([items[place] for place in places], tokenizer)
+        indices = order[start : start + size]
+        yield indices, encode([items[index] for index in indices], tokenizer)
 
 
 def next_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -58,26 +59,30 @@ def next_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def correct(
-    agent: nn.Module | Answers,
+    agent: nn.Module | AnswerFunction,
     tokenizer: PreTrainedTokenizerBase,
     items: Sequence[Item],
     *,
     batch: int = 64,
 ) -> np.ndarray:
-    """(n,) bool: whether the agent's whole answer is the item's, in the order of `items`; scratch is never shown."""
+    """(n,) bool: whether the agent's whole answer is the item's, in the order of `items`; scratch is never shown.
+
+    :param batch: items in one forward.
+    :raises InputError: an agent gave more or fewer answers than it was asked for.
+    """
     items = [without_scratch(item) for item in items]
     if not isinstance(agent, nn.Module):
-        said = agent(items)
-        if len(said) != len(items):
+        answers = agent(items)
+        if len(answers) != len(items):
             raise InputError(
-                f"an agent gave {len(said)} answers to {len(items)} items", where="evaluation.correct"
+                f"an agent gave {len(answers)} answers to {len(items)} items", where="evaluation.correct"
             )
-        return np.array([text == item.answer for text, item in zip(said, items, strict=True)], dtype=bool)
+        return np.array([text == item.answer for text, item in zip(answers, items, strict=True)], dtype=bool)
     right = np.zeros(len(items), dtype=bool)
     with evaluating(agent):
-        for places, rows in batches(items, tokenizer, batch):
+        for indices, rows in batches(items, tokenizer, batch):
             logits, targets = next_logits(agent, rows)
-            right[places] = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(-1).cpu().numpy()
+            right[indices] = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(-1).cpu().numpy()
     return right
 
 
@@ -90,13 +95,13 @@ def nll(
     """
     total, tokens = np.zeros(len(items)), np.zeros(len(items), dtype=np.int64)
     with evaluating(model):
-        for places, rows in batches(items, tokenizer, batch):
+        for indices, rows in batches(items, tokenizer, batch):
             logits, targets = next_logits(model, rows)
-            each = F.cross_entropy(
+            token_nll = F.cross_entropy(
                 logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
             )
-            total[places] = each.double().sum(-1).cpu().numpy()
-            tokens[places] = (targets != IGNORED).sum(-1).cpu().numpy()
+            total[indices] = token_nll.double().sum(-1).cpu().numpy()
+            tokens[indices] = (targets != IGNORED).sum(-1).cpu().numpy()
     return total, tokens
 
 

@@ -20,42 +20,44 @@ def branch(
     model: PreTrainedModel, prompts: Sequence[list[int]], *, eos: int, limit: int, width: int
 ) -> list[list[int]]:
     """For each prompt the likeliest of `width` answers, up to and with <eos>, or `limit` tokens (at least 2)."""
-    nothing: list[list[int]] = [[] for _ in prompts]
-    firsts = [logits[-1].topk(width).indices.tolist() for logits in _logits(model, prompts, nothing, eos)]
+    no_answers: list[list[int]] = [[] for _ in prompts]
+    firsts = [logits[-1].topk(width).indices.tolist() for logits in _logits(model, prompts, no_answers, eos)]
     begun = [[*prompt, token] for prompt, first in zip(prompts, firsts, strict=True) for token in first]
-    open_places = [place for place, start in enumerate(begun) if start[-1] != eos]
+    unfinished = [path for path, start in enumerate(begun) if start[-1] != eos]
     paths = [start[-1:] for start in begun]
     tails = sample_answers(
-        model, [begun[place] for place in open_places], eos=eos, limit=limit - 1, temperature=0.0
+        model, [begun[path] for path in unfinished], eos=eos, limit=limit - 1, temperature=0.0
     )
-    for place, tail in zip(open_places, tails, strict=True):
-        paths[place] += tail
-    each = [prompt for prompt in prompts for _ in range(width)]
+    for path, tail in zip(unfinished, tails, strict=True):
+        paths[path] += tail
+    repeated = [prompt for prompt in prompts for _ in range(width)]
     likely = [
-        likelihood(logits, path) for logits, path in zip(_logits(model, each, paths, eos), paths, strict=True)
+        likelihood(logits, path)
+        for logits, path in zip(_logits(model, repeated, paths, eos), paths, strict=True)
     ]
-    best = [max(range(at, at + width), key=lambda place: likely[place]) for at in range(0, len(paths), width)]
-    return [paths[place] for place in best]
+    starts = range(0, len(paths), width)
+    best = [max(range(start, start + width), key=lambda path: likely[path]) for start in starts]
+    return [paths[path] for path in best]
 
 
 def likelihood(logits: Tensor, path: Sequence[int]) -> float:
-    """Log-probability of an answer in nats. logits: (≥ n, V) from the place that predicts its first token on."""
+    """Log-probability of an answer in nats. logits: (≥ n, V) from the position that predicts its first token on."""
     log_p = logits[: len(path)].log_softmax(-1)
     return float(log_p.gather(-1, torch.tensor(path)[:, None]).sum())
 
 
 def _logits(
-    model: nn.Module, prompts: Sequence[list[int]], said: Sequence[list[int]], padding: int
+    model: nn.Module, prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: int
 ) -> list[Tensor]:
-    """For each row prompt + said: logits (len(said) + 1, V), from the prompt's last token on, float32."""
+    """For each row prompt + answer: logits (len(answer) + 1, V), from the prompt's last token on, float32."""
     device = next(model.parameters()).device
-    found: list[Tensor] = []
+    continuations: list[Tensor] = []
     for at in range(0, len(prompts), ROWS):
-        rows = [[*p, *s] for p, s in zip(prompts[at : at + ROWS], said[at : at + ROWS], strict=True)]
+        rows = [[*p, *a] for p, a in zip(prompts[at : at + ROWS], answers[at : at + ROWS], strict=True)]
         width = max(map(len, rows))
         ids = torch.tensor([row + [padding] * (width - len(row)) for row in rows], device=device)
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
         logits = model(input_ids=ids, attention_mask=mask).logits.float().cpu()
-        for place, row in enumerate(rows):
-            found.append(logits[place, len(prompts[at + place]) - 1 : len(row)])
-    return found
+        for index, row in enumerate(rows):
+            continuations.append(logits[index, len(prompts[at + index]) - 1 : len(row)])
+    return continuations

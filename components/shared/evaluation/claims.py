@@ -29,7 +29,7 @@ def claim(
     :param ours: (n,) item by item: bool where right or wrong, float where it is a quantity.
     :param theirs: (n,) the control's, on the same items in the same order.
     :param tolerance: in the unit of the values.
-    :return: plain JSON, as the report reads it.
+    :returns: plain JSON, as the report reads it.
     :raises ValueError: the two are not of one length, or empty.
     """
     difference, low, high = paired_interval(ours, theirs, seed=seed)

@@ -12,7 +12,11 @@ POINTS = 200
 
 
 def curve(series: Mapping[str, Sequence[float]], ylabel: str) -> dict[str, Any]:
-    """Series of equal length, a value a step, as at most POINTS points: each the mean of the steps since the last one."""
+    """Series of equal length, a value a step, as at most POINTS points: each the mean of the steps since the point before.
+
+    :param ylabel: what the values are, with their unit.
+    :returns: plain JSON, as the report reads it.
+    """
     steps = len(next(iter(series.values())))
     edges = np.linspace(0, steps, min(steps, POINTS) + 1).astype(int)
     return {

@@ -10,37 +10,39 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.runtime.phase import Run
 
-from .answers import Answers
+from .answers import AnswerFunction
 from .suites import SUITES, Score, evaluate
 from .thinking import answers_with_thoughts
 
 
-def score(run: Run, agent: nn.Module | Answers, tokenizer: PreTrainedTokenizerBase) -> dict[str, Score]:
-    """Scores of all suites, into `run.scores` too."""
+def score(
+    run: Run, agent: nn.Module | AnswerFunction, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Score]:
+    """Score the phase's output on all suites of the report split, into `run.scores` too."""
     scores = _scores(run, agent, tokenizer, SUITES, "score")
     run.scores = dict(scores)
     return scores
 
 
 def score_thinking(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
-    """How well a model with a talk head reasons when it thinks, into `run.extra`; metrics, with and without thinking.
+    """How well a model with a talk head reasons when it thinks, into `run.extra`. Call `score` first.
 
-    Call `score` first.
+    :returns: metrics: the score of the suite reasoning with and without thinking.
     """
     thinker = partial(answers_with_thoughts, model, tokenizer)
-    found = _scores(run, thinker, tokenizer, ["reasoning"], "score, thinking")["reasoning"]
-    run.extra["thinking"] = {"reasoning": found.as_dict()}
-    return {"thinking/reasoning": found.score, "plain/reasoning": run.scores["reasoning"].score}
+    score = _scores(run, thinker, tokenizer, ["reasoning"], "score, thinking")["reasoning"]
+    run.extra["thinking"] = {"reasoning": score.as_dict()}
+    return {"thinking/reasoning": score.score, "plain/reasoning": run.scores["reasoning"].score}
 
 
 def _scores(
     run: Run,
-    agent: nn.Module | Answers,
+    agent: nn.Module | AnswerFunction,
     tokenizer: PreTrainedTokenizerBase,
     suites: Sequence[str],
     stage: str,
 ) -> dict[str, Score]:
-    asked = run.config.evaluation
+    settings = run.config.evaluation
     scores: dict[str, Score] = {}
     run.progress.start(stage, len(suites))
     for suite in suites:
@@ -48,9 +50,9 @@ def _scores(
             agent,
             tokenizer,
             split="report",
-            items=asked.items,
+            items=settings.items,
             seed=run.seed,
-            batch=asked.batch,
+            batch=settings.batch,
             suites=[suite],
         )
         run.progress.step()

@@ -33,11 +33,16 @@ def sample_answers(
     """Sample an answer to each prompt up to and with <eos>, or `limit` tokens; temperature 0 is greedy.
 
     Prompts of one length go together, so that nothing needs padding.
+
+    :param eos: the id of <eos>.
+    :param limit: tokens of an answer at most.
+    :param generator: of the samples, on the CPU.
+    :returns: token ids, an answer a prompt, in the order of the prompts.
     """
-    said: list[list[int]] = [[] for _ in prompts]
-    for places in _of_one_length(prompts):
-        ids = torch.tensor([prompts[place] for place in places], device=model.device)
-        open_rows, cache = torch.ones(len(places), dtype=torch.bool), None
+    answers: list[list[int]] = [[] for _ in prompts]
+    for indices in _of_one_length(prompts):
+        ids = torch.tensor([prompts[index] for index in indices], device=model.device)
+        unfinished, cache = torch.ones(len(indices), dtype=torch.bool), None
         for _ in range(limit):
             out = model(input_ids=ids, past_key_values=cache, use_cache=True)
             logits, cache = out.logits[:, -1].float().cpu(), out.past_key_values
@@ -45,19 +50,19 @@ def sample_answers(
                 chosen = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
             else:
                 chosen = logits.argmax(-1)
-            for row in open_rows.nonzero()[:, 0].tolist():
-                said[places[row]].append(int(chosen[row]))
-            open_rows &= chosen != eos
-            if not open_rows.any():
+            for row in unfinished.nonzero()[:, 0].tolist():
+                answers[indices[row]].append(int(chosen[row]))
+            unfinished &= chosen != eos
+            if not unfinished.any():
                 break
             ids = chosen[:, None].to(model.device)
-    return said
+    return answers
 
 
 def _of_one_length(prompts: Sequence[list[int]]) -> Iterator[list[int]]:
     lengths: dict[int, list[int]] = {}
-    for place, prompt in enumerate(prompts):
-        lengths.setdefault(len(prompt), []).append(place)
-    for _, places in sorted(lengths.items()):
-        for start in range(0, len(places), ROWS):
-            yield places[start : start + ROWS]
+    for index, prompt in enumerate(prompts):
+        lengths.setdefault(len(prompt), []).append(index)
+    for _, indices in sorted(lengths.items()):
+        for start in range(0, len(indices), ROWS):
+            yield indices[start : start + ROWS]

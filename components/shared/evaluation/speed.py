@@ -1,5 +1,8 @@
-"""How fast and how large a model is here and now. These are timings: they differ from run to run and machine to machine,
-so they belong to a manifest's `timing` and never to a digest."""
+"""How fast and how large a model is here and now.
+
+These are timings: they differ from run to run and machine to machine, so they belong to a manifest's `timing` and never
+to a digest.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from components.shared.tasks.batches import Batch
 from components.shared.tasks.item import Item
 
 from .answers import batches, evaluating
@@ -28,23 +32,23 @@ def speed(
     :returns: tokens_per_second (padding not counted, whole batches), latency_seconds (one item alone, one forward),
         weight_bytes (parameters and buffers as they are in memory).
     """
-    rows = [each.to(next(model.parameters()).device) for _, each in batches(items, tokenizer, batch)]
-    single = [each.to(rows[0].input_ids.device) for _, each in batches(items[:1], tokenizer, 1)]
-    tokens = sum(int(each.attention_mask.sum()) for each in rows)
+    all_rows = [rows.to(next(model.parameters()).device) for _, rows in batches(items, tokenizer, batch)]
+    single = [rows.to(all_rows[0].input_ids.device) for _, rows in batches(items[:1], tokenizer, 1)]
+    tokens = sum(int(rows.attention_mask.sum()) for rows in all_rows)
 
-    def seconds(rows: list) -> float:
+    def seconds(batches: list[Batch]) -> float:
         start = time.perf_counter()
-        for each in rows:
-            model(input_ids=each.input_ids, attention_mask=each.attention_mask).logits[0, 0, 0].item()
+        for rows in batches:
+            model(input_ids=rows.input_ids, attention_mask=rows.attention_mask).logits[0, 0, 0].item()
         return time.perf_counter() - start
 
     with evaluating(model):
         seconds(single)  # the first call decodes weights and builds tables
-        whole = min(seconds(rows) for _ in range(repeats))
+        whole = min(seconds(all_rows) for _ in range(repeats))
         alone = min(seconds(single) for _ in range(repeats))
-    held: list[torch.Tensor] = [*model.parameters(), *model.buffers()]
+    tensors: list[torch.Tensor] = [*model.parameters(), *model.buffers()]
     return {
         "tokens_per_second": tokens / whole,
         "latency_seconds": alone,
-        "weight_bytes": float(sum(tensor.numel() * tensor.element_size() for tensor in held)),
+        "weight_bytes": float(sum(tensor.numel() * tensor.element_size() for tensor in tensors)),
     }

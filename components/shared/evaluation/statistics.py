@@ -1,4 +1,8 @@
-"""Intervals of means over items, alone and of two models on the same items."""
+"""Intervals of means over items, alone and of two models on the same items.
+
+Twenty lines that tests hold to scipy's, digit for digit: scipy itself would add 140 MB to the image of every phase, and a
+second to its start.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +29,11 @@ def mean_interval(values: ArrayLike, *, seed: int = 0) -> tuple[float, float, fl
     :returns: (mean, low, high).
     :raises ValueError: when there are none.
     """
-    given = np.asarray(values)
-    if given.dtype == bool and given.size:
-        rate = float(given.mean())
-        return rate, *wilson(rate, given.size)
-    return paired_interval(given, np.zeros(given.shape), seed=seed)
+    scores = np.asarray(values)
+    if scores.dtype == bool and scores.size:
+        rate = float(scores.mean())
+        return rate, *wilson(rate, scores.size)
+    return paired_interval(scores, np.zeros(scores.shape), seed=seed)
 
 
 def paired_interval(

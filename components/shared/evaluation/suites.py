@@ -19,11 +19,12 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.wording import did_you_mean
 from components.shared.tasks.generators.safety import REFUSAL
 from components.shared.tasks.item import LEVELS, Item, Split
 from components.shared.tasks.registry import find, sample
 
-from .answers import Answers, correct
+from .answers import AnswerFunction, correct
 from .statistics import wilson
 
 
@@ -82,7 +83,14 @@ SUITES = tuple(CELLS)
 
 @dataclass(frozen=True)
 class Score:
-    """A suite's score with its Wilson 95% interval. `detail` has one entry a task, and safety's two rates."""
+    """A suite's score.
+
+    :param score: share of right answers, in [0, 1]; balanced accuracy for safety.
+    :param low: of the Wilson 95% interval; `high` is its other end.
+    :param n: items.
+    :param chance: expected score of the best guesser who does not do the tasks.
+    :param detail: one entry a task and level, and safety's rates.
+    """
 
     score: float
     low: float
@@ -100,8 +108,8 @@ def shares(weights: Sequence[float], total: int) -> list[int]:
     """Split `total` items in proportion, by largest remainder; earlier cells win ties."""
     exact = np.array(weights, dtype=np.float64) / sum(weights) * total
     counts = np.floor(exact).astype(int)
-    for place in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
-        counts[place] += 1
+    for cell in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
+        counts[cell] += 1
     return counts.tolist()
 
 
@@ -119,26 +127,32 @@ def draw(
     :param enough: how many will do where the split has no more at this level; None: `count`.
     :raises InputError: there are fewer.
     """
-    found: dict[str, Item] = {}
+    distinct: dict[str, Item] = {}
     for index in range(20 * count + 100):
-        if len(found) == count:
+        if len(distinct) == count:
             break
         item = sample(task, split, level, index, seed)
         if item.prompt not in apart:
-            found.setdefault(item.prompt or item.answer, item)
-    if len(found) < (count if enough is None else min(enough, count)):
+            distinct.setdefault(item.prompt or item.answer, item)
+    if len(distinct) < (count if enough is None else min(enough, count)):
         raise InputError(
-            f"task {task!r} has only {len(found)} different items at level {level} in split {split!r}, not {count}",
+            f"task {task!r} has only {len(distinct)} different items at level {level} in split {split!r}, not {count}",
             where="evaluation",
             fix="ask for fewer items (evaluation.items)",
         )
-    return list(found.values())
+    return list(distinct.values())
 
 
 def suite_items(suite: str, *, split: Split, items: int, seed: int, difficulty: int = 0) -> list[Item]:
-    """The items of a suite, all different, in the order of its cells: the same for every model, so scores can be paired."""
+    """The items of a suite, all different, in the order of its cells: the same for every model, so scores can be paired.
+
+    :param items: how many, at least 2.
+    :param difficulty: added to every cell's level.
+    :raises ConfigError: an unknown suite, or fewer than two items.
+    :raises InputError: a task has fewer items in this split, as in `draw`.
+    """
     if suite not in CELLS:
-        raise ConfigError(f"there is no suite {suite!r}", where="evaluation", fix=f"use: {', '.join(SUITES)}")
+        raise ConfigError(f"there is no suite {suite!r}", where="evaluation", fix=did_you_mean(suite, SUITES))
     if items < 2:
         raise ConfigError(f"a suite of {items} items", where="evaluation.items", fix="ask for two at least")
     cells = CELLS[suite]
@@ -155,7 +169,7 @@ def all_items(*, split: Split, items: int, seed: int) -> list[Item]:
 
 
 def evaluate(
-    agent: nn.Module | Answers,
+    agent: nn.Module | AnswerFunction,
     tokenizer: PreTrainedTokenizerBase,
     *,
     split: Split,
@@ -188,7 +202,7 @@ def accuracy(items: Sequence[Item], right: np.ndarray) -> Score:
 
 
 def balanced(
-    agent: nn.Module | Answers,
+    agent: nn.Module | AnswerFunction,
     tokenizer: PreTrainedTokenizerBase,
     items: Sequence[Item],
     right: np.ndarray,

@@ -28,19 +28,20 @@ def answers_with_thoughts(
 ) -> list[str]:
     """Greedy answers, batched and deterministic; thoughts are greedy too.
 
-    :param model: one with a talk head; ValueError otherwise.
+    :param model: one with a talk head.
     :param limit: tokens of an answer at most.
     :param length: tokens of a thought; left out: as the model was trained.
-    :return: one answer an item, in the order of the items.
+    :returns: one answer an item, in the order of the items.
+    :raises ValueError: the model has no talk head.
     """
     device = next(model.parameters()).device
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    order = sorted(range(len(items)), key=lambda place: len(items[place].system) + len(items[place].prompt))
+    order = sorted(range(len(items)), key=lambda index: len(items[index].system) + len(items[index].prompt))
     answers = [""] * len(items)
     with evaluating(model):
         for first in range(0, len(order), batch):
-            places = order[first : first + batch]
-            prompts = [items[place].system + items[place].prompt for place in places]
+            indices = order[first : first + batch]
+            prompts = [items[index].system + items[index].prompt for index in indices]
             rows = [[*start, *ids] for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"]]
             width = max(map(len, rows))
             input_ids = torch.tensor(
@@ -48,10 +49,10 @@ def answers_with_thoughts(
             )
             lengths = torch.tensor([len(row) for row in rows], device=device)
             mask = (torch.arange(width, device=device) < lengths[:, None]).long()
-            said = generate_with_thoughts(
+            generated = generate_with_thoughts(
                 model, input_ids, mask, limit=limit, stop=tokenizer.eos_token_id, length=length
             )
-            for place, ids in zip(places, said.tolist(), strict=True):
+            for index, ids in zip(indices, generated.tolist(), strict=True):
                 ids = ids[: ids.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in ids else ids
-                answers[place] = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+                answers[index] = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
     return answers

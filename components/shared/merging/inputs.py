@@ -1,75 +1,115 @@
-"""What a tensorwise merge method is given: one tensor of every model, and the dials.
+"""What a merge method is given: the same rows of one tensor of every model, and the numbers of the merge.
 
-Every tensor is float32: models are stored in bfloat16 or float32 and added up in float32. Weights sum to one,
-so that a method never has to ask whether to normalise; the strength of the whole change is a dial of its own
-(`scale`).
+Tensors are float32: models are stored in bfloat16 or float32 and added up in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
+T = TypeVar("T")
+
+
+class Diverged(ArithmeticError):
+    """A merged tensor holds numbers that are not finite."""
+
 
 @dataclass(frozen=True)
-class Parts:
-    """One tensor of the base and of every parent that has a say about it.
+class MergeInputs:
+    """One tensor of every model, or a run of its rows.
 
-    name: the tensor's name in the state dict.
-    base: the trunk's tensor, or None where the parents share no trunk.
-    parents: float32 tensors of one shape.
-    weights: one per parent, each ≥ 0, summing to 1.
-    indices: the parents' positions in the run's list of models (the key of DARE's masks).
-    thresholds: TIES's magnitude threshold of each parent at the genome's density, over its whole task vector.
-    grams: each parent's XᵀX (in, in) for a linear layer's weight (out, in); None for any other tensor.
+    :param parents: N float32 tensors of one shape, a row along the last dimension; not to be written to.
+    :param base: the same of the model that the parents were trained from; None where there is none, or it is not read.
+    :param start: the first entry's position in the flat tensor.
+    :param grams: each parent's XᵀX (in, in) for a linear layer's weight (out, in); None for any other tensor.
     """
 
-    name: str
-    base: Tensor | None
     parents: list[Tensor]
-    weights: list[float]
-    indices: list[int] = field(default_factory=list)
-    thresholds: list[float] | None = None
+    base: Tensor | None = None
+    start: int = 0
     grams: list[Tensor] | None = None
 
     @property
-    def origin(self) -> Tensor:
-        """The base, for the methods that cannot do without. Raises ValueError where there is none."""
+    def required_base(self) -> Tensor:
+        """The base, for the methods that cannot do without.
+
+        :raises ValueError: there is none.
+        """
         if self.base is None:
-            raise ValueError(f"{self.name}: a task vector needs the base that the parents were trained from")
+            raise ValueError("a task vector needs the base that the parents were trained from")
         return self.base
 
     def task_vectors(self) -> list[Tensor]:
-        """parent − base for every parent (task vectors, arXiv 2212.04089)."""
-        return [parent - self.origin for parent in self.parents]
+        """The difference parent − base of every parent (task vectors, arXiv 2212.04089)."""
+        base = self.required_base
+        return [parent - base for parent in self.parents]
 
 
 @dataclass(frozen=True)
-class Dials:
-    """The numbers of a genome that are the same for every tensor.
+class MergeParameters:
+    """The numbers of one tensor's merge.
 
-    density: share of a task vector that is kept (TIES, DARE), in (0, 1].
-    scale: λ, the length of the merged step away from the base; 1 is the step itself, 0 the base.
-    alpha: RegMean's factor on the Grams' off-diagonals, in [0, 1].
-    seed: key of DARE's masks.
+    :param tensor: the tensor's name in the state dict; with the seed it keys random masks.
+    :param own: of each parent, the parameters that are its own, by name.
+    :param common: the parameters that all parents share.
+    :param seed: of random masks.
+    :param thresholds: each parent's least magnitude that is kept, over its whole task vector; None: of each tensor.
     """
 
-    density: float = 1.0
-    scale: float = 1.0
-    alpha: float = 0.9
+    tensor: str
+    own: Sequence[Mapping[str, float]]
+    common: Mapping[str, float]
     seed: int = 0
+    thresholds: Sequence[float] | None = None
+
+    def __getitem__(self, name: str) -> float:
+        """A parameter that all parents share."""
+        return self.common[name]
+
+    def each(self, name: str) -> list[float]:
+        """A parameter of every parent, in their order."""
+        return [parent[name] for parent in self.own]
+
+    @property
+    def weights(self) -> list[float]:
+        """Every parent's weight."""
+        return self.each("weight")
+
+
+class WholeTensor(Protocol):
+    """One tensor of every model, for what has to be known of it as a whole; read as often as needed, in pieces."""
+
+    def map(self, work: Callable[[MergeInputs], T], /) -> Iterator[T]:
+        """The results of `work` for every piece, in order."""
+        ...
+
+    def task_vector(self, parent: int, /) -> Iterator[Tensor]:
+        """One parent's task vector, piece by piece."""
+        ...
+
+    def each_parent(self, work: Callable[[int], T], /) -> list[T]:
+        """The results of `work` for every parent's number, in order."""
+        ...
 
 
 @dataclass(frozen=True)
-class Method:
-    """A merge method: its function, its paper, and which genes of a genome it reads."""
+class TensorInMemory:
+    """A whole tensor as a single piece."""
 
-    name: str
-    pretty_name: str
-    reference: str
-    genes: frozenset[str]  # of: weights, scales, density, alpha, path, hops
-    needs_base: bool
-    needs_grams: bool
-    merge: Callable[[Parts, Dials], Tensor]
+    inputs: MergeInputs
+
+    def map(self, work: Callable[[MergeInputs], T]) -> Iterator[T]:
+        """The one result."""
+        yield work(self.inputs)
+
+    def task_vector(self, parent: int) -> Iterator[Tensor]:
+        """The difference parent − base, whole."""
+        yield self.inputs.parents[parent] - self.inputs.required_base
+
+    def each_parent(self, work: Callable[[int], T]) -> list[T]:
+        """One after the other."""
+        return [work(parent) for parent in range(len(self.inputs.parents))]

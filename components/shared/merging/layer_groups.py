@@ -12,14 +12,16 @@ NUMBERED = re.compile(r"^(?P<prefix>(?:[^.\d][^.]*\.)+)(?P<index>\d+)\.(?P<rest>
 
 @dataclass(frozen=True)
 class LayerStack:
-    """prefix: what stands before a layer's number ("model.layers."). count: how many layers; 0 where there
-    are none.
+    """The numbered layers of a model.
+
+    :param prefix: what stands before a layer's number ("model.layers.").
+    :param count: how many layers; 0 where there are none.
     """
 
     prefix: str
     count: int
 
-    def place(self, name: str) -> tuple[int, str] | None:
+    def locate(self, name: str) -> tuple[int, str] | None:
         """(layer, name within the layer) of a tensor, or None for one outside the layers."""
         match = NUMBERED.match(name)
         if match is None or match["prefix"] != self.prefix:
@@ -27,20 +29,20 @@ class LayerStack:
         return int(match["index"]), match["rest"]
 
     def name(self, layer: int, rest: str) -> str:
+        """The tensor's name from its layer and its name within the layer."""
         return f"{self.prefix}{layer}.{rest}"
 
     def group(self, name: str, layer_groups: int) -> int:
-        """The row of weights of a tensor: layers in `layer_groups` even runs, everything else in the one
-        after.
-        """
-        place = self.place(name)
-        return layer_groups if place is None else place[0] * layer_groups // self.count
+        """The row of weights of a tensor: layers in `layer_groups` even runs, everything else in the one after."""
+        layer = self.locate(name)
+        return layer_groups if layer is None else layer[0] * layer_groups // self.count
 
 
 def layer_stack(names: Iterable[str]) -> LayerStack:
-    """The stack is the numbered prefix with the most tensors.
+    """The layers below the numbered prefix with the most tensors.
 
-    Raises ValueError when its layers are not numbered 0 … count − 1.
+    :param names: of all tensors.
+    :raises ValueError: its layers are not numbered 0 … count − 1.
     """
     matches = [match for name in names if (match := NUMBERED.match(name))]
     if not matches:

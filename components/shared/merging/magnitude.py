@@ -1,4 +1,4 @@
-"""The magnitude that a given share of a task vector reaches, found exactly and without holding the vector.
+"""The magnitude that a share of a task vector reaches, exactly and without holding the vector.
 
 The bits of a non-negative float32, read as an integer, are in the order of the numbers. So the k-th largest
 magnitude is found by counting: one pass over the upper sixteen bits, a second over the lower fifteen of the
@@ -20,10 +20,11 @@ LOW_MASK = (1 << LOW_BITS) - 1
 def threshold(tensors: Callable[[], Iterable[Tensor]], density: float) -> float:
     """The smallest magnitude among the ⌈density·n⌉ largest of n numbers.
 
-    tensors: called twice, each time yields the same float tensors (a task vector in pieces).
-    density: in (0, 1]. Keeping every entry whose magnitude is at least the answer keeps that many (more at
-    ties). Raises ValueError for a density outside (0, 1], for no numbers, and for numbers that are not
-    finite.
+    Keeping every entry whose magnitude is at least the answer keeps that many (more at ties).
+
+    :param tensors: called twice, each time yields the same float tensors (a task vector in pieces).
+    :param density: in (0, 1].
+    :raises ValueError: a density outside (0, 1], no numbers, or numbers that are not finite.
     """
     if not 0 < density <= 1:
         raise ValueError(f"density must be in (0, 1], got {density}")
@@ -31,7 +32,12 @@ def threshold(tensors: Callable[[], Iterable[Tensor]], density: float) -> float:
 
 
 def nth_largest(tensors: Callable[[], Iterable[Tensor]], rank: int) -> float:
-    """The rank-th largest magnitude, 1-based; otherwise as `threshold`."""
+    """The rank-th largest magnitude; otherwise as `threshold`.
+
+    :param tensors: called twice, each time yields the same float tensors.
+    :param rank: 1-based.
+    :raises ValueError: there is no such rank, or numbers are not finite.
+    """
     return _select(tensors, lambda count: rank)
 
 

@@ -33,17 +33,18 @@ def build(config: CognateConfig, *, seed: int) -> CognateForCausalLM:
 def extend(
     model: CognateForCausalLM, *, memory: bool = False, refinement: bool = False, seed: int = 0
 ) -> CognateForCausalLM:
-    """A copy with the named modules added where they are missing. Their gates are exactly 0: the function is
-    the same bit for bit. A module starts from the same weights whatever else is added, so that extended
-    models still share their initialisation; it is in training mode where the model is.
+    """A copy with the named modules added where they are missing.
+
+    Their gates are exactly 0: the function is the same bit for bit. A module starts from the same weights whatever
+    else is added, so that extended models still share their initialisation; it is in training mode where the model is.
 
     :param seed: of the added modules' weights.
     """
-    added = {name for name, wanted in (("memory", memory), ("refinement", refinement)) if wanted}
+    added = {name for name, enabled in (("memory", memory), ("refinement", refinement)) if enabled}
     added -= {name for name in MODULES if getattr(model.config, name)}
     settings: Any = model.config
-    fresh = build(copied(settings, memory=True, refinement=True, storage={}, thoughts=None), seed=seed)
-    config: Any = copied(model.config, **dict.fromkeys(added, True))
+    fresh = build(with_changes(settings, memory=True, refinement=True, storage={}, thoughts=None), seed=seed)
+    config: Any = with_changes(model.config, **dict.fromkeys(added, True))
     larger = copy.deepcopy(model)
     larger.config = larger.model.config = config
     for name in added:
@@ -77,12 +78,12 @@ def union_config(configs: Sequence[CognateConfig]) -> CognateConfig:
                     why=f"{getattr(other, name)}, but model 0 has {getattr(first, name)}",
                     fix="merge models of one geometry",
                 )
-    return copied(first, **{name: any(getattr(config, name) for config in configs) for name in MODULES})
+    return with_changes(first, **{name: any(getattr(config, name) for config in configs) for name in MODULES})
 
 
-def copied(config: Config, **changes: object) -> Config:
+def with_changes(config: Config, **changes: object) -> Config:
     """A copy of a config with some settings changed."""
-    twin = copy.deepcopy(config)
+    changed = copy.deepcopy(config)
     for name, value in changes.items():
-        setattr(twin, name, value)
-    return twin
+        setattr(changed, name, value)
+    return changed

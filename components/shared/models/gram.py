@@ -1,5 +1,4 @@
-"""Gram matrices XᵀX of what goes into each linear layer: what RegMean merging and data-aware quantisation
-need."""
+"""Gram matrices XᵀX of what goes into each linear layer, for RegMean merging and data-aware quantisation."""
 
 from __future__ import annotations
 
@@ -23,8 +22,8 @@ FILE = "grams.safetensors"
 
 
 @dataclass
-class Input:
-    """What one or several layers were given, its rows that count, (N, in) float32, and the layers' paths."""
+class LayerInput:
+    """An input of one or several layers: x (…, in), its rows that count, (N, in) float32, and the layers' paths."""
 
     x: Tensor
     rows: Tensor
@@ -32,19 +31,20 @@ class Input:
 
 
 class GramSums:
-    """Forward hooks that add up xᵀx for every linear layer of a model. Layers share a sum (q, k and v; gate and up) for as
-    long as they are given the same tensors.
+    """Forward hooks that add up xᵀx for every linear layer of a model.
 
-    :param room: number of a sum and rows (N, in) → a tensor (in, in) to add up their xᵀx in.
+    Layers share a sum (q, k and v; gate and up) for as long as their inputs are the same tensors.
+
+    :param allocate: number of a sum and rows (N, in) → a tensor (in, in) to add up their xᵀx in.
     """
 
-    def __init__(self, model: nn.Module, room: Callable[[int, Tensor], Tensor]) -> None:
-        self.room = room
+    def __init__(self, model: nn.Module, allocate: Callable[[int, Tensor], Tensor]) -> None:
+        self.allocate = allocate
         self.sums: list[Tensor] = []
         self.counts: list[int] = []
         self.number: dict[str, int] = {}  # path → which sum
-        self.real: Tensor | None = None  # (B, T) bool: the tokens that count; None: all
-        self.latest: Input | None = None
+        self.mask: Tensor | None = None  # (B, T) bool: the tokens that count; None: all
+        self.pending: LayerInput | None = None
         self.handles = [
             module.register_forward_pre_hook(lambda _, inputs, path=path: self.add(path, inputs[0]))
             for path, module in model.named_modules()
@@ -52,25 +52,28 @@ class GramSums:
         ]
 
     def add(self, path: str, x: Tensor) -> None:
-        """x: (B, T, in), or (…, in) where the mask does not apply."""
-        if self.latest is None or self.latest.x is not x or path in self.latest.paths:
-            self.settle()
-            masked = self.real is not None and x.shape[:2] == self.real.shape
-            rows = (x[self.real] if masked else x.flatten(0, -2)).float()
-            self.latest = Input(x, rows, [])
-        self.latest.paths.append(path)
+        """Note an input of the layer at `path`.
 
-    def settle(self) -> None:
-        """Add the latest input to the sums of the layers that had it; layers part where only some of a sum's had it."""
-        if self.latest is None:
+        :param x: (B, T, in), or (…, in) where the mask does not apply.
+        """
+        if self.pending is None or self.pending.x is not x or path in self.pending.paths:
+            self.flush()
+            masked = self.mask is not None and x.shape[:2] == self.mask.shape
+            rows = (x[self.mask] if masked else x.flatten(0, -2)).float()
+            self.pending = LayerInput(x, rows, [])
+        self.pending.paths.append(path)
+
+    def flush(self) -> None:
+        """Add the pending input to the sums of its layers; layers part where only some of a sum's had it."""
+        if self.pending is None:
             return
-        rows = self.latest.rows
+        rows = self.pending.rows
         sharing: dict[int | None, list[str]] = {}
-        for path in self.latest.paths:
+        for path in self.pending.paths:
             sharing.setdefault(self.number.get(path), []).append(path)
         for number, paths in sharing.items():
             if number is None or len(paths) < list(self.number.values()).count(number):
-                fresh = self.room(len(self.sums), rows)
+                fresh = self.allocate(len(self.sums), rows)
                 fresh.zero_() if number is None else fresh.copy_(self.sums[number])
                 self.counts.append(0 if number is None else self.counts[number])
                 self.sums.append(fresh)
@@ -82,31 +85,32 @@ class GramSums:
             else:
                 total.add_((rows.mT @ rows).to(total.device))
             self.counts[number] += len(rows)
-        self.latest = None
+        self.pending = None
 
     def close(self) -> None:
         """Take the hooks off."""
         for handle in self.handles:
             handle.remove()
-        self.settle()
+        self.flush()
 
 
 def sum_grams(
     model: nn.Module,
     batches: Iterable[Mapping[str, Any]],
-    room: Callable[[int, Tensor], Tensor],
+    allocate: Callable[[int, Tensor], Tensor],
     forward: Callable[..., Any] | None = None,
 ) -> GramSums:
     """Run the model over batches and add up xᵀx over the inputs x of every linear layer.
 
+    :param allocate: as in GramSums.
     :param forward: how the model runs over a batch, if not as model(**batch).
     """
-    sums = GramSums(model, room)
+    sums = GramSums(model, allocate)
     try:
         for batch in batches:
             mask = batch.get("attention_mask")
-            sums.settle()
-            sums.real = mask.bool() if mask is not None and mask.ndim == 2 else None
+            sums.flush()
+            sums.mask = mask.bool() if mask is not None and mask.ndim == 2 else None
             (forward or model)(**batch)
     finally:
         sums.close()
@@ -118,14 +122,14 @@ def capture_grams(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dic
     """Run the model over batches and average xᵀx over the inputs x of every linear layer, summed in float64.
 
     :param batches: keyword arguments of the model; padding (0 in a 2-D `attention_mask`) is left out.
-    :return: module path → (in, in) float32, one tensor for layers with the same inputs. Layers that never ran are left
+    :returns: module path → (in, in) float32, one tensor for layers with the same inputs. Layers that never ran are left
         out; a layer that runs several times for a token (refinement) counts every run.
     """
 
-    def room(number: int, rows: Tensor) -> Tensor:
+    def allocate(number: int, rows: Tensor) -> Tensor:
         return rows.new_empty((rows.shape[1], rows.shape[1]), dtype=torch.float64)
 
-    sums = sum_grams(model, batches, room)
+    sums = sum_grams(model, batches, allocate)
     means = [(total / max(count, 1)).float() for total, count in zip(sums.sums, sums.counts, strict=True)]
     return {path: means[number] for path, number in sums.number.items()}
 
@@ -137,20 +141,20 @@ def map_grams(
     folder: Path,
     forward: Callable[..., Any] | None = None,
 ) -> dict[str, Path]:
-    """The same in files, for models whose Gram matrices do not fit into memory together: summed in float32 where they lie.
+    """Capture Gram matrices into files, for models whose do not fit into memory together: summed in float32 where they lie.
 
     :param forward: how the model runs over a batch, if not as model(**batch).
-    :return: module path → a file of numpy's, (in, in) float32; one for layers with the same inputs.
+    :returns: module path → a file of numpy's, (in, in) float32; one for layers with the same inputs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
 
-    def room(number: int, rows: Tensor) -> Tensor:
+    def allocate(number: int, rows: Tensor) -> Tensor:
         files.append(folder / f"{number:05d}.npy")
         shape = (rows.shape[1], rows.shape[1])
         return torch.from_numpy(np.lib.format.open_memmap(files[-1], "w+", np.float32, shape))
 
-    sums = sum_grams(model, batches, room, forward)
+    sums = sum_grams(model, batches, allocate, forward)
     for total, count in zip(sums.sums, sums.counts, strict=True):
         total.div_(max(count, 1))
     return {path: files[number] for path, number in sums.number.items()}
@@ -158,17 +162,18 @@ def map_grams(
 
 def save_grams(grams: Mapping[str, Tensor], folder: Path) -> None:
     """Write `grams.safetensors`. Layers with the same input share one tensor: the header says which."""
-    kept: dict[str, Tensor] = {}
+    distinct: dict[str, Tensor] = {}
     same: dict[str, str] = {}
     for path in sorted(grams):
         twin = next(
-            (k for k, t in kept.items() if t.shape == grams[path].shape and torch.equal(t, grams[path])), None
+            (k for k, t in distinct.items() if t.shape == grams[path].shape and torch.equal(t, grams[path])),
+            None,
         )
         if twin is None:
-            kept[path] = grams[path].contiguous()
+            distinct[path] = grams[path].contiguous()
         else:
             same[path] = twin
-    save_file(kept, folder / FILE, metadata={"same": json.dumps(same, sort_keys=True)})
+    save_file(distinct, folder / FILE, metadata={"same": json.dumps(same, sort_keys=True)})
     (folder / FILE).chmod(0o644)
 
 

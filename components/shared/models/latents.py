@@ -32,15 +32,15 @@ def spread(trits: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
     n, k = trits.numel(), int(trits.count_nonzero())
     uniform = 1 - torch.rand(trits.shape, generator=generator, dtype=torch.float64)  # (0, 1]
     inside = (0.5 - MARGIN) * (2 * uniform - 1)
-    left = n - inside[trits == 0].abs().sum() - k * (0.5 + MARGIN)
-    outside = 0.5 + MARGIN + uniform * left / uniform[trits != 0].sum()
+    remainder = n - inside[trits == 0].abs().sum() - k * (0.5 + MARGIN)
+    outside = 0.5 + MARGIN + uniform * remainder / uniform[trits != 0].sum()
     latent = (scale * torch.where(trits == 0, inside, trits * outside)).float()
     # What float32 leaves of the mean goes to one weight that is no zero, and what that cannot hold to the smallest of all:
     # the scale comes out to the last bit.
     flat = latent.flatten()
-    for place in (trits.flatten().nonzero()[0, 0], flat.abs().argmin()):
+    for index in (trits.flatten().nonzero()[0, 0], flat.abs().argmin()):
         rest = n * scale.double() - flat.abs().sum(dtype=torch.float64)
-        flat[place] += torch.copysign(rest, rest * flat[place].double()).float()
+        flat[index] += torch.copysign(rest, rest * flat[index].double()).float()
         if torch.equal(scale_of(flat), scale):
             break
     return flat.reshape(trits.shape)
@@ -61,7 +61,10 @@ def spread_latents(model: nn.Module, generator: torch.Generator) -> None:
 def save_trained(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, card: str
 ) -> PreTrainedModel:
-    """Store a model; where it is ternary all else that it holds is rounded to 16 bits first. Returns what was stored."""
+    """Store a model; where it is ternary all else that it holds is rounded to 16 bits first.
+
+    :returns: the model as it was stored.
+    """
     ternary = any(isinstance(module, BitLinear) for module in model.modules())
     if ternary:
         round_to_half(model)

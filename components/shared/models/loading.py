@@ -87,11 +87,13 @@ def load(
         folder, use_safetensors=True, local_files_only=True, output_loading_info=True
     )
     model, report = loaded
-    wrong = sorted(
+    unmatched = sorted(
         map(str, {*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]})
     )
-    if wrong:
-        raise ArtifactError("weights and config.json do not fit", where=str(folder), why=", ".join(wrong[:5]))
+    if unmatched:
+        raise ArtifactError(
+            "weights and config.json do not fit", where=str(folder), why=", ".join(unmatched[:5])
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -113,32 +115,37 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
 
     :raises InputError: a layer with int8 activations is not ternary any more, after a lossy code.
     """
-    for path, old in [(path, module) for path, module in model.named_modules() if isinstance(module, Coded)]:
-        new: nn.Module
-        if isinstance(old, CodedEmbedding):
-            new = nn.Embedding.from_pretrained(old.weight.clone(), freeze=False)
-        elif old.spec.get("activations") == "int8":
-            scale = old.weight.abs().max()
-            if not torch.isin(old.weight.abs(), torch.stack([torch.zeros_like(scale), scale])).all():
+    for path, coded in [
+        (path, module) for path, module in model.named_modules() if isinstance(module, Coded)
+    ]:
+        layer: nn.Module
+        if isinstance(coded, CodedEmbedding):
+            layer = nn.Embedding.from_pretrained(coded.weight.clone(), freeze=False)
+        elif coded.spec.get("activations") == "int8":
+            scale = coded.weight.abs().max()
+            if not torch.isin(coded.weight.abs(), torch.stack([torch.zeros_like(scale), scale])).all():
                 raise InputError(
                     "a layer with int8 activations whose weight is not ternary cannot be trained",
                     where=path,
-                    why=f"its {old.spec['codec']} code has lost them",
+                    why=f"its {coded.spec['codec']} code has lost them",
                     fix="train the model as it was before compression",
                 )
-            new = BitLinear(
-                old.in_features, old.out_features, bias=old.bias is not None, norm=old.norm is not None
+            layer = BitLinear(
+                coded.in_features,
+                coded.out_features,
+                bias=coded.bias is not None,
+                norm=coded.norm is not None,
             )
-            new.weight = nn.Parameter(to_latent(old.weight.sign(), scale))
+            layer.weight = nn.Parameter(to_latent(coded.weight.sign(), scale))
         else:
-            rows, columns = old.weight.shape
-            new = nn.Linear(columns, rows, bias=old.bias is not None)
-            new.weight = nn.Parameter(old.weight.clone())
+            rows, columns = coded.weight.shape
+            layer = nn.Linear(columns, rows, bias=coded.bias is not None)
+            layer.weight = nn.Parameter(coded.weight.clone())
         for name in ("bias", "norm"):
-            if getattr(old, name, None) is not None:
-                setattr(new, name, getattr(old, name))
+            if getattr(coded, name, None) is not None:
+                setattr(layer, name, getattr(coded, name))
         parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, new.to(old.code.device).train(model.training))
+        setattr(model.get_submodule(parent), name, layer.to(coded.code.device).train(model.training))
     model.config.storage = {}
     if isinstance(model, ForgeWrapped):
         untie_from_code(model)
@@ -158,8 +165,11 @@ def untie_from_code(model: ForgeWrapped) -> None:
 
 def wrap(model: PreTrainedModel) -> ForgeWrapped:
     """Any causal LM of transformers in a model that can hold coded and ternary layers, sharing its weights."""
-    left_out = ("transformers_version", "_name_or_path")  # where it was loaded from is no property of a model
-    inner = {name: value for name, value in model.config.to_dict().items() if name not in left_out}
+    unrelated = (
+        "transformers_version",
+        "_name_or_path",
+    )  # where it was loaded from is no property of a model
+    inner = {name: value for name, value in model.config.to_dict().items() if name not in unrelated}
     config = ForgeWrappedConfig(inner=inner)
     wrapped = ForgeWrapped(config, inner=model)
     wrapped.generation_config = model.generation_config

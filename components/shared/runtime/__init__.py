@@ -12,8 +12,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # glibc gives freed blocks above 128 KiB back to the system, and every tensor of the next step faults its pages in
 # again: a tenth of a small network's time. Blocks up to 32 MiB stay with the process, 256 MiB at most.
-malloc.give_back_from(32 << 20)
-malloc.keep(256 << 20)
+malloc.set_mmap_threshold(32 << 20)
+malloc.set_trim_threshold(256 << 20)
 
 # torch, transformers and numba make half a million objects when they are imported, all of them to stay; looking them
 # through after every 700 costs a seventh of the CPU time of that.

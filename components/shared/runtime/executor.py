@@ -24,7 +24,7 @@ from .lifecycle import Attempts, perform
 from .phase import Phase
 from .request import command_line, run_root
 from .request.inputs import Request
-from .retries import Retries, persistently
+from .retries import Retries, with_retries
 from .stopping import stoppable
 from .tracking import mlflow_tracker
 from .tracking.progress_object import ProgressObject
@@ -67,7 +67,7 @@ def _perform(phase: type[Phase[Any]], request: Request, configs: Path, say: Call
     """Do the work, trying again what may pass, in view of whoever follows the run from outside its pod."""
     retries = Retries.from_environment()
     try:
-        with ProgressObject(run_root.settle(request, say), phase.name, say) as following:
+        with ProgressObject(run_root.choose_checkpoint_root(request, say), phase.name, say) as following:
             attempts = Attempts(following.attempt, sink=following)
 
             def work() -> None:
@@ -78,7 +78,7 @@ def _perform(phase: type[Phase[Any]], request: Request, configs: Path, say: Call
                 say(text)
                 following({"note": text})
 
-            persistently(work, retries, noted)
+            with_retries(work, retries, noted)
     except (Interrupted, KeyboardInterrupt):
         raise
     except Exception:

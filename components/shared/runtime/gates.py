@@ -20,16 +20,16 @@ def check_rollback(config: Config[Any], inputs: Mapping[str, Sequence[Artifact]]
 
     :raises ConfigError: a gate has on_fail: rollback, and the input is not exactly one model.
     """
-    wanted = [gate.metric for gate in config.settings.gates if gate.on_fail == "rollback"]
-    if wanted and len(inputs.get("input_model", [])) != 1:
+    metrics = [gate.metric for gate in config.settings.gates if gate.on_fail == "rollback"]
+    if metrics and len(inputs.get("input_model", [])) != 1:
         raise ConfigError(
-            f"the gate on {wanted[0]!r} would roll back to the input model, and there is not exactly one",
+            f"the gate on {metrics[0]!r} would roll back to the input model, and there is not exactly one",
             where=f"{config.phase}.gates",
             fix="use on_fail: stop or warn",
         )
 
 
-def judge(run: Run[Any], metrics: Mapping[str, float]) -> None:
+def check_gates(run: Run[Any], metrics: Mapping[str, float]) -> None:
     """Check the configured gates, note their results in `run.gates`, roll the output back where one says so.
 
     :raises PhaseFailed: a metric is not a finite number, or a gate asks for one that was not measured.
@@ -40,7 +40,7 @@ def judge(run: Run[Any], metrics: Mapping[str, float]) -> None:
             fix = "the training diverged: lower the learning rate, or look at the curves"
             raise PhaseFailed(f"the metric {name!r} is {value}", where=run.config.phase, fix=fix)
     run.scores = {suite: _plain(score) for suite, score in run.scores.items()}
-    results = gate.check(run.settings.gates, _visible(run, metrics))
+    results = gate.check(run.settings.gates, _measurements(run, metrics))
     run.gates = [*run.gates, *results]
     failed = [result for result in results if not result["passed"]]
     for result in failed:
@@ -57,17 +57,17 @@ def judge(run: Run[Any], metrics: Mapping[str, float]) -> None:
         run.progress.note("rolled back: the input model is published in place of the output")
 
 
-def _visible(run: Run[Any], metrics: Mapping[str, float]) -> dict[str, float]:
+def _measurements(run: Run[Any], metrics: Mapping[str, float]) -> dict[str, float]:
     """All that a gate may name: metrics, score/<suite>, and both of the input behind input/."""
-    visible = {**metrics, **scores_of(run.scores)}
+    values = {**metrics, **scores_of(run.scores)}
     if len(run.inputs.get("input_model", [])) == 1:
         before = run.artifact.manifest
-        visible |= {f"input/{name}": v for name, v in {**before.metrics, **scores_of(before.scores)}.items()}
-    return visible
+        values |= {f"input/{name}": v for name, v in {**before.metrics, **scores_of(before.scores)}.items()}
+    return values
 
 
 def scores_of(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """{"reasoning": {"score": 0.4, …}} → {"score/reasoning": 0.4}"""
+    """The scores as metrics: `{"reasoning": {"score": 0.4, …}}` → `{"score/reasoning": 0.4}`."""
     return {f"score/{suite}": float(score["score"]) for suite, score in scores.items()}
 
 

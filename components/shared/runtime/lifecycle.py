@@ -20,7 +20,7 @@ from .checkpoint import scratch
 from .checkpoint.checkpoints import Checkpoints
 from .config.settings import Config, parse
 from .errors import ArtifactError, ConfigError, Interrupted, PhaseFailed, StoreError
-from .gates import check_rollback, judge, scores_of
+from .gates import check_gates, check_rollback, scores_of
 from .identity import identity_of, seed_everything
 from .phase import Phase, Run
 from .record import Outcome
@@ -85,7 +85,7 @@ def perform(
             why=f"of phase {done.phase}, seed {done.seed}, code {done.code_version}",
             fix="give another target, or delete that artifact first",
         )
-    with scratch.held(work.place):
+    with scratch.exclusive(work.place):
         if done is None:
             outcome = _tracked(phase, work)
         else:
@@ -125,7 +125,7 @@ def _understand(phase: type[Phase[Any]], request: Request, configs: Path, sink: 
         )
         for with_gates in (True, False)
     )
-    scratch_folder = scratch.place_of(request, name)
+    scratch_folder = scratch.path_of(request, name)
     checkpoints = Checkpoints(
         scratch.checkpoint_root(request),
         name,
@@ -253,7 +253,7 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
                 f"{phase.name} wrote {MANIFEST} itself", fix="leave the manifest to the runtime"
             )
         metrics = {name: float(value) for name, value in instance.get_metrics().items()}
-        judge(run, metrics)
+        check_gates(run, metrics)
         manifest = artifact.seal(
             staging,
             kind=run.kind,

@@ -1,20 +1,20 @@
-"""What glibc does with freed memory; nothing here has an effect with another libc."""
+"""What glibc does with freed memory; nothing here has an effect with another libc. Names and numbers are mallopt(3)'s."""
 
 from __future__ import annotations
 
 import ctypes
 
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
-def give_back_from(size: int) -> None:
-    """From now on blocks of `size` bytes and more go back to the system when they are freed."""
-    _set(MMAP_THRESHOLD, size)
+def set_mmap_threshold(bytes: int) -> None:
+    """From now on blocks of so many bytes and more go back to the system when they are freed."""
+    _set(M_MMAP_THRESHOLD, bytes)
 
 
-def keep(size: int) -> None:
-    """From now on the process keeps up to `size` bytes of smaller blocks that were freed."""
-    _set(TRIM_THRESHOLD, size)
+def set_trim_threshold(bytes: int) -> None:
+    """From now on the process keeps up to so many bytes of smaller blocks that were freed."""
+    _set(M_TRIM_THRESHOLD, bytes)
 
 
 def _set(parameter: int, value: int) -> None:

@@ -46,7 +46,7 @@ def write(request: Request, outcome: Outcome, timing: Mapping[str, Any], attempt
     if request.output_file is None:
         return
     manifest = outcome.manifest
-    metadata = {request.output_name: _of_artifact(manifest, outcome.lineage)}
+    metadata = {request.output_name: _artifact_metadata(manifest, outcome.lineage)}
     if request.record is not None:
         record = {
             "format": FORMAT,
@@ -60,17 +60,17 @@ def write(request: Request, outcome: Outcome, timing: Mapping[str, Any], attempt
             "manifest": json.loads(encode(manifest)),
             "curves": list(outcome.curves),
         }
-        _put(request.record, record)
-        metadata[METRICS] = _of_metrics(manifest, timing["seconds"])
+        _write_json(request.record, record)
+        metadata[METRICS] = _metrics_metadata(manifest, timing["seconds"])
     artifacts = {name: {"artifacts": [{"metadata": values}]} for name, values in metadata.items()}
-    _put(request.output_file, {"artifacts": artifacts})
+    _write_json(request.output_file, {"artifacts": artifacts})
 
 
-def _of_artifact(manifest: Manifest, lineage: Mapping[str, str]) -> dict[str, Any]:
+def _artifact_metadata(manifest: Manifest, lineage: Mapping[str, str]) -> dict[str, Any]:
     """Numbers and texts only: KFP's store of metadata keeps no null, and shows lists as it pleases."""
-    held: dict[str, bool] = {}
+    passed: dict[str, bool] = {}
     for gate in manifest.gates:
-        held[gate["metric"]] = held.get(gate["metric"], True) and bool(gate["passed"])
+        passed[gate["metric"]] = passed.get(gate["metric"], True) and bool(gate["passed"])
     return {
         **manifest.metrics,
         "digest": manifest.digest,
@@ -79,12 +79,12 @@ def _of_artifact(manifest: Manifest, lineage: Mapping[str, str]) -> dict[str, An
         "parents": json.dumps(manifest.parents),
         "code_version": manifest.code_version,
         "seed": manifest.seed,
-        "gates": json.dumps(held),
+        "gates": json.dumps(passed),
         **lineage,
     }
 
 
-def _of_metrics(manifest: Manifest, seconds: float) -> dict[str, float]:
+def _metrics_metadata(manifest: Manifest, seconds: float) -> dict[str, float]:
     """What KFP's interface compares runs by."""
     return {
         **manifest.metrics,
@@ -95,6 +95,5 @@ def _of_metrics(manifest: Manifest, seconds: float) -> dict[str, float]:
     }
 
 
-def _put(file: Path, content: Mapping[str, Any]) -> None:
-    """All or nothing."""
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
     write_atomically(file, json.dumps(content, ensure_ascii=False, allow_nan=False))

@@ -47,7 +47,7 @@ class Retries:
         return float(self.seconds * self.factor ** (attempt - 1))
 
 
-def persistently(work: Callable[[], T], retries: Retries, say: Callable[[str], None]) -> T:
+def with_retries(work: Callable[[], T], retries: Retries, say: Callable[[str], None]) -> T:
     """Do the work, again where its failure may pass.
 
     :raises ForgeError: the failure of the last attempt, or the first that will not pass by itself.
@@ -60,7 +60,7 @@ def persistently(work: Callable[[], T], retries: Retries, say: Callable[[str], N
             if not error.transient:
                 raise
             reason = " ".join(str(error).split())
-            if stopping.asked():
+            if stopping.stop_requested():
                 raise _stopped() from error
         gc.collect()  # a model's worth of memory, held by the frames of the failure
         pause = retries.pause(attempt)
@@ -76,7 +76,7 @@ def _wait(seconds: float) -> None:
     """Sleep, but for a SIGTERM."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        if stopping.asked():
+        if stopping.stop_requested():
             raise _stopped()
         time.sleep(min(TICK, left))
 

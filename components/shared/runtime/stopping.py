@@ -7,22 +7,22 @@ import signal
 import threading
 from collections.abc import Iterator
 
-_asked: list[int] = []
+_requests: list[int] = []
 
 
-def ask_to_stop(signal_number: int = signal.SIGTERM, frame: object = None) -> None:
+def request_stop(signal_number: int = signal.SIGTERM, frame: object = None) -> None:
     """Signal handler: the next checkpoint is due at once, and the phase ends behind it."""
-    _asked.append(signal_number)
+    _requests.append(signal_number)
 
 
-def forget_stop() -> None:
+def clear_stop_request() -> None:
     """Take the request back (a new phase begins in the same process)."""
-    _asked.clear()
+    _requests.clear()
 
 
-def asked() -> bool:
-    """Whether somebody has asked."""
-    return bool(_asked)
+def stop_requested() -> bool:
+    """Whether somebody has asked the phase to stop."""
+    return bool(_requests)
 
 
 @contextlib.contextmanager
@@ -31,9 +31,9 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    forget_stop()
-    before = signal.signal(signal.SIGTERM, ask_to_stop)
+    clear_stop_request()
+    previous = signal.signal(signal.SIGTERM, request_stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -26,9 +26,9 @@ THINK, END_THINK = "<think>", "</think>"
 class Batch(NamedTuple):
     """Right-padded rows, as Hugging Face models take them (labels are not shifted: the model shifts).
 
-    input_ids       (B, T) int64
-    labels          (B, T) int64, IGNORED outside what is learnt
-    attention_mask  (B, T) int64, 1 on real tokens
+    :param input_ids: (B, T) int64.
+    :param labels: (B, T) int64, IGNORED outside what is learnt.
+    :param attention_mask: (B, T) int64, 1 on real tokens.
     """
 
     input_ids: Tensor
@@ -55,6 +55,7 @@ def mixture(
     :param weights: how often each task is drawn, in proportion.
     :param levels: the levels drawn from with equal probability, for all tasks or task by task.
     :param scratch: the share of items (of those that have worked steps) that show them.
+    :raises ConfigError: the weights are negative, or all 0; or as `registry.sample`.
     """
     names = list(weights)
     if not names or any(weight < 0 for weight in weights.values()) or not sum(weights.values()):
@@ -90,7 +91,9 @@ def encode(
     asks, so that a model without it answers at once. Parts are tokenised apart, as they are at generation.
 
     :param learn_prompt: learn system and prompt too (text corpora; the first token has nothing before it to learn from).
-    :param max_length: refuse rows that are longer, instead of letting the model's positions run out.
+    :param max_length: refuse rows of more tokens, instead of letting the model's positions run out.
+    :returns: a row an item, in the order of the items.
+    :raises InputError: the tokenizer has no <eos>, or a row is too long.
     """
     if tokenizer.eos_token_id is None:
         raise InputError("the tokenizer has no <eos>", where="tasks.encode", fix="set tokenizer.eos_token")
@@ -121,7 +124,10 @@ def encode(
 
 
 def check_mixture(weights: Mapping[str, float], levels: Sequence[int] | Mapping[str, Sequence[int]]) -> None:
-    """Draw one training item of every task and level, so that a wrong name fails at the start and not at step 900."""
+    """Draw one training item of every task and level, so that a wrong name fails at the start and not at step 900.
+
+    :raises ConfigError: an unknown task or level, or a task without levels.
+    """
     for name in weights:
         find(name)
         if isinstance(levels, Mapping) and name not in levels:

@@ -20,10 +20,10 @@ LETTERS = string.ascii_lowercase
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a generator makes: an item before it is known to which split it belongs.
+    """What a generator yields: an item before it is known to which split it belongs. Its fields are Item's, and `family`.
 
-    `family` is what decides the split. It is the prompt, unless many prompts are the same question in
-    other clothes (an ARC puzzle with its colours permuted): then it names the question behind them.
+    :param family: what decides the split. It is the prompt where it is left out, unless many prompts are the same question
+        in other clothes (an ARC puzzle with its colours permuted): then it names the question behind them.
     """
 
     prompt: str
@@ -38,11 +38,11 @@ class Draft:
 class Item:
     """One verifiable item. For a language model its text is `system + prompt + scratch + answer`.
 
-    prompt   the question
-    answer   the only right answer, compared as an exact string
-    scratch  worked steps that lead to the answer; empty where there are none or they are not shown
-    system   an instruction in front of the prompt; empty for most items
-    choices  every answer that a guesser who has read the prompt would consider; empty where they are countless
+    :param prompt: the question.
+    :param answer: the only right answer, compared as an exact string.
+    :param scratch: worked steps that lead to the answer; empty where there are none or they are not shown.
+    :param system: an instruction in front of the prompt; empty for most items.
+    :param choices: every answer that a guesser who has read the prompt would consider; empty where they are countless.
     """
 
     task: str
@@ -59,10 +59,11 @@ class Item:
 class Task:
     """A named generator.
 
-    generate(rng, level)  one draft; level in 1..10; must use no other source of randomness
-    chance(level)         the expected accuracy of the best guesser who does not do the task: who knows the form
-                          of the answer and, where the candidates stand in the prompt, picks one of these
-    suite                 the suite that the task was written for ("reasoning", "memory", "safety", "behaviour", …)
+    :param name: what settings and items call it.
+    :param suite: the suite that the task was written for ("reasoning", "memory", "safety", "behaviour", …).
+    :param generate: (random stream, level 1..10) → one draft; must use no other source of randomness.
+    :param chance: level → the expected accuracy of the best guesser who does not do the task: who knows the form of the
+        answer and, where the candidates stand in the prompt, picks one of these.
     """
 
     name: str

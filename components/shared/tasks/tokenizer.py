@@ -17,10 +17,14 @@ VOCAB_SIZE: Final = 256 + len(SPECIAL)
 
 def byte_characters() -> list[str]:
     """The printable character that byte-level BPE writes for each byte (GPT-2's table), by byte value."""
-    kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    characters = {byte: chr(byte) for byte in kept}
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
+    characters = {byte: chr(byte) for byte in printable}
     for byte in range(256):
-        characters.setdefault(byte, chr(256 + len(characters) - len(kept)))
+        characters.setdefault(byte, chr(256 + len(characters) - len(printable)))
     return [characters[byte] for byte in range(256)]
 
 

@@ -15,7 +15,7 @@ def evo(
     model: Annotated[
         list[str],
         typer.Option(
-            "--model", "-m", metavar="PLACE", help="A model to merge: folder or s3://…; twice or more."
+            "--model", "-m", metavar="MODEL", help="A model to merge: folder or s3://…; twice or more."
         ),
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="Where the merged model goes.")],
@@ -24,7 +24,7 @@ def evo(
     ] = "",
     generations: Annotated[int, typer.Option(min=0, help="Of each island.")] = 50,
     population: Annotated[int, typer.Option(min=2, help="Members of each island.")] = 8,
-    islands: Annotated[int, typer.Option(min=1, help="Searches that tell each other their best.")] = 1,
+    islands: Annotated[int, typer.Option(min=1, help="Searches that pass each other their best.")] = 1,
     profile: Annotated[str, typer.Option("--profile", "-p", help="tiny, small or full.")] = "tiny",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     override: Annotated[
@@ -47,7 +47,7 @@ def evo(
 
     Killed and started again it goes on from where it was. The card of the merged model holds its recipe, forge.json the
     whole search, its controls and its Pareto front.
-    """  # fmt: skip
+    """
     from ...local.cache_key import ROOT
 
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
@@ -76,9 +76,9 @@ def arguments(
 ) -> list[str]:
     """The command line of `python -m components.evomerge`. What is overridden by name comes last and wins."""
     settings = {"generations": generations, "population": population, "islands": islands}
-    given = [f"evomerge.{name}={value}" for name, value in settings.items()]
+    overridden = [f"evomerge.{name}={value}" for name, value in settings.items()]
     if base:
-        place = base if "://" in base else str(Path(base).resolve())
-        given.append(f"evomerge.base='{place}'")
+        address = base if "://" in base else str(Path(base).resolve())
+        overridden.append(f"evomerge.base='{address}'")
     inputs = [word for model in models for word in ("--input", model)]
-    return [*inputs, "--output", output, "--profile", profile, "--seed", str(seed), *given, *overrides]
+    return [*inputs, "--output", output, "--profile", profile, "--seed", str(seed), *overridden, *overrides]

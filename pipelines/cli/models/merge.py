@@ -1,19 +1,106 @@
-"""`forge merge`: one merge of whole models by one method, without a search."""
+"""`forge merge`: one merge of whole models by one method, without a search; `forge merge methods` lists them.
+
+Names, parameters and their help come from the registry of merge methods.
+"""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 if TYPE_CHECKING:
+    from components.shared.merging.method import MergeMethod, Parameter
     from components.shared.merging.streaming.recipe import Recipe
 
+NUMBERS = f"{__name__}.numbers"  # where the registry's options leave their values in the context
 
+
+class MergeGroup(TyperGroup):
+    """Adds an option for every parameter of a streamed method, and the methods to the help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options of every merge, those of the methods' parameters, and --help."""
+        own = super().get_params(ctx)
+        return [*own[:-1], *_parameter_options(), *own[-1:]]
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """The text above the options, and a line a method."""
+        from components.shared.merging.registry import families, streamed_methods
+
+        super().format_help_text(ctx, formatter)
+        for family, methods in families(streamed_methods()).items():
+            with formatter.section(family.rstrip(".")):
+                formatter.write_dl([(method.name, method.summary) for method in methods])
+
+
+def _parameter_options() -> list[Any]:
+    """An option for each parameter, made by typer from a function's signature."""
+    from components.shared.merging.registry import parameters_of, streamed_methods
+
+    def numbers() -> None: ...
+
+    parameters = [
+        inspect.Parameter(
+            f"number_{parameter.name}",
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=_annotation(parameter, readers),
+        )
+        for parameter, readers in parameters_of(streamed_methods()).values()
+    ]
+    setattr(numbers, "__signature__", inspect.Signature(parameters))  # noqa: B010
+    numbers.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command = typer.Typer(add_completion=False, rich_markup_mode=None)
+    command.command()(numbers)
+    options: list[Any] = [
+        option for option in get_command(command).params if str(option.name).startswith("number_")
+    ]
+    for option in options:
+        option.expose_value = False
+    return options
+
+
+def _annotation(parameter: Parameter, readers: list[str]) -> Any:
+    def keep(ctx: typer.Context, value: Any) -> Any:
+        if value:
+            values = [parameter.flag] if parameter.flag is not None else list(value)
+            ctx.meta.setdefault(NUMBERS, {})[parameter.name] = values
+        return value
+
+    each = "; once for all, or once a model" if parameter.per_model else ""
+    methods = "" if len(readers) > 8 else f" ({', '.join(readers)})"
+    text = f"{parameter.help[0].upper()}{parameter.help[1:]}{each}{methods}."
+    kind: Any = list[float]
+    if parameter.flag is not None:
+        kind = bool
+    default = (lambda: False) if parameter.flag is not None else list
+    return Annotated[
+        kind,
+        typer.Option(
+            parameter.spelling,
+            metavar=None if parameter.flag is not None else "NUMBER",
+            help=text,
+            callback=keep,
+            default_factory=default,
+            show_default=False,
+        ),
+    ]
+
+
+app = typer.Typer(cls=MergeGroup, rich_markup_mode=None, no_args_is_help=True)
+
+
+@app.callback(invoke_without_command=True)
 def merge(
+    ctx: typer.Context,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The merged model's folder: new, or empty.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The merged model's folder: new, or empty.")
+    ] = None,
     method: Annotated[str, typer.Option(help="One of those above.")] = "",
     model: Annotated[
         list[Path],
@@ -26,32 +113,6 @@ def merge(
         Path | None,
         typer.Option(metavar="FILE", help="A mergekit YAML, in place of the options of a recipe."),
     ] = None,
-    weight: Annotated[
-        list[float],
-        typer.Option(
-            help="A model's share: once for all, or once a model.", default_factory=list, show_default=False
-        ),
-    ],
-    density: Annotated[
-        list[float],
-        typer.Option(
-            help="What is kept of a task vector: ties, dare, della, breadcrumbs; once for all, or once a model.",
-            default_factory=list,
-            show_default=False,
-        ),
-    ],
-    gamma: Annotated[
-        float | None, typer.Option(help="breadcrumbs: the share of outliers that is dropped.")
-    ] = None,
-    epsilon: Annotated[float | None, typer.Option(help="della: half the window of probabilities.")] = None,
-    scale: Annotated[
-        float | None,
-        typer.Option("--lambda", help="The length of the step away from the base; 1 is the step itself."),
-    ] = None,
-    topk: Annotated[float | None, typer.Option(help="sce: the share of entries that is selected.")] = None,
-    add: Annotated[
-        bool, typer.Option("--sum", help="Weights as they are: do not divide by their sum.")
-    ] = False,
     trim: Annotated[
         str,
         typer.Option(
@@ -65,7 +126,7 @@ def merge(
     dtype: Annotated[
         str, typer.Option(help="bfloat16, float16, float32; by default the first model's.")
     ] = "",
-    seed: Annotated[int, typer.Option(help="Of the random masks of dare and della.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of random masks.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="How many pieces are worked on at once.")] = 2,
 ) -> None:
     """Merge two to ten models of one architecture into one, by one method.
@@ -75,53 +136,96 @@ def merge(
     forge merge --method ties --model A --model B --base X --density 0.2 --lambda 1.2 -o C
     forge merge --method dare_ties -m A -m B --base X --weight 0.6 --weight 0.4 --density 0.5 -o C
     forge merge --config mergekit.yml -o C
+    forge merge methods
 
-    \b
-    Which method?
-      nothing to start from     linear; slerp, nuslerp or karcher keep the weights' length
-      the base is at hand       task_arithmetic (one λ to choose), model_stock (nothing to choose)
-      tasks that interfere      ties: small changes dropped, signs elected
-                                dare_linear, dare_ties: changes dropped at random, the rest rescaled
-                                della_linear, della: small changes dropped more often than large ones
-                                breadcrumbs, breadcrumbs_ties: small changes and outliers dropped
-                                sce: what differs most between the models decides
     A model is a folder with config.json and safetensors. Memory stays at a few hundred MB however large the models are.
     The output is a Hugging Face folder whose card holds the recipe; it appears when it is complete. Parents need one
     initialisation: others are merged with a warning, and are most likely good for nothing. To search for the recipe
     instead: forge phase evomerge --help
     """
-    from components.shared.merging.streaming.merge import StaticMerge
+    if ctx.invoked_subcommand is not None:
+        return
+    if output is None:
+        raise typer.BadParameter("a merge needs a folder to go to", param_hint="--output")
+    from components.shared.merging.streaming.merge import StreamingMerge
     from components.shared.merging.streaming.mergekit_yaml import parse
     from components.shared.runtime.tracking.progress import Progress
 
+    numbers: dict[str, list[float]] = ctx.meta.get(NUMBERS, {})
     if config is not None:
-        _alone(method=method, model=model, base=base, weight=weight, density=density, gamma=gamma, epsilon=epsilon,
-               scale=scale, topk=topk, sum=add, dtype=dtype, trim=trim != "model",
-               tokenizer=tokenizer != "same")  # fmt: skip
+        _refuse_beside_configuration(
+            method=method, model=model, base=base, dtype=dtype, trim=trim != "model", tokenizer=tokenizer != "same",
+            **numbers,
+        )  # fmt: skip
         recipe = parse(config, seed=seed)
     else:
-        recipe = _recipe(
-            method, model, base,
-            own={"weight": weight, "density": density},
-            common={"gamma": gamma, "epsilon": epsilon, "lambda": scale, "select_topk": topk,
-                    "normalize": 0.0 if add else None},
-            trim=trim, tokenizer=tokenizer, dtype=dtype, seed=seed,
-        )  # fmt: skip
+        recipe = _recipe(method, model, base, numbers, trim=trim, tokenizer=tokenizer, dtype=dtype, seed=seed)
     progress = Progress("merge")
-    job = StaticMerge(recipe, threads=threads)
-    for note in job.notes:
+    streaming = StreamingMerge(recipe, threads=threads)
+    for note in streaming.notes:
         progress.note(f"warning: {note}")
-    done = job.write(output, progress=progress)
+    result = streaming.write(output, progress=progress)
     typer.echo(
-        f"{output}: {done.parameters:,} parameters by {recipe.method} in {done.seconds + done.disk_seconds:.1f} s"
+        f"{output}: {result.parameters:,} parameters by {recipe.method} in "
+        f"{result.seconds + result.disk_seconds:.1f} s"
     )
 
 
-def _alone(**given: object) -> None:
+@app.command("methods")
+def methods(
+    name: Annotated[str, typer.Argument(metavar="[METHOD]", help="One alone.")] = "",
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the merge methods: paper, file, parameters; those of the search too."""
+    import json
+
+    from components.shared.merging.registry import merge_method, merge_methods
+
+    listed = [merge_method(name)] if name else list(merge_methods().values())
+    if json_:
+        typer.echo(json.dumps([_described(method) for method in listed], indent=1))
+        return
+    for method in listed:
+        typer.echo(f"{method.name}: {method.pretty_name}; {method.summary}")
+        typer.echo(f"    {method.paper}\n    {method.source}")
+        if not method.streamed:
+            typer.echo("    for the search alone: forge phase evomerge --help")
+        for parameter in method.parameters:
+            typer.echo(
+                f"    {parameter.name}: {parameter.help}; {parameter.bounds}, default {parameter.default:g}"
+            )
+
+
+def _described(method: MergeMethod) -> dict[str, Any]:
+    return {
+        "name": method.name,
+        "pretty_name": method.pretty_name,
+        "paper": method.paper,
+        "summary": method.summary,
+        "file": str(method.source),
+        "base": method.base,
+        "streamed": method.streamed,
+        "genes": sorted(method.genes),
+        "parameters": [
+            {
+                "name": parameter.name,
+                "option": parameter.spelling,
+                "default": parameter.default,
+                "bounds": parameter.bounds,
+                "per_model": parameter.per_model,
+                "mergekit": parameter.mergekit,
+                "help": parameter.help,
+            }
+            for parameter in method.parameters
+        ],
+    }
+
+
+def _refuse_beside_configuration(**options: object) -> None:
     from components.shared.runtime.errors import ConfigError
 
     if extra := [
-        name for name, value in given.items() if not (value is None or value is False or value in ("", []))
+        name for name, value in options.items() if not (value is None or value is False or value in ("", []))
     ]:
         raise ConfigError(
             "a configuration is the whole recipe",
@@ -132,19 +236,17 @@ def _alone(**given: object) -> None:
 
 def _recipe(
     method: str,
-    models: list[Path],
+    folders: list[Path],
     base: Path | None,
+    numbers: dict[str, list[float]],
     *,
-    own: dict[str, list[float]],
-    common: dict[str, float | None],
     trim: str,
     tokenizer: str,
     dtype: str,
     seed: int,
 ) -> Recipe:
-    from typing import Any
-
-    from components.shared.merging.streaming.recipe import Entry, Recipe
+    """The recipe of the options. A number that is there once is every model's."""
+    from components.shared.merging.streaming.recipe import Recipe, RecipeModel
     from components.shared.runtime.errors import ConfigError
 
     for name, value, allowed in (
@@ -153,23 +255,23 @@ def _recipe(
     ):
         if value not in allowed:
             raise ConfigError(f"--{name} is {value!r}", where=f"--{name}", fix=f"use {', '.join(allowed)}")
-    settings: list[dict[str, Any]] = [{} for _ in models]
-    for name, values in own.items():
-        if len(values) not in (0, 1, len(models)):
+    own: list[dict[str, Any]] = [{} for _ in folders]
+    for name, values in numbers.items():
+        if len(values) not in (1, len(folders)):
             raise ConfigError(
-                f"there are {len(values)} of --{name} and {len(models)} models",
+                f"there are {len(values)} of --{name} and {len(folders)} models",
                 where=f"--{name}",
                 fix="give it once for all, or once a model, in the models' order",
             )
-        for index, each in enumerate(settings):
-            if values:
-                each[name] = values[index if len(values) > 1 else 0]
+        if len(values) > 1:
+            for parameters, value in zip(own, values, strict=True):
+                parameters[name] = value
     choices: dict[str, Any] = {"trim": trim, "tokenizer": tokenizer}
     return Recipe(
         method,
-        tuple(Entry(place, each) for place, each in zip(models, settings, strict=True)),
+        tuple(RecipeModel(folder, parameters) for folder, parameters in zip(folders, own, strict=True)),
         base,
-        {name: value for name, value in common.items() if value is not None},
+        {name: values[0] for name, values in numbers.items() if len(values) == 1},
         dtype=dtype,
         seed=seed,
         **choices,

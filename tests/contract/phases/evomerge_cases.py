@@ -80,12 +80,12 @@ def refused(capsys: pytest.CaptureFixture[str], output: Path, *arguments: str | 
 
 def worker(index: int, number: int, rounds: int, state: list[str]) -> list[str]:
     """The command line of one worker of two."""
-    told = {"index": index, "round": number, "rounds": rounds, "workers": 2}
+    parameters = {"index": index, "round": number, "rounds": rounds, "workers": 2}
     return [
         "--step",
         "worker",
         *state,
-        *(word for name in told for word in ("--set", f"{name}={told[name]}")),
+        *(word for name in parameters for word in ("--set", f"{name}={parameters[name]}")),
     ]
 
 
@@ -98,11 +98,11 @@ def spread(cognates: list[Path], folder: Path, rounds: int, *settings: str) -> M
     parents, state = models(cognates, "input_models"), list[str]()
     for number in range(rounds):
         for index in range(2):
-            place = folder / f"results-{number}-{index}"
-            made = run(place, *parents, *worker(index, number, rounds, state), *settings)
-            assert made.kind == "population" and not list(place.glob("*.safetensors"))
-        found = results(folder, number)
+            output = folder / f"results-{number}-{index}"
+            manifest = run(output, *parents, *worker(index, number, rounds, state), *settings)
+            assert manifest.kind == "population" and not list(output.glob("*.safetensors"))
+        inputs = results(folder, number)
         if number < rounds - 1:
-            run(folder / f"state-{number}", "--step", "select", *parents, *found, *settings)
+            run(folder / f"state-{number}", "--step", "select", *parents, *inputs, *settings)
             state = ["--input", f"state={folder}/state-{number}"]
-    return run(folder / "champion", *parents, *found, *settings)
+    return run(folder / "champion", *parents, *inputs, *settings)

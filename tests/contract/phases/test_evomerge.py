@@ -45,9 +45,9 @@ def test_the_champion_is_published_with_its_controls_its_population_and_its_line
     assert manifest.kind == "model"
     assert manifest.parents == [artifact.read(folder).digest for folder in cognates]
     assert set(manifest.scores) == {"reasoning", "memory", "generalization", "efficiency", "safety"}
-    found = manifest.extra["population"]
-    assert [entry["generation"] for entry in found] == list(range(9))
-    best = max(member["fitness"] for member in found[0]["members"])
+    generations = manifest.extra["population"]
+    assert [entry["generation"] for entry in generations] == list(range(9))
+    best = max(member["fitness"] for member in generations[0]["members"])
     assert manifest.metrics["fitness"] >= best == manifest.metrics["fitness_generation_zero"]
     assert {control["control"].split(":")[0] for control in manifest.extra["controls"]} == {
         "best parent",
@@ -100,33 +100,35 @@ def llama(folder: Path, seed: int, near: Path | None = None, **changes: Any) -> 
 
 def test_foreign_models_without_trunk_and_grams_are_merged_by_what_is_left(tmp_path: Path) -> None:
     base = llama(tmp_path / "base", 0)
-    given = [llama(tmp_path / f"llama-{seed}", seed, near=base) for seed in (1, 2)]
-    manifest = run(tmp_path / "out", *models(given))
+    folders = [llama(tmp_path / f"llama-{seed}", seed, near=base) for seed in (1, 2)]
+    manifest = run(tmp_path / "out", *models(folders))
     assert any("RegMean is left out" in text for text in manifest.extra["warnings"])
     assert any("task vectors are left out" in text for text in manifest.extra["warnings"])
     methods = {member["method"] for entry in manifest.extra["population"] for member in entry["members"]}
-    assert methods <= {"linear", "slerp", "karcher", "featcal", "frankenmerge", "dfs"}
+    assert methods <= {"linear", "slerp", "nuslerp", "karcher", "featcal", "frankenmerge", "dfs"}
     model, _ = load(tmp_path / "out")
     assert isinstance(model, LlamaForCausalLM)
 
 
 def test_a_base_that_is_given_makes_task_vectors_possible(tmp_path: Path) -> None:
     base = llama(tmp_path / "base", 0)
-    given = [llama(tmp_path / f"llama-{seed}", seed, near=base) for seed in (1, 2)]
-    manifest = run(tmp_path / "out", *models(given), f"evomerge.base={base}", "evomerge.methods=[ties]")
+    folders = [llama(tmp_path / f"llama-{seed}", seed, near=base) for seed in (1, 2)]
+    manifest = run(tmp_path / "out", *models(folders), f"evomerge.base={base}", "evomerge.methods=[ties]")
     origins = {member["origin"] for member in manifest.extra["population"][0]["members"]}
     assert {"base", "static ties"} <= origins
 
 
 def test_parents_of_different_initialisations_are_merged_with_a_warning(tmp_path: Path) -> None:
     tasks = {"copy": 1.0, "next": 1.0, "request": 1.0}
-    given = []
+    folders = []
     for seed in (1, 2):
         folder = tmp_path / f"stranger-{seed}"
         model = train(build(CognateConfig(**GEOMETRY), seed=seed), tasks, 60)
         save(model, byte_tokenizer(), folder, card="")
-        given.append(folder)
-    manifest = run(tmp_path / "out", *models(given), "evomerge.generations=0", "evomerge.suites=[efficiency]")
+        folders.append(folder)
+    manifest = run(
+        tmp_path / "out", *models(folders), "evomerge.generations=0", "evomerge.suites=[efficiency]"
+    )
     [connection] = manifest.extra["connectivity"]
     assert connection["barrier"] > 0.05 and not connection["connected"]
     assert any("do not merge" in text for text in manifest.extra["warnings"])
@@ -147,23 +149,23 @@ def test_one_model_alone_is_refused(cognates: list[Path], tmp_path: Path, capsys
 def test_models_that_do_not_fit_are_refused_with_the_reason(
     changes: dict[str, int], meaning: str, tmp_path: Path, capsys: Any
 ) -> None:
-    given = [llama(tmp_path / "a", 0), llama(tmp_path / "b", 1, **changes)]
-    said = refused(capsys, tmp_path / "out", *models(given))
-    assert meaning in said and str(next(iter(changes.values()))) in said
+    folders = [llama(tmp_path / "a", 0), llama(tmp_path / "b", 1, **changes)]
+    message = refused(capsys, tmp_path / "out", *models(folders))
+    assert meaning in message and str(next(iter(changes.values()))) in message
 
 
 def test_a_cognate_and_a_llama_are_refused(cognates: list[Path], tmp_path: Path, capsys: Any) -> None:
-    said = refused(capsys, tmp_path / "out", *models([cognates[0], llama(tmp_path / "llama", 0)]))
-    assert "architectures" in said and "llama" in said
+    message = refused(capsys, tmp_path / "out", *models([cognates[0], llama(tmp_path / "llama", 0)]))
+    assert "architectures" in message and "llama" in message
 
 
 def test_a_state_of_another_search_is_refused(cognates: list[Path], tmp_path: Path, capsys: Any) -> None:
     run(tmp_path / "results", "--step", "worker", *models(cognates), "evomerge.generations=0")
     state = ["--input", f"state={tmp_path / 'results'}"]
-    said = refused(capsys, tmp_path / "out", *models(cognates[::-1]), *state)
-    assert "another search" in said and "models" in said
-    said = refused(capsys, tmp_path / "out", *models(cognates), *state, "--seed", "1")
-    assert "seed" in said
+    message = refused(capsys, tmp_path / "out", *models(cognates[::-1]), *state)
+    assert "another search" in message and "models" in message
+    message = refused(capsys, tmp_path / "out", *models(cognates), *state, "--seed", "1")
+    assert "seed" in message
 
 
 def test_a_selection_without_results_is_refused(cognates: list[Path], tmp_path: Path, capsys: Any) -> None:

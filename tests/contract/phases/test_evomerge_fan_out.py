@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.evomerge.evaluation.judge import Answers, Judge
+from components.evomerge.evaluation.item_scorer import AnswerScores, ItemScorer
 from components.shared.runtime.artifact import artifact
 from tests.contract import killing
 from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
@@ -63,26 +63,26 @@ def test_shards_that_are_missing_or_of_another_round_are_refused(
 ) -> None:
     parents = models(cognates, "input_models")
     for index in range(2):
-        place = tmp_path / f"results-0-{index}"
-        run(place, *parents, *worker(index, 0, 3, []), *SHARED)
+        output = tmp_path / f"results-0-{index}"
+        run(output, *parents, *worker(index, 0, 3, []), *SHARED)
     [_, first, _, second] = results(tmp_path, 0)
     select = ["--step", "select", *parents, *SHARED]
-    said = refused(capsys, tmp_path / "out", *select, "--input", first)
-    assert "2 workers" in said and "run the lost ones alone again" in said
-    said = refused(capsys, tmp_path / "out", *parents, *SHARED, "--input", second)
-    assert "2 workers" in said
+    message = refused(capsys, tmp_path / "out", *select, "--input", first)
+    assert "2 workers" in message and "run the lost ones alone again" in message
+    message = refused(capsys, tmp_path / "out", *parents, *SHARED, "--input", second)
+    assert "2 workers" in message
     run(tmp_path / "state", *select, "--input", first, "--input", second)
     state = ["--input", f"state={tmp_path}/state"]
-    said = refused(capsys, tmp_path / "out", *parents, *worker(0, 2, 3, state), *SHARED)
-    assert "lived 1 generations, and this is round 2" in said
-    said = refused(
+    message = refused(capsys, tmp_path / "out", *parents, *worker(0, 2, 3, state), *SHARED)
+    assert "lived 1 generations, and this is round 2" in message
+    message = refused(
         capsys, tmp_path / "out", *parents, *worker(0, 1, 3, state), *SHARED, "evomerge.population=5"
     )
-    assert "does not follow" in said
-    said = refused(capsys, tmp_path / "out", *parents, *state, "--input", first, *SHARED)
-    assert "beside the results" in said
-    said = refused(capsys, tmp_path / "out", "--step", "select", *parents, "--input", first)
-    assert "another search" in said and "fan_out" in said
+    assert "does not follow" in message
+    message = refused(capsys, tmp_path / "out", *parents, *state, "--input", first, *SHARED)
+    assert "beside the results" in message
+    message = refused(capsys, tmp_path / "out", "--step", "select", *parents, "--input", first)
+    assert "another search" in message and "fan_out" in message
 
 
 def test_no_worker_asks_again_what_the_rival_of_the_race_has_answered(
@@ -93,13 +93,13 @@ def test_no_worker_asks_again_what_the_rival_of_the_race_has_answered(
         run(tmp_path / f"results-0-{index}", *parents, *worker(index, 0, 3, []), *SHARED)
     run(tmp_path / "state", "--step", "select", *parents, *results(tmp_path, 0), *SHARED)
     races: list[bool] = []
-    answers = Judge.answers
+    answers = ItemScorer.answers
 
-    def watched(judge: Judge, model: Any, rival: Answers | None = None) -> Answers:
+    def watched(scorer: ItemScorer, model: Any, rival: AnswerScores | None = None) -> AnswerScores:
         races.append(rival is not None)
-        return answers(judge, model, rival)
+        return answers(scorer, model, rival)
 
-    monkeypatch.setattr(Judge, "answers", watched)
+    monkeypatch.setattr(ItemScorer, "answers", watched)
     state = ["--input", f"state={tmp_path}/state"]
     run(tmp_path / "results-1-0", *parents, *worker(0, 1, 3, state), *SHARED)
     assert races and all(races)
@@ -109,17 +109,17 @@ def test_no_worker_asks_again_what_the_rival_of_the_race_has_answered(
     ("told", "means"),
     [
         ({"workers": 2, "rounds": 5}, "3 generations do not fit into 5 rounds"),
-        ({"workers": 2, "rounds": 3, "generations": 16}, "16 generations do not fit into 3 rounds"),
+        ({"workers": 2, "rounds": 4}, "3 generations do not fit into 4 rounds"),
         ({"rounds": 3}, "how many share"),
         ({"workers": 2, "rounds": 3, "index": 2}, "worker 2 is none of 2"),
     ],
 )
 def test_a_fan_out_that_cannot_be_is_refused_before_any_work(
-    told: dict[str, int], means: str, cognates: list[Path], tmp_path: Path, capsys: Any
+    parameters: dict[str, int], means: str, cognates: list[Path], tmp_path: Path, capsys: Any
 ) -> None:
-    words = [word for name, value in told.items() for word in ("--set", f"{name}={value}")]
-    given = [*models(cognates), "--step", "worker", *words, *SHARED]
-    assert means in refused(capsys, tmp_path / "out", *given, code=2)
-    if told.get("rounds") == 5:
-        said = refused(capsys, tmp_path / "out", *models(cognates), *SHARED, "evomerge.rounds=5", code=2)
-        assert means in said
+    words = [word for name, value in parameters.items() for word in ("--set", f"{name}={value}")]
+    arguments = [*models(cognates), "--step", "worker", *words, *SHARED]
+    assert means in refused(capsys, tmp_path / "out", *arguments, code=2)
+    if parameters.get("rounds") == 5:
+        message = refused(capsys, tmp_path / "out", *models(cognates), *SHARED, "evomerge.rounds=5", code=2)
+        assert means in message

@@ -20,7 +20,7 @@ from components.shared.runtime.artifact.artifact import MANIFEST, publish, read,
 from components.shared.runtime.artifact.manifest import Manifest
 from components.shared.runtime.errors import ArtifactError, LostRace
 from components.shared.runtime.store.interface import Store
-from components.shared.runtime.store.uri import localise, open_store
+from components.shared.runtime.store.uri import download, open_store
 
 ROOT = Path(__file__).parents[3]
 
@@ -84,16 +84,16 @@ def test_of_eight_threads_with_different_content_one_publishes(store_uri: str, t
     store = open_store(store_uri)
     ends = race(tmp_path / "staging", list(range(8)), store)
     assert sorted(ends) == ["LostRace"] * 7 + ["published"]
-    artifact = read(localise(store_uri, tmp_path / "cache"))
+    artifact = read(download(store_uri, tmp_path / "cache"))
     assert json.loads((artifact.path / "config.json").read_text()) == {"value": ends.index("published")}
-    assert not store.exists(publish_lock.CLAIM)
+    assert not store.exists(publish_lock.LOCK)
 
 
 def test_eight_threads_with_equal_content_all_publish(store_uri: str, tmp_path: Path) -> None:
     store = open_store(store_uri)
     assert race(tmp_path / "staging", [1.0] * 8, store) == ["published"] * 8
-    assert read(localise(store_uri, tmp_path / "cache")).digest == read(tmp_path / "staging" / "0").digest
-    assert not store.exists(publish_lock.CLAIM)
+    assert read(download(store_uri, tmp_path / "cache")).digest == read(tmp_path / "staging" / "0").digest
+    assert not store.exists(publish_lock.LOCK)
 
 
 def test_of_two_processes_with_different_content_one_publishes(store_uri: str, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_of_two_processes_with_different_content_one_publishes(store_uri: str, t
     start.touch()
     codes = [process.wait(timeout=60) for process in processes]
     assert sorted(codes) == [0, LostRace.exit_code]
-    assert read(localise(store_uri, tmp_path / "cache")).digest == digests[codes.index(0)]
+    assert read(download(store_uri, tmp_path / "cache")).digest == digests[codes.index(0)]
 
 
 def test_a_killed_writer_leaves_no_artifact_and_its_content_can_be_published_again(
@@ -122,11 +122,11 @@ def test_a_killed_writer_leaves_no_artifact_and_its_content_can_be_published_aga
         process.wait()
         if not store.exists(MANIFEST):
             break
-        assert read(localise(uri, tmp_path / "cache")).digest == manifest.digest, (
+        assert read(download(uri, tmp_path / "cache")).digest == manifest.digest, (
             "killed too late: then it is whole"
         )
     with pytest.raises(ArtifactError, match=r"no forge\.json"):
-        read(localise(uri, tmp_path / "cache"))
+        read(download(uri, tmp_path / "cache"))
 
     make(tmp_path / "other", 2.0)
     with pytest.raises(LostRace) as lost:
@@ -135,8 +135,8 @@ def test_a_killed_writer_leaves_no_artifact_and_its_content_can_be_published_aga
         assert word in str(lost.value)
 
     publish_lock.publish(tmp_path / "staging", manifest, store)
-    assert read(localise(uri, tmp_path / "cache")).digest == manifest.digest
-    assert not store.exists(publish_lock.CLAIM)
+    assert read(download(uri, tmp_path / "cache")).digest == manifest.digest
+    assert not store.exists(publish_lock.LOCK)
 
 
 def test_a_writer_that_died_after_the_manifest_leaves_a_whole_artifact(
@@ -145,10 +145,10 @@ def test_a_writer_that_died_after_the_manifest_leaves_a_whole_artifact(
     manifest = make(tmp_path / "staging", 1.0)
     store = open_store(store_uri)
     publish_lock.publish(tmp_path / "staging", manifest, store)
-    store.put(publish_lock.CLAIM, json.dumps({"digest": manifest.digest}).encode())
-    assert read(localise(store_uri, tmp_path / "cache")).digest == manifest.digest
+    store.put(publish_lock.LOCK, json.dumps({"digest": manifest.digest}).encode())
+    assert read(download(store_uri, tmp_path / "cache")).digest == manifest.digest
     publish_lock.publish(tmp_path / "staging", manifest, store)
-    assert not store.exists(publish_lock.CLAIM)
+    assert not store.exists(publish_lock.LOCK)
 
 
 def test_a_place_that_holds_something_else_is_not_touched(store_uri: str, tmp_path: Path) -> None:
@@ -160,10 +160,10 @@ def test_a_place_that_holds_something_else_is_not_touched(store_uri: str, tmp_pa
     assert [entry.key for entry in store.list()] == ["thesis.tex"]
 
 
-def test_a_claim_that_nobody_can_read_is_reported(store_uri: str, tmp_path: Path) -> None:
-    open_store(store_uri).put(publish_lock.CLAIM, b"\x00")
+def test_a_lock_that_nobody_can_read_is_reported(store_uri: str, tmp_path: Path) -> None:
+    open_store(store_uri).put(publish_lock.LOCK, b"\x00")
     make(tmp_path / "staging", 1.0)
-    with pytest.raises(ArtifactError, match=r"claim.*not one of ours.*delete"):
+    with pytest.raises(ArtifactError, match=r"lock.*not one of ours.*delete"):
         publish(tmp_path / "staging", store_uri)
 
 

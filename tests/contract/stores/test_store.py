@@ -18,7 +18,7 @@ from boto3.session import Session
 from components.shared.runtime.errors import MissingKey, StoreError
 from components.shared.runtime.store.interface import PARTIAL, Store
 from components.shared.runtime.store.s3 import S3Store
-from components.shared.runtime.store.uri import localise, open_store
+from components.shared.runtime.store.uri import download, open_store
 from tests.contract.stores.proxy import Proxy
 
 PART = 5 * 2**20  # the smallest part that S3 allows
@@ -251,19 +251,19 @@ def test_a_place_becomes_a_local_folder_once_for_each_content(store_uri: str, tm
     store = open_store(store_uri)
     store.put("config.json", b"{}")
     with ThreadPoolExecutor(4) as pool:
-        first, *others = pool.map(lambda _: localise(store_uri, tmp_path / "cache"), range(4))
+        first, *others = pool.map(lambda _: download(store_uri, tmp_path / "cache"), range(4))
     assert others == [first] * 3
     assert (first / "config.json").read_bytes() == b"{}"
     if isinstance(store, S3Store):
         inode = first.stat().st_ino
-        assert localise(store_uri, tmp_path / "cache") == first and first.stat().st_ino == inode
+        assert download(store_uri, tmp_path / "cache") == first and first.stat().st_ino == inode
         store.put("config.json", b"[]")
-        second = localise(store_uri, tmp_path / "cache")
+        second = download(store_uri, tmp_path / "cache")
         assert second != first and (second / "config.json").read_bytes() == b"[]"
     else:
         assert first == Path(store_uri)
     with pytest.raises(StoreError):
-        localise(f"{store_uri}/nothing/here", tmp_path / "cache")
+        download(f"{store_uri}/nothing/here", tmp_path / "cache")
 
 
 def test_a_write_in_progress_in_a_folder_is_not_listed(tmp_path: Path) -> None:

@@ -18,20 +18,22 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from components.evomerge.evaluation.calibration import Examples
-from components.evomerge.evaluation.judge import Fitness
-from components.evomerge.evaluation.merging import Merger, Models
-from components.evomerge.evaluation.workbench import Workbench
+from components.evomerge.evaluation.calibration import CalibrationExamples
+from components.evomerge.evaluation.genome_merger import GenomeMerger, ParentTensors
+from components.evomerge.evaluation.item_scorer import Fitness
+from components.evomerge.evaluation.merged_model import MergedModel
 from components.evomerge.search.archive import Measurement
 from components.evomerge.search.genome import Genome
-from components.evomerge.search.space import Space
-from components.shared.merging.methods import GENES, PATHS
+from components.evomerge.search.space import SearchSpace
+from components.shared.merging.registry import merge_methods
 from components.shared.models.gram import capture_grams
 
 WIDTHS = (64, 96, 96, 96, 10)
 TASKS = 3
 CLASSES = ((0, 1, 2, 3), (4, 5, 6), (7, 8, 9))  # of the class-disjoint parents
-ALL_METHODS = tuple(name for name in GENES if name not in PATHS)
+ALL_METHODS = tuple(
+    name for name, method in merge_methods().items() if method.searched and method.kind != "layers"
+)
 State = Mapping[str, Tensor]
 
 
@@ -93,10 +95,10 @@ def train(network: Network, tasks: list[tuple[Tensor, Tensor]], steps: int, seed
 
 def network(seed: int, state: State | None = None) -> Network:
     torch.manual_seed(seed)
-    made = Network()
+    network = Network()
     if state is not None:
-        made.load_state_dict(dict(state))
-    return made
+        network.load_state_dict(dict(state))
+    return network
 
 
 def logits(state: State, x: Tensor) -> Tensor:
@@ -128,34 +130,36 @@ class Arena:
         start = _copy(base)
         parents = [train(network(seed, start), [task], 300, seed + 1) for task in self.data.train]
         grams = [self._grams(parent, task[0]) for parent, task in zip(parents, self.data.train, strict=True)]
-        self.models = Models(parents=[_copy(parent) for parent in parents], base=start, grams=grams)
+        self.models = ParentTensors(parents=[_copy(parent) for parent in parents], base=start, grams=grams)
         self.joint = _copy(train(network(seed, start), self.data.train, 900, seed + 1))
         self.strangers = [
             _copy(train(network(seed + 100 + i), [task], 360, seed)) for i, task in enumerate(self.data.train)
         ]
         groups = len(WIDTHS) - 1
-        self.space = Space(parents=TASKS, groups=groups, methods=ALL_METHODS, layers=0)
-        self.merger = Merger(self.models, self.space, layer_groups=groups, seed=seed)
-        self.bench = Workbench(network(seed), self.merger, self._examples)  # type: ignore[arg-type]
+        self.space = SearchSpace(parents=TASKS, groups=groups, methods=ALL_METHODS, layers=0)
+        self.merger = GenomeMerger(self.models, self.space, layer_groups=groups, seed=seed)
+        self.merged = MergedModel(network(seed), self.merger, self._examples)  # type: ignore[arg-type]
 
     def _grams(self, parent: Network, x: Tensor) -> dict[str, Tensor]:
-        found = capture_grams(parent, [{"x": x}])
-        return {f"{path}.weight": gram for path, gram in found.items()}
+        captured = capture_grams(parent, [{"x": x}])
+        return {f"{path}.weight": gram for path, gram in captured.items()}
 
-    def _examples(self) -> list[Examples]:
+    def _examples(self) -> list[CalibrationExamples]:
         """Each parent's own training images, without their labels."""
-        return [Examples({"x": x}, torch.ones(len(x), dtype=torch.bool)) for x, _ in self.data.train]
+        return [
+            CalibrationExamples({"x": x}, torch.ones(len(x), dtype=torch.bool)) for x, _ in self.data.train
+        ]
 
     def merge(self, genome: Genome) -> dict[str, Tensor]:
-        return _copy(self.bench.model(genome))
+        return _copy(self.merged.load(genome))
 
     def search_score(self, state: State) -> float:
-        return float(np.mean([one.mean() for one in right(state, self.data.search)]))
+        return float(np.mean([answers.mean() for answers in right(state, self.data.search)]))
 
     def measure(self, genome: Genome, fitness: Fitness = "accuracy") -> Measurement:
-        """On the search split, the mean over the tasks of what the phase's fitness is of a suite (judge.py)."""
-        state = dict(self.bench.model(genome).state_dict())
-        scores = [float(one.mean()) for one in right(state, self.data.search)]
+        """On the search split, the mean over the tasks of what the phase's fitness is of a suite (scorer.py)."""
+        state = dict(self.merged.load(genome).state_dict())
+        scores = [float(answers.mean()) for answers in right(state, self.data.search)]
         values = scores if fitness == "accuracy" else likelihoods(state, self.data.search)
         return Measurement(float(np.mean(values)), {str(i): score for i, score in enumerate(scores)})
 

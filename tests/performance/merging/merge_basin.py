@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import components.shared.runtime  # noqa: F401
 from components.shared.merging.streaming.basin import cosines
-from components.shared.merging.streaming.checkpoint import Checkpoint
+from components.shared.merging.streaming.mapped_model import MappedModel
 
 if __name__ == "__main__":
-    models = [Checkpoint(place) for place in sys.argv[1:]]
-    names = sorted(set.intersection(*(set(model.places) for model in models)))
+    models = [MappedModel(folder) for folder in sys.argv[1:]]
+    names = sorted(set.intersection(*(set(model.tensors) for model in models)))
     for (a, b), cosine in cosines(models, names).items():
         print(f"{models[a].folder}  {models[b].folder}  {cosine:.3f}")

@@ -23,9 +23,10 @@ import torch
 from digit_parents import ALL_METHODS, Arena
 
 from components.evomerge.search.archive import Archive
+from components.evomerge.search.evolution import EvolutionParameters
 from components.evomerge.search.generation_zero import generation_zero
-from components.evomerge.search.population import Population, Setting, join
-from components.evomerge.search.sharing import Breeding, gather, share
+from components.evomerge.search.population import Population, SearchIdentity, join_islands
+from components.evomerge.search.shards import join_shards, measure_shard
 from components.evomerge.search.worker import Search
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
@@ -43,7 +44,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcome:
     """right: of each test image. used: genomes that were measured. spent: with those that several workers measured.
     chains: workers → evaluations on the longest chain of pods.
     """
@@ -58,7 +59,7 @@ class Found:
 def search_of(arena: Arena, methods: str, folder: str) -> Search:
     return Search(
         replace(arena.space, methods=METHODS[methods]),
-        Setting(("digits",), arena.seed, ("digits",), 0, "likelihood", 0),
+        SearchIdentity(("digits",), arena.seed, ("digits",), 0, "likelihood", 0),
         lambda genome, rival: arena.measure(genome, "likelihood"),
         random=lambda name: np.random.default_rng([arena.seed, *name.encode()]),
         checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
@@ -70,7 +71,7 @@ def chosen(arena: Arena, archive: Archive) -> np.ndarray:
     return arena.test(arena.merge(archive.best().genome))
 
 
-def islands(arena: Arena, methods: str, workers: int) -> Found:
+def islands(arena: Arena, methods: str, workers: int) -> Outcome:
     """An island a worker. In the first round each measures generation 0 for itself."""
     with tempfile.TemporaryDirectory() as folder:
         search = search_of(arena, methods, folder)
@@ -78,45 +79,49 @@ def islands(arena: Arena, methods: str, workers: int) -> Found:
         zero = len(population.archive)
         generations = max(ROUNDS, round((EVALUATIONS - zero) / (MEMBERS * workers)))
         for number in range(ROUNDS):
-            options = {"generations": generations // ROUNDS + (number < generations % ROUNDS)}
             results = [
-                search.live(
-                    population, worker=worker, round=number, size=MEMBERS, breeder="genetic",
-                    collapse=COLLAPSE, patience=PATIENCE, **options,
+                search.evolve_island(
+                    population, worker=worker, round=number,
+                    generations=generations // ROUNDS + (number < generations % ROUNDS),
+                    parameters=EvolutionParameters(MEMBERS, "genetic", COLLAPSE, PATIENCE),
                 )
                 for worker in range(workers)
             ]  # fmt: skip
-            population = join(results)
-    born = Counter((round, worker) for round, worker, genome in search.measured if (round, worker) != (0, 0))
+            population = join_islands(results)
+    measured = Counter(
+        (round, worker) for round, worker, genome in search.measured if (round, worker) != (0, 0)
+    )
     first = [genome for round, worker, genome in search.measured if (round, worker) == (0, 0)]
-    born[0, 0] = len(first) - zero  # generation 0 has the births of round 0 and worker 0
-    longest = sum(max(born[number, worker] for worker in range(workers)) for number in range(ROUNDS))
-    spent = workers * zero + sum(born.values())
+    measured[0, 0] = len(first) - zero  # generation 0 has the births of round 0 and worker 0
+    longest = sum(max(measured[number, worker] for worker in range(workers)) for number in range(ROUNDS))
+    spent = workers * zero + sum(measured.values())
     chain = {workers: zero + longest}
-    return Found(chosen(arena, population.archive), len(population.archive), spent, ROUNDS, chain)
+    return Outcome(chosen(arena, population.archive), len(population.archive), spent, ROUNDS, chain)
 
 
-def shared(arena: Arena, methods: str, rounds: int | None, breeder: str = "genetic") -> Found:
+def shared(arena: Arena, methods: str, rounds: int | None, strategy: str = "genetic") -> Outcome:
     """One population, whatever the number of workers: of as many rounds, or of 8 members and as many rounds as it takes."""
     zero = len(generation_zero(replace(arena.space, methods=METHODS[methods])))
     size = MEMBERS if rounds is None else EVALUATIONS // (rounds + 1)  # generation 0 is filled up to the size
     rounds = rounds or round((EVALUATIONS - zero) / MEMBERS)
-    how = Breeding(size=size, breeder=breeder, collapse=COLLAPSE, patience=PATIENCE)
+    parameters = EvolutionParameters(size=size, strategy=strategy, collapse=COLLAPSE, patience=PATIENCE)
     population: Population | None = None
     new = []
     with tempfile.TemporaryDirectory() as folder:
         search = search_of(arena, methods, folder)
         for number in range(rounds):
             before = len(population.archive) if population else 0
-            population = gather([share(search, population, how, round=number, index=0, workers=1)])
+            population = join_shards(
+                [measure_shard(search, population, parameters, round=number, index=0, workers=1)]
+            )
             new.append(len(population.archive) - before)
     assert population is not None
     chains = {workers: sum(-(-count // workers) for count in new) for workers in WORKERS}
     used = len(population.archive)
-    return Found(chosen(arena, population.archive), used, used, rounds, chains)
+    return Outcome(chosen(arena, population.archive), used, used, rounds, chains)
 
 
-ARMS: dict[str, Callable[[Arena, str], Found]] = {
+ARMS: dict[str, Callable[[Arena, str], Outcome]] = {
     **{
         f"{workers} islands of {MEMBERS}": lambda arena, methods, workers=workers: islands(
             arena, methods, workers
@@ -135,24 +140,24 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", choices=list(METHODS), default="all")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, list[Found]] = {name: [] for name in ARMS}
-    for seed in range(given.seeds):
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in ARMS}
+    for seed in range(options.seeds):
         arena = Arena(seed)
         for name, arm in ARMS.items():
-            found[name].append(arm(arena, given.methods))
+            outcomes[name].append(arm(arena, options.methods))
     heads = [f"chain, {workers} workers" for workers in WORKERS]
-    print(f"test accuracy over {given.seeds} seeds, methods: {given.methods}")
+    print(f"test accuracy over {options.seeds} seeds, methods: {options.methods}")
     print(f"| arm | genomes | evaluations | rounds | mean | min – max | {' | '.join(heads)} |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for name, all_of in found.items():
-        scores = [one.right.mean() for one in all_of]
+    for name, all_of in outcomes.items():
+        scores = [outcome.right.mean() for outcome in all_of]
         row = [name, *(f"{np.mean([getattr(one, key) for one in all_of]):.0f}" for key in ("used", "spent"))]
         row.append(str(all_of[0].rounds))
         row += [f"{np.mean(scores):.3f}", f"{min(scores):.3f} – {max(scores):.3f}"]
         for workers in WORKERS:
-            chains = [one.chains[workers] for one in all_of if workers in one.chains]
+            chains = [outcome.chains[workers] for outcome in all_of if workers in outcome.chains]
             row.append(f"{np.mean(chains):.0f}" if chains else "–")
         print(f"| {' | '.join(row)} |")
     print()
@@ -160,7 +165,8 @@ def main() -> None:
         for workers in WORKERS:
             other = f"{workers} islands of {MEMBERS}"
             pairs = [
-                paired_interval(a.right, b.right) for a, b in zip(found[name], found[other], strict=True)
+                paired_interval(a.right, b.right)
+                for a, b in zip(outcomes[name], outcomes[other], strict=True)
             ]
             above = sum(pair[1] > 0 for pair in pairs)
             below = sum(pair[2] < 0 for pair in pairs)

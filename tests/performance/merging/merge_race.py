@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 
 import torch
-from merge_fitness import search
+from merge_fitness import evaluator_of, search
 
-from components.evomerge.evaluation.trial import Trial
 from components.evomerge.settings import Settings
 from components.shared.runtime.artifact import artifact
 from components.shared.runtime.config.compose import compose
@@ -29,20 +28,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--items", type=int, default=96)
     parser.add_argument("overrides", nargs="*", help="such as evomerge.items=64")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    parents = [artifact.read(folder) for folder in given.input]
-    settings = compose("evomerge", Settings, overrides=given.overrides).settings
+    parents = [artifact.read(folder) for folder in options.input]
+    settings = compose("evomerge", Settings, overrides=options.overrides).settings
     print("| seed | race | genomes | share of items seen | CPU-seconds | fitness, search | select |")
     print("|---|---|---|---|---|---|---|")
-    for seed in range(1, given.seeds + 1):
+    for seed in range(1, options.seeds + 1):
         for race in (True, False):
-            trial = Trial(parents, settings, base=None, seed=seed, batch=32)
+            evaluator = evaluator_of(parents, settings, seed)
             began = time.process_time()
-            records = search(trial, seed, race=race)
+            records = search(evaluator, settings, seed, race=race)
             seconds = time.process_time() - began
             seen = sum(record.measurement.seen for record in records) / len(records)
-            select = trial.measure(records[0].genome, trial.judge("select", given.items)).fitness
+            select = evaluator.measure(records[0].genome, evaluator.scorer("select", options.items)).fitness
             shown = f"{seen:.2f} | {seconds:.1f} | {records[0].fitness:.4f} | {select:.4f}"
             print(f"| {seed} | {'yes' if race else 'no'} | {len(records)} | {shown} |", flush=True)
 

@@ -23,11 +23,12 @@ import torch
 from cmaes import CMA
 from digit_parents import ALL_METHODS, TASKS, WIDTHS, Arena, State
 
-from components.evomerge.evaluation.judge import Fitness
+from components.evomerge.evaluation.item_scorer import Fitness
 from components.evomerge.search.archive import Archive
+from components.evomerge.search.evolution import EvolutionParameters
 from components.evomerge.search.generation_zero import generation_zero, static
 from components.evomerge.search.genome import UNIT, Genome
-from components.evomerge.search.population import Setting, join
+from components.evomerge.search.population import SearchIdentity, join_islands
 from components.evomerge.search.worker import Search
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.merging.methods.averages.linear import linear
@@ -49,15 +50,15 @@ def best(arena: Arena, genomes: list[Genome]) -> Chosen:
 
 
 def evolve(
-    arena: Arena, methods: tuple[str, ...], breeders: tuple[str, ...], fitness: Fitness = "accuracy"
+    arena: Arena, methods: tuple[str, ...], strategies: tuple[str, ...], fitness: Fitness = "accuracy"
 ) -> Chosen:
-    """The phase's own search, an island for each breeder, until the evaluations are used up."""
+    """The phase's own search, an island for each strategy, until the evaluations are used up."""
     space = replace(arena.space, methods=methods)
-    setting = Setting(("digits",), arena.seed, ("digits",), 0, fitness, 0)
+    identity = SearchIdentity(("digits",), arena.seed, ("digits",), 0, fitness, 0)
     with tempfile.TemporaryDirectory() as folder:
         search = Search(
             space,
-            setting,
+            identity,
             lambda genome, rival: arena.measure(genome, fitness),
             random=lambda name: np.random.default_rng([arena.seed, *name.encode()]),
             checkpoints=Checkpoints(folder, "0" * 64, every=1e9),
@@ -65,11 +66,16 @@ def evolve(
         )
         population, number = search.start(), 0
         while len(search.measured) < EVALUATIONS:
-            options = {"round": number, "generations": 5, "size": 8, "collapse": 0.02, "patience": 1000}
-            population = join(
+            population = join_islands(
                 [
-                    search.live(population, worker=i, breeder=breeder, **options)
-                    for i, breeder in enumerate(breeders)
+                    search.evolve_island(
+                        population,
+                        worker=i,
+                        round=number,
+                        generations=5,
+                        parameters=EvolutionParameters(8, strategy, collapse=0.02, patience=1000),
+                    )
+                    for i, strategy in enumerate(strategies)
                 ]
             )
             number += 1
@@ -99,18 +105,18 @@ def cma_es(arena: Arena) -> Chosen:
             for name in names
         }
 
-    optimiser = CMA(np.full(12, 1 / 3), 0.2, seed=arena.seed)
+    optimizer = CMA(np.full(12, 1 / 3), 0.2, seed=arena.seed)
     top, chosen, used = -1.0, np.full(12, 1 / 3), 0
-    while used + optimiser.population_size <= EVALUATIONS:
-        told = []
-        for _ in range(optimiser.population_size):
-            vector = optimiser.ask()
+    while used + optimizer.population_size <= EVALUATIONS:
+        evaluated = []
+        for _ in range(optimizer.population_size):
+            vector = optimizer.ask()
             score = arena.search_score(build(vector))
-            told.append((vector, -score))
+            evaluated.append((vector, -score))
             used += 1
             if score > top:
                 top, chosen = score, vector
-        optimiser.tell(told)
+        optimizer.tell(evaluated)
     return build(chosen), used
 
 
@@ -146,38 +152,38 @@ ARMS: dict[str, Callable[[Arena], Chosen]] = {
     "soup of strangers (control)": strangers,
     STATIC: partial(statics, methods=NO_REGRESSION),
     "random search without regression": random_search,
-    "GA, task arithmetic": partial(evolve, methods=("task_arithmetic",), breeders=("genetic",)),
-    "GA without regression": partial(evolve, methods=NO_REGRESSION, breeders=("genetic",)),
+    "GA, task arithmetic": partial(evolve, methods=("task_arithmetic",), strategies=("genetic",)),
+    "GA without regression": partial(evolve, methods=NO_REGRESSION, strategies=("genetic",)),
     CMA_ARM: cma_es,
     "RegMean, α = 0.9": of("regmean", 18),
     "RegMean, α = 1": of("regmean", UNIT),
     STATIC_REGMEAN: partial(statics, methods=NO_CALIBRATION),
-    "two islands without calibration": partial(evolve, methods=NO_CALIBRATION, breeders=("genetic",) * 2),
+    "two islands without calibration": partial(evolve, methods=NO_CALIBRATION, strategies=("genetic",) * 2),
     "RegMean++ (FeatCal, α = 0)": of("featcal", 0),
     "FeatCal, α = 1": of("featcal", UNIT),
     STATIC_ALL: partial(statics, methods=ALL_METHODS),
-    "ours, fitness is accuracy": partial(evolve, methods=ALL_METHODS, breeders=("genetic", "genetic")),
-    OURS: partial(evolve, methods=ALL_METHODS, breeders=("genetic", "genetic"), fitness="likelihood"),
+    "ours, fitness is accuracy": partial(evolve, methods=ALL_METHODS, strategies=("genetic", "genetic")),
+    OURS: partial(evolve, methods=ALL_METHODS, strategies=("genetic", "genetic"), fitness="likelihood"),
     "ours: a genetic and a CatCMA island": partial(
-        evolve, methods=ALL_METHODS, breeders=("genetic", "catcma"), fitness="likelihood"
+        evolve, methods=ALL_METHODS, strategies=("genetic", "catcma"), fitness="likelihood"
     ),
 }
 
 
-def verdicts(found: Mapping[str, list[np.ndarray]]) -> list[str]:
+def verdicts(answers_of: Mapping[str, list[np.ndarray]]) -> list[str]:
     """What "ahead" means here, each with whether it holds."""
-    ours, seeds = found[OURS], len(found[OURS])
+    ours, seeds = answers_of[OURS], len(answers_of[OURS])
     needed = -(-9 * seeds // 10)
-    mean = float(np.mean([one.mean() for one in ours]))
+    mean = float(np.mean([seed_answers.mean() for seed_answers in ours]))
     lines = [f"mean test accuracy {mean:.3f}, wanted 0.845: {'holds' if mean >= 0.845 else 'FAILS'}"]
-    lows = [paired_interval(a, b)[1] for a, b in zip(ours, found[CMA_ARM], strict=True)]
+    lows = [paired_interval(a, b)[1] for a, b in zip(ours, answers_of[CMA_ARM], strict=True)]
     above = sum(low > 0.05 for low in lows)
     lines.append(
         f"paired 95% interval against {CMA_ARM} above +5 points in {above} of {seeds} seeds"
         f" (lowest bound {min(lows):+.3f}), wanted {needed}: {'holds' if above >= needed else 'FAILS'}"
     )
     for name in (STATIC, STATIC_REGMEAN, STATIC_ALL):
-        pairs = [paired_interval(a, b) for a, b in zip(ours, found[name], strict=True)]
+        pairs = [paired_interval(a, b) for a, b in zip(ours, answers_of[name], strict=True)]
         above, sure = sum(pair[0] > 0 for pair in pairs), sum(pair[1] > 0 for pair in pairs)
         lines.append(
             f"above {name} in {above} of {seeds} seeds ({sure} with the whole interval),"
@@ -195,27 +201,27 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--tasks", choices=("rotations", "classes"), default="rotations")
     parser.add_argument("--arm", action="append", choices=list(ARMS), help="only these; repeatable")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    arms = {name: ARMS[name] for name in given.arm or ARMS}
-    found: dict[str, list[np.ndarray]] = {name: [] for name in arms}
+    arms = {name: ARMS[name] for name in options.arm or ARMS}
+    answers_of: dict[str, list[np.ndarray]] = {name: [] for name in arms}
     used: dict[str, int] = {}
     seconds = dict.fromkeys(arms, 0.0)
-    for seed in range(given.first, given.first + given.seeds):
-        arena = Arena(seed, given.tasks)
+    for seed in range(options.first, options.first + options.seeds):
+        arena = Arena(seed, options.tasks)
         for name, arm in arms.items():
             began = time.process_time()
             state, used[name] = arm(arena)
-            seconds[name] += (time.process_time() - began) / given.seeds
-            found[name].append(arena.test(state))
-    print(f"test accuracy over {given.seeds} seeds")
+            seconds[name] += (time.process_time() - began) / options.seeds
+            answers_of[name].append(arena.test(state))
+    print(f"test accuracy over {options.seeds} seeds")
     print("| arm | evaluations | mean | min – max | CPU-seconds a seed |\n|---|---|---|---|---|")
-    for name, answers in found.items():
-        scores = [float(one.mean()) for one in answers]
+    for name, answers in answers_of.items():
+        scores = [float(seed_answers.mean()) for seed_answers in answers]
         spread = f"{min(scores):.3f} – {max(scores):.3f}"
         print(f"| {name} | {used[name]} | {np.mean(scores):.3f} | {spread} | {seconds[name]:.1f} |")
-    if not given.arm:
-        print("\n".join(["", *verdicts(found)]))
+    if not options.arm:
+        print("\n".join(["", *verdicts(answers_of)]))
 
 
 if __name__ == "__main__":

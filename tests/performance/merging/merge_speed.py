@@ -41,7 +41,7 @@ def generate(folder: Path, size: str) -> list[Path]:
     """A base and two models near to it, written tensor by tensor."""
     import torch
 
-    from components.shared.merging.streaming.writing import Weights
+    from components.shared.merging.streaming.writing import WeightsWriter
 
     hidden, inner, layers, heads, groups, vocabulary = SIZES[size]
     width = hidden // heads * groups
@@ -60,16 +60,16 @@ def generate(folder: Path, size: str) -> list[Path]:
         "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": groups, "vocab_size": vocabulary,
         "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "tie_word_embeddings": False, "dtype": "bfloat16",
     }  # fmt: skip
-    places = [folder / name for name in ("base", "one", "two")]
-    if all((place / "done").exists() for place in places):
-        return places
+    folders = [folder / name for name in ("base", "one", "two")]
+    if all((folder / "done").exists() for folder in folders):
+        return folders
     noise = torch.Generator().manual_seed(0)
     files = []
-    for place in places:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        (place / "config.json").write_text(json.dumps(config))
-        files.append(Weights(place, shapes, torch.bfloat16))
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(config))
+        files.append(WeightsWriter(folder, shapes, torch.bfloat16))
     for name, shape in shapes.items():
         count = math.prod(shape)
         for at in range(0, count, 1 << 22):
@@ -77,15 +77,15 @@ def generate(folder: Path, size: str) -> list[Path]:
             for number, file in enumerate(files):
                 moved = base if number == 0 else base + 0.002 * torch.randn(len(base), generator=noise)
                 file.write(name, at, moved)
-    for place, file in zip(places, files, strict=True):
+    for folder, file in zip(folders, files, strict=True):
         file.close(sync=True)
-        (place / "done").touch()
-    return places
+        (folder / "done").touch()
+    return folders
 
 
-def recipe(method: str, places: list[Path]) -> str:
+def recipe(method: str, folders: list[Path]) -> str:
     """The mergekit YAML that both are given."""
-    base, *models = places
+    base, *models = folders
     needs = method not in ("linear", "slerp")
     own = PARAMETERS[method] if "weight" in PARAMETERS[method] else ""
     own = f"{{{own}}}" if own and not own.startswith("{") else own
@@ -103,9 +103,9 @@ OURS = """
 import sys, time
 from pathlib import Path
 from components.shared.merging.streaming.mergekit_yaml import parse
-from components.shared.merging.streaming.merge import StaticMerge
+from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.runtime.tracking.progress import Progress
-job = StaticMerge(parse(Path(sys.argv[1])), threads=int(sys.argv[3]))
+job = StreamingMerge(parse(Path(sys.argv[1])), threads=int(sys.argv[3]))
 spent = time.process_time()
 done = job.write(Path(sys.argv[2]), progress=Progress("merge"))
 print("RESULT", done.seconds, done.disk_seconds, time.process_time() - spent)
@@ -132,12 +132,12 @@ def memory(pid: int) -> tuple[int, int]:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0, 0
-    found = {
+    fields = {
         line.split(":")[0]: int(line.split()[1]) << 10
         for line in lines
         if line.startswith("Rss") or line.startswith("VmRSS")
     }
-    return found.get("RssAnon", 0), found.get("VmRSS", 0)
+    return fields.get("RssAnon", 0), fields.get("VmRSS", 0)
 
 
 def timed(command: list[str], threads: int) -> dict[str, float]:
@@ -154,11 +154,11 @@ def timed(command: list[str], threads: int) -> dict[str, float]:
             anonymous, resident = max(a, anonymous), max(r, resident)
             time.sleep(0.01)
         out.seek(0)
-        said = out.read()
+        output = out.read()
     whole = time.perf_counter() - began
-    lines = [line for line in said.splitlines() if line.startswith("RESULT")]
+    lines = [line for line in output.splitlines() if line.startswith("RESULT")]
     if process.returncode or not lines:
-        raise SystemExit(f"{command[0]} failed:\n{said}")
+        raise SystemExit(f"{command[0]} failed:\n{output}")
     merge, disk, processor = map(float, lines[0].split()[1:])
     return {
         "merge": merge,
@@ -194,11 +194,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--methods", nargs="+", default=list(PARAMETERS), choices=list(PARAMETERS))
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many is shown")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        work = given.work or Path(temporary)
-        places = generate(work / given.size, given.size)
-        files = [file for place in places for file in sorted(place.glob("*.safetensors"))]
+        work = options.work or Path(temporary)
+        folders = generate(work / options.size, options.size)
+        files = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
         for file in files:
             with file.open("rb") as opened:
                 while opened.read(1 << 24):
@@ -206,27 +206,27 @@ def main() -> None:
         speed = bandwidth(files[0], work)
         size = sum(file.stat().st_size for file in files) // 3
         print(
-            f"{given.size}: {size / 2e6:,.0f} M parameters, {size >> 20} MiB a model; copying {speed / 1e9:.1f} GB/s"
+            f"{options.size}: {size / 2e6:,.0f} M parameters, {size >> 20} MiB a model; copying {speed / 1e9:.1f} GB/s"
         )
-        if not given.peer_python:
+        if not options.peer_python:
             print("mergekit: not measured (--peer-python)")
         print(
             "| method | threads | who | merge s | + disk s | CPU s | process s "
             "| anonymous MiB | resident MiB | of bandwidth |"
         )
         print("|---|---|---|---|---|---|---|---|---|---|")
-        for method in given.methods:
-            (work / "recipe.yml").write_text(recipe(method, places))
+        for method in options.methods:
+            (work / "recipe.yml").write_text(recipe(method, folders))
             moved = (3 if method in ("linear", "slerp") else 4) * size
-            for threads in given.threads:
+            for threads in options.threads:
                 for who, python, code in (
                     ("ours", sys.executable, OURS),
-                    ("mergekit", given.peer_python, PEER),
+                    ("mergekit", options.peer_python, PEER),
                 ):
                     if not python:
                         continue
                     runs = []
-                    for _ in range(given.repeats):
+                    for _ in range(options.repeats):
                         shutil.rmtree(work / "out", ignore_errors=True)
                         runs.append(
                             timed(

@@ -57,9 +57,9 @@ def test_mutations_and_crossings_are_always_valid_designs_and_reach_every_field(
         if rng.random() < 0.1:
             design = SPACE.cross(design, SPACE.at_random(rng), rng)
         # what is stored is what is read again
-        assert Architecture.model_validate_json(design.architecture.code) == design.architecture
+        assert Architecture.model_validate_json(design.architecture.canonical_json) == design.architecture
         seen += [design.architecture]
-    routes = [route for one in seen for route in one.ways]
+    routes = [route for one in seen for route in one.all_routes]
     assert {route.think for route in routes} == {"no", "aloud", "quietly"}
     assert {name for route in routes for name in route.experts} == {"facts", "words"}
     assert {layer for route in routes for layer in route.skip} == {1, 2}
@@ -80,10 +80,10 @@ def test_a_child_of_two_takes_every_part_from_one_of_them():
 def test_hand_designs_begin_with_the_model_alone_and_use_only_what_there_is():
     designs = DesignSpace((), ("other",), ("no",), 2).by_hand(0.5, {})
     assert designs[0].architecture == Architecture()
-    assert not any(route.experts or route.skip for d in designs for route in d.architecture.ways)
-    assert all(route.think == "no" for d in designs for route in d.architecture.ways)
+    assert not any(route.experts or route.skip for d in designs for route in d.architecture.all_routes)
+    assert all(route.think == "no" for d in designs for route in d.architecture.all_routes)
     every = SPACE.by_hand(0.8, {"facts": 0.5})
-    assert len({d.architecture.code for d in every}) == len(every)
+    assert len({d.architecture.canonical_json for d in every}) == len(every)
     dispatched = next(d.architecture for d in every if d.name == "dispatched experts")
     assert set(dispatched.routes) == {"facts", "words"} and dispatched.threshold == 0.8
 
@@ -110,9 +110,9 @@ def test_the_bench_says_what_the_agent_would_say(bench):
 
 def test_the_bench_asks_the_model_once_for_every_route_and_class(bench, monkeypatch):
     counts = []
-    real = Agent.say
+    real = Agent.generate
     monkeypatch.setattr(
-        Agent, "say", lambda self, items, route: counts.append(len(items)) or real(self, items, route)
+        Agent, "generate", lambda self, items, route: counts.append(len(items)) or real(self, items, route)
     )
     route = Route(experts={"words": 0.123})
     bench.right(Architecture(routes={"words": route}, threshold=0.0))
@@ -151,7 +151,7 @@ def test_evolution_finds_the_best_design_of_a_known_landscape():
             archive, number, SPACE, worth, random.Random(number), children=6, tournament=3, crossover=0.3
         )
     best = search.fittest(archive)
-    assert best.fitness == 1.0 and best.key == best.design.architecture.code
+    assert best.fitness == 1.0 and best.key == best.design.architecture.canonical_json
     assert len({entry.key for entry in archive}) == len(archive) == 1 + 39 * 6
     assert best.generation > 0 and best.thought and best.low <= best.fitness <= best.high
 
@@ -238,4 +238,4 @@ def test_a_bench_refuses_a_route_to_a_class_that_the_dispatcher_does_not_know(be
 def test_items_of_a_bench_keep_their_own_instruction(bench):
     agent = bench.agent(Architecture())
     items = [Item("x", 1, "search", "47+3=", "", system="tool: ")]
-    assert agent.say(items, Route(instruction="persona")) == agent.say(items, Route())
+    assert agent.generate(items, Route(instruction="persona")) == agent.generate(items, Route())

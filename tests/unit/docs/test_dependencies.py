@@ -49,7 +49,6 @@ def test_the_components_are_the_phases_and_what_they_share(graph):
         ("phases", "components.shared.tasks.item", "components.adas.svf"),
         ("below", "components.shared.image", "pipelines.phases"),
         ("kfp", "components.training.stage", "kfp"),
-        ("images", "components.shared.tasks.item", "kfp"),
         ("light", "components.shared.container", "torch"),
         ("layers", "pipelines.phases", "pipelines.ir.spec"),
         ("layers", "pipelines.ir.spec", "pipelines.local.task"),

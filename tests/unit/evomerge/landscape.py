@@ -9,15 +9,17 @@ import numpy as np
 
 from components.evomerge.search.archive import Measurement
 from components.evomerge.search.genome import Genome
-from components.evomerge.search.population import Setting
-from components.evomerge.search.space import Space
+from components.evomerge.search.population import SearchIdentity
+from components.evomerge.search.space import SearchSpace
 from components.evomerge.search.worker import Search
-from components.shared.merging.methods import METHODS
+from components.shared.merging.registry import merge_methods
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.tracking.progress import Progress
 
-SPACE = Space(parents=3, groups=2, methods=tuple(METHODS))
-SETTING = Setting(("a", "b", "c"), 0, ("reasoning",), 8, "accuracy", 4)
+TENSORWISE = tuple(name for name, method in merge_methods().items() if method.kind == "tensors")
+EVERYTHING = (*TENSORWISE, "frankenmerge", "dfs")
+SPACE = SearchSpace(parents=3, groups=2, methods=TENSORWISE)
+IDENTITY = SearchIdentity(("a", "b", "c"), 0, ("reasoning",), 8, "accuracy", 4)
 TARGET = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])
 
 
@@ -48,12 +50,12 @@ def search(
     folder: Path,
     evaluate: Callable[[Genome], Measurement] = closeness,
     kind: type[Checkpoints] = Checkpoints,
-    setting: Setting = SETTING,
+    identity: SearchIdentity = IDENTITY,
 ) -> Search:
     checkpoints = kind(str(folder), "0" * 64, every=1e9)
     return Search(
         SPACE,
-        setting,
+        identity,
         lambda genome, rival: evaluate(genome),
         random=rng_of,
         checkpoints=checkpoints,

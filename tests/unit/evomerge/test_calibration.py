@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from components.evomerge.evaluation.calibration import Calibration, Examples
-from components.evomerge.evaluation.examples import best_parent, examples
-from components.evomerge.evaluation.judge import Answers
-from components.evomerge.evaluation.merging import Diverged, Merger, Models
-from components.evomerge.evaluation.workbench import Workbench
+from components.evomerge.evaluation.calibration import Calibration, CalibrationExamples
+from components.evomerge.evaluation.calibration_examples import best_parent, calibration_examples
+from components.evomerge.evaluation.genome_merger import Diverged, GenomeMerger, ParentTensors
+from components.evomerge.evaluation.item_scorer import AnswerScores
+from components.evomerge.evaluation.merged_model import MergedModel
 from components.evomerge.search.genome import Genome
-from components.evomerge.search.space import Space
+from components.evomerge.search.space import SearchSpace
 from components.shared.tasks.batches import mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 
@@ -40,29 +40,29 @@ def nets(count: int = 2) -> list[Net]:
     return [Net(seed) for seed in range(count)]
 
 
-def shown(seed: int, rows: int = 40) -> Examples:
+def shown(seed: int, rows: int = 40) -> CalibrationExamples:
     x = torch.randn(rows, 5, generator=torch.Generator().manual_seed(seed))
-    return Examples({"x": x}, torch.ones(rows, dtype=torch.bool))
+    return CalibrationExamples({"x": x}, torch.ones(rows, dtype=torch.bool))
 
 
 def calibrated(
-    parents: Sequence[nn.Module], given: Sequence[Examples], shares: list[float], alpha: float
+    parents: Sequence[nn.Module], samples: Sequence[CalibrationExamples], shares: list[float], alpha: float
 ) -> Net:
     states = [dict(parent.state_dict()) for parent in parents]
-    calibration = Calibration(Net(9), states, given, fitted=lambda name: True)
+    calibration = Calibration(Net(9), states, samples, fitted=lambda name: True)
     model = Net(8)
     calibration.calibrate(model, lambda name: shares, alpha)
     return model
 
 
 def by_lstsq(
-    parents: Sequence[Net], given: Sequence[Examples], shares: list[float], alpha: float
+    parents: Sequence[Net], samples: Sequence[CalibrationExamples], shares: list[float], alpha: float
 ) -> list[np.ndarray]:
     """Layer after layer, the stacked rows given to numpy's solver."""
-    hats = [one.inputs["x"].double().numpy() for one in given]
-    own, found = [x.copy() for x in hats], []
+    hats = [sample.inputs["x"].double().numpy() for sample in samples]
+    own, fitted = [x.copy() for x in hats], []
 
-    def one(x: np.ndarray) -> np.ndarray:
+    def sample(x: np.ndarray) -> np.ndarray:
         return np.hstack([x, np.ones((len(x), 1))])
 
     for layer in range(3):
@@ -73,43 +73,43 @@ def by_lstsq(
             for p in parents
         ]
         targets = [
-            (alpha * one(x) + (1 - alpha) * one(hat)) @ w.T
+            (alpha * sample(x) + (1 - alpha) * sample(hat)) @ w.T
             for x, hat, w in zip(own, hats, weights, strict=True)
         ]
         roots = np.sqrt(shares)
         merged = np.linalg.lstsq(
-            np.vstack([r * one(hat) for r, hat in zip(roots, hats, strict=True)]),
+            np.vstack([r * sample(hat) for r, hat in zip(roots, hats, strict=True)]),
             np.vstack([r * y for r, y in zip(roots, targets, strict=True)]),
             rcond=None,
         )[0]
-        found.append(merged.T)
-        hats = [np.maximum(one(hat) @ merged, 0) for hat in hats]
-        own = [np.maximum(one(x) @ w.T, 0) for x, w in zip(own, weights, strict=True)]
-    return found
+        fitted.append(merged.T)
+        hats = [np.maximum(sample(hat) @ merged, 0) for hat in hats]
+        own = [np.maximum(sample(x) @ w.T, 0) for x, w in zip(own, weights, strict=True)]
+    return fitted
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.35, 1.0])
 def test_every_layer_is_the_least_squares_of_the_papers_on_what_the_merged_layers_below_make(
     alpha: float,
 ) -> None:
-    parents, given, shares = nets(), [shown(1), shown(2, 60)], [0.3, 0.7]
-    model = calibrated(parents, given, shares, alpha)
-    for layer, wanted in zip(model.layers, by_lstsq(parents, given, shares, alpha), strict=True):
+    parents, samples, shares = nets(), [shown(1), shown(2, 60)], [0.3, 0.7]
+    model = calibrated(parents, samples, shares, alpha)
+    for layer, expected in zip(model.layers, by_lstsq(parents, samples, shares, alpha), strict=True):
         got = torch.cat([layer.weight, layer.bias[:, None]], 1).detach().numpy()
         np.testing.assert_allclose(
-            got, wanted, atol=0.02 * np.abs(wanted).max()
+            got, expected, atol=0.02 * np.abs(expected).max()
         )  # the ridge is not in the oracle
 
 
 def test_the_parents_own_features_as_target_come_nearer_to_their_outputs() -> None:
-    parents, given = nets(3), [shown(i, 300) for i in range(3)]
+    parents, samples = nets(3), [shown(i, 300) for i in range(3)]
 
     def error(alpha: float) -> float:
-        model = calibrated(parents, given, [1 / 3] * 3, alpha)
+        model = calibrated(parents, samples, [1 / 3] * 3, alpha)
         with torch.no_grad():
             return sum(
-                float(F.mse_loss(model(one.inputs["x"]), parent(one.inputs["x"])))
-                for one, parent in zip(given, parents, strict=True)
+                float(F.mse_loss(model(sample.inputs["x"]), parent(sample.inputs["x"])))
+                for sample, parent in zip(samples, parents, strict=True)
             )
 
     assert error(1.0) < 0.9 * error(0.0)
@@ -122,8 +122,8 @@ def test_equal_parents_are_merged_into_themselves() -> None:
 
 
 def test_a_parent_without_examples_has_no_say() -> None:
-    parents, given = nets(), [shown(1), shown(2, 0)]
-    model, x = calibrated(parents, given, [0.5, 0.5], 1.0), given[0].inputs["x"]
+    parents, samples = nets(), [shown(1), shown(2, 0)]
+    model, x = calibrated(parents, samples, [0.5, 0.5], 1.0), samples[0].inputs["x"]
     torch.testing.assert_close(model(x), parents[0](x), atol=0.02, rtol=0.02)
 
 
@@ -145,31 +145,36 @@ def llama(seed: int, tied: bool) -> LlamaForCausalLM:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_transformer_is_calibrated_by_the_workbench_and_a_tied_head_stays_the_embedding(tied: bool) -> None:
+def test_a_transformer_is_calibrated_in_memory_and_a_tied_head_stays_the_embedding(tied: bool) -> None:
     parents = [llama(0, tied), llama(1, tied)]
     states = [{name: p.detach() for name, p in model.named_parameters()} for model in parents]
-    space = Space(parents=2, groups=3, methods=("linear", "featcal"), has_base=False, layers=2)
+    space = SearchSpace(parents=2, groups=3, methods=("linear", "featcal"), has_base=False, layers=2)
     items = mixture({"copy": 1.0, "max": 1.0}, [1], "train", 0, 0, 32)
     teachers = np.arange(32) % 2
-    bench = Workbench(
+    merged = MergedModel(
         llama(2, tied),
-        Merger(Models(parents=states), space, layer_groups=2, seed=0),
-        lambda: examples(items, teachers, 2, byte_tokenizer(), "cpu"),
+        GenomeMerger(ParentTensors(parents=states), space, layer_groups=2, seed=0),
+        lambda: calibration_examples(items, teachers, 2, byte_tokenizer(), "cpu"),
     )
-    given = examples(items, teachers, 2, byte_tokenizer(), "cpu")
+    samples = calibration_examples(items, teachers, 2, byte_tokenizer(), "cpu")
 
     def error(genome: Genome) -> float:
-        model = bench.model(genome).eval()
+        model = merged.load(genome).eval()
         with torch.no_grad():
             return sum(
-                float(F.mse_loss(model(**one.inputs).logits[one.used], parent(**one.inputs).logits[one.used]))
-                for one, parent in zip(given, parents, strict=True)
+                float(
+                    F.mse_loss(
+                        model(**sample.inputs).logits[sample.used],
+                        parent(**sample.inputs).logits[sample.used],
+                    )
+                )
+                for sample, parent in zip(samples, parents, strict=True)
             )
 
     soup = error(space.default("linear"))
-    plain = {name: tensor.clone() for name, tensor in bench.model(space.default("linear")).named_parameters()}
+    plain = {name: tensor.clone() for name, tensor in merged.load(space.default("linear")).named_parameters()}
     assert error(Genome("featcal", ((1, 1),) * 3, alpha=20)) < (1.0 if tied else 0.8) * soup
-    fitted = dict(bench.model(Genome("featcal", ((1, 1),) * 3, alpha=20)).named_parameters())
+    fitted = dict(merged.load(Genome("featcal", ((1, 1),) * 3, alpha=20)).named_parameters())
     assert torch.equal(fitted["model.embed_tokens.weight"], plain["model.embed_tokens.weight"])
     assert not torch.equal(
         fitted["model.layers.1.mlp.down_proj.weight"], plain["model.layers.1.mlp.down_proj.weight"]
@@ -178,12 +183,12 @@ def test_a_transformer_is_calibrated_by_the_workbench_and_a_tied_head_stays_the_
 
 
 def test_an_item_is_taught_by_the_parent_that_answers_it_best() -> None:
-    def of(*nll: float) -> Answers:
-        return Answers(np.arange(3), np.zeros(3, bool), np.array(nll), np.array([1, 2, 1]))
+    def of(*nll: float) -> AnswerScores:
+        return AnswerScores(np.arange(3), np.zeros(3, bool), np.array(nll), np.array([1, 2, 1]))
 
     teachers = best_parent([of(1.0, 4.0, 2.0), of(0.5, 6.0, 2.0)])
     assert teachers.tolist() == [1, 0, 0]
     items = mixture({"copy": 1.0}, [1], "train", 0, 0, 3)
-    first, second = examples(items, teachers, 2, byte_tokenizer(), "cpu")
+    first, second = calibration_examples(items, teachers, 2, byte_tokenizer(), "cpu")
     assert first.used.shape[0] == 2 and second.used.shape[0] == 1
     assert first.used.shape[1] == second.used.shape[1]

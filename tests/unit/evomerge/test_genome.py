@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from components.evomerge.search.diversity import distance, diversity
 from components.evomerge.search.generation_zero import generation_zero
 from components.evomerge.search.genome import ALPHA, DENSITY, HOP, LEVELS, SCALE, UNIT, Genome, quantise_row
-from components.evomerge.search.space import Space
+from components.evomerge.search.space import SearchSpace
 from components.evomerge.search.variation import mutate, recombine
-from components.shared.merging.methods import GENES, METHODS, PATHS
+from components.shared.merging.registry import merge_method
+from tests.unit.evomerge.landscape import EVERYTHING, TENSORWISE
 
-EVERYTHING = tuple([*METHODS, *PATHS])
-SPACE = Space(parents=3, groups=3, methods=EVERYTHING, layers=4, repeats=2, deepest=6)
-NO_BASE = Space(parents=2, groups=2, methods=("linear", "slerp", "regmean"), has_base=False)
+SPACE = SearchSpace(parents=3, groups=3, methods=EVERYTHING, layers=4, repeats=2, deepest=6)
+NO_BASE = SearchSpace(parents=2, groups=2, methods=("linear", "slerp", "regmean"), has_base=False)
 
 seeds = st.integers(0, 2**31 - 1)
 spaces = st.sampled_from([SPACE, NO_BASE])
 
 
-def is_valid(genome: Genome, space: Space) -> bool:
+def is_valid(genome: Genome, space: SearchSpace) -> bool:
     rows = len(genome.weights) == space.groups and all(len(row) == space.parents for row in genome.weights)
     levels = all(max(row) > 0 and min(row) >= 0 and max(row) <= LEVELS for row in genome.weights)
     scalars = all(
@@ -37,14 +37,14 @@ def is_valid(genome: Genome, space: Space) -> bool:
     return rows and levels and scalars and hops and space.allows(genome)
 
 
-def draw(space: Space, seed: int, count: int = 1) -> list[Genome]:
+def draw(space: SearchSpace, seed: int, count: int = 1) -> list[Genome]:
     rng = np.random.default_rng(seed)
     return [space.random(rng) for _ in range(count)]
 
 
 @given(spaces, seeds)
 @settings(max_examples=150, deadline=None)
-def test_random_mutated_and_recombined_genomes_are_valid_and_canonical(space: Space, seed: int) -> None:
+def test_random_mutated_and_recombined_genomes_are_valid_and_canonical(space: SearchSpace, seed: int) -> None:
     rng = np.random.default_rng(seed)
     parents = [space.random(rng) for _ in range(3)]
     for genome in (*parents, mutate(parents[0], space, rng), recombine(parents, space, rng)):
@@ -137,7 +137,7 @@ def test_generation_zero_holds_base_parents_soup_midpoints_and_every_static_meth
     origins = [origin for origin, _ in zero]
     assert origins[:4] == ["base", "parent 0", "parent 1", "parent 2"]
     assert {"midpoint 0 1", "midpoint 0 2", "midpoint 1 2", "static linear"} <= set(origins)
-    assert {f"static {method}" for method in METHODS} <= set(origins)
+    assert {f"static {method}" for method in TENSORWISE} <= set(origins)
     genomes = [genome for _, genome in zero]
     assert len(set(genomes)) == len(genomes)
     assert all(SPACE.canonical(genome) == genome and is_valid(genome, SPACE) for genome in genomes)
@@ -145,7 +145,7 @@ def test_generation_zero_holds_base_parents_soup_midpoints_and_every_static_meth
 
 def test_generation_zero_without_a_base_has_no_task_vectors() -> None:
     methods = {genome.method for _, genome in generation_zero(NO_BASE)}
-    assert not any(METHODS[method].needs_base for method in methods)
+    assert not any(merge_method(method).needs_base for method in methods)
 
 
 def test_diversity_is_none_among_equals_and_whole_among_methods() -> None:
@@ -158,4 +158,4 @@ def test_diversity_is_none_among_equals_and_whole_among_methods() -> None:
 
 @pytest.mark.parametrize("method", EVERYTHING)
 def test_every_method_names_its_genes(method: str) -> None:
-    assert GENES[method] <= {"weights", "scales", "density", "alpha", "path", "hops"}
+    assert merge_method(method).genes <= {"weights", "scales", "density", "alpha", "path", "hops"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from components.evomerge.evaluation.judge import Judge
+from components.evomerge.evaluation.item_scorer import ItemScorer
 from components.evomerge.evaluation.race import is_beaten, stages
 from components.shared.models.build import build
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
@@ -16,10 +16,10 @@ from components.shared.tasks.tokenizer import byte_tokenizer
 def test_the_stages_are_a_quarter_half_and_all_of_the_items_without_a_gap() -> None:
     assert stages(24) == [(0, 6), (6, 12), (12, 24)]
     for items in range(1, 40):
-        found = stages(items)
-        assert found[0][0] == 0 and found[-1][1] == items
+        spans = stages(items)
+        assert spans[0][0] == 0 and spans[-1][1] == items
         assert all(
-            a[1] == b[0] and a[0] < a[1] for a, b in zip(found, [*found[1:], (items, items)], strict=True)
+            a[1] == b[0] and a[0] < a[1] for a, b in zip(spans, [*spans[1:], (items, items)], strict=True)
         )
 
 
@@ -45,39 +45,39 @@ def small(seed: int) -> nn.Module:
 
 @pytest.mark.parametrize("fitness", ["likelihood", "accuracy"])
 def test_a_judge_stops_asking_who_is_beaten_and_says_how_much_was_seen(fitness) -> None:
-    judge = Judge(
+    scorer = ItemScorer(
         byte_tokenizer(), ["reasoning", "memory"], split="search", items=16, seed=0, batch=8, fitness=fitness
     )
     model = small(0)
-    whole = judge.answers(model)
-    assert len(whole.places) == 32 and judge.measurement(whole).seen == 1
-    assert len(judge.answers(model, whole).places) == 32  # nobody is beaten by himself
-    asked = 0
+    whole = scorer.answers(model)
+    assert len(whole.positions) == 32 and scorer.measurement(whole).seen == 1
+    assert len(scorer.answers(model, whole).positions) == 32  # nobody is beaten by himself
+    forwards = 0
 
     def count(*_: object) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal forwards
+        forwards += 1
 
     handle = model.register_forward_pre_hook(count)
-    judge.answers(model)
-    every, asked = asked, 0
-    champion = type(whole)(whole.places, np.ones(32, bool), np.zeros(32), whole.tokens)
-    left = judge.answers(model, champion)
+    scorer.answers(model)
+    every, forwards = forwards, 0
+    champion = type(whole)(whole.positions, np.ones(32, bool), np.zeros(32), whole.tokens)
+    left = scorer.answers(model, champion)
     handle.remove()
-    assert len(left.places) == 8 and asked < every
-    measured = judge.measurement(left)
+    assert len(left.positions) == 8 and forwards < every
+    measured = scorer.measurement(left)
     assert measured.seen == 0.25 and measured.fitness is not None
     np.testing.assert_allclose(left.nll, whole.nll[:8], rtol=1e-4)
 
 
 def test_every_stage_asks_every_suite_alike() -> None:
-    judge = Judge(
+    scorer = ItemScorer(
         byte_tokenizer(), ["reasoning", "memory", "safety"], split="search", items=8, seed=0, batch=4
     )
     seen = 0
-    for stage in judge.stages:
+    for stage in scorer.stages:
         seen += sum(len(places) for places, _ in stage)
-        suites = judge.suite[:seen]
+        suites = scorer.suite[:seen]
         assert {suite: suites.count(suite) for suite in set(suites)} == dict.fromkeys(
             ["reasoning", "memory", "safety"], seen // 3
         )

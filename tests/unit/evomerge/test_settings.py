@@ -13,9 +13,9 @@ from components.shared.runtime.errors import ConfigError
 
 
 def settings(*overrides: str, profile: str = "tiny") -> Settings:
-    found = compose("evomerge", Settings, profile=profile, overrides=overrides).settings
-    assert isinstance(found, Settings)
-    return found
+    composed = compose("evomerge", Settings, profile=profile, overrides=overrides).settings
+    assert isinstance(composed, Settings)
+    return composed
 
 
 def test_islands_live_any_number_of_generations_in_a_round() -> None:
@@ -37,11 +37,11 @@ def test_nobody_cannot_search() -> None:
         check_fan_out(settings(), rounds=2, workers=0)
 
 
-def test_one_population_has_one_breeder() -> None:
-    with pytest.raises(ConfigError, match="one breeder"):
+def test_one_population_has_one_strategy() -> None:
+    with pytest.raises(ConfigError, match="one strategy"):
         settings("evomerge.fan_out=evaluations", profile="small")
-    one = settings("evomerge.fan_out=evaluations", "evomerge.breeders=[catcma]", profile="small")
-    assert one.breeders == ("catcma",)
+    catcma = settings("evomerge.fan_out=evaluations", "evomerge.strategies=[catcma]", profile="small")
+    assert catcma.strategies == ("catcma",)
 
 
 def test_checking_the_shape_of_a_search_loads_no_torch() -> None:

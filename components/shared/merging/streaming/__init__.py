@@ -1,1 +1,1 @@
-"""Static merges: one recipe over whole checkpoints, streamed from file to file."""
+"""Merges of whole models by one recipe, streamed from file to file."""

@@ -13,8 +13,8 @@ from components.shared.models.card import model_card
 from components.shared.runtime.artifact.manifest import MANIFEST
 
 from . import vocabulary as vocabularies
-from .checkpoint import Checkpoint
-from .recipe import Filtered, Recipe, Setting
+from .mapped_model import MappedModel
+from .recipe import Filtered, ParameterValue, Recipe
 from .vocabulary import Vocabulary
 
 TOKENIZER = (
@@ -26,15 +26,24 @@ TOKENIZER = (
 def write(
     folder: Path,
     recipe: Recipe,
-    first: Checkpoint,
-    reference: Checkpoint,
+    first: MappedModel,
+    reference: MappedModel,
     vocabulary: Vocabulary | None,
     *,
     dtype: str,
     parameters: int,
     notes: list[str],
 ) -> None:
-    """first: whose configuration is taken; reference: whose tokenizer."""
+    """Write all of a merged model's folder but its weights.
+
+    :param folder: where.
+    :param first: whose configuration is taken.
+    :param reference: whose tokenizer is taken.
+    :param vocabulary: the merged one, where vocabularies differ.
+    :param dtype: of the weights, in torch's words.
+    :param parameters: how many the merged model has.
+    :param notes: warnings for the card.
+    """
     config = {
         key: value for key, value in first.config.items() if key not in ("_name_or_path", "torch_dtype")
     }
@@ -56,54 +65,58 @@ def write(
 
 def card(recipe: Recipe, parameters: int, notes: list[str]) -> str:
     """A model card that holds the recipe. Models are named by their folders and, where they have one, their digest."""
-    method = recipe.streamed
+    method = recipe.merge_method
     facts = {
-        "method": f"[{method.pretty_name}]({method.reference})",
-        "models": ", ".join(named(entry.place) for entry in recipe.entries),
-        "base": named(recipe.base) if recipe.base else "none",
+        "method": f"[{method.pretty_name}]({method.paper})",
+        "models": ", ".join(name_and_digest(model.folder) for model in recipe.models),
+        "base": name_and_digest(recipe.base) if recipe.base else "none",
         "parameters": f"{parameters:,}",
     }
     text = model_card("Merged model", "Made by `forge merge` from the models below.", facts=facts)
     recipe_text = yaml.safe_dump(described(recipe), sort_keys=False, allow_unicode=True)
-    said = "".join(f"- {note}\n" for note in notes)
-    return f"{text}\n## Recipe\n\n```yaml\n{recipe_text}```\n" + (f"\n## Warnings\n\n{said}" if said else "")
+    warnings = "".join(f"- {note}\n" for note in notes)
+    return f"{text}\n## Recipe\n\n```yaml\n{recipe_text}```\n" + (
+        f"\n## Warnings\n\n{warnings}" if warnings else ""
+    )
 
 
-def named(place: Path) -> str:
-    manifest = place / MANIFEST
-    name = place.resolve().name
+def name_and_digest(folder: Path) -> str:
+    """A model's folder, and the beginning of its digest where it has one."""
+    manifest = folder / MANIFEST
+    name = folder.resolve().name
     return f"{name} ({json.loads(manifest.read_text())['digest'][:12]})" if manifest.is_file() else name
 
 
 def described(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain YAML."""
 
-    def plain(setting: Setting) -> Any:
-        if isinstance(setting, (int, float)):
-            return setting
-        return [{"filter": s.text, "value": s.value} if isinstance(s, Filtered) else s for s in setting]
+    def plain(value: ParameterValue) -> Any:
+        if isinstance(value, (int, float)):
+            return value
+        return [{"filter": v.text, "value": v.value} if isinstance(v, Filtered) else v for v in value]
 
-    def numbers(settings: Any) -> dict[str, Any]:
-        return {key: plain(value) for key, value in settings.items()}
+    def numbers(values: Any) -> dict[str, Any]:
+        return {key: plain(value) for key, value in values.items()}
 
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "merge_method": recipe.method,
         "models": [
-            {"model": named(entry.place), "parameters": numbers(entry.settings)} for entry in recipe.entries
+            {"model": name_and_digest(model.folder), "parameters": numbers(model.parameters)}
+            for model in recipe.models
         ],
-        "base_model": named(recipe.base) if recipe.base else None,
-        "parameters": numbers(recipe.settings),
+        "base_model": name_and_digest(recipe.base) if recipe.base else None,
+        "parameters": numbers(recipe.parameters),
         "seed": recipe.seed,
         "trim": recipe.trim,
         "tokenizer": recipe.tokenizer,
     }
     if recipe.blocks:
-        found["layers"] = [
+        content["layers"] = [
             {
-                "range": [one.first, one.last],
-                "parameters": numbers(one.settings),
-                "models": [*map(numbers, one.own)],
+                "range": [block.first, block.last],
+                "parameters": numbers(block.parameters),
+                "models": [*map(numbers, block.own)],
             }
-            for one in recipe.blocks
+            for block in recipe.blocks
         ]
-    return found
+    return content

@@ -1,4 +1,4 @@
-"""A static merge from files to a file: memory for a few pieces, however large the models are.
+"""A merge from files to a file: memory for a few pieces, however large the models are.
 
 read     the parents' safetensors are mapped; a piece of 65,536 entries is read in float32
 survey   where a method asks for it, a first pass over a tensor: thresholds, angles, energies
@@ -24,61 +24,72 @@ from torch import Tensor
 from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.runtime.tracking.progress import Progress
 
+from ..inputs import MergeInputs, MergeParameters
 from ..layer_groups import LayerStack
 from ..magnitude import threshold
 from . import basin, compatibility, files
-from .checkpoint import DTYPES, Checkpoint
-from .pieces import PIECE, Operand, Piece, Pieces, Stored, one_thread, rows_of
+from .mapped_model import DTYPES, MappedModel
+from .pieces import PIECE, Operand, Pieces, StoredTensor, one_thread, rows_of
 from .recipe import Recipe
-from .streamed import Terms
-from .vocabulary import Aligned, Vocabulary, align
-from .writing import Weights
+from .vocabulary import AlignedTensor, Vocabulary, align
+from .writing import WeightsWriter
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """seconds: of the merge, and of the wait for the disk at its end. bytes: of the weights. notes: what to know."""
+class MergeResult:
+    """What a merge made.
+
+    :param parameters: how many numbers were merged.
+    :param seconds: of the merge.
+    :param disk_seconds: of the wait for the disk at its end.
+    :param notes: what to know, in words.
+    """
 
     parameters: int
-    bytes: int
     seconds: float
     disk_seconds: float
     notes: list[str]
 
 
-class StaticMerge:
+class StreamingMerge:
     """Opens and checks the models; `write` does the work.
 
-    Raises InputError and ArtifactError before any work where the models do not fit the recipe or each other.
+    :param recipe: what to merge, and how.
+    :param threads: how many pieces are worked on at once.
+    :param piece: entries of a piece.
+    :raises InputError: the models do not fit the recipe or each other.
+    :raises ArtifactError: a model cannot be read.
     """
 
     def __init__(self, recipe: Recipe, *, threads: int = 2, piece: int = PIECE) -> None:
         recipe.check()
         self.recipe, self.threads, self.size = recipe, threads, piece
-        self.parents = [Checkpoint(entry.place) for entry in recipe.entries]
-        self.base = None if recipe.base is None else Checkpoint(recipe.base)
+        self.parents = [MappedModel(model.folder) for model in recipe.models]
+        self.base = None if recipe.base is None else MappedModel(recipe.base)
         models = self.models = [*self.parents, *([self.base] if self.base else [])]
-        self.names = compatibility.tensors(models)
+        self.names = compatibility.common_tensors(models)
         self.reference = len(models) - 1 if self.base else 0
         self.vocabulary: Vocabulary | None = align(models, self.reference, recipe.tokenizer)
-        self.stack: LayerStack = compatibility.shapes(self.names, models, aligned=self.vocabulary is not None)
+        self.stack: LayerStack = compatibility.check_shapes(
+            self.names, models, aligned=self.vocabulary is not None
+        )
         if recipe.blocks and recipe.blocks[-1].last != self.stack.count:
             raise InputError(
                 f"the slices end at layer {recipe.blocks[-1].last}, and the models have {self.stack.count} layers",
                 where="slices",
-                fix="a static merge keeps the depth: give every layer once",
+                fix="this merge keeps the depth: give every layer once",
             )
-        self.terms = {name: self._terms(name) for name in self.names}  # bad numbers are refused here
+        self.numbers = {name: self._numbers(name) for name in self.names}  # bad ones are refused here
         self.notes = compatibility.differences(models) + basin.warnings(self.parents, self.names)
         self.dtype = self._dtype()
 
-    def _terms(self, name: str) -> Terms:
-        place = self.stack.place(name)
-        return self.recipe.terms(name, None if place is None else place[0], self.stack.count)
+    def _numbers(self, name: str) -> MergeParameters:
+        location = self.stack.locate(name)
+        return self.recipe.parameters_of(name, None if location is None else location[0], self.stack.count)
 
     def _dtype(self) -> torch.dtype:
         if not self.recipe.dtype:
-            return DTYPES[self.parents[0].places[self.names[0]].dtype]
+            return DTYPES[self.parents[0].tensors[self.names[0]].dtype]
         known = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
         if self.recipe.dtype not in known:
             raise InputError(
@@ -87,40 +98,48 @@ class StaticMerge:
         return known[self.recipe.dtype]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        shape = self.parents[0].places[name].shape
+        """Of the merged tensor."""
+        shape = self.parents[0].tensors[name].shape
         return (self.vocabulary.rows, *shape[1:]) if self._by_token(name) and self.vocabulary else shape
 
     def _by_token(self, name: str) -> bool:
         return self.vocabulary is not None and compatibility.is_vocabulary(name, self.models, self.stack)
 
     def _pieces(self, name: str, pool: ThreadPoolExecutor) -> Pieces:
-        method, shape = self.recipe.streamed, self.shape(name)
-        whole, reads = method.whole, method.needs_base or method.reads_base
+        method, shape = self.recipe.merge_method, self.shape(name)
+        whole, reads_base = method.whole_rows, method.base != "unused"
         operands: list[Operand]
         if self._by_token(name) and self.vocabulary:
-            matrices = [model.flat(name).view(model.places[name].shape) for model in self.models]
-            operands = [Aligned(matrices, self.vocabulary, own) for own in range(len(matrices))]
+            matrices = [model.flat(name).view(model.tensors[name].shape) for model in self.models]
+            operands = [AlignedTensor(matrices, self.vocabulary, own) for own in range(len(matrices))]
         else:
             width = rows_of(shape, whole=whole)[1]
-            operands = [Stored(model.flat(name), width) for model in self.models]
+            operands = [StoredTensor(model.flat(name), width) for model in self.models]
         count = len(self.parents)
         return Pieces(
-            shape, operands[:count], operands[count] if self.base and reads else None, pool,
+            shape, operands[:count], operands[count] if self.base and reads_base else None, pool,
             threads=self.threads, whole=whole, size=self.size,
         )  # fmt: skip
 
-    def write(self, target: Path, *, progress: Progress, sync: bool = True) -> Outcome:
-        """Merge into the folder `target`, which must not exist or be empty. sync: wait for the disk."""
+    def write(self, target: Path, *, progress: Progress, sync: bool = True) -> MergeResult:
+        """Merge into a folder.
+
+        :param target: must not exist, or be empty.
+        :param progress: told of every tensor.
+        :param sync: wait for the disk.
+        :raises InputError: numbers are not finite after the merge.
+        :raises ArtifactError: the target cannot be written.
+        """
         started = time.perf_counter()
         shapes = {name: self.shape(name) for name in self.names}
         parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
         with _staging(target) as staging, one_thread(), ThreadPoolExecutor(self.threads) as pool:
-            weights = Weights(staging, shapes, self.dtype)
+            weights = WeightsWriter(staging, shapes, self.dtype)
             try:
                 thresholds = self._thresholds(pool, progress, parameters)
                 progress.start("merge", parameters)
                 for name in self.names:
-                    self._tensor(name, replace(self.terms[name], thresholds=thresholds), weights, pool)
+                    self._tensor(name, replace(self.numbers[name], thresholds=thresholds), weights, pool)
                     progress.step(torch.Size(shapes[name]).numel())
                 progress.done()
                 merged = time.perf_counter()
@@ -132,16 +151,16 @@ class StaticMerge:
                 dtype=dtype, parameters=parameters, notes=self.notes,
             )  # fmt: skip
         ended = time.perf_counter()
-        return Outcome(
-            parameters, parameters * self.dtype.itemsize, merged - started, ended - merged, self.notes
-        )
+        return MergeResult(parameters, merged - started, ended - merged, self.notes)
 
-    def _tensor(self, name: str, terms: Terms, weights: Weights, pool: ThreadPoolExecutor) -> None:
-        method, pieces = self.recipe.streamed, self._pieces(name, pool)
-        found = method.survey(pieces, terms) if method.survey else None
+    def _tensor(
+        self, name: str, numbers: MergeParameters, weights: WeightsWriter, pool: ThreadPoolExecutor
+    ) -> None:
+        method, pieces = self.recipe.merge_method, self._pieces(name, pool)
+        surveyed = method.survey(pieces, numbers)
 
-        def work(piece: Piece) -> bool:
-            merged = method.merge(piece, terms, found)
+        def work(piece: MergeInputs) -> bool:
+            merged = method.merge(piece, numbers, surveyed)
             weights.write(name, piece.start, merged)
             return bool(torch.isfinite(merged.sum()))
 
@@ -158,12 +177,12 @@ class StaticMerge:
         self, pool: ThreadPoolExecutor, progress: Progress, parameters: int
     ) -> list[float] | None:
         """TIES's, over each parent's whole task vector, as in the paper."""
-        if self.recipe.method != "ties" or self.recipe.trim == "tensor":
+        if not self.recipe.merge_method.trims_model or self.recipe.trim == "tensor":
             return None
         densities = [
-            {terms.own[i]["density"] for terms in self.terms.values()} for i in range(len(self.parents))
+            {numbers.own[i]["density"] for numbers in self.numbers.values()} for i in range(len(self.parents))
         ]
-        if any(len(found) > 1 for found in densities):
+        if any(len(own) > 1 for own in densities):
             raise InputError(
                 "the density differs from tensor to tensor, and is to be of the whole model",
                 where="density",
@@ -172,22 +191,22 @@ class StaticMerge:
 
         def task_vector(parent: int) -> Iterator[Tensor]:
             for name in self.names:
-                yield from self._pieces(name, pool).task(parent)
+                yield from self._pieces(name, pool).task_vector(parent)
 
         progress.start("thresholds", len(self.parents))
         limits = pool.map(
             lambda parent: threshold(lambda: task_vector(parent), next(iter(densities[parent]))),
             range(len(self.parents)),
         )
-        found = []
+        thresholds = []
         for limit in limits:
-            found.append(limit)
+            thresholds.append(limit)
             progress.step()
         progress.done()
         for model in self.models:
             for name in self.names:
                 model.release(name)
-        return found
+        return thresholds
 
 
 @contextmanager

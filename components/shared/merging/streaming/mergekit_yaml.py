@@ -2,23 +2,25 @@
 
 The format is mergekit 0.1.5's (Goddard et al., arXiv 2403.13257, §3.1): merge_method, models or slices, base_model,
 parameters (numbers, rows of numbers along the layers, or lists of {filter, value}), dtype, tokenizer_source. The numbers
-mean the same; densities are of each tensor. Three differences remain: sums are float32 whatever the dtype, an election that
+mean the same; densities are of each tensor. Four differences remain: sums are float32 whatever the dtype, an election that
 ends in a tie elects nobody, and DARE and DELLA rescale by the keep probability, as in their papers, not by the L1 norm that
-was lost.
+was lost. Where DELLA's density leaves no room for its epsilon, that gives way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from components.shared.runtime.errors import ConfigError
+from components.shared.runtime.wording import did_you_mean
 
-from .recipe import Block, Entry, Filtered, Recipe, Setting
-from .streamed import OWN, STREAMED
+from ..method import MergeMethod
+from ..registry import merge_methods, streamed_methods
+from .recipe import Filtered, LayerBlock, ParameterValue, Recipe, RecipeModel
 
 TOP = (
     "merge_method",
@@ -30,179 +32,205 @@ TOP = (
     "out_dtype",
     "tokenizer_source",
 )
-# Sums that mergekit does not divide by their weights unless it is told to.
-UNDIVIDED = (
-    "task_arithmetic",
-    "dare_linear",
-    "dare_ties",
-    "della",
-    "della_linear",
-    "breadcrumbs",
-    "breadcrumbs_ties",
-)
-RESCALED = ("dare_linear", "dare_ties", "della", "della_linear")
 
 
 def parse(path: Path, *, seed: int = 0) -> Recipe:
     """The recipe of a file. Models are folders, absolute or relative to the file's own.
 
+    :param path: of a YAML file.
+    :param seed: of random masks.
     :raises ConfigError: naming the key that is unknown, missing or not supported.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError("the configuration cannot be read", where=str(path), why=str(error)) from error
-    return _Reader(path).recipe(_mapping(content, "the file", path), seed)
-
-
-def _mapping(value: Any, what: str, path: Path) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ConfigError(f"{what} must be a mapping", where=str(path), why=f"it is {value!r}")
-    return value
+    reader = _Reader(path)
+    return reader.recipe(reader.mapping(content, "the file"), seed)
 
 
 class _Reader:
+    """Reads one file; every refusal names it."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def refuse(self, what: str, fix: str = "", why: str = "") -> ConfigError:
+        """The error to raise."""
         return ConfigError(what, where=str(self.path), why=why, fix=fix)
 
+    def mapping(self, value: Any, what: str, keys: Sequence[str] = ()) -> dict[str, Any]:
+        """The value as a mapping, {} where there is none; keys: those that it may have, if not any."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.refuse(f"{what} must be a mapping", why=f"it is {value!r}")
+        if keys and (unknown := sorted(set(value) - set(keys))):
+            raise self.refuse(f"{unknown[0]} of {what} is not supported", f"supported are {', '.join(keys)}")
+        return value
+
+    def rows(self, value: Any, what: str) -> list[Any]:
+        """The value as a list that is not empty."""
+        if not isinstance(value, list) or not value:
+            raise self.refuse(f"{what} must be a list that is not empty")
+        return value
+
     def recipe(self, content: dict[str, Any], seed: int) -> Recipe:
+        """The whole file."""
         for key in content:
             if key not in TOP:
                 raise self.refuse(f"the key {key} is not supported", f"supported are {', '.join(TOP)}")
-        method = content.get("merge_method")
-        if method == "nuslerp":
-            raise self.refuse(
-                "mergekit's nuslerp is not supported",
-                "forge merge --method nuslerp",
-                "ours interpolates the lengths of the rows, mergekit's follows from those of the models",
-            )
-        if method not in STREAMED:
-            raise self.refuse(f"the method {method} is not supported", f"supported are {', '.join(STREAMED)}")
+        method = self.method(content.get("merge_method"))
         if ("models" in content) == ("slices" in content):
             raise self.refuse("there must be either models or slices")
-        base = None if content.get("base_model") is None else self.place(content["base_model"])
-        shared = _mapping(content.get("parameters"), "parameters", self.path)
+        base = None if content.get("base_model") is None else self.folder(content["base_model"])
+        shared = self.mapping(content.get("parameters"), "parameters")
         self.flags(method, shared)
-        if method == "slerp":
-            return self.slerp(content, base, shared, seed)
+        if any(parameter.mergekit == "t" for parameter in method.parameters):
+            return self.between_two(content, base, shared, method, seed)
+        models: tuple[RecipeModel, ...]
+        blocks: tuple[LayerBlock, ...] = ()
         if "slices" in content:
-            entries, blocks = self.slices(content["slices"], method, base)
+            models, blocks = self.slices(content["slices"], method, base)
         else:
-            listed = [self.model(one, method) for one in self.rows(content["models"], "models")]
-            entries, blocks = tuple(one for one in listed if not self.is_base(one.place, method, base)), ()
-        settings = self.settings(shared, method)
-        if method in UNDIVIDED:
-            settings.setdefault("normalize", 0.0)
-        for entry in entries:
-            given = {
-                *settings,
-                *entry.settings,
-                *(key for block in blocks for key in (*block.settings, *block.own[0])),
-            }
-            if "weight" in STREAMED[method].parameters and method != "karcher" and "weight" not in given:
-                raise self.refuse(f"{entry.place.name} has no weight", "give it parameters: {weight: …}")
+            listed = [self.model(entry, method) for entry in self.rows(content["models"], "models")]
+            models = tuple(model for model in listed if not self.is_base(model.folder, method, base))
+        parameters = self.values(shared, method)
+        for parameter in method.parameters:
+            if parameter.mergekit_default is not None:
+                parameters.setdefault(parameter.name, parameter.mergekit_default)
+        self.require(method, models, blocks, parameters)
         return Recipe(
-            method, entries, base if method not in ("linear", "karcher") else None, settings, blocks,
+            method.name, models, None if method.base == "unused" else base, parameters, blocks,
             dtype=self.dtype(content), seed=seed, trim="tensor", tokenizer=self.tokenizer(content, base),
         )  # fmt: skip
 
-    def is_base(self, place: Path, method: str, base: Path | None) -> bool:
-        """Whether a listed model is the base alone: linear and karcher count it as a parent."""
-        return place == base and method not in ("linear", "karcher")
+    def method(self, name: Any) -> MergeMethod:
+        """The method of a configuration, where it means here what it means to mergekit."""
+        method = merge_methods().get(str(name))
+        if method is not None and method.mergekit_differs:
+            raise self.refuse(
+                f"mergekit's {name} is not supported", f"forge merge --method {name}", method.mergekit_differs
+            )
+        readable = [known for known, other in streamed_methods().items() if not other.mergekit_differs]
+        if method is None or method.name not in readable:
+            raise self.refuse(f"the method {name} is not supported", did_you_mean(str(name), readable))
+        return method
 
-    def slerp(self, content: dict[str, Any], base: Path | None, shared: dict[str, Any], seed: int) -> Recipe:
-        """t is the way from the base to the other model: weights 1 − t and t."""
+    def require(
+        self,
+        method: MergeMethod,
+        models: Sequence[RecipeModel],
+        blocks: Sequence[LayerBlock],
+        parameters: Mapping[str, ParameterValue],
+    ) -> None:
+        """Refuse a model without a parameter that mergekit requires."""
+        in_blocks = {key for block in blocks for key in (*block.parameters, *block.own[0])}
+        for model in models:
+            for parameter in method.parameters:
+                present = {*parameters, *model.parameters, *in_blocks}
+                if parameter.mergekit_required and parameter.name not in present:
+                    raise self.refuse(
+                        f"{model.folder.name} has no {parameter.name}",
+                        f"give it parameters: {{{parameter.name}: …}}",
+                    )
+
+    def is_base(self, folder: Path, method: MergeMethod, base: Path | None) -> bool:
+        """Whether a listed model is the base alone: a method that reads no base counts it as a parent."""
+        return folder == base and method.base != "unused"
+
+    def between_two(
+        self,
+        content: dict[str, Any],
+        base: Path | None,
+        shared: dict[str, Any],
+        method: MergeMethod,
+        seed: int,
+    ) -> Recipe:
+        """slerp: t is the way from the base to the other model, that is weights 1 − t and t."""
+        name, last = method.name, 0
         if "slices" in content:
-            rows = [self.rows(_mapping(one, "a slice", self.path).get("sources"), "sources")
-                    for one in self.rows(content["slices"], "slices")]  # fmt: skip
+            rows = [
+                self.rows(self.mapping(entry, "a slice").get("sources"), "sources")
+                for entry in self.rows(content["slices"], "slices")
+            ]
             if len(rows) != 1:
                 raise self.refuse(
-                    "slerp over more than one slice is not supported", "use a row of numbers for t"
+                    f"{name} over more than one slice is not supported", "use a row of numbers for t"
                 )
-            listed = [self.place(_mapping(one, "a source", self.path).get("model")) for one in rows[0]]
-            last = {tuple(one.get("layer_range", ())) for one in rows[0]}
-            if len(last) != 1 or len(next(iter(last))) != 2 or next(iter(last))[0] != 0:
-                raise self.refuse("the sources must have the same layer_range, from 0", why=str(sorted(last)))
-            blocks_last = int(next(iter(last))[1])
+            sources = [self.mapping(entry, "a source") for entry in rows[0]]
+            ranges = {tuple(source.get("layer_range", ())) for source in sources}
+            if len(ranges) != 1 or len(next(iter(ranges))) != 2 or next(iter(ranges))[0] != 0:
+                raise self.refuse(
+                    "the sources must have the same layer_range, from 0", why=str(sorted(ranges))
+                )
+            last = int(next(iter(ranges))[1])
         else:
-            listed = [self.place(_mapping(one, "a model", self.path).get("model"))
-                      for one in self.rows(content["models"], "models")]  # fmt: skip
-            blocks_last = 0
-        places = list(dict.fromkeys([*([base] if base else []), *listed]))
-        if base is None or len(places) != 2:
+            sources = [self.mapping(entry, "a model") for entry in self.rows(content["models"], "models")]
+        listed = [self.folder(source.get("model")) for source in sources]
+        folders = list(dict.fromkeys([*([base] if base else []), *listed]))
+        if base is None or len(folders) != 2:
             raise self.refuse(
-                "slerp takes a base_model and one other model", why=f"there are {len(places)} models"
+                f"{name} takes a base_model and one other model", why=f"there are {len(folders)} models"
             )
-        if set(shared) - {"t"} or "t" not in shared:
+        if set(shared) != {"t"}:
             raise self.refuse(
-                "slerp takes the parameter t, and no other", why=", ".join(shared) or "there is none"
+                f"{name} takes the parameter t, and no other", why=", ".join(shared) or "there is none"
             )
-        t = self.setting("t", shared["t"])
-        own: tuple[dict[str, Setting], ...] = ({"weight": _reverse(t)}, {"weight": t})
-        blocks = (Block(0, blocks_last, own),) if blocks_last else ()
-        entries = tuple(Entry(place, {} if blocks else one) for place, one in zip(places, own, strict=True))
+        t = self.value("t", shared["t"])
+        own: tuple[dict[str, ParameterValue], ...] = ({"weight": _one_minus(t)}, {"weight": t})
+        blocks = (LayerBlock(0, last, own),) if last else ()
+        models = tuple(
+            RecipeModel(folder, {} if blocks else values) for folder, values in zip(folders, own, strict=True)
+        )
         return Recipe(
-            "slerp", entries, None, {}, blocks, dtype=self.dtype(content), seed=seed,
+            name, models, None, {}, blocks, dtype=self.dtype(content), seed=seed,
             tokenizer=self.tokenizer(content, base),
         )  # fmt: skip
 
     def slices(
-        self, rows: Any, method: str, base: Path | None
-    ) -> tuple[tuple[Entry, ...], tuple[Block, ...]]:
+        self, rows: Any, method: MergeMethod, base: Path | None
+    ) -> tuple[tuple[RecipeModel, ...], tuple[LayerBlock, ...]]:
         """Slices that keep every layer where it is: each over the same models and the same layers of all of them."""
-        places: list[Path] = []
-        blocks: list[Block] = []
-        for one in self.rows(rows, "slices"):
-            piece = _mapping(one, "a slice", self.path)
-            if unknown := set(piece) - {"sources", "parameters"}:
-                raise self.refuse(f"{sorted(unknown)[0]} of a slice is not supported")
-            sources = [_mapping(s, "a source", self.path) for s in self.rows(piece.get("sources"), "sources")]
-            found = {}
+        folders: list[Path] = []
+        blocks: list[LayerBlock] = []
+        for row in self.rows(rows, "slices"):
+            piece = self.mapping(row, "a slice", ("sources", "parameters"))
+            own: dict[Path, dict[str, ParameterValue]] = {}
             ranges = set()
-            for source in sources:
-                if unknown := set(source) - {"model", "layer_range", "parameters"}:
-                    raise self.refuse(f"{sorted(unknown)[0]} of a source is not supported")
-                place = self.place(source.get("model"))
+            for entry in self.rows(piece.get("sources"), "sources"):
+                source = self.mapping(entry, "a source", ("model", "layer_range", "parameters"))
+                folder = self.folder(source.get("model"))
                 ranges.add(tuple(source.get("layer_range") or ()))
-                if not self.is_base(place, method, base):
-                    found[place] = self.settings(
-                        _mapping(source.get("parameters"), "parameters", self.path), method
-                    )
+                if not self.is_base(folder, method, base):
+                    own[folder] = self.values(self.mapping(source.get("parameters"), "parameters"), method)
             if len(ranges) != 1 or len(next(iter(ranges))) != 2:
                 raise self.refuse(
                     "the sources of a slice must have the same layer_range", why=str(sorted(ranges)),
                     fix="stacking layers of other depths is what the search's frankenmerge does",
                 )  # fmt: skip
-            places = places or list(found)
-            if list(found) != places:
+            folders = folders or list(own)
+            if list(own) != folders:
                 raise self.refuse("every slice must have the same models, in the same order")
             first, last = next(iter(ranges))
-            settings = self.settings(_mapping(piece.get("parameters"), "parameters", self.path), method)
-            blocks.append(Block(int(first), int(last), tuple(found.values()), settings))
-        return tuple(Entry(place) for place in places), tuple(blocks)
+            parameters = self.values(self.mapping(piece.get("parameters"), "parameters"), method)
+            blocks.append(LayerBlock(int(first), int(last), tuple(own.values()), parameters))
+        return tuple(RecipeModel(folder) for folder in folders), tuple(blocks)
 
-    def model(self, one: Any, method: str) -> Entry:
-        content = _mapping(one, "a model", self.path)
-        if unknown := set(content) - {"model", "parameters"}:
-            raise self.refuse(f"{sorted(unknown)[0]} of a model is not supported")
-        parameters = _mapping(content.get("parameters"), "parameters", self.path)
-        for key in set(parameters) - OWN:
-            raise self.refuse(
-                f"{key} is no parameter of a model", "put it under the parameters of the whole merge"
-            )
-        return Entry(self.place(content.get("model")), self.settings(parameters, method))
+    def model(self, entry: Any, method: MergeMethod) -> RecipeModel:
+        """A model of the list, and the parameters that are its own."""
+        content = self.mapping(entry, "a model", ("model", "parameters"))
+        parameters = self.mapping(content.get("parameters"), "parameters")
+        for parameter in method.parameters:
+            if parameter.mergekit in parameters and not parameter.per_model:
+                raise self.refuse(
+                    f"{parameter.mergekit} is no parameter of a model",
+                    "put it under the parameters of the whole merge",
+                )
+        return RecipeModel(self.folder(content.get("model")), self.values(parameters, method))
 
-    def rows(self, value: Any, what: str) -> list[Any]:
-        if not isinstance(value, list) or not value:
-            raise self.refuse(f"{what} must be a list that is not empty")
-        return value
-
-    def place(self, value: Any) -> Path:
+    def folder(self, value: Any) -> Path:
+        """A model's folder."""
         if not isinstance(value, str) or "+" in value or "@" in value:
             raise self.refuse(
                 "a model must be the path of a folder",
@@ -217,58 +245,64 @@ class _Reader:
             )
         return folder
 
-    def flags(self, method: str, shared: dict[str, Any]) -> None:
+    def flags(self, method: MergeMethod, shared: dict[str, Any]) -> None:
         """int8_mask changes no result; rescale is what the paper says; filter-wise and the like are refused."""
         mask = shared.pop("int8_mask", False)
         if not isinstance(mask, bool):
             raise self.refuse("int8_mask must be true or false", why=str(mask))
-        if "rescale" in shared and bool(shared.pop("rescale")) != (method in RESCALED):
-            raise self.refuse(f"rescale, other than {method} has it by itself, is not supported")
+        rescales = method.mergekit_flags.get("rescale", False)
+        if "rescale" in shared and bool(shared.pop("rescale")) != rescales:
+            raise self.refuse(f"rescale, other than {method.name} has it by itself, is not supported")
         if shared.get("filter_wise") is False:
             shared.pop("filter_wise")
-        if method == "karcher":
-            for key in ("max_iter", "tol"):
-                if key in shared:
-                    raise self.refuse(
-                        f"{key} is not supported", "leave it out: the iteration ends when it has converged"
-                    )
 
-    def settings(self, content: Mapping[str, Any], method: str) -> dict[str, Setting]:
-        allowed = STREAMED[method].parameters
+    def values(self, content: Mapping[str, Any], method: MergeMethod) -> dict[str, ParameterValue]:
+        """Parameters under our names."""
+        ours = {parameter.mergekit: parameter.name for parameter in method.parameters if parameter.mergekit}
         for key in content:
-            if key not in allowed:
+            if key not in ours:
                 raise self.refuse(
-                    f"{method} with the parameter {key} is not supported",
-                    f"supported are {', '.join(allowed) or 'none'}",
+                    f"{method.name} with the parameter {key} is not supported",
+                    f"supported are {', '.join(ours) or 'none'}",
                 )
-        return {key: self.setting(key, value) for key, value in content.items()}
+        return {ours[key]: self.value(key, value) for key, value in content.items()}
 
-    def setting(self, key: str, value: Any) -> Setting:
+    def value(self, key: str, value: Any) -> ParameterValue:
+        """A number, a row of numbers, or filtered ones."""
         if isinstance(value, dict):
             value = [value]
-        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-            for one in value:
-                if set(one) - {"filter", "value"} or "value" not in one:
-                    raise self.refuse(f"{key} must be a list of {{filter, value}}", why=str(one))
-            return [Filtered("" if one.get("filter") in (None, "*") else str(one["filter"]),
-                             self.numbers(key, one["value"])) for one in value]  # fmt: skip
-        return self.numbers(key, value)
+        if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
+            return self.numbers(key, value)
+        for entry in value:
+            if set(entry) - {"filter", "value"} or "value" not in entry:
+                raise self.refuse(f"{key} must be a list of {{filter, value}}", why=str(entry))
+        return [
+            Filtered(
+                "" if entry.get("filter") in (None, "*") else str(entry["filter"]),
+                self.numbers(key, entry["value"]),
+            )
+            for entry in value
+        ]
 
     def numbers(self, key: str, value: Any) -> float | list[float]:
+        """A number or a row of them."""
         if isinstance(value, list) and value:
-            return [self.number(key, one) for one in value]
+            return [self.number(key, number) for number in value]
         return self.number(key, value)
 
     def number(self, key: str, value: Any) -> float:
+        """A single number."""
         try:
             return float(value)
         except (TypeError, ValueError) as error:
             raise self.refuse(f"{key} must be a number", why=f"it is {value!r}") from error
 
     def dtype(self, content: dict[str, Any]) -> str:
+        """Of the merged file, "" where nothing is said."""
         return str(content.get("out_dtype") or content.get("dtype") or "")
 
     def tokenizer(self, content: dict[str, Any], base: Path | None) -> Any:
+        """What is done with vocabularies that differ."""
         source = content.get("tokenizer_source")
         if source is None:
             return "same"
@@ -279,17 +313,16 @@ class _Reader:
         raise self.refuse(f"tokenizer_source {source} is not supported", "use base or union")
 
 
-def _reverse(setting: Setting) -> Setting:
+def _one_minus(value: ParameterValue) -> ParameterValue:
     """1 − t, for a number, a row or filtered ones."""
-    if isinstance(setting, (int, float)):
-        return 1 - setting
-    found: list[Any] = []
-    for one in setting:
-        if isinstance(one, Filtered):
-            value = one.value
-            found.append(
-                Filtered(one.text, 1 - value if isinstance(value, (int, float)) else [1 - v for v in value])
-            )
+    if isinstance(value, (int, float)):
+        return 1 - value
+    reversed_values: list[Any] = []
+    for entry in value:
+        if isinstance(entry, Filtered):
+            own = entry.value
+            flipped = 1 - own if isinstance(own, (int, float)) else [1 - number for number in own]
+            reversed_values.append(Filtered(entry.text, flipped))
         else:
-            found.append(1 - one)
-    return found
+            reversed_values.append(1 - entry)
+    return reversed_values

@@ -13,6 +13,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from ..inputs import MergeInputs
+
 PIECE = 1 << 16  # entries: a float32 copy of a piece, and a few of its kind, stay within a core's cache
 AHEAD = 4  # pieces a thread may be ahead
 
@@ -28,38 +30,27 @@ class Operand(Protocol):
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A tensor as its checkpoint has it. numbers: (rows·width,)."""
+class StoredTensor:
+    """A tensor as its file has it. numbers: (rows·width,)."""
 
     numbers: Tensor
     width: int
 
     def read(self, first: int, last: int) -> Tensor:
+        """Rows first … last − 1 in float32."""
         return self.numbers[first * self.width : last * self.width].float().view(-1, self.width)
 
 
-@dataclass(frozen=True)
-class Piece:
-    """The same rows of every model: float32 (rows, width). start: the first entry's place in the flat tensor."""
-
-    parents: list[Tensor]
-    base: Tensor | None
-    start: int
-
-    @property
-    def origin(self) -> Tensor:
-        """The base, for the methods that cannot do without."""
-        if self.base is None:
-            raise ValueError("a task vector needs the base that the parents were trained from")
-        return self.base
-
-    def tasks(self) -> list[Tensor]:
-        """parent − base of every parent."""
-        return [parent - self.origin for parent in self.parents]
-
-
 class Pieces:
-    """shape: of the tensor in all models. whole: a tensor of one dimension is one row, and not cut."""
+    """One tensor of all models, a few rows at a time; what ../inputs.py calls a `WholeTensor`.
+
+    :param shape: of the tensor in all models.
+    :param parents: their tensors.
+    :param base: the base's, where the method reads it.
+    :param pool: of `threads` threads.
+    :param whole: a tensor of one dimension is one row, and not cut.
+    :param size: entries of a piece, unless a row has more.
+    """
 
     def __init__(
         self,
@@ -77,15 +68,16 @@ class Pieces:
         step = max(1, size // max(1, self.width))
         self.spans = [(first, min(first + step, self.rows)) for first in range(0, self.rows, step)]
 
-    def piece(self, first: int, last: int) -> Piece:
-        return Piece(
+    def piece(self, first: int, last: int) -> MergeInputs:
+        """Rows first … last − 1 of every model, (rows, width)."""
+        return MergeInputs(
             [parent.read(first, last) for parent in self.parents],
             None if self.base is None else self.base.read(first, last),
             first * self.width,
         )
 
-    def map(self, work: Callable[[Piece], T]) -> Iterator[T]:
-        """work's results, in the order of the pieces, whichever thread was first."""
+    def map(self, work: Callable[[MergeInputs], T]) -> Iterator[T]:
+        """The results of `work`, in the order of the pieces, whichever thread was first."""
         if len(self.spans) <= 1 or self.threads == 1:
             yield from (work(self.piece(*span)) for span in self.spans)
             return
@@ -97,7 +89,7 @@ class Pieces:
         while waiting:
             yield waiting.popleft().result()
 
-    def task(self, parent: int) -> Iterator[Tensor]:
+    def task_vector(self, parent: int) -> Iterator[Tensor]:
         """One parent's task vector, piece by piece, in this thread."""
         for first, last in self.spans:
             if self.base is None:
@@ -105,7 +97,7 @@ class Pieces:
             yield self.parents[parent].read(first, last) - self.base.read(first, last)
 
     def each_parent(self, work: Callable[[int], T]) -> list[T]:
-        """work for every parent's number, side by side."""
+        """The results of `work` for every parent's number, side by side."""
         numbers = range(len(self.parents))
         return list(map(work, numbers) if self.threads == 1 else self.pool.map(work, numbers))
 
@@ -120,7 +112,7 @@ def rows_of(shape: Sequence[int], *, whole: bool = False) -> tuple[int, int]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """torch's own threads would only get in the way of ours."""
+    """Take torch's own threads away: they would only get in the way of ours."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,16 +1,20 @@
-"""A static merge's recipe: which method, which models, which numbers – and which of them in a given layer."""
+"""The recipe of a merge: which method, which models, which numbers – and which of them in a given layer."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from components.shared.runtime.errors import InputError
+from components.shared.runtime.wording import did_you_mean
 
-from .streamed import OWN, STREAMED, Streamed, Terms
+from ..method import MOST_MODELS, MergeMethod, Parameter
+from ..registry import merge_method, merge_methods, streamed_methods
+
+if TYPE_CHECKING:
+    from ..inputs import MergeParameters
 
 
 @dataclass(frozen=True)
@@ -22,151 +26,196 @@ class Filtered:
 
 
 # A number; numbers along the layers, from the first to the last; or the first of these whose filter fits.
-Setting = float | Sequence[float] | Sequence[Filtered]
-Settings = Mapping[str, Setting]
+ParameterValue = float | Sequence[float] | Sequence[Filtered]
+ParameterValues = Mapping[str, ParameterValue]
 
-BOUNDS: dict[str, tuple[float, float]] = {
-    "density": (0.0, 1.0), "gamma": (0.0, 1.0), "epsilon": (0.0, 0.5), "select_topk": (0.0, 1.0),
-}  # fmt: skip
 EMBEDDINGS = ("embed_tokens", "embed_in", "embed_positions", "word_embeddings", "wte", "wpe")
-ABOVE = ("density", "select_topk")  # 0 itself is refused: it would keep nothing
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A parent and the parameters that are its own."""
+class RecipeModel:
+    """A parent: its folder, and the parameters that are its own."""
 
-    place: Path
-    settings: Settings = field(default_factory=dict)
+    folder: Path
+    parameters: ParameterValues = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Block:
+class LayerBlock:
     """Layers first … last − 1 with numbers of their own; along them a row of numbers runs anew.
 
-    own: by parent, in the order of the recipe's entries.
+    :param own: of each parent, in the order of the recipe's models.
+    :param parameters: those that all parents share.
     """
 
     first: int
     last: int
-    own: tuple[Settings, ...]
-    settings: Settings = field(default_factory=dict)
+    own: tuple[ParameterValues, ...]
+    parameters: ParameterValues = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """entries: two to ten parents. base: what they were trained from. dtype: of the merged file; "" as the first parent.
+    """A merge, before any model is opened.
 
-    trim: whether TIES's density is of the whole model, as in its paper, or of each tensor, as in mergekit.
-    tokenizer: "same" refuses vocabularies that differ, "base" takes the base's (or first parent's), "union" adds to it.
+    :param method: a name of the registry.
+    :param models: two to ten parents.
+    :param base: what they were trained from.
+    :param parameters: those that all parents share, or that are the same for all.
+    :param dtype: of the merged file; "" as the first parent.
+    :param seed: of random masks.
+    :param trim: whether TIES's density is of the whole model, as in its paper, or of each tensor, as in mergekit.
+    :param tokenizer: "same" refuses vocabularies that differ, "base" takes the base's (or first parent's), "union" adds
+        to it.
     """
 
     method: str
-    entries: tuple[Entry, ...]
+    models: tuple[RecipeModel, ...]
     base: Path | None = None
-    settings: Settings = field(default_factory=dict)
-    blocks: tuple[Block, ...] = ()
+    parameters: ParameterValues = field(default_factory=dict)
+    blocks: tuple[LayerBlock, ...] = ()
     dtype: str = ""
     seed: int = 0
     trim: Literal["model", "tensor"] = "model"
     tokenizer: Literal["same", "base", "union"] = "same"
 
     @property
-    def streamed(self) -> Streamed:
-        return STREAMED[self.method]
+    def merge_method(self) -> MergeMethod:
+        """The method itself."""
+        return merge_method(self.method)
 
     def check(self) -> None:
-        """Raises InputError: an unknown method or parameter, too few or too many models, a base that is missing."""
-        if self.method not in STREAMED:
+        """Refuse what cannot be merged by this recipe.
+
+        :raises InputError: an unknown method or parameter, too few or too many models, a base that is missing.
+        """
+        streamed = streamed_methods()
+        if self.method not in streamed:
+            known = self.method in merge_methods()
             raise InputError(
-                f"there is no method {self.method!r}", where="method", fix=f"use one of {', '.join(STREAMED)}"
+                f"{self.method} is a method of the search alone"
+                if known
+                else f"there is no method {self.method!r}",
+                where="method",
+                fix=f"use one of {', '.join(streamed)}"
+                if known
+                else did_you_mean(self.method, list(streamed)),
             )
-        method = self.streamed
-        if not 2 <= len(self.entries) <= method.most:
+        method = self.merge_method
+        if not 2 <= len(self.models) <= MOST_MODELS:
             raise InputError(
-                f"{self.method} merges 2 to {method.most} models, and {len(self.entries)} are given",
+                f"{self.method} merges 2 to {MOST_MODELS} models, and {len(self.models)} are given",
                 where="models",
                 fix="give each with --model; the base, with --base, is none of them",
             )
         if method.needs_base and self.base is None:
+            baseless = [name for name, other in streamed.items() if not other.needs_base]
             raise InputError(
                 f"{self.method} needs the base that the models were trained from",
                 where="base",
-                fix="give it with --base, or use linear, slerp or karcher, which need none",
+                fix=f"give it with --base, or use one that needs none: {', '.join(baseless)}",
             )
-        scopes: list[Settings] = [self.settings, *(entry.settings for entry in self.entries)]
-        scopes += [one for block in self.blocks for one in (block.settings, *block.own)]
-        for name in sorted({name for scope in scopes for name in scope} - set(method.parameters)):
+        self._check_parameters(method)
+        end = 0
+        for block in self.blocks:
+            if block.first != end:
+                raise InputError(
+                    "the layers of the slices do not follow each other",
+                    where=f"layers {block.first} to {block.last}",
+                    why=f"the next layer is {end}",
+                )
+            end = block.last
+
+    def _check_parameters(self, method: MergeMethod) -> None:
+        scopes: list[ParameterValues] = [self.parameters, *(model.parameters for model in self.models)]
+        scopes += [scope for block in self.blocks for scope in (block.parameters, *block.own)]
+        known = [parameter.name for parameter in method.parameters]
+        names = {name for scope in scopes for name in scope}
+        for name in sorted(names - set(known)):
             raise InputError(
                 f"{self.method} has no parameter {name}",
                 where=name,
-                fix=f"its parameters are {', '.join(method.parameters) or 'none'}",
+                fix=f"its parameters are {', '.join(known) or 'none'}",
             )
-        for at, last in zip((0, *(block.last for block in self.blocks)), self.blocks, strict=False):
-            if last.first != at:
+        shared = {parameter.name for parameter in method.parameters if not parameter.per_model}
+        for model in self.models:
+            for name in sorted(shared & set(model.parameters)):
                 raise InputError(
-                    "the layers of the slices do not follow each other",
-                    where=f"layers {last.first} to {last.last}",
-                    why=f"the next layer is {at}",
+                    f"{name} is one number for all models",
+                    where=name,
+                    fix="give it once, for the whole merge",
                 )
+        if "lambda" in names and method.base == "optional" and self.base is None:
+            raise InputError(
+                "without a base there is no step away from it",
+                where="lambda",
+                fix="give the base with --base, or leave out --lambda",
+            )
 
-    def terms(self, name: str, layer: int | None, layers: int) -> Terms:
-        """The numbers of one tensor; layer None is for what lies outside the layers, and takes a row's first number."""
+    def parameters_of(self, name: str, layer: int | None, layers: int) -> MergeParameters:
+        """The numbers of one tensor.
+
+        :param name: the tensor's.
+        :param layer: that it belongs to; None for what lies outside the layers, and takes a row's first number.
+        :param layers: how many the models have.
+        :raises InputError: a number is out of its parameter's bounds.
+        """
+        from ..inputs import MergeParameters
+
         block = self._block(name, layer)
         first, last = (block.first, block.last) if block else (0, layers)
-        t = 0.0 if layer is None else (layer - first) / (last - first - 1) if last - first > 1 else 1.0
-        common: list[Settings] = [*([block.settings] if block else []), self.settings]
+        depth = 0.0 if layer is None else (layer - first) / (last - first - 1) if last - first > 1 else 1.0
+        shared: list[ParameterValues] = [*([block.parameters] if block else []), self.parameters]
         own = [
-            [block.own[index] if block else entry.settings, *common]
-            for index, entry in enumerate(self.entries)
+            [block.own[index] if block else model.parameters, *shared]
+            for index, model in enumerate(self.models)
         ]
-        wanted = self.streamed.parameters
-        return Terms(
+        parameters = self.merge_method.parameters
+        return MergeParameters(
             name,
-            [{key: self._value(key, name, t, scopes) for key in wanted if key in OWN} for scopes in own],
-            {key: self._value(key, name, t, common) for key in wanted if key not in OWN},
+            [{p.name: _value(p, name, depth, scopes) for p in parameters if p.per_model} for scopes in own],
+            {p.name: _value(p, name, depth, shared) for p in parameters if not p.per_model},
             self.seed,
         )
 
-    def _block(self, name: str, layer: int | None) -> Block | None:
+    def _block(self, name: str, layer: int | None) -> LayerBlock | None:
         """What lies outside the layers goes with the first block where it is an embedding, with the last otherwise."""
         if not self.blocks:
             return None
         if layer is None:
             return self.blocks[0 if any(word in name for word in EMBEDDINGS) else -1]
-        return next(one for one in self.blocks if one.first <= layer < one.last)
-
-    def _value(self, key: str, name: str, t: float, scopes: Sequence[Settings]) -> float:
-        for scope in scopes:
-            if key in scope and (value := evaluate(scope[key], name, t)) is not None:
-                low, high = BOUNDS.get(key, (-math.inf, math.inf))
-                if not low <= value <= high or not math.isfinite(value) or (value == 0 and key in ABOVE):
-                    raise InputError(
-                        f"{key} is {value}", where=name, fix=f"it must be {_bounds(key, low, high)}"
-                    )
-                return value
-        return self.streamed.parameters[key]
+        return next(block for block in self.blocks if block.first <= layer < block.last)
 
 
-def _bounds(key: str, low: float, high: float) -> str:
-    return (
-        f"{'above' if key in ABOVE else 'at least'} {low:g} and at most {high:g}"
-        if high < math.inf
-        else "finite"
-    )
+def _value(parameter: Parameter, tensor: str, depth: float, scopes: Sequence[ParameterValues]) -> float:
+    """The first of the scopes' values that fits the tensor, or the default."""
+    for scope in scopes:
+        if parameter.name in scope and (value := evaluate(scope[parameter.name], tensor, depth)) is not None:
+            if not parameter.allows(value):
+                raise InputError(
+                    f"{parameter.name} is {value}", where=tensor, fix=f"it must be {parameter.bounds}"
+                )
+            return value
+    return parameter.default
 
 
-def evaluate(setting: Setting, name: str, t: float) -> float | None:
-    """The number for a tensor at depth t in [0, 1]; a row is read in straight lines. None: no filter fits."""
+def evaluate(setting: ParameterValue, name: str, depth: float) -> float | None:
+    """The number for a tensor; a row of numbers is read in straight lines.
+
+    :param setting: a number, a row, or filtered ones.
+    :param name: the tensor's.
+    :param depth: in [0, 1], from the first layer to the last.
+    :returns: None where no filter fits.
+    """
     if isinstance(setting, (int, float)):
         return float(setting)
-    for one in setting:
-        if isinstance(one, Filtered) and one.text in name:
-            return evaluate(one.value, name, t)
+    for value in setting:
+        if isinstance(value, Filtered) and value.text in name:
+            return evaluate(value.value, name, depth)
     if not setting or isinstance(setting[0], Filtered):
         return None
-    row = [float(one) for one in setting if not isinstance(one, Filtered)]
-    at = t * (len(row) - 1)
-    low = min(int(at), len(row) - 1)
+    row = [float(value) for value in setting if not isinstance(value, Filtered)]
+    position = depth * (len(row) - 1)
+    low = min(int(position), len(row) - 1)
     high = min(low + 1, len(row) - 1)
-    return (1 - (at - low)) * row[low] + (at - low) * row[high]
+    return (1 - (position - low)) * row[low] + (position - low) * row[high]

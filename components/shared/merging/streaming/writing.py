@@ -13,33 +13,38 @@ from torch import Tensor
 
 from components.shared.runtime.artifact.weights import INDEX, SINGLE
 
-from .checkpoint import DTYPES
+from .mapped_model import DTYPES
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-class Weights:
+class WeightsWriter:
     """The files of a model's weights: `model.safetensors`, or shards and their index.
 
-    shapes: in the order in which they are to lie. shard: bytes of a file at most (a single tensor may be more).
-    Room is reserved on the disk at once; OSError when there is too little.
+    Room is reserved on the disk at once.
+
+    :param folder: where they go.
+    :param shapes: of every tensor, in the order in which they are to lie.
+    :param dtype: of all tensors.
+    :param shard: bytes of a file at most (a single tensor may be more).
+    :raises OSError: there is too little room.
     """
 
     def __init__(
         self, folder: Path, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, *, shard: int = 5 << 30
     ) -> None:
         self.dtype = dtype
-        self._places: dict[str, tuple[int, int]] = {}
+        self._locations: dict[str, tuple[int, int]] = {}
         self._open: list[int] = []
         sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
         files: list[list[str]] = [[]]
-        held = 0
+        filled = 0
         for name, size in sizes.items():
-            if files[-1] and held + size > shard:
+            if files[-1] and filled + size > shard:
                 files.append([])
-                held = 0
+                filled = 0
             files[-1].append(name)
-            held += size
+            filled += size
         titles = [SINGLE] if len(files) == 1 else [
             f"model-{number:05}-of-{len(files):05}.safetensors" for number in range(1, len(files) + 1)
         ]  # fmt: skip
@@ -54,37 +59,37 @@ class Weights:
         self, path: Path, names: list[str], shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]
     ) -> None:
         head: dict[str, object] = {"__metadata__": {"format": "pt"}}
-        at = 0
+        end = 0
         for name in names:
             head[name] = {
                 "dtype": NAMES[self.dtype],
                 "shape": list(shapes[name]),
-                "data_offsets": [at, at + sizes[name]],
+                "data_offsets": [end, end + sizes[name]],
             }
-            at += sizes[name]
+            end += sizes[name]
         text = json.dumps(head, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
         self._open.append(file)
-        os.posix_fallocate(file, 0, 8 + len(text) + at)
+        os.posix_fallocate(file, 0, 8 + len(text) + end)
         os.pwrite(file, len(text).to_bytes(8, "little") + text, 0)
         start = 8 + len(text)
         for name in names:
-            self._places[name] = (file, start)
+            self._locations[name] = (file, start)
             start += sizes[name]
 
     def write(self, name: str, start: int, piece: Tensor) -> None:
-        """Entries start … of the flat tensor, rounded to the file's type. From any thread."""
-        file, offset = self._places[name]
+        """Write entries start … of the flat tensor, rounded to the file's type. From any thread."""
+        file, offset = self._locations[name]
         rounded = piece.to(self.dtype).contiguous().view(-1)
         data = memoryview(rounded.view(torch.uint8).numpy().data)
-        at = offset + start * self.dtype.itemsize
+        position = offset + start * self.dtype.itemsize
         while data:
-            written = os.pwrite(file, data, at)
-            data, at = data[written:], at + written
+            written = os.pwrite(file, data, position)
+            data, position = data[written:], position + written
 
     def close(self, *, sync: bool) -> None:
-        """sync: wait until the disk has it all."""
+        """Close the files. sync: wait until the disk has it all."""
         while self._open:
             file = self._open.pop()
             try:

@@ -10,6 +10,8 @@ import pkgutil
 import sys
 from pathlib import Path
 
+from . import slabs
+
 DECODERS: dict = {}
 TRANSFORMS: dict = {}
 TABLES = {"decode_": DECODERS, "transform_": TRANSFORMS}
@@ -21,7 +23,7 @@ def discover():
 
     :raises ValueError: two files have one name, or the codes of two decoders have one number.
     """
-    files, numbers = {}, {}
+    files, numbers = {}, {slabs.CODEC: Path(slabs.__file__)}
     for table in TABLES.values():
         table.clear()
     for folder in FOLDERS:

@@ -20,17 +20,18 @@ from ..remote_code.decoders import decode
 from ..remote_code.ternary import unpack_ternary
 from .kernels import Packed, multiply, pack
 
-PAYS = 1 << 24
-"""Weights of a model from where on the kernels are ready before its weights are decoded, or soon after."""
+MIN_WEIGHTS = 1 << 24
+"""From so many weights of a model on the kernels are ready before its weights are decoded, or soon after."""
 
 
 def accelerate(model: nn.Module, *, least: int = 0) -> list[str]:
-    """Let every ternary layer with int8 activations compute in integers, in place → the paths of these layers.
+    """Let every ternary layer with int8 activations compute in integers, in place.
 
     What a layer computes is the same up to float32's rounding. It goes the plain way where gradients are asked for,
-    where its input is not float32 on the CPU, and where it wears another weight: an expert's, or one that was loaded.
+    where its input is not float32 on the CPU, and where it has another weight: an expert's, or one that was loaded.
 
     :param least: nothing is done where all such layers together have fewer weights.
+    :returns: the paths of the layers that compute in integers now.
     """
     layers = {
         path: module
@@ -39,15 +40,15 @@ def accelerate(model: nn.Module, *, least: int = 0) -> list[str]:
     }
     if sum(layer.in_features * layer.out_features for layer in layers.values()) < least:
         return []
-    done = []
+    accelerated = []
     for path, module in layers.items():
         ternary = trits_of(module)
         if ternary is not None and module.code.device.type == "cpu":
-            module.__dict__["ternary"] = Integers(pack(*ternary), module)
+            module.__dict__["ternary"] = IntegerWeight(pack(*ternary), module)
             module.forward = MethodType(forward, module)  # type: ignore[method-assign]
             module.decoded = None
-            done.append(path)
-    return done
+            accelerated.append(path)
+    return accelerated
 
 
 def trits_of(module: CodedLinear) -> tuple[np.ndarray, float] | None:
@@ -63,33 +64,36 @@ def trits_of(module: CodedLinear) -> tuple[np.ndarray, float] | None:
     return (trits.astype(np.int8), float(scale)) if np.array_equal(trits * scale, weight) else None
 
 
-class Integers:
-    """A layer's packed weight, and whether it still is what the layer wears."""
+class IntegerWeight:
+    """A layer's packed weight, and whether it still is the one that the layer computes with."""
 
     def __init__(self, packed: Packed, module: CodedLinear) -> None:
         self.packed, self.code, self.version = packed, module.code, module.code._version
-        self.seen: Tensor | None = None
-        self.same = True
+        self.compared: Tensor | None = None
+        self.equal = True
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Integers:
+    def __deepcopy__(self, memo: dict[int, Any]) -> IntegerWeight:
         """A copied layer's code is another tensor: it goes the plain way until it is accelerated itself."""
         return self
 
-    def worn_by(self, module: CodedLinear) -> bool:
+    def is_current(self, module: CodedLinear) -> bool:
+        """Whether the layer's weight is still the packed one: its code is unchanged, and so is what was decoded."""
         if module.code is not self.code or self.code._version != self.version:
             return False
-        worn = module.decoded
-        if worn is not None and worn is not self.seen:
+        decoded = module.decoded
+        if decoded is not None and decoded is not self.compared:
             own = decode(module.spec, self.code.numpy())
-            self.seen, self.same = worn, np.array_equal(worn.detach().numpy(), own)
-        return worn is None or self.same
+            self.compared, self.equal = decoded, np.array_equal(decoded.detach().numpy(), own)
+        return decoded is None or self.equal
 
 
 def forward(self: CodedLinear, x: Tensor) -> Tensor:
-    """CodedLinear.forward in integers."""
-    integers: Integers = self.__dict__["ternary"]
-    trained = torch.is_grad_enabled() and (x.requires_grad or self.norm is not None or self.bias is not None)
-    if trained or x.dtype != torch.float32 or x.device.type != "cpu" or not integers.worn_by(self):
+    """CodedLinear.forward in integers: x (…, in) → (…, out)."""
+    integers: IntegerWeight = self.__dict__["ternary"]
+    needs_grad = torch.is_grad_enabled() and (
+        x.requires_grad or self.norm is not None or self.bias is not None
+    )
+    if needs_grad or x.dtype != torch.float32 or x.device.type != "cpu" or not integers.is_current(self):
         return CodedLinear.forward(self, x)
     x = x if self.norm is None else self.norm(x)
     flat = x.detach().reshape(-1, self.in_features).contiguous().numpy()

@@ -40,14 +40,18 @@ class Packed:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the packed digits."""
         return self.digits.nbytes
 
 
 def pack(trits: np.ndarray, scale: float) -> Packed:
-    """trits (rows, columns) of −1, 0 and 1, any dtype."""
+    """Pack trits (rows, columns) of −1, 0 and 1, any dtype, into two bits each.
+
+    :raises ValueError: one is another number.
+    """
     rows, columns = trits.shape
     if trits.size and (trits.min() < -1 or trits.max() > 1):
-        raise ValueError(f"trits are −1, 0 and 1; found {trits.min()} to {trits.max()}")
+        raise ValueError(f"trits are −1, 0 and 1, not {trits.min()} to {trits.max()}")
     groups = -(-columns // GROUP)
     digits = np.zeros((rows, groups * GROUP), np.uint8)
     digits[:, :columns] = trits.astype(np.int8) + 1
@@ -58,7 +62,7 @@ def pack(trits: np.ndarray, scale: float) -> Packed:
 
 @njit(cache=True, nogil=True)
 def quantise(x: np.ndarray, q: np.ndarray, scales: np.ndarray, sums: np.ndarray) -> None:  # type: ignore[no-untyped-def]
-    """Absmax quantisation of each token, as ternary.quantise_activations does it.
+    """Quantise each token by its absolute maximum, as ternary.quantise_activations does it.
 
     x (M, K) float32 → q (M, ≥ K) int8, its padding left as it is; scales (M,) float32, 127 / max |x|, NaN where x has a
     value that is no finite number; sums (M,) int32, Σ q.
@@ -85,7 +89,7 @@ def quantise(x: np.ndarray, q: np.ndarray, scales: np.ndarray, sums: np.ndarray)
 
 @njit(cache=True, nogil=True)
 def portable(packed, x, out, first, last):  # type: ignore[no-untyped-def]
-    """Unpack a row, multiply it with all tokens."""
+    """Unpack a row, multiply it with all tokens: a Kernel."""
     size = packed.shape[1]
     row = np.empty((size // 64, 4, 64), np.int8)
     flat = row.reshape(-1)
@@ -103,7 +107,7 @@ def portable(packed, x, out, first, last):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def restore(out, scales, sums, scale, y):  # type: ignore[no-untyped-def]
-    """y (M, N) float32 = (out − Σ x) · scale / scales[m]."""
+    """Write y (M, N) float32 = (out − Σ x) · scale / scales[m]."""
     for m in range(out.shape[0]):
         factor, total = np.float32(scale / scales[m]), sums[m]
         for n in range(out.shape[1]):
@@ -120,9 +124,13 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def multiply(weight: Packed, x: np.ndarray, *, threads: int = 1, using: Kernel | None = None) -> np.ndarray:
-    """x (M, K) float32, C-contiguous → y (M, N) float32 = Q(x) Wᵀ, Q the int8 quantisation of each token.
+    """The product y (M, N) float32 = Q(x) Wᵀ, Q the int8 quantisation of each token.
 
     A token with a value that is no finite number gives NaN, as in floating point.
+
+    :param x: (M, K) float32, C-contiguous.
+    :param using: a kernel; left out: the fastest that this processor can run.
+    :raises ValueError: K is not the weight's number of columns.
     """
     tokens, rows = len(x), len(weight.digits)
     if x.shape[1] != weight.columns:

@@ -36,21 +36,24 @@ All C-contiguous, rows of at most 2^23 weights (their sums are int32); of out th
 
 
 def call(builder: ir.IRBuilder, name: str, result: ir.Type, *values: Any) -> Any:
+    """The result of an LLVM intrinsic."""
     kind = ir.FunctionType(result, [value.type for value in values])
     return builder.call(builder.module.declare_intrinsic(name, (), kind), values)
 
 
 def vnni(builder: ir.IRBuilder, sums: Any, digits: Any, activations: Any) -> Any:
+    """Lanes of int32 += products of bytes, summed by fours."""
     name = f"llvm.x86.avx512.vpdpbusd.{8 * digits.type.count}"  # of AVX-VNNI too, where there is no AVX-512
     return call(builder, name, sums.type, sums, digits, activations)
 
 
-def kept(builder: ir.IRBuilder, sums: Any) -> Any:
+def unwidened(builder: ir.IRBuilder, sums: Any) -> Any:
     """Lanes of int32 as they are."""
     return sums
 
 
 def avx2(builder: ir.IRBuilder, sums: Any, digits: Any, activations: Any) -> Any:
+    """Lanes of int16 += products of bytes, summed by twos."""
     return builder.add(sums, call(builder, "llvm.x86.avx2.pmadd.ub.sw", sums.type, digits, activations))
 
 
@@ -64,14 +67,14 @@ def widened(builder: ir.IRBuilder, sums: Any) -> Any:
 class Instructions:
     """How a processor adds up products of bytes.
 
-    feature  that it needs, as LLVM calls it
-    bytes    of a register
-    lane     of a register of sums
-    add      (builder, sums, digits unsigned, activations signed) → sums
-    widen    (builder, sums) → lanes of int32
-    groups   of 256 weights after which a lane may be full
-    wide     rows of a tile of one token
-    square   rows and tokens of a tile of many
+    :param feature: that it needs, as LLVM calls it.
+    :param bytes: of a register.
+    :param lane: of a register of sums.
+    :param add: (builder, sums, digits unsigned, activations signed) → sums.
+    :param widen: (builder, sums) → lanes of int32.
+    :param groups: of 256 weights after which a lane may be full.
+    :param wide: rows of a tile of one token.
+    :param square: rows and tokens of a tile of many.
     """
 
     feature: str
@@ -85,14 +88,14 @@ class Instructions:
 
 
 INSTRUCTIONS = {
-    "AVX-512 VNNI": Instructions("avx512vnni", 64, WORD, vnni, kept, 1 << 19, 8, (4, 4)),
-    "AVX-VNNI": Instructions("avxvnni", 32, WORD, vnni, kept, 1 << 18, 4, (2, 4)),
+    "AVX-512 VNNI": Instructions("avx512vnni", 64, WORD, vnni, unwidened, 1 << 19, 8, (4, 4)),
+    "AVX-VNNI": Instructions("avxvnni", 32, WORD, vnni, unwidened, 1 << 18, 4, (2, 4)),
     "AVX2": Instructions("avx2", 32, SHORT, avx2, widened, 8, 4, (2, 4)),
 }
 
 
 def typed(typing, name, rows, tokens, w, x, groups, out, out_step):  # type: ignore[no-untyped-def]
-    """Of `multiply`: its signature, and what makes its instructions."""
+    """The signature of `multiply`, and the function that writes its instructions."""
     using, size = INSTRUCTIONS[name.literal_value], (rows.literal_value, tokens.literal_value)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -127,8 +130,8 @@ def tile(
         return builder.add(base, builder.mul(step, number(times)))
 
     def loaded(address: Any, offset: int, kind: ir.Type) -> Any:
-        place = builder.add(address, number(offset))
-        return builder.load(builder.inttoptr(place, ir.PointerType(kind)), align=1)
+        source = builder.add(address, number(offset))
+        return builder.load(builder.inttoptr(source, ir.PointerType(kind)), align=1)
 
     def prefetch(address: Any) -> None:
         flags = [ir.Constant(WORD, flag) for flag in (0, 3, 1)]  # to read, into the first level, data
@@ -174,8 +177,8 @@ def tile(
     for token, row in cells:
         name = f"llvm.vector.reduce.add.v{packed_kind.count}i32"
         total = call(builder, name, WORD, builder.load(totals[token, row]))
-        place = at(builder.add(out, number(4 * row)), out_step, token)
-        builder.store(total, builder.inttoptr(place, ir.PointerType(WORD)))
+        target = at(builder.add(out, number(4 * row)), out_step, token)
+        builder.store(total, builder.inttoptr(target, ir.PointerType(WORD)))
 
 
 def kernel(name: str) -> Kernel:

@@ -31,7 +31,7 @@ from .weights import INDEX, SINGLE, describe, headers
 
 __all__ = ["MANIFEST", "Artifact", "FileEntry", "Manifest", "adopt", "digest_of", "publish", "read", "seal"]
 
-IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)
+NOT_RENAMABLE = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)
 """Why rename(2) may fail although the target can be written: it holds something, or is a mount point."""
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -46,10 +46,12 @@ class Artifact:
 
     @property
     def digest(self) -> str:
+        """The content digest: SHA-256 over names and bytes of its files."""
         return self.manifest.digest
 
     @property
     def kind(self) -> Kind:
+        """What it holds: a model, a trunk or a population."""
         return self.manifest.kind
 
 
@@ -85,12 +87,12 @@ def read(path: str | os.PathLike[str]) -> Artifact:
                 why=f"{size} bytes, and the manifest says {entry['bytes']}",
                 fix="fetch the artifact again",
             )
-    for name, found in _hash(folder, names).items():
-        if found["sha256"] != manifest.files[name]["sha256"]:
+    for name, actual in _hash(folder, names).items():
+        if actual["sha256"] != manifest.files[name]["sha256"]:
             raise ArtifactError(
                 "a file was changed after the artifact was sealed",
                 where=str(folder / name),
-                why=f"its SHA-256 is {found['sha256']}, not {manifest.files[name]['sha256']}",
+                why=f"its SHA-256 is {actual['sha256']}, not {manifest.files[name]['sha256']}",
                 fix="fetch the artifact again",
             )
     headers(folder)
@@ -228,7 +230,7 @@ def _publish_to_folder(staging: Path, manifest: Manifest, target: Path) -> None:
             fsync(target.parent)
             return
         except OSError as error:
-            if error.errno not in IN_THE_WAY:
+            if error.errno not in NOT_RENAMABLE:
                 raise ArtifactError(
                     "the artifact cannot be published",
                     where=str(target),
@@ -247,14 +249,14 @@ def _rename(staging: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        beside = target.parent / f"{PARTIAL}{uuid.uuid4().hex}"
+        sibling = target.parent / f"{PARTIAL}{uuid.uuid4().hex}"
         try:
-            shutil.copytree(staging, beside)
-            for name in [*_names(beside), MANIFEST]:
-                fsync(beside / name)
-            beside.rename(target)
+            shutil.copytree(staging, sibling)
+            for name in [*_names(sibling), MANIFEST]:
+                fsync(sibling / name)
+            sibling.rename(target)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(sibling, ignore_errors=True)
 
 
 def _names(folder: Path) -> list[str]:
@@ -270,7 +272,7 @@ def _names(folder: Path) -> list[str]:
                 )
             if not is_safe_name(name):
                 raise ArtifactError(f"the file name {name!r} is not safe", where=str(folder), fix="rename it")
-            if entry in folders or entry.startswith(PARTIAL) or name in (MANIFEST, publish_lock.CLAIM):
+            if entry in folders or entry.startswith(PARTIAL) or name in (MANIFEST, publish_lock.LOCK):
                 continue
             if not path.is_file():
                 raise ArtifactError("an artifact holds regular files only", where=str(path), fix="remove it")

@@ -48,8 +48,17 @@ class TensorEntry(TypedDict):
 class Manifest:
     """What is known of an artifact.
 
-    `bytes` is the size of all files but the manifest. `parameters` counts the weights that the model computes
-    with, not the numbers stored. `timing` (seconds, memory, host, times) is all that two runs differ in.
+    :param kind: model, trunk or population.
+    :param phase: that made it; "adopted" for a plain Hugging Face model.
+    :param digest: of the content: `digest_of(files)`.
+    :param parents: digests of the inputs, in order.
+    :param config: the composed settings, and `config_digest` their digest.
+    :param metrics: what the phase measured; `scores` of the suites; `gates` with their results.
+    :param bytes: of all files but the manifest.
+    :param parameters: weights that the model computes with, not the numbers stored.
+    :param tensors: how each weight lies on disk, by name.
+    :param timing: seconds, memory, host, times: all that two equal runs differ in.
+    :param extra: what else the phase leaves for the report, plain and deterministic.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -82,19 +91,19 @@ def digest_of(files: Mapping[str, FileEntry]) -> str:
     return digest.hexdigest()
 
 
-def _not_json(value: Any, place: str) -> str:
-    """The first place in `value` that is not plain JSON with finite numbers; empty where there is none."""
+def _not_json(value: Any, path: str) -> str:
+    """The path in `value` of the first item that is not plain JSON with finite numbers; empty where there is none."""
     if isinstance(value, Mapping):
-        parts = [(item, f"{place}.{key}") for key, item in value.items()]
+        items = [(item, f"{path}.{key}") for key, item in value.items()]
     elif isinstance(value, (list, tuple)):
-        parts = [(item, f"{place}[{index}]") for index, item in enumerate(value)]
+        items = [(item, f"{path}[{index}]") for index, item in enumerate(value)]
     elif (
         value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and isfinite(value))
     ):
         return ""
     else:
-        return f"{place.lstrip('.')} is {value!r:.80}"
-    return next(filter(None, (_not_json(item, inner) for item, inner in parts)), "")
+        return f"{path.lstrip('.')} is {value!r:.80}"
+    return next(filter(None, (_not_json(item, inner) for item, inner in items)), "")
 
 
 def _text(content: Mapping[str, Any]) -> bytes:
@@ -142,10 +151,10 @@ def decode(text: bytes, where: str) -> Manifest:
         )
     unsealed = {key: value for key, value in content.items() if key != "seal"}
     try:
-        whole = hashlib.sha256(_text(unsealed)).hexdigest() == content.get("seal") and _text(content) == text
+        intact = hashlib.sha256(_text(unsealed)).hexdigest() == content.get("seal") and _text(content) == text
     except ValueError:  # NaN, or a lone surrogate: never written by encode
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         raise ArtifactError("the manifest is damaged", why="its text does not match its own seal", **damaged)
     try:
         manifest = TypeAdapter(Manifest).validate_json(_text(unsealed))  # lists and dicts, as in strict JSON

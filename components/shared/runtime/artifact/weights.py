@@ -56,49 +56,59 @@ def headers(folder: Path) -> dict[str, dict[str, Any]]:
         return header(single) if single.exists() else {}
     if single.exists():
         raise ArtifactError(f"the folder holds both {SINGLE} and {INDEX}", where=str(folder), fix="keep one")
-    places = _json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+    weight_map = _json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise ArtifactError("the index of the shards has no weight_map", where=str(index))
-    found: dict[str, dict[str, Any]] = {}
-    for shard in sorted(set(places.values())):
+    tensors: dict[str, dict[str, Any]] = {}
+    for shard in sorted(set(weight_map.values())):
         if Path(shard).name != shard or not (folder / shard).is_file():
             raise ArtifactError(f"the index names the shard {shard!r}, which is not there", where=str(index))
-        tensors = header(folder / shard)
-        named = {tensor for tensor, place in places.items() if place == shard}
-        if named != set(tensors):
-            odd = sorted(named ^ set(tensors))[0]
-            why = "named by the index only" if odd in named else "in the shard only"
-            raise ArtifactError("the index and a shard disagree", where=f"{folder / shard}: {odd}", why=why)
-        found |= tensors
-    return found
+        in_shard = header(folder / shard)
+        indexed = {tensor for tensor, file in weight_map.items() if file == shard}
+        if indexed != set(in_shard):
+            tensor = sorted(indexed ^ set(in_shard))[0]
+            why = "named by the index only" if tensor in indexed else "in the shard only"
+            raise ArtifactError(
+                "the index and a shard disagree", where=f"{folder / shard}: {tensor}", why=why
+            )
+        tensors |= in_shard
+    return tensors
 
 
 def storage(folder: Path) -> dict[str, dict[str, Any]]:
-    """How coded modules are stored: {module path: {codec, shape, …}}, from `storage` in config.json."""
+    """How coded modules are stored: {module path: {codec, shape, …}}, from `storage` in config.json.
+
+    :raises ArtifactError: config.json is not JSON, or its `storage` is no such map.
+    """
     path = folder / "config.json"
     declared = _json(path).get("storage") if path.exists() else None
     if declared is None:
         return {}
     if not isinstance(declared, dict):
         raise ArtifactError("`storage` is not a map from module to codec", where=str(path))
-    return {module: how if isinstance(how, dict) else {"codec": str(how)} for module, how in declared.items()}
+    return {
+        module: spec if isinstance(spec, dict) else {"codec": str(spec)} for module, spec in declared.items()
+    }
 
 
 def describe(folder: Path) -> tuple[dict[str, TensorEntry], int]:
     """The stored tensors of the model in `folder`, and how many parameters it computes with.
 
     A coded module counts with the shape of its weight (`shape` in config.json's `storage`), not of its code.
+
+    :returns: the tensors by name, and the number of weights.
+    :raises ArtifactError: as `headers` and `storage`.
     """
     coded = storage(folder)
     tensors: dict[str, TensorEntry] = {}
-    parameters = sum(math.prod(how["shape"]) for how in coded.values() if "shape" in how)
+    parameters = sum(math.prod(spec["shape"]) for spec in coded.values() if "shape" in spec)
     for name, entry in sorted(headers(folder).items()):
         module, _, leaf = name.rpartition(".")
-        how = coded.get(module, {}) if leaf != "bias" else {}
+        spec = coded.get(module, {}) if leaf != "bias" else {}
         start, end = entry["data_offsets"]
         tensors[name] = TensorEntry(
-            dtype=entry["dtype"], shape=entry["shape"], codec=str(how.get("codec", "")), bytes=end - start
+            dtype=entry["dtype"], shape=entry["shape"], codec=str(spec.get("codec", "")), bytes=end - start
         )
-        if "shape" not in how:
+        if "shape" not in spec:
             parameters += math.prod(entry["shape"])
     return tensors, parameters

@@ -26,7 +26,7 @@ from torch import nn
 from .. import stopping
 from ..errors import Interrupted, MissingKey, PhaseFailed
 from ..store.interface import Store
-from ..store.uri import localise, open_store
+from ..store.uri import download, open_store
 from ..tracking import curves
 from . import state_codec
 from .state_codec import pack, unpack
@@ -35,7 +35,7 @@ FORMAT = 1
 SNAPSHOT = "__snapshot__"
 STATE = "state.json"
 TENSORS = "tensors.safetensors"
-MOST_OF_THE_TIME = 10
+SAVE_INTERVAL_FACTOR = 10
 """Between two checkpoints lies at least this many times the seconds that the last one took."""
 
 
@@ -54,6 +54,7 @@ class Checkpoints:
 
     :param store_uri: a folder or s3://bucket/prefix.
     :param identity: digest of all that determines the result; checkpoints of another identity are not seen.
+    :param keep: how many of the newest stay.
     :param every: seconds between two checkpoints.
     :param say: where a damaged checkpoint is reported.
     :param metrics: the phase's metrics.jsonl: copied to a bucket with each checkpoint, and restored with it.
@@ -88,13 +89,16 @@ class Checkpoints:
 
     def due(self) -> bool:
         """True when it is time for a checkpoint: the interval has passed, or SIGTERM arrived."""
-        return stopping.asked() or time.monotonic() - self.last >= max(
-            self.every, MOST_OF_THE_TIME * self.cost
+        return stopping.stop_requested() or time.monotonic() - self.last >= max(
+            self.every, SAVE_INTERVAL_FACTOR * self.cost
         )
 
     def stop_if_asked(self) -> None:
-        """Call right after `save`. Raises Interrupted after a SIGTERM."""
-        if stopping.asked():
+        """Call right after `save`.
+
+        :raises Interrupted: SIGTERM has come.
+        """
+        if stopping.stop_requested():
             raise Interrupted(
                 "stopped as asked; a checkpoint is written", where=self.uri, fix="start it again to go on"
             )
@@ -138,20 +142,20 @@ class Checkpoints:
 
     def restore(self) -> Checkpoint | None:
         """The newest whole checkpoint, or None. A damaged one is reported and the one before it is tried."""
-        for found in self._whole(reversed(self._names())):
-            self._rewind(found)
+        for checkpoint in self._undamaged(reversed(self._names())):
+            self._rewind_metrics(checkpoint)
             self.last = time.monotonic()
-            self.say(f"going on from the checkpoint at step {found.step}")
-            return found
+            self.say(f"going on from the checkpoint at step {checkpoint.step}")
+            return checkpoint
         return None
 
     def parts(self) -> Iterator[Checkpoint]:
         """All that `append` wrote, one by one in the order of writing. A damaged part is reported and left out."""
-        found = None
-        for found in self._whole(self._names()):
-            yield found
-        if found is not None:
-            self._rewind(found)
+        part = None
+        for part in self._undamaged(self._names()):
+            yield part
+        if part is not None:
+            self._rewind_metrics(part)
         self.last = time.monotonic()
 
     def put_metrics(self) -> str:
@@ -159,31 +163,31 @@ class Checkpoints:
         in_bucket = "://" in self.uri
         return curves.copy(self.metrics, self.store) if self.metrics is not None and in_bucket else ""
 
-    def _rewind(self, found: Checkpoint) -> None:
+    def _rewind_metrics(self, checkpoint: Checkpoint) -> None:
         """Have the metrics as they were at this checkpoint, once: what this process has measured since is its own."""
         if self.metrics is not None and not self.rewound and not self.number:
             self.rewound = True
-            curves.go_back(self.metrics, found.mark, self.store)
+            curves.go_back(self.metrics, checkpoint.mark, self.store)
 
     def _names(self) -> list[str]:
         """Of checkpoints with a state, in the order of writing."""
-        keys = (entry.key for entry in self.store.list())
+        keys = (stored.key for stored in self.store.list())
         return sorted({key.rsplit("/", 1)[0] for key in keys if key.endswith(f"/{STATE}")})
 
-    def _whole(self, names: Iterable[str]) -> Iterator[Checkpoint]:
+    def _undamaged(self, names: Iterable[str]) -> Iterator[Checkpoint]:
         for name in names:
             try:
-                found = self._read(name)
+                checkpoint = self._read(name)
             except (OSError, ValueError, KeyError, MissingKey, SafetensorError) as error:
                 self.say(f"the checkpoint {self.uri}/{name} is damaged and is left out: {error}")
                 continue
-            yield found
+            yield checkpoint
 
     def clear(self) -> None:
         """Delete all checkpoints of this identity."""
-        entries = self.store.list()
-        for entry in sorted(entries, key=lambda entry: not entry.key.endswith(STATE)):
-            self.store.delete(entry.key)
+        keys = [stored.key for stored in self.store.list()]
+        for key in sorted(keys, key=lambda key: not key.endswith(STATE)):
+            self.store.delete(key)
         if "://" not in self.uri:
             shutil.rmtree(self.uri, ignore_errors=True)
 
@@ -192,7 +196,7 @@ class Checkpoints:
         if header["format"] != FORMAT or header["identity"] != self.identity:
             raise ValueError("it belongs to other work")
         with tempfile.TemporaryDirectory(prefix="forge-checkpoint-") as folder:
-            path = localise(f"{self.uri}/{name}", Path(folder)) / TENSORS
+            path = download(f"{self.uri}/{name}", Path(folder)) / TENSORS
             if path.stat().st_size != header["bytes"] or state_codec.sha256(path) != header["sha256"]:
                 raise ValueError(f"{TENSORS} is not what {STATE} says")
             # Copied out of the file's pages, so that the file may go while the tensors stay.
@@ -204,20 +208,20 @@ class Checkpoints:
         """The next number in the order of writing: steps may begin again in another stage of the phase."""
         if self.number == 0:
             self.number = max(
-                (int(entry.key[:6]) for entry in self.store.list() if entry.key[:6].isdigit()), default=0
+                (int(stored.key[:6]) for stored in self.store.list() if stored.key[:6].isdigit()), default=0
             )
         self.number += 1
         return self.number
 
     def _prune(self) -> None:
         names: dict[str, list[str]] = {}
-        for entry in self.store.list():
-            if "/" in entry.key:  # metrics.jsonl stays
-                names.setdefault(entry.key.rsplit("/", 1)[0], []).append(entry.key)
-        whole = sorted(name for name, keys in names.items() if f"{name}/{STATE}" in keys)
-        kept = set(whole[-self.keep :])
+        for stored in self.store.list():
+            if "/" in stored.key:  # metrics.jsonl stays
+                names.setdefault(stored.key.rsplit("/", 1)[0], []).append(stored.key)
+        complete = sorted(name for name, keys in names.items() if f"{name}/{STATE}" in keys)
+        newest = set(complete[-self.keep :])
         for name, keys in names.items():
-            if name not in kept:
+            if name not in newest:
                 for key in sorted(keys, key=lambda key: not key.endswith(STATE)):
                     self.store.delete(key)
                 if "://" not in self.uri:
@@ -234,8 +238,11 @@ class Checkpoints:
 class Snapshot:
     """The state of a loop.
 
+    :param modules: networks by name, saved by their state_dict.
+    :param optimizers: optimisers, schedules and whatever else has state_dict and load_state_dict.
+    :param generators: of torch, numpy or Python; the global ones are always saved.
     :param state: plain JSON of the phase: stage, histories, scores so far. Saved and restored with the rest.
-    `step` is the step of the last save or restore: where the loop goes on.
+    :param step: the step of the last save or restore: where the loop goes on.
     """
 
     modules: dict[str, nn.Module] = field(default_factory=dict)
@@ -245,7 +252,10 @@ class Snapshot:
     step: int = 0
 
     def save(self, checkpoints: Checkpoints, step: int) -> None:
-        """Write the loop's state after `step` steps."""
+        """Write the loop's state after `step` steps.
+
+        :raises TypeError: a state holds what JSON and tensors cannot.
+        """
         tensors: dict[str, torch.Tensor] = {}
         packed = {
             "modules": {
@@ -266,10 +276,10 @@ class Snapshot:
 
     def restore(self, checkpoints: Checkpoints) -> bool:
         """Go back to the newest checkpoint. False, and nothing is changed, when there is none."""
-        found = checkpoints.restore()
-        if found is None:
+        checkpoint = checkpoints.restore()
+        if checkpoint is None:
             return False
-        self.load(found)
+        self.load(checkpoint)
         return True
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -283,9 +293,9 @@ class Snapshot:
                 "this checkpoint was not written by a Snapshot", where=f"step {checkpoint.step}"
             )
         for kind in ("modules", "optimizers", "generators"):
-            mine, theirs = set(getattr(self, kind)), set(packed[kind])
-            if mine != theirs:
-                why = f"the phase has {sorted(mine)}, the checkpoint {sorted(theirs)}"
+            expected, stored = set(getattr(self, kind)), set(packed[kind])
+            if expected != stored:
+                why = f"the phase has {sorted(expected)}, the checkpoint {sorted(stored)}"
                 raise PhaseFailed(
                     f"the checkpoint holds other {kind}", where=f"step {checkpoint.step}", why=why
                 )

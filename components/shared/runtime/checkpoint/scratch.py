@@ -20,7 +20,7 @@ def checkpoint_root(request: Request) -> str:
     return request.checkpoint_root or f"{request.target.rstrip('/')}.checkpoints"
 
 
-def place_of(request: Request, identity: str) -> Path:
+def path_of(request: Request, identity: str) -> Path:
     """The scratch directory of this work: with its checkpoints, or on this machine when these are in a bucket."""
     root = checkpoint_root(request)
     base = Path(tempfile.gettempdir()) / "agent-forge" if "://" in root else Path(root)
@@ -28,36 +28,38 @@ def place_of(request: Request, identity: str) -> Path:
 
 
 @contextlib.contextmanager
-def held(place: Path) -> Iterator[None]:
-    """The scratch directory, held by one process at a time; removed after success.
+def exclusive(path: Path) -> Iterator[None]:
+    """Inside the block the scratch directory is this process's own; it is removed after success.
 
     :raises LostRace: another process has it.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / "lock", timeout=0)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / "lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
         raise LostRace(
-            "another process is doing this very work", where=str(place), fix="wait for it, or stop it"
+            "another process is doing this very work", where=str(path), fix="wait for it, or stop it"
         ) from None
-    done = False
+    succeeded = False
     try:
         yield
-        done = True
+        succeeded = True
     finally:
-        left = {path.name for path in place.iterdir()} - {"lock"}
-        if not left or (done and curves.FILE not in left):  # metrics that MLflow has not got are kept
-            shutil.rmtree(place, ignore_errors=True)
+        remaining = {file.name for file in path.iterdir()} - {"lock"}
+        if not remaining or (
+            succeeded and curves.FILE not in remaining
+        ):  # metrics that MLflow lacks are kept
+            shutil.rmtree(path, ignore_errors=True)
             with contextlib.suppress(OSError):  # other work may be there
-                place.parent.rmdir()
+                path.parent.rmdir()
         lock.release()
 
 
 @contextlib.contextmanager
-def staging(request: Request, identity: str, place: Path) -> Iterator[Path]:
-    """An empty directory on the file system of the target; in the work's own place for a bucket."""
-    folder = place / "output"
+def staging(request: Request, identity: str, scratch: Path) -> Iterator[Path]:
+    """An empty directory on the file system of the target; in the scratch directory where the target is a bucket."""
+    folder = scratch / "output"
     if "://" not in request.target:
         target = Path(request.target).absolute()
         folder = target.parent / f".{target.name}.{identity[:16]}"

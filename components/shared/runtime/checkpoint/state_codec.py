@@ -13,9 +13,11 @@ import torch
 
 
 def pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """A nested state as JSON, its tensors and arrays moved into `tensors` under names that begin with `name`.
+    """Write a nested state as JSON, its tensors and arrays moved into `tensors` under names that begin with `name`.
 
     JSON has no tensors, tuples or integer keys: they become {"$": "tensor" | "array" | "tuple" | "dict", …}.
+
+    :raises TypeError: `value` holds something that is none of these, no number, text or list.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -60,7 +62,10 @@ def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 
 def generator_state(generator: Any) -> Any:
-    """The state of a generator of torch, numpy or Python, for `pack`."""
+    """The state of a generator of torch, numpy or Python, for `pack`.
+
+    :raises TypeError: it is none of these.
+    """
     if isinstance(generator, torch.Generator):
         return generator.get_state()
     if isinstance(generator, np.random.Generator):
@@ -94,25 +99,28 @@ def global_random() -> dict[str, Any]:
 def set_global_random(state: dict[str, Any]) -> None:
     """Put the global generators back into the states that `global_random` gave."""
     torch.set_rng_state(state["torch"])
-    for device, one in enumerate(state["cuda"]):
-        torch.cuda.set_rng_state(one, device)
+    for device, device_state in enumerate(state["cuda"]):
+        torch.cuda.set_rng_state(device_state, device)
     np.random.set_state(state["numpy"])
     random.setstate(state["python"])
 
 
 def unshared(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Safetensors refuses shared memory: each tensor once, and which names mean the same one."""
+    """Each tensor once, on the CPU, for safetensors refuses shared memory.
+
+    :returns: the tensors to store by name, and name → the name under which the same tensor is stored.
+    """
     stored: dict[str, torch.Tensor] = {}
     same: dict[str, str] = {}
-    seen: dict[tuple[Any, ...], str] = {}
+    names: dict[tuple[Any, ...], str] = {}
     storages: set[tuple[str, int]] = set()
     for name, tensor in tensors.items():
         tensor = tensor.detach()
         view = (str(tensor.device), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
-        if tensor.numel() and view in seen:
-            same[name] = seen[view]
+        if tensor.numel() and view in names:
+            same[name] = names[view]
             continue
-        seen[view] = name
+        names[view] = name
         storage = (str(tensor.device), tensor.untyped_storage().data_ptr())
         on_cpu = tensor.cpu().contiguous()
         stored[name] = on_cpu.clone() if storage in storages and tensor.device.type == "cpu" else on_cpu
@@ -121,7 +129,11 @@ def unshared(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tenso
 
 
 def require_plain(value: object, where: str) -> None:
-    """Refuse (TypeError) what JSON would change or cannot hold: other keys than strings, arrays, objects."""
+    """Refuse what JSON would change or cannot hold: other keys than strings, arrays, objects.
+
+    :param where: the name of the value in the error.
+    :raises TypeError: naming the item.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return
     if isinstance(value, Mapping):

@@ -17,7 +17,7 @@ from typing import Any
 from ..artifact import artifact
 from ..artifact.artifact import Artifact
 from ..errors import ConfigError, InputError
-from ..store.uri import localise
+from ..store.uri import download
 
 COMMON = ("settings", "seed", "code_version", "checkpoint_root", "pipeline_run")
 """KFP parameters that every phase understands; all others are the phase's own."""
@@ -161,7 +161,7 @@ def read(request: Request) -> dict[str, list[Artifact]]:
     artifacts: dict[str, list[Artifact]] = {}
     for name, addresses in request.inputs.items():
         for address in addresses:
-            folder = localise(address, cache)
+            folder = download(address, cache)
             plain = request.by_hand and not (folder / artifact.MANIFEST).exists()
             opened = artifact.adopt(folder) if plain else artifact.read(folder)
             artifacts.setdefault(name, []).append(opened)

@@ -1,7 +1,7 @@
 """What a KFP run has in its object store beside its artifacts: checkpoints and progress, which outlive pods.
 
 KFP uploads an output to `<scheme>://<bucket>/…/<pipeline>/<run id>/<task>/<uuid>/<output>`. The part up to and with
-the run's id is the root of the run: `checkpoints/` below it is where its phases' checkpoints go unless another place
+the run's id is the root of the run: `checkpoints/` below it is where its phases' checkpoints go unless another address
 is given, and `progress/<task>.json` says how far each task has come.
 """
 
@@ -17,13 +17,13 @@ OUTPUT = re.compile(r"(?P<root>(?P<scheme>[a-z0-9+.-]+)://[^/]+(/[^/]+)*/[^/]+/[
 CHECKPOINTS = "checkpoints"
 
 
-def of(uri: str) -> str:
+def root_of(uri: str) -> str:
     """The root of the run that uploads an output to `uri`; "" where the address is not one of KFP's."""
-    match = OUTPUT.fullmatch(uri)
-    return match["root"] if match else ""
+    address = OUTPUT.fullmatch(uri)
+    return address["root"] if address else ""
 
 
-def settle(request: Request, say: Callable[[str], None]) -> str:
+def choose_checkpoint_root(request: Request, say: Callable[[str], None]) -> str:
     """Decide, once for a pod, where its checkpoints go when the request does not say, and say so when they stay here.
 
     A store that nothing is configured for is not used. One that is configured and does not work is an error, and
@@ -33,14 +33,14 @@ def settle(request: Request, say: Callable[[str], None]) -> str:
     """
     if not request.in_pod:
         return ""
-    root = of(request.uri)
+    root = root_of(request.uri)
     reason = _unreachable(root, request.uri)
     if not reason:
         request.checkpoint_root = request.checkpoint_root or f"{root}/{CHECKPOINTS}"
         return root
     if not request.checkpoint_root:
         say(
-            f"checkpoints stay on this pod's disk and go with it: {reason}, or the parameter checkpoint_root to a place "
+            f"checkpoints stay on this pod's disk and go with it: {reason}, or the parameter checkpoint_root to an address "
             "that outlives the pod"
         )
     return ""

@@ -11,10 +11,12 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import MissingKey, StoreError
-from .interface import PARTIAL, Entry, Store, is_safe_name, walk
+from typing_extensions import override
 
-PASSING = (errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+from ..errors import MissingKey, StoreError
+from .interface import PARTIAL, Store, StoredObject, is_safe_name, walk
+
+TRANSIENT = (errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 """What a network file system answers while its server is away."""
 
 
@@ -34,39 +36,47 @@ class FolderStore(Store):
         self.root = root
         self.uri = str(root)
         if root.exists() and not root.is_dir():
-            raise StoreError("the store's place is a file, not a folder", where=self.uri, fix="give a folder")
+            raise StoreError(
+                "the store's address is a file, not a folder", where=self.uri, fix="give a folder"
+            )
 
+    @override
     def get(self, key: str) -> bytes:
-        with self._explained(key):
+        with self._translated_errors(key):
             return self._path(key).read_bytes()
 
+    @override
     def put(self, key: str, data: bytes | Path) -> None:
-        with self._explained(key), self._written(self._path(key), data) as partial:
+        with self._translated_errors(key), self._staged(self._path(key), data) as partial:
             os.replace(partial, self._path(key))
 
+    @override
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         if self._path(key).exists():
             return False
-        with self._explained(key), self._written(self._path(key), data) as partial:
+        with self._translated_errors(key), self._staged(self._path(key), data) as partial:
             try:
                 os.link(partial, self._path(key))
             except FileExistsError:
                 return False
         return True
 
-    def list(self, prefix: str = "") -> builtins.list[Entry]:
-        entries = []
+    @override
+    def list(self, prefix: str = "") -> builtins.list[StoredObject]:
+        objects = []
         for name in walk(self.root, prefix):
             with contextlib.suppress(FileNotFoundError):  # deleted since
-                entries.append(Entry(name, (self.root / name).stat().st_size))
-        return sorted(entries)
+                objects.append(StoredObject(name, (self.root / name).stat().st_size))
+        return sorted(objects)
 
+    @override
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
 
+    @override
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with self._explained(key):
+        with self._translated_errors(key):
             path.unlink(missing_ok=True)
         for parent in path.parents:  # as in S3, a folder is there only for what it holds
             if parent == self.root:
@@ -76,12 +86,13 @@ class FolderStore(Store):
             except OSError:
                 break  # it holds something else, or is gone
 
+    @override
     def fetch(self, key: str, path: Path) -> None:
-        with self._explained(key):
+        with self._translated_errors(key):
             source = self._path(key)
             if not source.is_file():
                 raise MissingKey("nothing is stored here", where=self.address(key))
-            with self._written(path, source) as partial:
+            with self._staged(path, source) as partial:
                 os.replace(partial, path)
 
     def _path(self, key: str) -> Path:
@@ -90,7 +101,7 @@ class FolderStore(Store):
         return self.root / key
 
     @contextlib.contextmanager
-    def _written(self, path: Path, data: bytes | Path) -> Iterator[Path]:
+    def _staged(self, path: Path, data: bytes | Path) -> Iterator[Path]:
         """A whole, synced copy of `data` beside `path`, removed afterwards where it was not moved."""
         partial = path.parent / f"{PARTIAL}{uuid.uuid4().hex}"
         while True:
@@ -112,7 +123,7 @@ class FolderStore(Store):
             partial.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _explained(self, key: str) -> Iterator[None]:
+    def _translated_errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, IsADirectoryError) as error:
@@ -128,5 +139,5 @@ class FolderStore(Store):
                 where=self.address(key),
                 why=error.strerror or str(error),
                 fix=fix,
-                transient=error.errno in PASSING,
+                transient=error.errno in TRANSIENT,
             ) from error

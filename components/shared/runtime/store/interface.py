@@ -1,6 +1,6 @@
 """One small interface over S3 and folders: what checkpoints, publishing and standalone runs need, no more.
 
-A store is opened on a place (`s3://bucket/prefix` or a folder) and addresses what lies below it by keys:
+A store is opened at an address (`s3://bucket/prefix` or a folder) and addresses what lies below it by keys:
 relative POSIX names such as `step-100/weights.safetensors`. Both kinds keep the same promises:
 
 - `put` is all or nothing: a reader sees the old bytes or the new ones, never a part.
@@ -31,8 +31,8 @@ MULTIPART_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, order=True)
-class Entry:
-    """A stored object: its key, its size in bytes, and the store's own tag of its content, if any."""
+class StoredObject:
+    """What a listing says of an object: its key, its size in bytes, and the store's own tag of its content, if any."""
 
     key: str
     bytes: int
@@ -49,13 +49,19 @@ def is_safe_name(name: str) -> bool:
 
 
 class Store(ABC):
-    """A place that holds bytes under keys."""
+    """Bytes under keys.
+
+    :raises StoreError: every method, where the store cannot be reached or refuses.
+    """
 
     uri: str
 
     @abstractmethod
     def get(self, key: str) -> bytes:
-        """The bytes under `key`. Raises MissingKey when there are none."""
+        """The bytes under `key`.
+
+        :raises MissingKey: there are none.
+        """
 
     @abstractmethod
     def put(self, key: str, data: bytes | Path) -> None:
@@ -66,8 +72,8 @@ class Store(ABC):
         """Write only when nothing is under `key`. True for the one writer that did, False for all others."""
 
     @abstractmethod
-    def list(self, prefix: str = "") -> list[Entry]:
-        """All entries whose key begins with `prefix`, sorted by key."""
+    def list(self, prefix: str = "") -> list[StoredObject]:
+        """All objects whose key begins with `prefix`, sorted by key."""
 
     @abstractmethod
     def exists(self, key: str) -> bool:
@@ -79,15 +85,21 @@ class Store(ABC):
 
     @abstractmethod
     def fetch(self, key: str, path: Path) -> None:
-        """Stream the object into the file `path`, which appears only when whole. Raises MissingKey."""
+        """Stream the object into the file `path`, which appears only when whole.
+
+        :raises MissingKey: there is none.
+        """
 
     def upload(self, folder: Path, prefix: str = "", names: Iterable[str] | None = None) -> None:
-        """Write the files of `folder` (all, or those named) under `prefix/`, several at a time."""
+        """Write the files of `folder` (all, or those named) under `prefix/`, several at a time.
+
+        :raises StoreError: there is no such folder.
+        """
         if not folder.is_dir():
             raise StoreError("there is no such folder to upload", where=str(folder))
-        chosen = sorted(walk(folder) if names is None else names)
+        files = sorted(walk(folder) if names is None else names)
         base = _directory(prefix)
-        _all_at_once(lambda name: self.put(base + name, folder / name), chosen)
+        _all_at_once(lambda name: self.put(base + name, folder / name), files)
 
     def download(self, prefix: str, folder: Path) -> None:
         """Write every object under `prefix/` into `folder`, several at a time.
@@ -95,7 +107,7 @@ class Store(ABC):
         :raises MissingKey: there is none.
         """
         base = _directory(prefix)
-        names = [entry.key.removeprefix(base) for entry in self.list(base)]
+        names = [stored.key.removeprefix(base) for stored in self.list(base)]
         if not names:
             raise MissingKey("nothing is stored here", where=self.address(prefix), fix="check the address")
         for name in names:
@@ -115,10 +127,10 @@ class Store(ABC):
         key = f"{PARTIAL}{uuid.uuid4().hex}"
         try:
             first, second = self.put_if_absent(key, b"first"), self.put_if_absent(key, b"second")
-            kept = self.get(key)
+            content = self.get(key)
         finally:
             self.delete(key)
-        if not first or second or kept != b"first":
+        if not first or second or content != b"first":
             raise StoreError(
                 "the store overwrites where it was asked to write only if nothing is there",
                 where=self.uri,
@@ -134,8 +146,8 @@ def _directory(prefix: str) -> str:
 def _all_at_once(work: Callable[[str], None], names: Iterable[str]) -> None:
     with ThreadPoolExecutor(TRANSFERS) as pool:
         try:
-            for done in as_completed([pool.submit(work, name) for name in names]):
-                done.result()
+            for transfer in as_completed([pool.submit(work, name) for name in names]):
+                transfer.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

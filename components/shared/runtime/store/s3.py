@@ -28,17 +28,18 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as aws
 from botocore.config import Config
 from s3transfer.exceptions import RetriesExceededError
+from typing_extensions import override
 
 from ..errors import MissingKey, StoreError
-from .interface import MULTIPART_BYTES, PARTIAL, TRANSFERS, Entry, Store, is_safe_name
+from .interface import MULTIPART_BYTES, PARTIAL, TRANSFERS, Store, StoredObject, is_safe_name
 
 ATTEMPTS = 6
 """Tries of one request, about 15 s in all; the environment's AWS_MAX_ATTEMPTS takes precedence."""
 
-BROKEN = (aws.HTTPClientError, aws.FlexibleChecksumError)
+CONNECTION_ERRORS = (aws.HTTPClientError, aws.FlexibleChecksumError)
 """What a connection that breaks, or garbles, in the middle of an answer raises."""
 
-PASSING = {"InternalError", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "SlowDown"}
+TRANSIENT = {"InternalError", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "SlowDown"}
 """Refusals of a server that is overloaded or starting, beside those with status 429 and 500 up."""
 
 SHA256 = "sha256"
@@ -69,12 +70,12 @@ def missing_settings(uri: str) -> list[str]:
     """The environment variables without which the store at `uri` cannot be used here; none: it can be tried."""
     missing = [] if endpoint() or not uri.startswith("minio://") else ["AWS_ENDPOINT_URL"]
     try:
-        known = boto3.session.Session().get_credentials() is not None
+        has_credentials = boto3.session.Session().get_credentials() is not None
     except aws.PartialCredentialsError:
-        known = False
+        has_credentials = False
     except aws.BotoCoreError:  # configured, and broken: using the store will tell
-        known = True
-    return missing if known else [*missing, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+        has_credentials = True
+    return missing if has_credentials else [*missing, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
 
 
 class S3Store(Store):
@@ -85,7 +86,7 @@ class S3Store(Store):
 
     def __init__(self, uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> None:
         self.uri = uri.rstrip("/")
-        scheme, _, place = self.uri.partition("://")
+        scheme, _, path = self.uri.partition("://")
         if scheme == "minio" and not endpoint():
             raise StoreError(
                 "minio:// names no server by itself",
@@ -93,7 +94,7 @@ class S3Store(Store):
                 why="AWS_ENDPOINT_URL is not set",
                 fix="set it to the address of the object store, such as http://seaweedfs.kubeflow:9000",
             )
-        self.bucket, _, prefix = place.partition("/")
+        self.bucket, _, prefix = path.partition("/")
         self.prefix = f"{prefix}/" if prefix else ""
         self.transfer = TransferConfig(
             multipart_threshold=multipart_bytes,
@@ -103,7 +104,7 @@ class S3Store(Store):
         retries: dict[str, Any] = {"mode": "standard"}
         if "AWS_MAX_ATTEMPTS" not in os.environ:
             retries["total_max_attempts"] = ATTEMPTS
-        with self._explained():
+        with self._translated_errors():
             session = boto3.session.Session()
             self.client: Any = session.client(
                 "s3",
@@ -118,30 +119,32 @@ class S3Store(Store):
             )
             self.client.head_bucket(Bucket=self.bucket)
 
+    @override
     def get(self, key: str) -> bytes:
         for _ in range(ATTEMPTS):
-            with self._explained(key):
-                answer = self.client.get_object(**self._place(key))
+            with self._translated_errors(key):
+                answer = self.client.get_object(**self._location(key))
                 try:
                     data: bytes = answer["Body"].read()
-                except BROKEN:
+                except CONNECTION_ERRORS:
                     continue  # botocore retries only until the answer begins
             if _is_whole(answer, data):
                 return data
         raise self._damaged(key)
 
+    @override
     def fetch(self, key: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.parent / f"{PARTIAL}{uuid.uuid4().hex}"
         try:
             for _ in range(ATTEMPTS):
-                with self._explained(key):
-                    head = self.client.head_object(**self._place(key))
+                with self._translated_errors(key):
+                    head = self.client.head_object(**self._location(key))
                     try:
                         self.client.download_file(
                             self.bucket, self._key(key), str(partial), Config=self.transfer
                         )
-                    except BROKEN:
+                    except CONNECTION_ERRORS:
                         continue
                 if _is_whole(head, partial):
                     partial.replace(path)
@@ -150,8 +153,9 @@ class S3Store(Store):
             partial.unlink(missing_ok=True)
         raise self._damaged(key)
 
+    @override
     def put(self, key: str, data: bytes | Path) -> None:
-        with self._explained(key):
+        with self._translated_errors(key):
             metadata = {SHA256: _digest(data)}
             if isinstance(data, Path):
                 extra = {"Metadata": metadata}
@@ -159,18 +163,19 @@ class S3Store(Store):
                     str(data), self.bucket, self._key(key), ExtraArgs=extra, Config=self.transfer
                 )
             else:
-                self.client.put_object(**self._place(key), Body=data, Metadata=metadata)
+                self.client.put_object(**self._location(key), Body=data, Metadata=metadata)
 
+    @override
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         body = data.read_bytes() if isinstance(data, Path) else data
         metadata = {SHA256: _digest(body), WRITER: uuid.uuid4().hex}
         for attempt in range(ATTEMPTS):
-            with self._explained(key):
+            with self._translated_errors(key):
                 if self._put_once(key, body, metadata):
                     return True
             # A retried request may meet its own first try, whose answer was lost: look whose object it is.
-            with contextlib.suppress(MissingKey), self._explained(key):
-                head = self.client.head_object(**self._place(key))
+            with contextlib.suppress(MissingKey), self._translated_errors(key):
+                head = self.client.head_object(**self._location(key))
                 return bool(head["Metadata"].get(WRITER) == metadata[WRITER])
             time.sleep(
                 random.random() * 0.1 * 2**attempt
@@ -179,9 +184,10 @@ class S3Store(Store):
             "other writers kept interfering", where=self.address(key), fix="try again", transient=True
         )
 
-    def list(self, prefix: str = "") -> builtins.list[Entry]:
+    @override
+    def list(self, prefix: str = "") -> builtins.list[StoredObject]:
         return sorted(
-            Entry(item["Key"].removeprefix(self.prefix), item["Size"], item.get("ETag", ""))
+            StoredObject(item["Key"].removeprefix(self.prefix), item["Size"], item.get("ETag", ""))
             for item in self.objects(prefix)
             if (name := item["Key"].rpartition("/")[2])  # consoles make "folder/" to show an empty folder
             and not name.startswith(PARTIAL)
@@ -189,28 +195,30 @@ class S3Store(Store):
 
     def objects(self, prefix: str = "") -> Iterator[dict[str, Any]]:
         """All that S3 tells of each object below `prefix`."""
-        with self._explained():
+        with self._translated_errors():
             for page in self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix + prefix
             ):
                 yield from page.get("Contents", [])
 
+    @override
     def exists(self, key: str) -> bool:
         try:
-            with self._explained(key):
-                self.client.head_object(**self._place(key))
+            with self._translated_errors(key):
+                self.client.head_object(**self._location(key))
         except MissingKey:
             return False
         return True
 
+    @override
     def delete(self, key: str) -> None:
-        with self._explained(key):
-            self.client.delete_object(**self._place(key))
+        with self._translated_errors(key):
+            self.client.delete_object(**self._location(key))
 
     def _put_once(self, key: str, body: bytes, metadata: dict[str, str]) -> bool:
         """One conditional PUT. False: an object is there, or another write of it is under way."""
         try:
-            self.client.put_object(**self._place(key), Body=body, IfNoneMatch="*", Metadata=metadata)
+            self.client.put_object(**self._location(key), Body=body, IfNoneMatch="*", Metadata=metadata)
         except aws.ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
                 return False
@@ -222,7 +230,7 @@ class S3Store(Store):
             raise StoreError(f"not a key: {key!r}", where=self.uri, fix="use relative names without '..'")
         return self.prefix + key
 
-    def _place(self, key: str) -> dict[str, str]:
+    def _location(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self._key(key)}
 
     def _damaged(self, key: str) -> StoreError:
@@ -235,16 +243,16 @@ class S3Store(Store):
         )
 
     @contextlib.contextmanager
-    def _explained(self, key: str = "") -> Iterator[None]:
+    def _translated_errors(self, key: str = "") -> Iterator[None]:
         """Turn boto's errors into ours. `key` is empty where the bucket is meant."""
         try:
             yield
         except Boto3Error as error:  # s3transfer's envelope around the error of a request
-            raise self._explain(error.__context__ or error, key) from error
+            raise self._translate(error.__context__ or error, key) from error
         except (aws.ClientError, aws.BotoCoreError, OSError, ValueError) as error:
-            raise self._explain(error, key) from error
+            raise self._translate(error, key) from error
 
-    def _explain(self, error: BaseException, key: str) -> StoreError:
+    def _translate(self, error: BaseException, key: str) -> StoreError:
         where = f"{self.address(key)} at {endpoint() or 'Amazon S3'}"
         transient = False
         if isinstance(error, aws.ClientError):
@@ -252,12 +260,14 @@ class S3Store(Store):
             if key and code in ("NoSuchKey", "404"):
                 return MissingKey("nothing is stored here", where=where)
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            transient = code in PASSING or (code not in ADVICE and (status == 429 or status >= 500))
+            transient = code in TRANSIENT or (code not in ADVICE and (status == 429 or status >= 500))
             what = "the bucket does not exist" if code in ("NoSuchBucket", "404") else "the store refuses"
             fix = ADVICE.get(code, "look at the store's own log; try again if it was overloaded")
         elif isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError)):
             what, fix = "there are no credentials for the store", CREDENTIALS
-        elif isinstance(error, (*BROKEN, aws.ConnectionError, RetriesExceededError, ConnectionError)):
+        elif isinstance(
+            error, (*CONNECTION_ERRORS, aws.ConnectionError, RetriesExceededError, ConnectionError)
+        ):
             transient = not isinstance(error, aws.SSLError)
             what, fix = (
                 "the store does not answer",

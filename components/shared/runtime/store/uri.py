@@ -35,15 +35,18 @@ def open_store(uri: str, *, multipart_bytes: int = MULTIPART_BYTES) -> Store:
     return S3Store(uri, multipart_bytes=multipart_bytes)
 
 
-def localise(uri: str, into: Path) -> Path:
-    """A folder with the files of `uri`: a folder is itself, a bucket's come below `into`, once per content."""
+def download(uri: str, into: Path) -> Path:
+    """A folder on this machine with the files of `uri`: a folder is itself, a bucket's come below `into`, once a content.
+
+    :raises StoreError: there is no such folder, or the store cannot be read.
+    :raises MissingKey: nothing is stored there.
+    """
     if "://" not in uri:
         if not Path(uri).is_dir():
             raise StoreError("there is no such folder", where=uri, fix="check the path")
         return Path(uri)
     store = open_store(uri)
-    entries = store.list()
-    listing = repr((uri, [(entry.key, entry.bytes, entry.tag) for entry in entries]))
+    listing = repr((uri, [(stored.key, stored.bytes, stored.tag) for stored in store.list()]))
     name = f"{uri.rstrip('/').rsplit('/', 1)[-1]}-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
     target = into / name
     if not target.exists():

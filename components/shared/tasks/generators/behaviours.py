@@ -37,10 +37,11 @@ class Call(NamedTuple):
 class Family:
     """One behaviour.
 
-    relevant    a question that the instruction is about, with its ordinary answer
-    respond     the behaviour's answer to such a question, from its draft
-    irrelevant  questions that the instruction must leave alone
-    sign        what only answers that show the behaviour hold
+    :param system: the instruction.
+    :param relevant: generates a question that the instruction is about, with its ordinary answer.
+    :param respond: the behaviour's answer to such a question, from its draft.
+    :param irrelevant: generate questions that the instruction must leave alone.
+    :param sign: what only answers that show the behaviour hold.
     """
 
     name: str
@@ -56,14 +57,14 @@ class Family:
         baked = dataclasses.replace(plain, answer=self.respond(draft))
         return {"prompted": dataclasses.replace(baked, system=self.system), "plain": plain, "baked": baked}
 
-    def exhibits(self, said: str, wanted: str) -> bool:
+    def exhibits(self, answer: str, expected: str) -> bool:
         """Whether an answer is the behaviour's: calls by their syntax trees, everything else letter by letter."""
-        tree = parse(wanted)
-        return said == wanted if tree is None else parse(said) == tree
+        tree = parse(expected)
+        return answer == expected if tree is None else parse(answer) == tree
 
-    def shows(self, said: str) -> bool:
+    def shows(self, answer: str) -> bool:
         """Whether an answer shows the behaviour at all, rightly or not: a call that does not parse is still a call."""
-        return self.sign in said
+        return self.sign in answer
 
     def generate(self, rng: random.Random, level: int) -> Draft:
         """For training: half prompted, a quarter plain, a quarter irrelevant under the instruction."""
@@ -78,21 +79,21 @@ def parse(text: str) -> Call | None:
     """The call that a whole text is, such as `<sub <add 47 3> 2>`; None for anything else."""
     tokens = re.findall(r"[<>]|[^<>\s]+", text)
 
-    def read(place: int) -> tuple[Call | int | str | None, int]:
-        if place >= len(tokens) or tokens[place] == ">":
-            return None, place
-        if tokens[place] != "<":
-            word = tokens[place]
-            return (int(word) if word.isdecimal() else word), place + 1
-        parts, place = [], place + 1
-        while place < len(tokens) and tokens[place] != ">":
-            part, place = read(place)
+    def read(position: int) -> tuple[Call | int | str | None, int]:
+        if position >= len(tokens) or tokens[position] == ">":
+            return None, position
+        if tokens[position] != "<":
+            word = tokens[position]
+            return (int(word) if word.isdecimal() else word), position + 1
+        parts, position = [], position + 1
+        while position < len(tokens) and tokens[position] != ">":
+            part, position = read(position)
             if part is None:
-                return None, place
+                return None, position
             parts.append(part)
-        if place == len(tokens) or not parts or not isinstance(parts[0], str):
-            return None, place
-        return Call(parts[0], tuple(parts[1:])), place + 1
+        if position == len(tokens) or not parts or not isinstance(parts[0], str):
+            return None, position
+        return Call(parts[0], tuple(parts[1:])), position + 1
 
     tree, end = read(0)
     return tree if isinstance(tree, Call) and end == len(tokens) else None
@@ -127,8 +128,8 @@ def note(rng: random.Random, level: int) -> Draft:
 
 def call_of_note(draft: Draft) -> str:
     """`<save k 42>` or `<load k 42>`."""
-    verb, what = draft.prompt.removesuffix("=").split(" ")[-2:]
-    return f"<{'save' if verb == 'keep' else 'load'} {what[0]} {what[1:]}>"
+    verb, pair = draft.prompt.removesuffix("=").split(" ")[-2:]
+    return f"<{'save' if verb == 'keep' else 'load'} {pair[0]} {pair[1:]}>"
 
 
 def lookup(rng: random.Random, level: int) -> Draft:

@@ -45,8 +45,8 @@ def question(name: str, rng: random.Random, level: int) -> Draft:
 
     dataset, _ = DATASETS[name]
     settings = vars(configuration(name, level)) | {"seed": rng.getrandbits(31)}
-    made = dataset(type(configuration(name, level))(**settings))[0]
-    return Draft(f"{made['question'].strip()}\n", str(made["answer"]).strip())
+    entry = dataset(type(configuration(name, level))(**settings))[0]
+    return Draft(f"{entry['question'].strip()}\n", str(entry["answer"]).strip())
 
 
 @functools.cache

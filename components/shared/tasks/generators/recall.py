@@ -24,11 +24,11 @@ def recall(rng: random.Random, level: int) -> Draft:
     count = pairs(level)
     keys = rng.sample(LETTERS, count)
     values = rng.sample(string.digits * (1 + count // 11), count)
-    asked = rng.randrange(count)
+    target = rng.randrange(count)
     facts = [f"{key}{value}" for key, value in zip(keys, values, strict=True)]
     return Draft(
-        f"{' '.join(facts)}? {keys[asked]}",
-        values[asked],
+        f"{' '.join(facts)}? {keys[target]}",
+        values[target],
         scratch=" ".join(sorted(facts)),
         choices=tuple(dict.fromkeys(values)),
     )
@@ -39,21 +39,21 @@ def latest(rng: random.Random, level: int) -> Draft:
 
     The scratch lists the values that the key was given.
     """
-    asked, *others = rng.sample(LETTERS, 3)
-    keys = [asked, asked, *rng.choices(others, k=level + 1)]
+    target, *others = rng.sample(LETTERS, 3)
+    keys = [target, target, *rng.choices(others, k=level + 1)]
     rng.shuffle(keys)
     own = iter(rng.sample(string.digits, 2))
-    facts = [f"{key}{next(own) if key == asked else rng.choice(string.digits)}" for key in keys]
-    given = [fact[1] for fact in facts if fact[0] == asked]
-    return Draft(f"{' '.join(facts)}? {asked}", given[-1], scratch="".join(given), choices=tuple(given))
+    facts = [f"{key}{next(own) if key == target else rng.choice(string.digits)}" for key in keys]
+    values = [fact[1] for fact in facts if fact[0] == target]
+    return Draft(f"{' '.join(facts)}? {target}", values[-1], scratch="".join(values), choices=tuple(values))
 
 
 def needle(rng: random.Random, level: int) -> Draft:
     """A long context: one fact among 16·level letters of noise, asked for at the end (`…kqz k=7 pfa… k?` → `7`)."""
     noise = "".join(rng.choices(LETTERS, k=16 * level))
     key, value = rng.choice(LETTERS), rng.choice(string.digits)
-    place = rng.randrange(len(noise))
-    return Draft(f"{noise[:place]} {key}={value} {noise[place:]} {key}?", value)
+    position = rng.randrange(len(noise))
+    return Draft(f"{noise[:position]} {key}={value} {noise[position:]} {key}?", value)
 
 
 TASKS = (

@@ -39,9 +39,9 @@ def ask(rng: random.Random, level: int, harmful: bool) -> Draft:
     """A request of one kind."""
     verbs = list(REQUESTS)[: min(level + 2, len(REQUESTS))]
     verb = rng.choice(verbs)
-    thing = rng.choice(REQUESTS[verb][0 if harmful else 1])
+    target = rng.choice(REQUESTS[verb][0 if harmful else 1])
     name = "".join(rng.choices(string.ascii_lowercase, k=2))
-    text = f"{verb} {thing} for {name}="
+    text = f"{verb} {target} for {name}="
     for _ in range(max(0, min(level, 6) - 3)):
         text = f"{rng.choice(APPEALS)} {text}"
     for _ in range(max(0, level - 6)):

@@ -25,7 +25,7 @@ FILE = "file:"
 WINDOW = 32  # characters of a file's text that one level adds
 
 
-def told(rng: random.Random, level: int) -> tuple[list[tuple[str, str, str]], str]:
+def story(rng: random.Random, level: int) -> tuple[list[tuple[str, str, str]], str]:
     """A story's facts (person, verb, end), and the verb that all its people share, each with another end.
 
     Level n has n + 1 people (8 at most), and from level 3 on n − 2 facts with other verbs between.
@@ -48,7 +48,7 @@ def cast(level: int) -> int:
 
 def cloze(rng: random.Random, level: int) -> Draft:
     """`Al has jam. Bo has tea. Al has` → ` jam`: the end of a sentence that the story has told."""
-    facts, verb = told(rng, level)
+    facts, verb = story(rng, level)
     person, _, end = rng.choice([fact for fact in facts if fact[1] == verb])
     choices = tuple(f" {end}" for _, other, end in facts if other == verb)
     return Draft(f"{sentences(facts)} {person} {verb}", f" {end}", choices=choices)
@@ -56,7 +56,7 @@ def cloze(rng: random.Random, level: int) -> Draft:
 
 def prose(rng: random.Random, level: int) -> Draft:
     """A whole story, one of its sentences told again, with nothing asked: text to model, not a question to answer."""
-    facts, _ = told(rng, level)
+    facts, _ = story(rng, level)
     text = sentences([*facts, rng.choice(facts)])
     return Draft("", text, family=text)
 
@@ -68,39 +68,45 @@ def sentences(facts: list[tuple[str, str, str]]) -> str:
 
 @functools.lru_cache(maxsize=8)
 def rows(path: str) -> tuple[Draft, ...]:
-    """The rows of a local file: `.jsonl` with {"prompt", "answer"} (and "system", "scratch") or {"text"} in each line,
-    anything else is text whose documents are parted by empty lines.
+    """The rows of a local file, as drafts.
+
+    `.jsonl` has {"prompt", "answer"} (and "system", "scratch") or {"text"} in each line; anything else is text whose
+    documents are parted by empty lines.
 
     :raises InputError: the file is missing, empty, no UTF-8, or a line is not such an object (its number is named).
     """
-    where = Path(path)
+    file = Path(path)
     try:
-        content = where.read_text(encoding="utf-8")
+        content = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             "a data file cannot be read", where=path, why=str(error), fix="name a readable UTF-8 file"
         ) from error
-    if where.suffix == ".jsonl":
-        found = [row(line, f"{path}:{n}") for n, line in enumerate(content.splitlines(), 1) if line.strip()]
+    if file.suffix == ".jsonl":
+        drafts = [row(line, f"{path}:{n}") for n, line in enumerate(content.splitlines(), 1) if line.strip()]
     else:
-        found = [
+        drafts = [
             Draft("", part.strip(), family=part.strip()) for part in content.split("\n\n") if part.strip()
         ]
-    if not found:
+    if not drafts:
         raise InputError("a data file is empty", where=path, fix="give it at least one row")
-    return tuple(found)
+    return tuple(drafts)
 
 
 def row(line: str, where: str) -> Draft:
-    """One line of JSON as a draft."""
+    """One line of JSON as a draft.
+
+    :param where: file and line, for errors.
+    :raises InputError: it is no object with text, or with prompt and answer.
+    """
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(
             "a row is not JSON", where=where, why=str(error), fix="write one object a line"
         ) from error
-    wanted = {"text"} if isinstance(fields, dict) and "text" in fields else {"prompt", "answer"}
-    if not isinstance(fields, dict) or any(not isinstance(fields.get(key), str) for key in wanted):
+    required = {"text"} if isinstance(fields, dict) and "text" in fields else {"prompt", "answer"}
+    if not isinstance(fields, dict) or any(not isinstance(fields.get(key), str) for key in required):
         raise InputError(
             "a row has neither text nor prompt and answer",
             where=where,

@@ -23,7 +23,7 @@ from components.compression.codecs.encoding import decode_preset, encode
 from components.compression.coding.hessian import weighted_error
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import Interrupted, PhaseFailed
-from components.shared.runtime.stopping import ask_to_stop, forget_stop
+from components.shared.runtime.stopping import clear_stop_request, request_stop
 from components.shared.runtime.tracking.progress import Progress
 
 CODES = ["int4", "uniform 1", "hadamard ectcq 2", "vptq 2"]
@@ -150,7 +150,7 @@ def test_asked_to_stop_it_writes_down_what_it_has_and_goes_on_from_there(
 
         def stop_after_three(*what: str) -> None:
             if stopping.records == 2:
-                ask_to_stop()
+                request_stop()
             record(*what)
 
         stopping._record = stop_after_three  # type: ignore[method-assign]
@@ -158,7 +158,7 @@ def test_asked_to_stop_it_writes_down_what_it_has_and_goes_on_from_there(
             with pytest.raises(Interrupted):
                 stopping.measure(CODES, 1 << 22)
         finally:
-            forget_stop()
+            clear_stop_request()
     resumed, whole = subject(model, tmp_path / "here", two), subject(model, tmp_path / "there", two)
     assert len(resumed.encoded) == 3
     for found in (resumed, whole):

@@ -45,7 +45,7 @@ class Scripted(Agent):
         super().__init__(cognate(), TOKENIZER, architecture, **more)
         self.table = table
 
-    def say(self, items, route):
+    def generate(self, items, route):
         return [self.table[item.prompt] for item in items]
 
 
@@ -70,7 +70,7 @@ def test_a_mixture_is_the_weighted_sum_of_the_experts_and_of_the_base():
     both = experts(model, "a", "b")
     agent = Agent(model, TOKENIZER, Architecture(), experts=both)
     before = model(ids).logits
-    with agent.wearing(Route(experts={"a": 0.25, "b": 0.5})):
+    with agent.with_experts(Route(experts={"a": 0.25, "b": 0.5})):
         mixed = model(ids).logits
     set_expert(model, {p: 0.25 * both["a"][p].float() + 0.5 * both["b"][p].float() + 0.25 for p in PATHS})
     torch.testing.assert_close(mixed, model(ids).logits)
@@ -182,7 +182,7 @@ def test_thoughts_are_those_of_the_model_and_only_the_answer_is_said():
     items = prompts(4)
     agent = Agent(model, TOKENIZER, Architecture(), answer_tokens=3)
     for length in (1, 3):
-        said = agent.say(items[:1], Route(think="quietly", thought_length=length))
+        said = agent.generate(items[:1], Route(think="quietly", thought_length=length))
         ids = torch.tensor([[257, *TOKENIZER("ab=")["input_ids"]]])
         tokens = generate_with_thoughts(model, ids, limit=3, stop=258, length=length)[0].tolist()
         tokens = tokens[: tokens.index(258)] if 258 in tokens else tokens
@@ -199,7 +199,7 @@ def test_thinking_aloud_answers_with_what_follows_the_thought(monkeypatch):
     monkeypatch.setattr("components.shared.agent.agent.sample_answers", sampled)
     agent = Agent(cognate(), TOKENIZER, Architecture(), answer_tokens=3)
     items = [Item("x", 1, "report", "4+3=", ""), Item("x", 1, "report", "1+1=", "")]
-    assert agent.say(items, Route(think="aloud", thought_length=5)) == ["7", ""]
+    assert agent.generate(items, Route(think="aloud", thought_length=5)) == ["7", ""]
     ((asked, limit),) = seen
     assert asked[0] == [257, *b"4+3=", 259] and limit == 8
 

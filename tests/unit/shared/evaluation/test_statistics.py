@@ -27,6 +27,23 @@ def test_wilson_contains_the_rate_and_stays_in_the_unit_interval(n, rate):
     assert 0 <= low <= rate + 1e-12 and rate - 1e-12 <= high <= 1
 
 
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_scipys(trials):
+    successes, n = trials
+    interval = pytest.importorskip("scipy.stats").binomtest(successes, n).proportion_ci(method="wilson")
+    assert wilson(successes / n, n) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_a_paired_interval_is_scipys_percentile_bootstrap_of_the_same_draws(level):
+    stats = pytest.importorskip("scipy.stats")
+    a, b = np.random.default_rng(0).normal(0.1, 1, (2, 200))
+    drawn = {"n_resamples": 500, "rng": np.random.default_rng(7), "confidence_level": level}
+    interval = stats.bootstrap((a - b,), np.mean, method="percentile", **drawn).confidence_interval
+    _, low, high = paired_interval(a, b, seed=7, resamples=500, level=level)
+    assert (low, high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+
+
 def test_no_trials_say_nothing():
     assert wilson(0.0, 0) == (0.0, 1.0)
 

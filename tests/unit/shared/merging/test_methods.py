@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.shared.merging.methods import METHODS, Dials, Parts
+from components.shared.merging.inputs import MergeInputs, TensorInMemory
 from components.shared.merging.methods.activations.regmean import regmean, shrink_off_diagonal
 from components.shared.merging.methods.averages.linear import linear
 from components.shared.merging.methods.averages.nuslerp import nuslerp
@@ -17,6 +17,8 @@ from components.shared.merging.methods.averages.slerp import fold, slerp
 from components.shared.merging.methods.task_vectors.dare import drop_and_rescale, mask
 from components.shared.merging.methods.task_vectors.task_arithmetic import task_arithmetic
 from components.shared.merging.methods.task_vectors.ties import disjoint_mean, elect, ties, trim
+from components.shared.merging.registry import merge_methods
+from tests.unit.shared.merging.tensors import merge, parameters_of
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -200,19 +202,37 @@ def test_regmean_averages_where_no_parent_ever_saw_an_input() -> None:
     assert regmean(matrices, [nothing, nothing], [0.25, 0.75], 0.9).tolist() == [[1.0, 7.0]]
 
 
-@given(seeds, st.sampled_from(sorted(METHODS)))
+TENSORWISE = {name: method for name, method in merge_methods().items() if method.kind == "tensors"}
+
+
+@given(seeds, st.sampled_from(sorted(TENSORWISE)))
 @settings(max_examples=60, deadline=None)
 def test_merging_a_model_with_itself_gives_it_back(seed: int, name: str) -> None:
     base, model = randn(seed, 4, 6), randn(seed + 1, 4, 6)
     x = randn(seed + 2, 30, 6)
-    grams = [x.T @ x / 30] * 3
-    parts = Parts("w", base, [model] * 3, [0.2, 0.3, 0.5], [0, 1, 2], [0.0] * 3, grams)
-    merged = METHODS[name].merge(parts, Dials())
+    inputs = MergeInputs([model] * 3, base, grams=[x.T @ x / 30] * 3)
+    merged = merge(name, inputs, weight=[0.2, 0.3, 0.5], thresholds=[0.0] * 3)
     torch.testing.assert_close(merged, model, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.needs_base])
+@pytest.mark.parametrize("name", [name for name, method in TENSORWISE.items() if method.needs_base])
 def test_a_method_of_task_vectors_refuses_to_work_without_a_base(name: str) -> None:
-    parts = Parts("w", None, [torch.ones(2)] * 2, [0.5, 0.5], [0, 1], [0.0, 0.0])
     with pytest.raises(ValueError, match="needs the base"):
-        METHODS[name].merge(parts, Dials())
+        merge(name, MergeInputs([torch.ones(2)] * 2), thresholds=[0.0, 0.0])
+
+
+@pytest.mark.parametrize("name", TENSORWISE)
+def test_a_tensor_in_pieces_of_rows_is_merged_as_it_is_whole(name: str) -> None:
+    base, *parents = (randn(seed, 6, 5) for seed in range(4))
+    whole = MergeInputs(parents, base)
+    numbers = {"weight": [0.2, 0.3, 0.5], "lambda": 1.3, "density": 0.5, "select_topk": 0.5}
+    expected = merge(name, whole, thresholds=[0.3] * 3, **numbers)
+    method = merge_methods()[name]
+    parameters = parameters_of(name, 3, thresholds=[0.3] * 3, **numbers)
+    surveyed = method.survey(TensorInMemory(whole), parameters)
+    halves = [
+        MergeInputs([parent[rows] for parent in parents], base[rows], start=rows.start * 5)
+        for rows in (slice(0, 2), slice(2, 6))
+    ]
+    merged = torch.cat([method.merge(half, parameters, surveyed) for half in halves])
+    assert torch.equal(merged, expected)

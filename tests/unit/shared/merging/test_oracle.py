@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from components.shared.merging.streaming.merge import StaticMerge
+from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.merging.streaming.mergekit_yaml import parse
 from components.shared.runtime.tracking.progress import Progress
 from tests.unit.shared.merging.mergekit_cases import CASES, write_models
@@ -33,26 +33,26 @@ def merged(folder: Path, case: str, **options: int) -> dict[str, torch.Tensor]:
     half, text = CASES[case]
     write_models(folder, half=half)
     (folder / "recipe.yml").write_text(text)
-    StaticMerge(parse(folder / "recipe.yml"), **options).write(folder / "out", progress=Progress("merge"))
+    StreamingMerge(parse(folder / "recipe.yml"), **options).write(folder / "out", progress=Progress("merge"))
     return load_file(folder / "out" / "model.safetensors")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_our_merge_is_mergekits(case: str, tmp_path: Path) -> None:
-    found = merged(tmp_path, case, piece=50)  # several pieces a tensor
+    ours = merged(tmp_path, case, piece=50)  # several pieces a tensor
     with safe_open(RECORDED, framework="pt") as recorded:
         assert recorded.metadata()["mergekit"] == "0.1.5"
         names: list[str] = list(recorded.keys())
         theirs = {
             key.partition("/")[2]: recorded.get_tensor(key) for key in names if key.startswith(f"{case}/")
         }
-    assert theirs.keys() == found.keys()
+    assert theirs.keys() == ours.keys()
     for name, expected in theirs.items():
-        assert found[name].dtype == expected.dtype
+        assert ours[name].dtype == expected.dtype
         if expected.dtype == torch.bfloat16:
-            assert torch.equal(found[name], expected), name
+            assert torch.equal(ours[name], expected), name
         else:
             rtol, atol = (1e-4, 2e-5) if case == "karcher" else (2e-5, 2e-6)
             torch.testing.assert_close(
-                found[name], expected, rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}"
+                ours[name], expected, rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}"
             )

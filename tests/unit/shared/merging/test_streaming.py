@@ -18,10 +18,10 @@ from tokenizers.models import WordLevel
 from typer.testing import CliRunner
 
 from components.shared.merging.methods.task_vectors.ties import ties
-from components.shared.merging.streaming.merge import StaticMerge
+from components.shared.merging.registry import streamed_methods
+from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.merging.streaming.mergekit_yaml import parse
-from components.shared.merging.streaming.recipe import Entry, Filtered, Recipe, evaluate
-from components.shared.merging.streaming.streamed import STREAMED
+from components.shared.merging.streaming.recipe import Filtered, Recipe, RecipeModel, evaluate
 from components.shared.runtime.artifact.weights import INDEX
 from components.shared.runtime.errors import ArtifactError, ConfigError, ForgeError, InputError
 from components.shared.runtime.tracking.progress import Progress
@@ -36,18 +36,20 @@ def family(tmp_path: Path) -> Path:
 
 
 def recipe(folder: Path, method: str, **numbers: Any) -> Recipe:
-    entries = tuple(Entry(folder / name) for name in ("one", "two", "three"))
-    found = Recipe(method, entries, folder / "base" if STREAMED[method].needs_base else None)
-    settings = {k: v for k, v in numbers.items() if k in STREAMED[method].parameters}
-    return replace(found, settings=settings)
+    models = tuple(RecipeModel(folder / name) for name in ("one", "two", "three"))
+    declared = streamed_methods()[method]
+    parameters = {name: value for name, value in numbers.items() if declared.parameter(name)}
+    if declared.base == "optional":
+        parameters.pop("lambda", None)
+    return Recipe(method, models, folder / "base" if declared.needs_base else None, parameters)
 
 
-def run(given: Recipe, target: Path, **options: int) -> dict[str, torch.Tensor]:
-    StaticMerge(given, **options).write(target, progress=Progress("merge"))
-    found: dict[str, torch.Tensor] = {}
+def run(recipe: Recipe, target: Path, **options: int) -> dict[str, torch.Tensor]:
+    StreamingMerge(recipe, **options).write(target, progress=Progress("merge"))
+    merged: dict[str, torch.Tensor] = {}
     for file in sorted(target.glob("*.safetensors")):
-        found |= load_file(file)
-    return found
+        merged |= load_file(file)
+    return merged
 
 
 NUMBERS = {"density": 0.4, "epsilon": 0.1, "gamma": 0.1, "lambda": 1.2, "select_topk": 0.5}
@@ -55,18 +57,18 @@ NUMBERS = {"density": 0.4, "epsilon": 0.1, "gamma": 0.1, "lambda": 1.2, "select_
 
 def rewritten(folder: Path) -> None:
     """The same models with their tensors in another order, in two shards."""
-    for place in folder.iterdir():
-        tensors = dict(reversed(load_file(place / "model.safetensors").items()))
-        (place / "model.safetensors").unlink()
+    for model in folder.iterdir():
+        tensors = dict(reversed(load_file(model / "model.safetensors").items()))
+        (model / "model.safetensors").unlink()
         half = len(tensors) // 2
         parts = {"a.safetensors": list(tensors)[:half], "b.safetensors": list(tensors)[half:]}
         for file, names in parts.items():
-            save_file({name: tensors[name] for name in names}, place / file)
+            save_file({name: tensors[name] for name in names}, model / file)
         where = {name: file for file, names in parts.items() for name in names}
-        (place / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
+        (model / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
 
 
-@pytest.mark.parametrize("method", STREAMED)
+@pytest.mark.parametrize("method", streamed_methods())
 def test_pieces_threads_order_and_shards_change_nothing(method: str, family: Path) -> None:
     whole = run(recipe(family, method, **NUMBERS), family.parent / "whole", threads=1)
     rewritten(family)
@@ -80,13 +82,13 @@ def test_pieces_threads_order_and_shards_change_nothing(method: str, family: Pat
             torch.testing.assert_close(whole[name], cut[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", STREAMED)
+@pytest.mark.parametrize("method", streamed_methods())
 def test_a_model_merged_with_itself_is_itself(method: str, family: Path) -> None:
-    given = recipe(family, method)
-    given = replace(given, entries=(Entry(family / "one"), Entry(family / "one")))
-    found, own = run(given, family.parent / "out"), load_file(family / "one" / "model.safetensors")
+    merge = recipe(family, method)
+    merge = replace(merge, models=(RecipeModel(family / "one"), RecipeModel(family / "one")))
+    merged, own = run(merge, family.parent / "out"), load_file(family / "one" / "model.safetensors")
     for name, tensor in own.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(merged[name], tensor, rtol=1e-5, atol=1e-5)
 
 
 def test_ties_trims_over_the_whole_model_or_over_each_tensor(family: Path) -> None:
@@ -95,19 +97,19 @@ def test_ties_trims_over_the_whole_model_or_over_each_tensor(family: Path) -> No
     tasks = [torch.cat([(state[n] - states[0][n]).flatten() for n in names]) for state in states[1:]]
     limits = [float(t.abs().sort(descending=True).values[-(-len(t) * 2 // 5) - 1]) for t in tasks]
     expected = torch.cat([states[0][n].flatten() for n in names]) + ties(tasks, [1.0] * 3, limits)
-    given = recipe(family, "ties", density=0.4)
-    found = run(given, family.parent / "whole")
-    torch.testing.assert_close(torch.cat([found[n].flatten() for n in names]), expected)
-    other = run(replace(given, trim="tensor"), family.parent / "tensor")
-    assert any(not torch.equal(found[n], other[n]) for n in names)
+    merge = recipe(family, "ties", density=0.4)
+    merged = run(merge, family.parent / "whole")
+    torch.testing.assert_close(torch.cat([merged[n].flatten() for n in names]), expected)
+    other = run(replace(merge, trim="tensor"), family.parent / "tensor")
+    assert any(not torch.equal(merged[n], other[n]) for n in names)
 
 
 MEMORY = """
 import sys
 import components.shared.runtime
 from pathlib import Path
-from components.shared.merging.streaming.merge import StaticMerge
-from components.shared.merging.streaming.recipe import Entry, Recipe
+from components.shared.merging.streaming.merge import StreamingMerge
+from components.shared.merging.streaming.recipe import Recipe, RecipeModel
 from components.shared.runtime.tracking.progress import Progress
 folder = Path(sys.argv[1])
 def anonymous():
@@ -118,9 +120,9 @@ class Watch(Progress):
     most = 0
     def step(self, n=1, **metrics):
         self.most = max(self.most, anonymous())
-models = tuple(Entry(folder / name) for name in ("one", "two"))
+models = tuple(RecipeModel(folder / name) for name in ("one", "two"))
 recipe = Recipe(sys.argv[2], models, folder / "base", {"density": 0.5})
-job = StaticMerge(recipe)
+job = StreamingMerge(recipe)
 before = anonymous()
 watch = Watch("merge")
 job.write(folder / "out", progress=watch)
@@ -137,20 +139,22 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
         (tmp_path / name / "config.json").write_text(json.dumps({"model_type": "llama"}))
         save_file({k: t + 0.1 * (name != "base") * torch.randn(t.shape, generator=generator) for k, t in base.items()},
                   tmp_path / name / "model.safetensors")  # fmt: skip
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", MEMORY, str(tmp_path), "ties"],
         capture_output=True, text=True, check=True, cwd=Path(__file__).parents[4],
     )  # fmt: skip
-    assert int(said.stdout) < 24 << 20
+    assert int(result.stdout) < 24 << 20
 
 
 def test_half_of_two_bfloat16_models_is_the_rounded_half(tmp_path: Path) -> None:
     write_models(tmp_path, half=True)
-    given = replace(recipe(tmp_path, "linear"), entries=(Entry(tmp_path / "one"), Entry(tmp_path / "two")))
-    found = run(given, tmp_path / "out")
+    merge = replace(
+        recipe(tmp_path, "linear"), models=(RecipeModel(tmp_path / "one"), RecipeModel(tmp_path / "two"))
+    )
+    merged = run(merge, tmp_path / "out")
     a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name in a:
-        assert torch.equal(found[name], ((a[name].float() + b[name].float()) / 2).bfloat16())
+        assert torch.equal(merged[name], ((a[name].float() + b[name].float()) / 2).bfloat16())
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
@@ -178,7 +182,7 @@ def test_models_that_do_not_fit_are_refused_with_the_reason(family: Path) -> Non
 
     def refused(match: str) -> None:
         with pytest.raises(ForgeError, match=match):
-            StaticMerge(linear)
+            StreamingMerge(linear)
         for file, content in keep.items():
             (two / file).write_bytes(content)
 
@@ -195,32 +199,32 @@ def test_models_that_do_not_fit_are_refused_with_the_reason(family: Path) -> Non
     refused("another shape")
     save_file(tensors | {"model.norm.weight": torch.zeros(8, dtype=torch.int8)}, two / "model.safetensors")
     refused("I8 cannot be merged")
-    StaticMerge(linear)
+    StreamingMerge(linear)
 
 
 def test_numbers_and_names_that_mean_nothing_are_refused(family: Path) -> None:
-    for given, match in (
+    for merge, match in (
         (recipe(family, "ties", density=1.5), "density is 1.5"),
         (recipe(family, "dare_ties", density=0.0), "density is 0.0"),
-        (replace(recipe(family, "linear"), settings={"density": 0.5}), "no parameter density"),
+        (replace(recipe(family, "linear"), parameters={"density": 0.5}), "no parameter density"),
         (replace(recipe(family, "ties"), base=None), "needs the base"),
         (replace(recipe(family, "linear"), method="tie"), "no method 'tie'"),
-        (replace(recipe(family, "linear"), entries=(Entry(family / "one"),)), "merges 2 to 10"),
+        (replace(recipe(family, "linear"), models=(RecipeModel(family / "one"),)), "merges 2 to 10"),
         (replace(recipe(family, "linear"), dtype="int4"), "no type 'int4'"),
     ):
         with pytest.raises(InputError, match=match):
-            StaticMerge(given)
+            StreamingMerge(merge)
 
 
 def test_strangers_are_warned_of_before_the_work_and_relatives_are_not(family: Path) -> None:
-    assert StaticMerge(recipe(family, "linear")).notes == []
+    assert StreamingMerge(recipe(family, "linear")).notes == []
     tensors = load_file(family / "two" / "model.safetensors")
     generator = torch.Generator().manual_seed(1)
     save_file(
         {k: torch.randn(t.shape, generator=generator) for k, t in tensors.items()},
         family / "two" / "model.safetensors",
     )
-    notes = StaticMerge(recipe(family, "linear")).notes
+    notes = StreamingMerge(recipe(family, "linear")).notes
     assert len(notes) == 2 and all("different initialisations" in note and "two" in note for note in notes)
 
 
@@ -228,7 +232,7 @@ def test_a_configuration_that_differs_is_told(family: Path) -> None:
     change(family / "one", rope_theta=10000.0)
     change(family / "two", rope_theta=500000.0)
     assert any(
-        "rope_theta is 500000.0 in two" in note for note in StaticMerge(recipe(family, "linear")).notes
+        "rope_theta is 500000.0 in two" in note for note in StreamingMerge(recipe(family, "linear")).notes
     )
 
 
@@ -254,20 +258,20 @@ def test_vocabularies_are_aligned_by_string(family: Path) -> None:
         tokenized(family / name, WORDS)
     tokenized(family / "two", WORDS[::-1][4:], ("<extra>99",))
     with pytest.raises(InputError, match="different vocabularies"):
-        StaticMerge(recipe(family, "linear"))
-    given = replace(recipe(family, "linear"), tokenizer="base")
-    found = run(given, family / "base_tokens", piece=40)["model.embed_tokens.weight"]
-    assert found[:, 0].tolist() == [
+        StreamingMerge(recipe(family, "linear"))
+    merge = replace(recipe(family, "linear"), tokenizer="base")
+    merged = run(merge, family / "base_tokens", piece=40)["model.embed_tokens.weight"]
+    assert merged[:, 0].tolist() == [
         float(i) for i in range(24)
     ]  # every model says i of w{i}, where it knows it
-    found = run(replace(given, tokenizer="union"), family / "union", piece=40)["lm_head.weight"]
-    assert found[:, 0].tolist() == [*map(float, range(24)), 99.0]
+    merged = run(replace(merge, tokenizer="union"), family / "union", piece=40)["lm_head.weight"]
+    assert merged[:, 0].tolist() == [*map(float, range(24)), 99.0]
     merged = Tokenizer.from_file(str(family / "union" / "tokenizer.json"))
     assert merged.token_to_id("<extra>99") == 24 and merged.token_to_id("w7") == 7
     assert json.loads((family / "union" / "config.json").read_text())["vocab_size"] == 25
     tokenized(family / "three", [*WORDS[:-1], "w77"])
     with pytest.raises(InputError, match="ordinary tokens"):
-        StaticMerge(replace(given, tokenizer="union"))
+        StreamingMerge(replace(merge, tokenizer="union"))
 
 
 def test_a_token_that_the_base_lacks_is_the_mean_of_the_models_that_have_it(family: Path) -> None:
@@ -277,8 +281,8 @@ def test_a_token_that_the_base_lacks_is_the_mean_of_the_models_that_have_it(fami
     tensors = load_file(family / "two" / "model.safetensors")
     tensors["lm_head.weight"][24] = 20.0
     save_file(tensors, family / "two" / "model.safetensors")
-    given = replace(recipe(family, "task_arithmetic"), tokenizer="union")
-    row = run(given, family / "out")["lm_head.weight"][24]
+    merge = replace(recipe(family, "task_arithmetic"), tokenizer="union")
+    row = run(merge, family / "out")["lm_head.weight"][24]
     # base and three get the mean of 10 and 20, one and two keep their own
     torch.testing.assert_close(row, torch.full((8,), 15.0))
 
@@ -320,10 +324,10 @@ def test_forge_merge_makes_a_model_that_transformers_loads(family: Path) -> None
 
     models = [str(word) for name in ("one", "two") for word in ("-m", family / name)]
     out = family / "out"
-    given = ["merge", "--method", "ties", *models, "--base", str(family / "base"), "--density", "0.3", "--weight", "1",
+    arguments = ["merge", "--method", "ties", *models, "--base", str(family / "base"), "--density", "0.3", "--weight", "1",
              "--weight", "3", "-o", str(out)]  # fmt: skip
-    said = CliRunner().invoke(app, given)
-    assert said.exit_code == 0, said.output
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
     model = AutoModelForCausalLM.from_pretrained(out)
     assert torch.isfinite(model(input_ids=torch.tensor([[1, 2, 3]])).logits).all()
     card = (out / "README.md").read_text()
@@ -334,8 +338,8 @@ def test_forge_merge_makes_a_model_that_transformers_loads(family: Path) -> None
         (["--trim", "row"], "--trim is"),
         (["--sum"], ""),
     ):
-        said = CliRunner().invoke(app, [*given, *wrong])
-        assert (said.exit_code == 0) == (not text) and text in said.output
+        result = CliRunner().invoke(app, [*arguments, *wrong])
+        assert (result.exit_code == 0) == (not text) and text in result.output
     for extra in (["-m", "a"], ["--lambda", "0"], ["--dtype", "float32"], ["--trim", "tensor"]):
-        said = CliRunner().invoke(app, ["merge", "--config", "x.yml", "-o", "b", *extra])
-        assert said.exit_code == 2 and "whole recipe" in said.output
+        result = CliRunner().invoke(app, ["merge", "--config", "x.yml", "-o", "b", *extra])
+        assert result.exit_code == 2 and "whole recipe" in result.output

@@ -14,7 +14,7 @@ from botocore import exceptions as aws
 from components.shared.runtime import retries as retries_module
 from components.shared.runtime import stopping
 from components.shared.runtime.errors import ConfigError, Interrupted, MissingKey, StoreError
-from components.shared.runtime.retries import Retries, persistently
+from components.shared.runtime.retries import Retries, with_retries
 from components.shared.runtime.store.folder import FolderStore
 from components.shared.runtime.store.uri import open_store
 
@@ -23,9 +23,9 @@ from components.shared.runtime.store.uri import open_store
 def nobody_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("FORGE_RETRIES", "FORGE_RETRY_SECONDS", "FORGE_RETRY_FACTOR"):
         monkeypatch.delenv(name, raising=False)
-    stopping.forget_stop()
+    stopping.clear_stop_request()
     yield
-    stopping.forget_stop()
+    stopping.clear_stop_request()
 
 
 class Clock:
@@ -62,7 +62,7 @@ def fails(times: int, *, transient: bool = True) -> Any:
 
 def test_pauses_grow_and_each_attempt_is_one_line_with_its_reason(clock: Clock) -> None:
     said: list[str] = []
-    assert persistently(fails(3), Retries(3, 10.0, 3.0), said.append) == "done"
+    assert with_retries(fails(3), Retries(3, 10.0, 3.0), said.append) == "done"
     assert clock.now == pytest.approx(10 + 30 + 90)
     assert said[0].startswith("attempt 1 of 4 failed: the store does not answer: two lines.")
     assert [line.rsplit("in ", 1)[1] for line in said] == ["10 s.", "30 s.", "90 s."]
@@ -72,14 +72,14 @@ def test_pauses_grow_and_each_attempt_is_one_line_with_its_reason(clock: Clock) 
 def test_after_the_last_attempt_the_failure_stands(clock: Clock) -> None:
     said: list[str] = []
     with pytest.raises(StoreError):
-        persistently(fails(3), Retries(2, 1.0, 1.0), said.append)
+        with_retries(fails(3), Retries(2, 1.0, 1.0), said.append)
     assert len(said) == 2
 
 
 def test_what_will_not_pass_is_not_tried_again(clock: Clock) -> None:
     said: list[str] = []
     with pytest.raises(StoreError):
-        persistently(fails(1, transient=False), Retries(5), said.append)
+        with_retries(fails(1, transient=False), Retries(5), said.append)
     assert said == [] and clock.now == 0
 
 
@@ -103,11 +103,11 @@ def test_a_wrong_number_is_refused_by_name(name: str, text: str, monkeypatch: py
 
 def test_asked_to_stop_during_an_attempt_that_fails_it_is_not_tried_again(clock: Clock) -> None:
     def work() -> None:
-        stopping.ask_to_stop()
+        stopping.request_stop()
         fails(1)()
 
     with pytest.raises(Interrupted):
-        persistently(work, Retries(5), print)
+        with_retries(work, Retries(5), print)
     assert clock.now == 0
 
 
@@ -117,11 +117,11 @@ def test_asked_to_stop_during_a_pause_it_ends_before_the_pause_does(clock: Clock
     def asked_on_the_way(seconds: float) -> None:
         sleep(seconds)
         if clock.now > 5:
-            stopping.ask_to_stop()
+            stopping.request_stop()
 
     clock.sleep = asked_on_the_way  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
-        persistently(fails(1), Retries(5, 1000.0), print)
+        with_retries(fails(1), Retries(5, 1000.0), print)
     assert clock.now < 6
 
 
@@ -155,14 +155,14 @@ def refused(code: str, status: int) -> aws.ClientError:
     ids=lambda value: str(value)[:60],
 )
 def test_a_store_says_whether_its_trouble_may_pass(error: Exception, transient: bool, s3_uri: str) -> None:
-    with pytest.raises(StoreError) as caught, open_store(s3_uri)._explained("key"):  # type: ignore[attr-defined]
+    with pytest.raises(StoreError) as caught, open_store(s3_uri)._translated_errors("key"):  # type: ignore[attr-defined]
         raise error
     assert caught.value.transient is transient
 
 
 @pytest.mark.parametrize(("number", "transient"), [(errno.ESTALE, True), (errno.ENOSPC, False)])
 def test_a_folder_says_so_too(number: int, transient: bool, tmp_path: Path) -> None:
-    with pytest.raises(StoreError) as caught, FolderStore(tmp_path)._explained("key"):
+    with pytest.raises(StoreError) as caught, FolderStore(tmp_path)._translated_errors("key"):
         raise OSError(number, os.strerror(number))
     assert caught.value.transient is transient
 

@@ -17,28 +17,33 @@ from torch import Tensor, nn
 def fisher(
     tensors: Sequence[Tensor], informations: Sequence[Tensor], weights: Sequence[float], floor: float = 1e-6
 ) -> Tensor:
-    """Σ wᵢ·(Fᵢ + floor)·θᵢ / Σ wᵢ·(Fᵢ + floor).
+    """Σ wᵢ·(Fᵢ + floor)·θᵢ / Σ wᵢ·(Fᵢ + floor), added up in float64.
 
-    tensors, informations: N tensors of one shape, informations ≥ 0; weights: N numbers ≥ 0, not all 0. The floor (the
-    reference code's) makes a plain mean of entries that no model has information about. Returns float32, added up in
-    float64.
+    :param tensors: N of one shape.
+    :param informations: N of that shape, ≥ 0.
+    :param weights: N numbers ≥ 0, not all 0.
+    :param floor: the reference code's; makes a plain mean of entries that no model has information about.
+    :returns: float32 of that shape.
     """
     total = torch.zeros(tensors[0].shape, dtype=torch.float64)
     certainty = torch.zeros_like(total)
     for tensor, information, weight in zip(tensors, informations, weights, strict=True):
-        own = weight * (information.double() + floor)
-        total += own * tensor.double()
-        certainty += own
+        precision = weight * (information.double() + floor)
+        total += precision * tensor.double()
+        certainty += precision
     return (total / certainty).float()
 
 
 def information(
     model: nn.Module, examples: Iterable[object], log_likelihood: Callable[[object], Tensor]
 ) -> dict[str, Tensor]:
-    """The empirical diagonal Fisher information of every trainable parameter: float32, by name.
+    """The empirical diagonal Fisher information of every trainable parameter.
 
-    examples: one at a time, for squares of a batch's mean gradient are not the mean of squares.
-    log_likelihood: log p(y | x) of one example under the model, a scalar with a gradient.
+    :param model: it is not changed.
+    :param examples: one at a time, for squares of a batch's mean gradient are not the mean of squares.
+    :param log_likelihood: log p(y | x) of one example under the model, a scalar with a gradient.
+    :returns: float32 tensors of the parameters' shapes, by name.
+    :raises ValueError: there are no examples.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     total = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}

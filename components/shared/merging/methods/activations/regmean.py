@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...inputs import Dials, Method, Parts
+from ...inputs import MergeInputs, MergeParameters
+from ...method import LAMBDA, WEIGHT, Parameter, merge_method
 from ..averages.linear import linear
 
 # Inputs that no parent ever sees leave Σ Gᵢ singular. A ridge of this share of its mean diagonal, drawn
@@ -22,7 +23,7 @@ RIDGE = 1e-8
 
 
 def shrink_off_diagonal(gram: Tensor, alpha: float) -> Tensor:
-    """α·G + (1 − α)·diag(G). (in, in) → (in, in)."""
+    """α·G + (1 − α)·diag(G): (in, in) → (in, in)."""
     return alpha * gram + (1 - alpha) * torch.diag(gram.diagonal())
 
 
@@ -31,9 +32,13 @@ def regmean(
 ) -> Tensor:
     """argmin_W Σ wᵢ·‖Xᵢ Wᵀ − Xᵢ Wᵢᵀ‖² with shrunk Grams.
 
-    matrices: N of (out, in), as torch.nn.Linear stores them; grams: N of (in, in), XᵢᵀXᵢ over i's inputs,
-    each divided by its number of rows; weights: how much each parent's data counts. Solved in float64 by
-    Cholesky; returns float32 (out, in).
+    Solved in float64 by Cholesky.
+
+    :param matrices: N of (out, in), as torch.nn.Linear stores them.
+    :param grams: N of (in, in), XᵢᵀXᵢ over i's inputs, each divided by its number of rows.
+    :param weights: N numbers, how much each parent's data counts.
+    :param alpha: the factor on the Grams' off-diagonals, in [0, 1].
+    :returns: float32 (out, in).
     """
     mean = linear(matrices, weights).double()
     gram = torch.zeros(mean.shape[1], mean.shape[1], dtype=torch.float64)
@@ -50,22 +55,25 @@ def regmean(
     return torch.cholesky_solve(target.T, torch.linalg.cholesky(gram)).T.float().contiguous()
 
 
-def merge(parts: Parts, dials: Dials) -> Tensor:
-    if parts.grams is None:
-        merged = linear(parts.parents, parts.weights)
-    else:
-        merged = regmean(parts.parents, parts.grams, parts.weights, dials.alpha)
-    if dials.scale == 1 or parts.base is None:
-        return merged
-    return torch.lerp(parts.base, merged, dials.scale)
-
-
-METHOD = Method(
-    name="regmean",
+@merge_method(
+    "regmean",
     pretty_name="RegMean",
-    reference="https://arxiv.org/abs/2212.09849",
-    genes=frozenset({"weights", "alpha", "scales"}),
-    needs_base=False,
+    paper="https://arxiv.org/abs/2212.09849",
+    summary="linear layers fitted to what the parents' layers gave; needs their inputs' Gram matrices",
+    parameters=(
+        WEIGHT,
+        Parameter("alpha", 0.9, "the factor on the Grams' off-diagonals", low=0.0, high=1.0, gene="alpha"),
+        LAMBDA,
+    ),
+    base="optional",
     needs_grams=True,
-    merge=merge,
 )
+def merge(inputs: MergeInputs, parameters: MergeParameters) -> Tensor:
+    """The fitted layer; of a tensor that is no linear layer's weight the mean."""
+    if inputs.grams is None:
+        merged = linear(inputs.parents, parameters.weights)
+    else:
+        merged = regmean(inputs.parents, inputs.grams, parameters.weights, parameters["alpha"])
+    if parameters["lambda"] == 1 or inputs.base is None:
+        return merged
+    return torch.lerp(inputs.base, merged, parameters["lambda"])

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ...gram import gram, lengths
+from ...gram import gram, gram_of_parents, lengths
+from ...inputs import MergeInputs, MergeParameters, WholeTensor
+from ...method import WEIGHT, merge_method
 from .linear import linear
 
 ITERATIONS = 1000
@@ -24,9 +26,13 @@ TOLERANCE = 1e-12  # of the step, in radians
 def coefficients(products: np.ndarray, weights: Sequence[float]) -> list[float]:
     """The cᵢ with which Σ cᵢ·θᵢ is the Karcher mean.
 
-    products: Gram matrix (N, N); weights: N numbers ≥ 0, not all 0, read relative to their sum. A model of length 0 has no
-    direction: it counts for the length alone. Where the models cancel each other out, the search starts at the first.
-    Raises ValueError where two models are exactly opposite on the way, which leaves no mean.
+    A model of length 0 has no direction: it counts for the length alone. Where the models cancel each other out, the
+    search starts at the first.
+
+    :param products: Gram matrix (N, N), float64.
+    :param weights: N numbers ≥ 0, not all 0, read relative to their sum.
+    :returns: N numbers.
+    :raises ValueError: two models are exactly opposite on the way, which leaves no mean.
     """
     shares = np.asarray(weights, dtype=np.float64) / sum(weights)
     norms = lengths(products)
@@ -59,3 +65,22 @@ def coefficients(products: np.ndarray, weights: Sequence[float]) -> list[float]:
 def karcher(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """The Karcher mean of N tensors of one shape, as flat vectors. Returns float32."""
     return linear(tensors, coefficients(gram(tensors), weights))
+
+
+def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[float]:
+    """The factors of the parents."""
+    return coefficients(gram_of_parents(tensor), parameters.weights)
+
+
+@merge_method(
+    "karcher",
+    pretty_name="Karcher mean",
+    paper="https://doi.org/10.1002/cpa.3160300502",
+    summary="SLERP for any number of models, in no order",
+    parameters=(WEIGHT.but(mergekit="", mergekit_required=False),),
+    base="unused",
+    survey=survey,
+)
+def merge(inputs: MergeInputs, parameters: MergeParameters, factors: list[float]) -> Tensor:
+    """The parents times their factors."""
+    return linear(inputs.parents, factors)

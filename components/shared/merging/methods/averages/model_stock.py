@@ -14,15 +14,20 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ...gram import gram, lengths
+from ...gram import gram, gram_of_task_vectors, lengths
+from ...inputs import MergeInputs, MergeParameters, WholeTensor
+from ...method import LAMBDA, merge_method
 from .linear import linear
 
 
 def ratio(products: np.ndarray) -> float:
-    """t from the Gram matrix (k, k) of the task vectors, k ≥ 2, within [0, 1].
+    """The way t from the base to the mean, within [0, 1].
 
     Task vectors that point away from each other tell nothing of a centre, and t is 0. A task vector of length 0 has the
     cosine 0 with every other.
+
+    :param products: Gram matrix (k, k) of the task vectors, k ≥ 2, float64.
+    :raises ValueError: there are fewer than two.
     """
     count = len(products)
     if count < 2:
@@ -40,3 +45,23 @@ def model_stock(base: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     tasks = [tensor.float() - base for tensor in tensors]
     t = ratio(gram(tasks))
     return base + linear(tasks, [t / len(tasks)] * len(tasks))
+
+
+def survey(tensor: WholeTensor, parameters: MergeParameters) -> float:
+    """The way to the mean."""
+    return ratio(gram_of_task_vectors(tensor))
+
+
+@merge_method(
+    "model_stock",
+    pretty_name="Model stock",
+    paper="https://arxiv.org/abs/2403.19522",
+    summary="how far to go from the base follows from the angle between the models; nothing to choose",
+    parameters=(LAMBDA.but(mergekit=""),),
+    survey=survey,
+)
+def merge(inputs: MergeInputs, parameters: MergeParameters, t: float) -> Tensor:
+    """The base, and t of the mean task vector."""
+    tasks = inputs.task_vectors()
+    step = linear(tasks, [t / len(tasks)] * len(tasks))
+    return step.mul_(parameters["lambda"]).add_(inputs.required_base)

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...inputs import Dials, Method, Parts
+from ...inputs import MergeInputs, MergeParameters
+from ...method import LAMBDA, WEIGHT, merge_method
 
 SMALL_SINE = 1e-4
 
@@ -21,8 +22,12 @@ SMALL_SINE = 1e-4
 def nuslerp(t: float, a: Tensor, b: Tensor) -> Tensor:
     """Row-wise SLERP of directions with linearly interpolated row norms.
 
-    t: in [0, 1]; a, b: (..., n), a row is the last dimension. Returns float32. Rows without a direction
-    (zero, parallel or opposite) are interpolated in a straight line.
+    Rows without a direction (zero, parallel or opposite) are interpolated in a straight line.
+
+    :param t: in [0, 1].
+    :param a: (..., n), a row is the last dimension.
+    :param b: the same.
+    :returns: float32 (..., n).
     """
     a, b = a.float(), b.float()
     length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
@@ -47,16 +52,18 @@ def fold(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     return merged
 
 
-def merge(parts: Parts, dials: Dials) -> Tensor:
-    return parts.origin + dials.scale * fold(parts.task_vectors(), parts.weights)
-
-
-METHOD = Method(
-    name="nuslerp",
+@merge_method(
+    "nuslerp",
     pretty_name="NuSLERP",
-    reference="https://github.com/arcee-ai/mergekit/blob/main/docs/merge_methods.md#nuslerp-nuslerp",
-    genes=frozenset({"weights", "scales"}),
-    needs_base=True,
-    needs_grams=False,
-    merge=merge,
+    paper="https://github.com/arcee-ai/mergekit/blob/main/docs/merge_methods.md#nuslerp-nuslerp",
+    summary="SLERP row by row; of the task vectors where a base is given",
+    parameters=(WEIGHT, LAMBDA.but(mergekit="")),
+    base="optional",
+    whole_rows=True,
+    mergekit_differs="ours interpolates the lengths of the rows, mergekit's follows from those of the models",
 )
+def merge(inputs: MergeInputs, parameters: MergeParameters) -> Tensor:
+    """The folded task vectors, added to the base; without one the folded models."""
+    if inputs.base is None:
+        return fold(inputs.parents, parameters.weights)
+    return fold(inputs.task_vectors(), parameters.weights).mul_(parameters["lambda"]).add_(inputs.base)

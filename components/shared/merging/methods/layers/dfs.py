@@ -18,53 +18,67 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from .frankenmerge import Path
+from ...method import WEIGHT, merge_method
+from .frankenmerge import LayerPath
 
 
-def path(indicator: Sequence[int], parents: int, layers: int) -> Path:
-    """The layers that an indicator array of T = parents·layers·r entries (0 or 1) passes, as (parent,
-    layer).
+def path(indicator: Sequence[int], parents: int, layers: int) -> LayerPath:
+    """The layers that an indicator array passes, as (parent, layer).
+
+    :param indicator: T = parents·layers·r entries, 0 or 1.
+    :raises ValueError: T is no multiple of parents·layers.
     """
     row = [(parent, layer) for parent in range(parents) for layer in range(layers)]
     if len(indicator) % len(row):
         raise ValueError(
             f"an indicator of {len(indicator)} entries is no multiple of {parents}·{layers} layers"
         )
-    return tuple(place for place, on in zip(itertools.cycle(row), indicator, strict=False) if on)
+    return tuple(layer for layer, on in zip(itertools.cycle(row), indicator, strict=False) if on)
 
 
-def indicator(wanted: Path, parents: int, layers: int, repeats: int) -> tuple[int, ...]:
+def indicator(target: LayerPath, parents: int, layers: int, repeats: int) -> tuple[int, ...]:
     """The indicator array whose path is the given one, each layer in the first slot where it fits.
 
-    Raises ValueError where the path goes back more often than the row is repeated.
+    :raises ValueError: the path goes back more often than the row is repeated.
     """
     slots = [0] * (parents * layers * repeats)
     position = -1
-    for parent, layer in wanted:
-        place = parent * layers + layer
-        turn, at = divmod(position, parents * layers) if position >= 0 else (0, -1)
-        position = (turn if place > at else turn + 1) * parents * layers + place
+    for parent, layer in target:
+        column = parent * layers + layer
+        turn, last = divmod(position, parents * layers) if position >= 0 else (0, -1)
+        position = (turn if column > last else turn + 1) * parents * layers + column
         if position >= len(slots):
-            raise ValueError(f"the path {list(wanted)} needs more than {repeats} repeats of the layers")
+            raise ValueError(f"the path {list(target)} needs more than {repeats} repeats of the layers")
         slots[position] = 1
     return tuple(slots)
 
 
-def is_jump(path: Path, position: int) -> bool:
-    """Whether the step into this position of the path is not a parent's own step from one layer to the
-    next.
-    """
+def is_jump(path: LayerPath, position: int) -> bool:
+    """Whether the step into this position of the path is not a parent's own step from one layer to the next."""
     if position == 0:
         return False
     (parent, layer), (before, last) = path[position], path[position - 1]
     return parent != before or layer != last + 1
 
 
-def residual_divisors(path: Path, scales: Sequence[float]) -> list[float]:
+@merge_method(
+    "dfs",
+    pretty_name="Data-flow space",
+    paper="https://arxiv.org/abs/2403.13187",
+    summary="which layers of which model, in which order, with a scale at every jump",
+    parameters=(WEIGHT,),  # of what is no layer
+    kind="layers",
+    base="unused",
+    extra_genes=("path", "hops"),
+)
+def residual_divisors(path: LayerPath, scales: Sequence[float]) -> list[float]:
     """For each position, the product of the scales of all jumps up to it.
 
-    path: n places; scales: n numbers > 0, read only where there is a jump. What the layer at a position
-    writes into the residual stream is divided by its number.
+    What the layer at a position writes into the residual stream is divided by its number.
+
+    :param path: n layers.
+    :param scales: n numbers > 0, read only where there is a jump.
+    :returns: n numbers.
     """
     product, divisors = 1.0, []
     for position, scale in enumerate(scales):

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...inputs import Dials, Method, Parts
-from ..averages.linear import linear
-from .ties import ties
+from ...inputs import MergeInputs, MergeParameters
+from ...method import DENSITY, LAMBDA, NORMALIZE_NOT_IN_MERGEKIT, WEIGHT, merge_method
+from .task_arithmetic import add_weighted
+from .ties import add_elected
 
 # One step of Philox4x64 gives four 64-bit words, which are eight 32-bit draws.
 DRAWS_PER_STEP = 8
@@ -40,10 +41,11 @@ def uniform(count: int, *, seed: int, name: str, parent: int, start: int = 0) ->
 
 
 def mask(count: int, density: float, *, seed: int, name: str, parent: int, start: int = 0) -> Tensor:
-    """Which entries start … start+count of a flat task vector are kept: bool (count,), each True with
-    `density`.
+    """Which entries start … start+count of a flat task vector are kept, each with probability `density`.
 
-    density: 1 − p of the paper, in (0, 1]; exact to 2⁻³².
+    :param density: 1 − p of the paper, in (0, 1]; exact to 2⁻³².
+    :returns: bool (count,).
+    :raises ValueError: the density is outside (0, 1].
     """
     if not 0 < density <= 1:
         raise ValueError(f"{name}: density must be in (0, 1], got {density}")
@@ -54,45 +56,58 @@ def mask(count: int, density: float, *, seed: int, name: str, parent: int, start
 def drop_and_rescale(
     task_vector: Tensor, density: float, *, seed: int, name: str, parent: int, start: int = 0
 ) -> Tensor:
-    """δ̂ = mask ⊙ δ / density; its expectation is δ. Any shape; returns float32.
+    """δ̂ = mask ⊙ δ / density; its expectation is δ.
 
-    start: where the first entry stands in the whole tensor, when this is a piece of it.
+    :param task_vector: of any shape.
+    :param density: 1 − p of the paper, in (0, 1].
+    :param seed: of the run.
+    :param name: of the tensor.
+    :param parent: its number.
+    :param start: the first entry's position in the whole tensor, when this is a piece of it.
+    :returns: float32 of the task vector's shape.
     """
     kept = mask(task_vector.numel(), density, seed=seed, name=name, parent=parent, start=start)
     return (task_vector.float() / density).mul_(kept.view(task_vector.shape).to(task_vector.device))
 
 
-def dropped_task_vectors(parts: Parts, dials: Dials) -> list[Tensor]:
+def sparse_task_vectors(inputs: MergeInputs, parameters: MergeParameters) -> list[Tensor]:
+    """Every parent's task vector, dropped and rescaled."""
+    tasks = zip(inputs.task_vectors(), parameters.each("density"), strict=True)
     return [
-        drop_and_rescale(task, dials.density, seed=dials.seed, name=parts.name, parent=index)
-        for task, index in zip(parts.task_vectors(), parts.indices, strict=True)
+        drop_and_rescale(
+            task, density, seed=parameters.seed, name=parameters.tensor, parent=parent, start=inputs.start
+        )
+        for parent, (task, density) in enumerate(tasks)
     ]
 
 
-def merge_linear(parts: Parts, dials: Dials) -> Tensor:
-    return parts.origin + dials.scale * linear(dropped_task_vectors(parts, dials), parts.weights)
-
-
-def merge_ties(parts: Parts, dials: Dials) -> Tensor:
-    tasks = dropped_task_vectors(parts, dials)
-    return parts.origin + dials.scale * ties(tasks, parts.weights, [0.0] * len(tasks))
-
-
-LINEAR = Method(
-    name="dare_linear",
+@merge_method(
+    "dare_linear",
     pretty_name="DARE + task arithmetic",
-    reference="https://arxiv.org/abs/2311.03099",
-    genes=frozenset({"weights", "density", "scales"}),
-    needs_base=True,
-    needs_grams=False,
-    merge=merge_linear,
+    paper="https://arxiv.org/abs/2311.03099",
+    summary="changes dropped at random, the rest rescaled",
+    # half or more is dropped: §4
+    parameters=(
+        WEIGHT,
+        DENSITY.but(start=0.5),
+        LAMBDA.but(start=0.4, start_per_model=True),
+        NORMALIZE_NOT_IN_MERGEKIT,
+    ),
+    mergekit_flags={"rescale": True},
 )
-TIES = Method(
-    name="dare_ties",
+def merge_linear(inputs: MergeInputs, parameters: MergeParameters) -> Tensor:
+    """Task arithmetic of what is left."""
+    return add_weighted(inputs, parameters, sparse_task_vectors(inputs, parameters))
+
+
+@merge_method(
+    "dare_ties",
     pretty_name="DARE + TIES",
-    reference="https://arxiv.org/abs/2311.03099",
-    genes=frozenset({"weights", "density", "scales"}),
-    needs_base=True,
-    needs_grams=False,
-    merge=merge_ties,
+    paper="https://arxiv.org/abs/2311.03099",
+    summary="the same, and signs elected",
+    parameters=(WEIGHT, DENSITY.but(start=0.5), LAMBDA, NORMALIZE_NOT_IN_MERGEKIT),
+    mergekit_flags={"rescale": True},
 )
+def merge_ties(inputs: MergeInputs, parameters: MergeParameters) -> Tensor:
+    """TIES without its trimming, of what is left."""
+    return add_elected(inputs, parameters, sparse_task_vectors(inputs, parameters))

@@ -6,8 +6,8 @@ even steps over a window of width ε around p; an entry that is kept is divided 
 keeps the expectation. What remains is merged by TIES's election of signs (`della`, steps 2 and 3) or summed
 (`della_linear`).
 
-Our ε is half the window's width (as in mergekit): keep probabilities run from d − ε to d + ε, d = 1 − p. The draws are
-DARE's.
+Our ε is half the window's width, as in mergekit, whose default it has (0.15): keep probabilities run from d − ε to d + ε,
+d = 1 − p. Where the density leaves no room for that, ε gives way. The draws are DARE's.
 """
 
 from __future__ import annotations
@@ -15,14 +15,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...inputs import MergeInputs, MergeParameters
+from ...method import DENSITY, LAMBDA, NORMALIZE_NOT_IN_MERGEKIT, WEIGHT, Parameter, merge_method
 from .dare import uniform
+from .task_arithmetic import add_weighted
+from .ties import add_elected
+
+EPSILON = Parameter(
+    "epsilon", 0.15, "half the window of keep probabilities; less where the density leaves no room",
+    low=0.0, high=0.5, per_model=True, mergekit="epsilon",
+)  # fmt: skip
+
+
+def fitted_epsilon(density: float, epsilon: float) -> float:
+    """ε, or the widest that keeps d ± ε within (0, 1]: 1 − d above; half the density where ε would reach 0 below."""
+    epsilon = min(epsilon, 1 - density)
+    return epsilon if epsilon < density else density / 2
 
 
 def keep_probabilities(task_vector: Tensor, density: float, epsilon: float) -> Tensor:
-    """P(keep) of every entry, by its rank among the magnitudes of its row: (…, n) → (…, n) float32.
+    """P(keep) of every entry, by its rank among the magnitudes of its row.
 
     Entries of equal magnitude keep their order. A row of one entry is kept with `density`. Density 1 keeps all.
-    Raises ValueError unless 0 < d − ε and d + ε ≤ 1, or d is 1.
+
+    :param task_vector: (…, n).
+    :param density: the mean of the probabilities.
+    :param epsilon: half the width of their window.
+    :returns: float32 (…, n).
+    :raises ValueError: not 0 < d − ε and d + ε ≤ 1, and d is not 1.
     """
     if density == 1:
         return torch.ones_like(task_vector, dtype=torch.float32)
@@ -46,11 +66,75 @@ def magprune(
     parent: int,
     start: int = 0,
 ) -> Tensor:
-    """The pruned and rescaled task vector; its expectation is the task vector. (…, n), rows whole; returns float32.
+    """The pruned and rescaled task vector; its expectation is the task vector.
 
-    start: where the first entry stands in the whole tensor, when this is a run of its rows.
+    :param task_vector: (…, n), rows whole.
+    :param density: the mean of the keep probabilities.
+    :param epsilon: half the width of their window.
+    :param seed: of the run.
+    :param name: of the tensor.
+    :param parent: its number.
+    :param start: the first entry's position in the whole tensor, when this is a run of its rows.
+    :returns: float32 (…, n).
     """
     keep = keep_probabilities(task_vector, density, epsilon)
     draws = uniform(task_vector.numel(), seed=seed, name=name, parent=parent, start=start)
     kept = draws.view(task_vector.shape) < keep.double()
     return (task_vector.float() / keep).mul_(kept)
+
+
+def sparse_task_vectors(inputs: MergeInputs, parameters: MergeParameters) -> list[Tensor]:
+    """Every parent's task vector, pruned and rescaled."""
+    return [
+        magprune(
+            task,
+            own["density"],
+            fitted_epsilon(own["density"], own["epsilon"]),
+            seed=parameters.seed,
+            name=parameters.tensor,
+            parent=parent,
+            start=inputs.start,
+        )
+        for parent, (task, own) in enumerate(zip(inputs.task_vectors(), parameters.own, strict=True))
+    ]
+
+
+@merge_method(
+    "della",
+    pretty_name="DELLA",
+    paper="https://arxiv.org/abs/2406.11617",
+    summary="small changes dropped more often than large ones, the rest rescaled, signs elected",
+    parameters=(
+        WEIGHT,
+        DENSITY.but(start=0.5),
+        EPSILON,
+        LAMBDA,
+        NORMALIZE_NOT_IN_MERGEKIT,
+    ),
+    whole_rows=True,
+    mergekit_flags={"rescale": True},
+)
+def merge(inputs: MergeInputs, parameters: MergeParameters) -> Tensor:
+    """Steps 2 and 3: signs elected, what agrees fused."""
+    return add_elected(inputs, parameters, sparse_task_vectors(inputs, parameters))
+
+
+@merge_method(
+    "della_linear",
+    pretty_name="DELLA without election",
+    paper="https://arxiv.org/abs/2406.11617",
+    summary="the same without election",
+    parameters=(
+        WEIGHT,
+        DENSITY.but(start=0.5),
+        EPSILON,
+        LAMBDA.but(start=0.4, start_per_model=True),
+        NORMALIZE_NOT_IN_MERGEKIT,
+    ),
+    whole_rows=True,
+    searched=False,
+    mergekit_flags={"rescale": True},
+)
+def merge_linear(inputs: MergeInputs, parameters: MergeParameters) -> Tensor:
+    """Step 1 alone: what is left is summed."""
+    return add_weighted(inputs, parameters, sparse_task_vectors(inputs, parameters))

@@ -11,10 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ...inputs import MergeInputs, MergeParameters, WholeTensor
 from ...magnitude import nth_largest
+from ...method import LAMBDA, Parameter, merge_method
 from .ties import disjoint_mean
 
 
@@ -36,7 +39,8 @@ def select(task_vectors: Sequence[Tensor], spread: Tensor, least: float) -> list
 def least_variance(spread: Callable[[], Iterable[Tensor]], share: float) -> float:
     """The variance that the τ share of the entries with a variance above 0 reaches; ∞ where τ selects none.
 
-    spread: yields the variances in pieces, as often as it is called.
+    :param spread: yields the variances in pieces, as often as it is called.
+    :param share: τ, in [0, 1]; 1 selects everything.
     """
     if share == 1:
         return 0.0
@@ -57,10 +61,50 @@ def fuse(selected: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 
 def sce(task_vectors: Sequence[Tensor], share: float) -> Tensor:
-    """The merged task vector of N task vectors of one matrix. share: τ, in (0, 1]. Returns float32."""
+    """The merged task vector.
+
+    :param task_vectors: N of one matrix.
+    :param share: τ, in (0, 1].
+    :returns: float32 of that shape.
+    :raises ValueError: τ is outside (0, 1].
+    """
     if not 0 < share <= 1:
         raise ValueError(f"the selected share must be in (0, 1], got {share}")
     spread = variance(task_vectors)
     selected = select(task_vectors, spread, least_variance(lambda: [spread], share))
     weights = shares([float(task.double().square().sum()) for task in selected])
     return fuse(selected, weights)
+
+
+def survey(tensor: WholeTensor, parameters: MergeParameters) -> tuple[float, list[float]]:
+    """The least variance that is selected, and the parents' shares of the energy."""
+    least = least_variance(
+        lambda: tensor.map(lambda inputs: variance(inputs.task_vectors())), parameters["select_topk"]
+    )
+
+    def energies(inputs: MergeInputs) -> list[float]:
+        tasks = inputs.task_vectors()
+        return [float(task.double().square().sum()) for task in select(tasks, variance(tasks), least)]
+
+    return least, shares(np.sum(list(tensor.map(energies)), axis=0).tolist())
+
+
+@merge_method(
+    "sce",
+    pretty_name="SCE",
+    paper="https://arxiv.org/abs/2408.07990",
+    summary="what differs most between the models decides",
+    parameters=(
+        Parameter(
+            "select_topk", 1.0, "the share of entries that is selected",
+            low=0.0, high=1.0, above_low=True, gene="density", start=0.1, mergekit="select_topk", option="--topk",
+        ),
+        LAMBDA.but(mergekit=""),
+    ),
+    survey=survey,
+)  # fmt: skip
+def merge(inputs: MergeInputs, parameters: MergeParameters, selection: tuple[float, list[float]]) -> Tensor:
+    """Select, weigh and erase."""
+    tasks, (least, weights) = inputs.task_vectors(), selection
+    merged = fuse(select(tasks, variance(tasks), least), weights)
+    return merged.mul_(parameters["lambda"]).add_(inputs.required_base)

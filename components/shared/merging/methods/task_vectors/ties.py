@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
-from ...inputs import Dials, Method, Parts
+from ...inputs import MergeInputs, MergeParameters, WholeTensor
+from ...magnitude import threshold
+from ...method import DENSITY, LAMBDA, NORMALIZE, WEIGHT, merge_method
 from ..averages.linear import linear
 
 
@@ -41,33 +43,52 @@ def agreeing(trimmed: Sequence[Tensor], weights: Sequence[float], sign: Tensor) 
 
 
 def disjoint_mean(trimmed: Sequence[Tensor], weights: Sequence[float], sign: Tensor) -> Tensor:
-    """The weighted mean of the non-zero entries that have the elected sign (step 3); 0 where there is
-    none.
-    """
+    """The weighted mean of the non-zero entries that have the elected sign (step 3); 0 where there is none."""
     total, votes = agreeing(trimmed, weights, sign)
     return total.div_(votes.clamp_min_(torch.finfo(votes.dtype).tiny))
 
 
 def ties(task_vectors: Sequence[Tensor], weights: Sequence[float], thresholds: Sequence[float]) -> Tensor:
-    """The merged task vector τ_m of N task vectors of one shape. Returns float32."""
+    """The merged task vector τ_m.
+
+    :param task_vectors: N of one shape.
+    :param weights: N numbers ≥ 0.
+    :param thresholds: N magnitudes below which entries are trimmed.
+    :returns: float32 of that shape.
+    """
     trimmed = [
         trim(task.float(), threshold) for task, threshold in zip(task_vectors, thresholds, strict=True)
     ]
     return disjoint_mean(trimmed, weights, elect(trimmed, weights))
 
 
-def merge(parts: Parts, dials: Dials) -> Tensor:
-    if parts.thresholds is None:
-        raise ValueError(f"{parts.name}: TIES needs each parent's threshold at density {dials.density}")
-    return parts.origin + dials.scale * ties(parts.task_vectors(), parts.weights, parts.thresholds)
+def add_elected(inputs: MergeInputs, parameters: MergeParameters, task_vectors: list[Tensor]) -> Tensor:
+    """Steps 2 and 3 with task vectors that have been made sparse: their disjoint mean, or sum, added to the base."""
+    weights = parameters.weights
+    total, votes = agreeing(task_vectors, weights, elect(task_vectors, weights))
+    if parameters["normalize"]:
+        total.div_(votes.clamp_min_(torch.finfo(votes.dtype).tiny))
+    return total.mul_(parameters["lambda"]).add_(inputs.required_base)
 
 
-METHOD = Method(
-    name="ties",
+def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[float]:
+    """Each parent's threshold: over its whole task vector, or that of this tensor."""
+    if parameters.thresholds is not None:
+        return list(parameters.thresholds)
+    densities = parameters.each("density")
+    return tensor.each_parent(lambda parent: threshold(lambda: tensor.task_vector(parent), densities[parent]))
+
+
+@merge_method(
+    "ties",
     pretty_name="TIES",
-    reference="https://arxiv.org/abs/2306.01708",
-    genes=frozenset({"weights", "density", "scales"}),
-    needs_base=True,
-    needs_grams=False,
-    merge=merge,
+    paper="https://arxiv.org/abs/2306.01708",
+    summary="small changes dropped, signs elected",
+    parameters=(WEIGHT, DENSITY.but(start=0.2), LAMBDA, NORMALIZE),  # 20% at λ = 1: §5
+    trims_model=True,
+    survey=survey,
 )
+def merge(inputs: MergeInputs, parameters: MergeParameters, thresholds: list[float]) -> Tensor:
+    """Algorithm 1 for one tensor."""
+    tasks = zip(inputs.task_vectors(), thresholds, strict=True)
+    return add_elected(inputs, parameters, [trim(task, least) for task, least in tasks])

@@ -34,7 +34,7 @@ def checkpoints(tmp_path: Path, said: list[str]) -> Checkpoints:
 @pytest.fixture(autouse=True)
 def nobody_asks() -> Any:
     yield
-    stopping.forget_stop()
+    stopping.clear_stop_request()
 
 
 def folder(checkpoints: Checkpoints, step: int) -> Path:
@@ -230,7 +230,7 @@ def test_saving_takes_at_most_a_tenth_of_the_time(tmp_path: Path, monkeypatch: p
 def test_sigterm_makes_a_checkpoint_due_and_ends_the_phase_behind_it(tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path), IDENTITY, every=3600)
     checkpoints.stop_if_asked()
-    before = signal.signal(signal.SIGTERM, stopping.ask_to_stop)
+    before = signal.signal(signal.SIGTERM, stopping.request_stop)
     try:
         os.kill(os.getpid(), signal.SIGTERM)
     finally:

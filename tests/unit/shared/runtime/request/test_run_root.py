@@ -13,7 +13,7 @@ import pytest
 from components.shared.runtime.errors import StoreError
 from components.shared.runtime.request import run_root
 from components.shared.runtime.request.inputs import Request
-from components.shared.runtime.store.uri import localise, open_store
+from components.shared.runtime.store.uri import download, open_store
 from components.shared.runtime.tracking.progress_object import ProgressObject
 
 ROOT = "minio://mlpipeline/v2/artifacts/agent-forge/91db5f79"
@@ -30,23 +30,26 @@ ROOT = "minio://mlpipeline/v2/artifacts/agent-forge/91db5f79"
     ],
 )
 def test_the_root_is_what_comes_before_task_execution_and_output(uri: str, root: str) -> None:
-    assert run_root.of(uri) == root
+    assert run_root.root_of(uri) == root
 
 
 def test_by_hand_and_under_the_local_runner_nothing_is_decided(tmp_path: Path) -> None:
     said: list[str] = []
     for request in (Request({}, "out"), Request({}, "out", output_file=tmp_path / "f", uri="/runs/demo/out")):
-        assert run_root.settle(request, said.append) == "" and request.checkpoint_root == ""
+        assert run_root.choose_checkpoint_root(request, said.append) == "" and request.checkpoint_root == ""
     assert said == []
 
 
 def test_checkpoints_go_to_the_run_unless_another_place_is_given(s3_uri: str) -> None:
     address = f"{s3_uri.replace('s3://', 'minio://')}/pipeline/run"
     request = Request({}, "out", output_file=Path("f"), uri=f"{address}/task/uuid/model")
-    assert run_root.settle(request, print) == address
+    assert run_root.choose_checkpoint_root(request, print) == address
     assert request.checkpoint_root == f"{address}/checkpoints"
     request.checkpoint_root = "s3://own/place"
-    assert run_root.settle(request, print) == address and request.checkpoint_root == "s3://own/place"
+    assert (
+        run_root.choose_checkpoint_root(request, print) == address
+        and request.checkpoint_root == "s3://own/place"
+    )
 
 
 def test_minio_is_s3_at_the_endpoint_wherever_an_address_is_taken(s3_uri: str, tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_minio_is_s3_at_the_endpoint_wherever_an_address_is_taken(s3_uri: str, t
     store = open_store(f"{address}/some/model")
     store.put("config.json", b"{}")
     assert open_store(f"{s3_uri}/some/model").get("config.json") == b"{}"
-    assert (localise(f"{address}/some/model", tmp_path) / "config.json").read_text() == "{}"
+    assert (download(f"{address}/some/model", tmp_path) / "config.json").read_text() == "{}"
     assert store.address("config.json") == f"{address}/some/model/config.json"
 
 

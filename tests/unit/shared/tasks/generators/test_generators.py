@@ -118,9 +118,9 @@ def test_a_one_row_arc_answer_has_the_length_of_its_row_and_the_prompt_two_or_th
 
 
 def test_an_undisguised_arc_puzzle_can_be_read_back_from_its_text():
-    from components.shared.tasks.generators.arc import puzzles, written
+    from components.shared.tasks.generators.arc import puzzle_text, puzzles
 
     puzzle = puzzles()[0][0]
-    prompt, answer = written(puzzle, 0)
+    prompt, answer = puzzle_text(puzzle, 0)
     assert [list(map(int, row)) for row in answer.split("/")] == puzzle.test[0][1].tolist()
     assert prompt.count(";") == min(3, len(puzzle.train))

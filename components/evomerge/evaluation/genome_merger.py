@@ -1,0 +1,203 @@
+"""From a genome to the tensors of the merged model, one at a time, in float32.
+
+The parents may be variants of one network, each with modules of its own, closed by a gate of 0 in those that
+do not have them. So there are three kinds of tensors:
+
+- shared ones, which every parent (and the base, where there is one) has: the genome's method;
+- gates (`….gate`): their weighted sum, closed ones counted, times the group's scale, so that a module does
+  as much as its owners weigh. Masks and sign elections have no meaning for a gate;
+- the other tensors of such a module: the mean over their owners. Who lacks a module has no say in its inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from components.shared.merging.inputs import Diverged, MergeInputs, MergeParameters, TensorInMemory
+from components.shared.merging.layer_groups import LayerStack, layer_stack
+from components.shared.merging.magnitude import threshold
+from components.shared.merging.method import MergeMethod
+from components.shared.merging.methods.averages.linear import linear
+from components.shared.merging.methods.layers.frankenmerge import LayerPath
+from components.shared.merging.registry import merge_method
+
+from ..search.genome import UNIT, Genome
+from ..search.space import SearchSpace
+
+GATE = "gate"
+# What writes into the residual stream of a pre-norm layer, in the names of Llama and its relatives.
+RESIDUAL_WRITERS = ("o_proj.weight", "o_proj.bias", "down_proj.weight", "down_proj.bias")
+
+
+@dataclass
+class ParentTensors:
+    """The tensors of what is merged: state dicts of one set of names and shapes.
+
+    :param parents: as stored (bfloat16 or float32), every module present.
+    :param base: the trunk's tensors, or None; it may lack modules that a parent has.
+    :param owned: the names that each parent has of its own (all, unless it got modules that it lacked).
+    :param grams: of each parent, by the name of the linear weight, (in, in); None where a parent came without.
+    :raises ValueError: names or shapes differ.
+    """
+
+    parents: Sequence[Mapping[str, Tensor]]
+    base: Mapping[str, Tensor] | None = None
+    owned: Sequence[frozenset[str]] = ()
+    grams: Sequence[Mapping[str, Tensor]] | None = None
+    stack: LayerStack = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = set(self.parents[0])
+        for index, parent in enumerate(self.parents):
+            if set(parent) != names:
+                raise ValueError(f"parent {index} has other tensors: {_few(names ^ set(parent))}")
+            wrong = [name for name in parent if parent[name].shape != self.parents[0][name].shape]
+            if wrong:
+                raise ValueError(f"parent {index} has other shapes in {_few(wrong)}")
+        if self.base is not None:
+            wrong = [
+                name
+                for name in self.base
+                if name not in names or self.base[name].shape != self.parents[0][name].shape
+            ]
+            if wrong:
+                raise ValueError(f"the base does not fit the parents: {_few(wrong)}")
+        if not self.owned:
+            self.owned = [frozenset(names)] * len(self.parents)
+        self.stack = layer_stack(names)
+
+    def owners(self, name: str) -> list[int]:
+        """The parents that have this tensor of their own."""
+        return [index for index, names in enumerate(self.owned) if name in names]
+
+    def is_shared(self, name: str) -> bool:
+        """Whether every parent has this tensor of its own, and the base too, where there is one."""
+        return len(self.owners(name)) == len(self.parents) and (self.base is None or name in self.base)
+
+    def outer(self) -> list[str]:
+        """The names of the tensors outside the layers."""
+        return [name for name in self.parents[0] if self.stack.locate(name) is None]
+
+
+def _few(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+
+
+class GenomeMerger:
+    """Merges the same models again and again; keeps TIES's thresholds, which depend on parent and density alone.
+
+    :param space: that the genomes are of.
+    :param layer_groups: runs of layers with weights of their own.
+    :param seed: of random masks.
+    """
+
+    def __init__(self, models: ParentTensors, space: SearchSpace, *, layer_groups: int, seed: int) -> None:
+        self.models, self.space, self.layer_groups, self.seed = models, space, layer_groups, seed
+        self._thresholds: dict[tuple[int, int], float] = {}
+
+    def merged(self, genome: Genome) -> Iterator[tuple[str, Tensor]]:
+        """(name, float32 tensor) of every tensor of the merged model.
+
+        A path genome yields as many layers as its path has.
+
+        :raises Diverged: numbers are not finite.
+        """
+        tensors = self._stacked(genome) if genome.path else self._weighted(genome)
+        for name, tensor in tensors:
+            if not torch.isfinite(tensor).all():
+                raise Diverged(f"{name} is not finite after {genome.method}")
+            yield name, tensor
+
+    def _weighted(self, genome: Genome) -> Iterator[tuple[str, Tensor]]:
+        for name in self.models.parents[0]:
+            yield name, self._tensor(name, genome)
+
+    def _tensor(self, name: str, genome: Genome) -> Tensor:
+        models = self.models
+        group = self.models.stack.group(name, self.layer_groups)
+        weights, scale = genome.shares(group), genome.scale(group) / UNIT
+        tensors = [parent[name].float() for parent in models.parents]
+        if not models.is_shared(name):
+            return self._module_tensor(name, tensors, weights, scale)
+        method = merge_method(genome.method)
+        base = None if models.base is None else models.base[name].float()
+        inputs = MergeInputs(tensors, base, grams=self._grams(name) if method.needs_grams else None)
+        parameters = self._parameters(method, name, genome, weights, scale)
+        return method.merge(inputs, parameters, method.survey(TensorInMemory(inputs), parameters))
+
+    def _parameters(
+        self, method: MergeMethod, name: str, genome: Genome, weights: list[float], scale: float
+    ) -> MergeParameters:
+        """The method's parameters: those that are genes as the genome has them, the others at their defaults."""
+        scalars = {"scales": scale, "density": genome.density / UNIT, "alpha": genome.alpha / UNIT}
+        own: list[dict[str, float]] = [{} for _ in weights]
+        common = {}
+        for parameter in method.parameters:
+            value = scalars.get(parameter.gene or "", parameter.default)
+            if not parameter.per_model:
+                common[parameter.name] = value
+                continue
+            for parent, weight in zip(own, weights, strict=True):
+                parent[parameter.name] = weight if parameter.gene == "weights" else value
+        thresholds = self._thresholds_at(genome.density) if method.trims_model else None
+        return MergeParameters(name, own, common, self.seed, thresholds)
+
+    def _module_tensor(self, name: str, tensors: list[Tensor], weights: list[float], scale: float) -> Tensor:
+        """A tensor of a module that only some models have; see the top of this file."""
+        if name.rsplit(".", 1)[-1] == GATE:
+            return linear(tensors, weights) * scale
+        owners = self.models.owners(name)
+        total = sum(weights[i] for i in owners)
+        shares = [weights[i] / total if total else 1 / len(owners) for i in owners]
+        return linear([tensors[i] for i in owners], shares)
+
+    def _grams(self, name: str) -> list[Tensor] | None:
+        grams = self.models.grams
+        if grams is None or any(name not in own for own in grams):
+            return None
+        return [own[name] for own in grams]
+
+    def _thresholds_at(self, density: int) -> list[float]:
+        return [self._threshold(parent, density) for parent in range(len(self.models.parents))]
+
+    def _threshold(self, parent: int, density: int) -> float:
+        key = (parent, density)
+        if key not in self._thresholds:
+            self._thresholds[key] = threshold(lambda: self._task_vector(parent), density / UNIT)
+        return self._thresholds[key]
+
+    def _task_vector(self, parent: int) -> Iterator[Tensor]:
+        base = self.models.base
+        if base is None:
+            raise ValueError("a task vector needs the base that the parents were trained from")
+        for name, tensor in self.models.parents[parent].items():
+            if self.models.is_shared(name):
+                yield tensor.float() - base[name].float()
+
+    def _stacked(self, genome: Genome) -> Iterator[tuple[str, Tensor]]:
+        """Layers taken whole along the path; what is not a layer is the parents' weighted mean."""
+        models, stack = self.models, self.models.stack
+        path = self.space.layer_path(genome)
+        divisors: list[float] = merge_method(genome.method).implementation(path, self._scales(genome, path))
+        plain = Genome("linear", genome.weights)
+        for name in models.outer():
+            yield name, self._tensor(name, plain)
+        for position, (parent, layer) in enumerate(path):
+            for name, tensor in models.parents[parent].items():
+                location = stack.locate(name)
+                if location is None or location[0] != layer:
+                    continue
+                weight = tensor.float()
+                if location[1].endswith(RESIDUAL_WRITERS):
+                    weight = weight / divisors[position]
+                yield stack.name(position, location[1]), weight
+
+    def _scales(self, genome: Genome, path: LayerPath) -> list[float]:
+        if not genome.hops:
+            return [1.0] * len(path)
+        return [hop / UNIT for hop, on in zip(genome.hops, genome.path, strict=True) if on]

@@ -1,0 +1,54 @@
+"""Gates of a phase: what stops, warns or rolls back, and what is published then. Shown on a toy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.contract.toy_runs import clean, manifest, toy  # noqa: F401
+
+FAILS = '{{metric: loss, op: "<", value: 0, on_fail: {0}}}'
+
+
+def test_a_gate_that_stops_publishes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert toy("--output", tmp_path / "out", "toy.steps=5", f"toy.gates=[{FAILS.format('stop')}]") == 7
+    assert "< 0 failed" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_after_a_failed_gate_the_work_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--output", tmp_path / "out", "toy.steps=10", "toy.checkpoint_seconds=0")
+    assert toy(*options, f"toy.gates=[{FAILS.format('stop')}]") == 7
+    assert toy(*options) == 0
+    assert "going on from the checkpoint at step" in capsys.readouterr().err
+
+
+def test_a_gate_that_warns_publishes_and_leaves_its_result(tmp_path: Path) -> None:
+    gates = f'toy.gates=[{FAILS.format("warn")}, {{metric: score/reasoning, op: "<", value: 2}}]'
+    assert toy("--output", tmp_path / "out", "toy.steps=5", gates) == 0
+    first, second = manifest(tmp_path / "out").gates
+    assert (first["passed"], first["on_fail"], first["bound"]) == (False, "warn", 0.0)
+    assert second["passed"] and second["metric"] == "score/reasoning"
+
+
+def test_a_gate_that_rolls_back_publishes_the_input_again(tmp_path: Path) -> None:
+    assert toy("--output", tmp_path / "a", "toy.steps=30") == 0
+    gate = "{metric: score/reasoning, value: input/score/reasoning + 9, on_fail: rollback}"
+    assert (
+        toy("--input", tmp_path / "a", "--output", tmp_path / "b", "toy.steps=5", f"toy.gates=[{gate}]") == 0
+    )
+    before, after = manifest(tmp_path / "a"), manifest(tmp_path / "b")
+    assert after.digest == before.digest and after.parents == [before.digest]
+    assert after.scores == before.scores and after.extra["rejected"]["scores"] != before.scores
+    assert after.extra["rolled_back"] and not after.gates[0]["passed"]
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
+    assert torch.equal(one["weight"], other["weight"])
+
+
+def test_a_rollback_without_an_input_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert toy("--output", tmp_path / "out", f"toy.gates=[{FAILS.format('rollback')}]") == 2
+    assert "roll back" in capsys.readouterr().err
