@@ -14,8 +14,11 @@ from components.shared.runtime.errors import ArtifactError
 
 @dataclass(frozen=True)
 class Row:
-    """One stored tensor. `code`: its codec, or its dtype. `error`: of its layer's output, squared, a token, where the
-    phase that coded it has measured it."""
+    """One stored tensor.
+
+    `code`: its codec, or its dtype. `error`: of its layer's output, squared, a token, where the phase that coded it has
+    measured it.
+    """
 
     tensor: str
     shape: tuple[int, ...]
@@ -40,11 +43,11 @@ class Inspection:
     @property
     def by_code(self) -> dict[str, tuple[int, int, int]]:
         """Code → tensors, weights, bytes; the most bytes first."""
-        found: dict[str, tuple[int, int, int]] = {}
+        totals: dict[str, tuple[int, int, int]] = {}
         for row in self.rows:
-            tensors, weights, size = found.get(row.code, (0, 0, 0))
-            found[row.code] = tensors + 1, weights + math.prod(row.shape), size + row.bytes
-        return dict(sorted(found.items(), key=lambda item: -item[1][2]))
+            tensors, weights, size = totals.get(row.code, (0, 0, 0))
+            totals[row.code] = tensors + 1, weights + math.prod(row.shape), size + row.bytes
+        return dict(sorted(totals.items(), key=lambda item: -item[1][2]))
 
     @property
     def times_smaller(self) -> float:
@@ -65,10 +68,10 @@ def inspect(folder: Path) -> Inspection:
     for name, entry in tensors.items():
         module = name.rpartition(".")[0]
         spec = coded.get(module, {}) if name.endswith(".code") else {}
-        found = measured.get(module, {}) if spec else {}
+        totals = measured.get(module, {}) if spec else {}
         shape = tuple(spec.get("shape", entry["shape"]))
-        code = str(found.get("code") or entry["codec"] or entry["dtype"])
-        rows.append(Row(module if spec else name, shape, code, entry["bytes"], found.get("error")))
+        code = str(totals.get("code") or entry["codec"] or entry["dtype"])
+        rows.append(Row(module if spec else name, shape, code, entry["bytes"], totals.get("error")))
     files = (file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
     return Inspection(rows, sum(file.stat().st_size for file in files), parameters)
 

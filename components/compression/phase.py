@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import shutil
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,19 @@ from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
 
-from .allocation.allocate import Choice, frontier, within
-from .allocation.comparison import Scale, comparison, controls, curve, thin
-from .allocation.evaluator import Trial, codable
+from .allocation.allocate import Allocation, frontier, within
+from .allocation.comparison import RetentionScale, comparison, controls, curve, evenly_spread
+from .allocation.evaluator import Evaluator, codable
 from .allocation.mapped import map_weights
-from .allocation.sensitivity import offers, weigh
+from .allocation.sensitivity import measure_sensitivities, rate_points
 from .allocation.tensors import Tensors
 from .allocation.workers import Workers
-from .artifact import coded, size_of, spent, unfold, write
-from .codecs.presets import CHAIN
+from .artifact import attach_decoded, folder_size, size_breakdown, with_codes, write_model
+from .codecs.codec import Code
 from .component import PHASE
 from .recovery import recover
-from .settings import BEST, CHAINED, FIXED, Settings
+from .settings import BEST, FIXED, STAGED, Settings
+from .stages import after_each_preset
 
 LARGE = 1 << 27
 """Bytes of a model from which on memory is worth more than the time that it takes to fault it in again. Once a small object
@@ -48,12 +50,12 @@ class Compression(Phase[Settings], spec=PHASE):
         """There is something to code, and, where quality is the budget, something to lose."""
         run, settings = self.run, self.run.settings
         where = str(run.artifact.path)
-        if size_of(run.artifact.path) >= LARGE:
+        if folder_size(run.artifact.path) >= LARGE:
             set_mmap_threshold(1 << 17)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         model, tokenizer = load(run.artifact.path, device=self.device)
         model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)
-        self.trial = Trial(model, tokenizer, run.config.evaluation.batch)
+        self.evaluator = Evaluator(model, tokenizer, run.config.evaluation.batch)
         self.modules = codable(model, settings.smallest)
         if not self.modules:
             why = f"none has {settings.smallest} weights or more"
@@ -66,9 +68,9 @@ class Compression(Phase[Settings], spec=PHASE):
                 fix = "look at the phase that made it"
                 raise InputError("a weight is NaN or infinite", where=path, fix=fix)
         self.recovery: dict[str, float] = {}
-        uniform = self.trial.uniform_loss()
+        uniform = self.evaluator.uniform_loss()
         self.search, self.select = (
-            Scale(items, self.trial.loss(items), uniform)
+            RetentionScale(items, self.evaluator.loss(items), uniform)
             for items in (self._items("search"), self._items("select"))
         )
         if settings.recipe == BEST and settings.bytes is None and not self.search.meaningful:
@@ -83,10 +85,10 @@ class Compression(Phase[Settings], spec=PHASE):
     def execute(self) -> None:
         """The story: calibrate, measure every code on every tensor, choose, publish, compare."""
         with Workers(self.run.settings.threads) as workers:
-            hessians = self.trial.hessians(
+            hessians = self.evaluator.hessians(
                 self._items("train"), self.run.work / "hessians", self.run.progress
             )
-            round_to_half(self.trial.model, self.modules.values())
+            round_to_half(self.evaluator.model, self.modules.values())
             self.tensors = Tensors(
                 self.weights,
                 hessians,
@@ -98,26 +100,24 @@ class Compression(Phase[Settings], spec=PHASE):
             )
             self._measure(self._choose())
 
-    def _choose(self) -> dict[str, str]:
-        """Publish the codes that the recipe leads to, and what stands beside them for the report; their names by path."""
+    def _choose(self) -> dict[str, Code]:
+        """Publish the codes that the recipe leads to, and what stands beside them for the report; they, by path."""
         run, settings = self.run, self.run.settings
-        if settings.recipe == BEST:
-            self.tensors.measure(settings.candidates, settings.sample)
-            weigh(self.tensors, self.trial, self.search.items, run.progress)
-            choices = frontier(offers(self.tensors.points, self.tensors.sensitivity))
-            plan = self._publish_within(choices) if settings.bytes else self._retain(choices)
-            self._compare(choices, plan)
-            if settings.recovery.steps:
-                self._recover(plan)
-        else:
-            name = CHAIN if settings.recipe == CHAINED else settings.recipe.removeprefix(FIXED)
-            plan = dict.fromkeys(self.modules, name)
-            self._publish(plan)
-            if settings.recipe == CHAINED:
-                self._account_for_stages(plan)
+        if settings.recipe.startswith(FIXED):
+            return self._publish(dict.fromkeys(self.modules, settings.recipe.removeprefix(FIXED)))
+        if settings.recipe.startswith(STAGED):
+            return self._publish_stages(int(settings.recipe.removeprefix(STAGED)))
+        self.tensors.measure(settings.candidates, settings.sample)
+        measure_sensitivities(self.tensors, self.evaluator, self.search.items, run.progress)
+        allocations = frontier(rate_points(self.tensors.points, self.tensors.sensitivity))
+        plan = self._publish_within(allocations) if settings.bytes else self._retain(allocations)
+        self._compare(allocations, plan)
+        if settings.recovery.steps:
+            self._recover(plan)
         return plan
 
     def get_metrics(self) -> dict[str, float]:
+        """Bytes, bits a parameter, losses in nats a token, retention, and what recovery did."""
         return self.metrics
 
     def _items(self, split: Split, items: int = 0) -> list[Item]:
@@ -128,110 +128,131 @@ class Compression(Phase[Settings], spec=PHASE):
             "search": settings.search_items,
             "select": settings.select_items,
         }
-        found = all_items(split=split, items=items or of_split[split], seed=self.run.seed)
-        return [without_scratch(item) for item in found]
+        items_of_split = all_items(split=split, items=items or of_split[split], seed=self.run.seed)
+        return [without_scratch(item) for item in items_of_split]
 
-    def _retain(self, choices: list[Choice]) -> dict[str, str]:
+    def _retain(self, allocations: list[Allocation]) -> dict[str, Code]:
         """Publish the fewest bytes that keep the retention asked for, on the search split.
 
-        Bisection along the frontier: retention is taken to rise along it, as harm falls.
+        Bisection along the frontier: retention is taken to rise along it, as the KL falls.
         """
-        wanted, low, high = self.run.settings.retention, 0, len(choices) - 1
+        target, low, high = self.run.settings.retention, 0, len(allocations) - 1
         rounds = itertools.count()
 
         @functools.cache
-        def kept(at: int) -> float:
-            weights = self.tensors.decoded(choices[at].names, self.trial.dtype)
-            self.run.progress.start("choose", max(len(choices) - 1, 1).bit_length() + 1, at=next(rounds))
-            with self.trial.wearing(weights):
-                found = self.search.retained(self.trial.loss(self.search.items))
-            assert found is not None  # validate_input saw to it
-            self.run.progress.step(retention=found, bytes=choices[at].bytes)
-            return found
+        def retention_of(index: int) -> float:
+            weights = self.tensors.decoded(allocations[index].presets, self.evaluator.dtype)
+            self.run.progress.start("choose", max(len(allocations) - 1, 1).bit_length() + 1, at=next(rounds))
+            with self.evaluator.with_weights(weights):
+                retention = self.search.retained(self.evaluator.loss(self.search.items))
+            assert retention is not None  # validate_input saw to it
+            self.run.progress.step(retention=retention, bytes=allocations[index].bytes)
+            return retention
 
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if kept(middle) >= wanted else (middle + 1, high)
-        if kept(low) < wanted:
+            low, high = (low, middle) if retention_of(middle) >= target else (middle + 1, high)
+        if retention_of(low) < target:
             self.run.progress.note(
-                f"no choice keeps {wanted:.4f} on the search split; the least harmful keeps {kept(low):.4f}"
+                f"no allocation keeps {target:.4f} on the search split; the one of least KL keeps {retention_of(low):.4f}"
             )
-        plan = dict(choices[low].names)
-        self._publish(plan)
-        return plan
+        return self._publish(allocations[low].presets)
 
-    def _publish_within(self, choices: list[Choice]) -> dict[str, str]:
-        """Publish the least harm in the bytes asked for, the whole artifact counted."""
+    def _publish_within(self, allocations: list[Allocation]) -> dict[str, Code]:
+        """Publish the least KL in the bytes asked for, the whole artifact counted."""
         budget, overhead = self.run.settings.bytes, 0
         while True:
-            choice = within(choices, budget - overhead)
-            if choice is None:
+            allocation = within(allocations, budget - overhead)
+            if allocation is None:
                 raise InputError(
                     f"the model does not fit into {budget:,} bytes",
                     where="compression.bytes",
-                    why=f"the smallest choice of codes takes {choices[0].bytes:,}, all else {overhead:,}",
-                    fix="give more bytes, or add cheaper codes to compression.candidates",
+                    why=f"the smallest choice of codes takes {allocations[0].bytes:,}, all else {overhead:,}",
+                    fix="give more bytes, or add cheaper presets to compression.candidates",
                 )
-            plan = dict(choice.names)
-            self._publish(plan)
-            if size_of(self.run.output) <= budget:
+            plan = self._publish(allocation.presets)
+            if folder_size(self.run.output) <= budget:
                 return plan
-            overhead = size_of(self.run.output) - choice.bytes
+            overhead = folder_size(self.run.output) - allocation.bytes
 
-    def _publish(self, plan: dict[str, str]) -> None:
-        """Write the artifact that a plan leads to, in the place of any other."""
+    def _publish(self, plan: Mapping[str, Code]) -> dict[str, Code]:
+        """Write the artifact that a plan (path → code) leads to, in the place of any other; the plan again."""
         run = self.run
         total = self.tensors.bytes(plan)
-        codes = self.tensors.coded(plan)
+        codes = self.tensors.stored_codes(plan)
         facts = {"recipe": run.settings.recipe, "coded tensors": f"{len(plan)} in {total:,} bytes"}
-        with coded(self.trial.model, codes):
+        with with_codes(self.evaluator.model, codes):
             card = model_card("Compressed agent", __doc__ or "", facts=facts)
-            write(self.trial.model, self.trial.tokenizer, run.artifact.path, run.output, card=card)
-
-    def _recover(self, plan: dict[str, str]) -> None:
-        """Let norms, biases and gates make up for what the codes lost, and publish again; kept where it helps on the
-        search split, and reported on the select split."""
-        run, settings = self.run, self.run.settings.recovery
-        lessons = self.trial.reference(self._items("train", settings.items))
-        judged = self.trial.reference(self.search.items)
-        with self.trial.wearing(self.tensors.decoded(plan, self.trial.dtype)):
-            before = self.trial.nll(self.select.items)
-            found = recover(
-                self.trial, lessons, judged, steps=settings.steps, lr=settings.lr, progress=run.progress
+            write_model(
+                self.evaluator.model, self.evaluator.tokenizer, run.artifact.path, run.output, card=card
             )
-            after = self.trial.nll(self.select.items)
-        said = "kept" if found.kept else "taken back"
-        run.progress.note(f"recovery: KL {found.before:.4f} → {found.after:.4f} on the search split, {said}")
+        return dict(plan)
+
+    def _publish_stages(self, stages: int) -> dict[str, Code]:
+        """Publish what is left after these stages.
+
+        The bytes and the retention after each code on the way there go into the report.
+        """
+        codes = after_each_preset(stages)
+        plan = self._publish(dict.fromkeys(self.modules, codes[-1]))
+        overhead = folder_size(self.run.output) - self.tensors.bytes(plan)
+        points = self._curve([dict.fromkeys(self.modules, code) for code in codes], overhead)
+        self.run.extra["curves"] = {f"stages: {codes[-1]}": points}
+        return plan
+
+    def _recover(self, plan: dict[str, Code]) -> None:
+        """Let norms, biases and gates make up for what the codes lost, and publish again.
+
+        Kept where it helps on the search split, and reported on the select split.
+        """
+        run, settings = self.run, self.run.settings.recovery
+        training = self.evaluator.reference(self._items("train", settings.items))
+        held_out = self.evaluator.reference(self.search.items)
+        with self.evaluator.with_weights(self.tensors.decoded(plan, self.evaluator.dtype)):
+            before = self.evaluator.nll(self.select.items)
+            recovery = recover(
+                self.evaluator,
+                training,
+                held_out,
+                steps=settings.steps,
+                lr=settings.lr,
+                progress=run.progress,
+            )
+            after = self.evaluator.nll(self.select.items)
+        verdict = "kept" if recovery.kept else "taken back"
+        run.progress.note(
+            f"recovery: KL {recovery.before:.4f} → {recovery.after:.4f} on the search split, {verdict}"
+        )
         self.recovery = {
-            "recovery_kept": float(found.kept),
-            "kl_coded": found.before,
-            "kl_recovered": found.after,
+            "recovery_kept": float(recovery.kept),
+            "kl_coded": recovery.before,
+            "kl_recovered": recovery.after,
         }
         claim = "what no code touches learns to make up for the codes"
         run.extra["controls"].append(
             comparison(claim, ("norms, biases and gates distilled", after), ("as they were", before))
         )
-        if found.kept:
+        if recovery.kept:
             self._publish(plan)
 
-    def _compare(self, choices: list[Choice], plan: dict[str, str]) -> None:
+    def _compare(self, allocations: list[Allocation], plan: dict[str, Code]) -> None:
         """The curve of size against retention, and every codec alone, for the report."""
         run, settings = self.run, self.run.settings
-        overhead = size_of(run.output) - self.tensors.bytes(plan)
-        points = thin(choices, settings.curve)
+        overhead = folder_size(run.output) - self.tensors.bytes(plan)
+        points = evenly_spread(allocations, settings.curve)
         if points:
-            found = self._curve(points, overhead)
-            run.extra["curves"] = {"size against retention": found}
+            plans = [allocation.presets for allocation in points]
+            run.extra["curves"] = {"size against retention": self._curve(plans, overhead)}
         run.extra["controls"] = controls(
-            settings.controls, plan, self.tensors, self.trial, self.select, run.progress
+            settings.controls, plan, self.tensors, self.evaluator, self.select, run.progress
         )
 
-    def _curve(self, choices: list[Choice], overhead: int) -> dict[str, Any]:
-        """Retention at the sizes of the choices, measured on the select split."""
+    def _curve(self, plans: Sequence[Mapping[str, Code]], overhead: int) -> dict[str, Any]:
+        """Retention at the sizes of the plans, measured on the select split."""
         return curve(
-            choices,
+            plans,
             self.tensors,
-            self.trial,
+            self.evaluator,
             self.select,
             self.run.progress,
             overhead=overhead,
@@ -241,27 +262,18 @@ class Compression(Phase[Settings], spec=PHASE):
     def _parameters(self) -> int:
         """What the model computes with, coded weights counted as weights."""
         as_codes = [path for path, module in self.modules.items() if isinstance(module, Coded)]
-        return self.trial.model.num_parameters() + sum(self.tensors.weight(path).size for path in as_codes)
+        return self.evaluator.model.num_parameters() + sum(
+            self.tensors.weight(path).size for path in as_codes
+        )
 
-    def _account_for_stages(self, plan: dict[str, str]) -> None:
-        """What the artifact would be after each stage of the chain: its bytes and its retention."""
-        stages = CHAIN.split("+")
-        choices = []
-        for number in range(1, len(stages) + 1):
-            names = dict.fromkeys(plan, "+".join(stages[:number]))
-            choices.append(Choice(names, self.tensors.bytes(names), 0.0))
-        overhead = size_of(self.run.output) - self.tensors.bytes(plan)
-        found = self._curve(choices, overhead)
-        self.run.extra["curves"] = {f"stages: {', '.join(stages)}": found}
-
-    def _measure(self, plan: dict[str, str]) -> None:
+    def _measure(self, plan: dict[str, Code]) -> None:
         """Score the artifact as it was written, and account for its bytes."""
         run = self.run
         agent = Agent.load(run.output, device=self.device) if (run.output / AGENT).is_file() else None
         model, tokenizer = (agent.model, agent.tokenizer) if agent else load(run.output, device=self.device)
-        unfold(model, self.tensors.coded(plan), self.tensors.decoded(plan))
-        parameters, size = self._parameters(), size_of(run.output)
-        after = Trial(model, tokenizer, self.trial.batch).loss(self.select.items)
+        attach_decoded(model, self.tensors.stored_codes(plan), self.tensors.decoded(plan))
+        parameters, size = self._parameters(), folder_size(run.output)
+        after = Evaluator(model, tokenizer, self.evaluator.batch).loss(self.select.items)
         self.metrics = {
             "bytes": size,
             "bits_per_parameter": 8 * size / parameters,
@@ -273,5 +285,5 @@ class Compression(Phase[Settings], spec=PHASE):
         retained = self.select.retained(after)
         if retained is not None:
             self.metrics["retention"] = retained
-        run.extra["sizes"] = spent(self.tensors, plan, size)
+        run.extra["sizes"] = size_breakdown(self.tensors, plan, size)
         score(run, agent.answers if agent else model, tokenizer)

@@ -1,6 +1,6 @@
 """Recovery: norms, biases and gates, which no code touches, learn to make up for what the codes lost.
 
-The model that wears its decoded weights is distilled from itself as it was before (Hinton et al., arXiv 1503.02531), and
+The model with its decoded weights is distilled from itself as it was before (Hinton et al., arXiv 1503.02531), and
 only its vectors move, as in norm tweaking (Li et al., arXiv 2309.02784). A norm's weight in front of a matrix is a scale
 for each of its columns, so the scales learn too, at no byte more.
 """
@@ -18,13 +18,13 @@ from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED
 
-from .allocation.evaluator import Said, Trial
+from .allocation.evaluator import Evaluator, ReferenceOutputs
 
 CLIP = 1.0
 
 
 @dataclass(frozen=True)
-class Recovered:
+class RecoveryOutcome:
     """KL from the model as it was, nats a token of held-out answers, before and after. kept: whether it fell."""
 
     before: float
@@ -32,41 +32,43 @@ class Recovered:
 
     @property
     def kept(self) -> bool:
+        """Whether the KL fell, so that what was learnt stays."""
         return self.after < self.before
 
 
 def recover(
-    trial: Trial,
-    lessons: Sequence[Said],
-    judged: Sequence[Said],
+    evaluator: Evaluator,
+    training_outputs: Sequence[ReferenceOutputs],
+    held_out_outputs: Sequence[ReferenceOutputs],
     *,
     steps: int,
     lr: float,
     progress: Progress,
-) -> Recovered:
-    """Train the vectors of the trial's model, which wears its decoded weights, by Adam along a cosine.
+) -> RecoveryOutcome:
+    """Train the vectors of the evaluator's model, which has its decoded weights, by Adam along a cosine.
 
-    They end in float16 values, as they are stored. Where the KL on `judged` does not fall, they are as they were.
+    They end in float16 values, as they are stored. Where the KL to `held_out_outputs` does not fall, they are as they were.
 
-    :param lessons: what the model said, before it was coded, to the batches of items that it learns from, in turn.
-    :param judged: the same of items that decide.
+    :param training_outputs: what the model predicted, before it was coded, for the batches that it learns from, in turn.
+    :param held_out_outputs: the same for the items that decide.
+    :param lr: peak learning rate.
     """
-    model = trial.model
+    model = evaluator.model
     vectors = [p for p in model.parameters() if p.ndim < 2 and p.is_floating_point()]
-    own = [p.detach().clone() for p in vectors]
-    before = trial.harm(judged)
-    rule = torch.optim.Adam(vectors, lr)
+    original = [p.detach().clone() for p in vectors]
+    before = evaluator.kl_increase(held_out_outputs)
+    optimizer = torch.optim.Adam(vectors, lr)
     progress.start("recover", steps)
     for p in vectors:
         p.requires_grad_(True)
     model.eval()
     for step in range(steps):
-        rule.param_groups[0]["lr"] = lr * warmup_cosine(step, steps)
-        rule.zero_grad()
-        loss = kl(model, lessons[step % len(lessons)])
+        optimizer.param_groups[0]["lr"] = lr * warmup_cosine(step, steps)
+        optimizer.zero_grad()
+        loss = kl_divergence(model, training_outputs[step % len(training_outputs)])
         loss.backward()
         nn.utils.clip_grad_norm_(vectors, CLIP)
-        rule.step()
+        optimizer.step()
         progress.step(kl=float(loss.detach()))
     progress.done()
     with torch.no_grad():
@@ -75,15 +77,15 @@ def recover(
             half = p.half()
             if half.isfinite().all():
                 p.copy_(half)
-        found = Recovered(before, trial.harm(judged))
-        if not found.kept:
-            for p, was in zip(vectors, own, strict=True):
-                p.copy_(was)
-    return found
+        outcome = RecoveryOutcome(before, evaluator.kl_increase(held_out_outputs))
+        if not outcome.kept:
+            for p, value in zip(vectors, original, strict=True):
+                p.copy_(value)
+    return outcome
 
 
-def kl(model: nn.Module, said: Said) -> Tensor:
-    """Mean KL from what was said to what the model says now, nats a token of the answers; a scalar with a graph."""
-    logits, targets = next_logits(model, said.rows)
-    now = logits[targets != IGNORED].float().log_softmax(-1)
-    return (said.plain.exp() * (said.plain - now)).sum() / max(len(now), 1)
+def kl_divergence(model: nn.Module, reference: ReferenceOutputs) -> Tensor:
+    """Mean KL from the reference to what the model predicts now, nats a token of the answers; a scalar with a graph."""
+    logits, targets = next_logits(model, reference.batch)
+    log_p = logits[targets != IGNORED].float().log_softmax(-1)
+    return (reference.plain.exp() * (reference.plain - log_p)).sum() / max(len(log_p), 1)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from components.shared.runtime.config.settings import PhaseSettings
+from components.shared.runtime.wording import did_you_mean
 
-from .codecs.presets import FAMILIES, MENU, Family
+from .codecs import registry
+from .stages import STAGES
 
-BEST, CHAINED, FIXED = "best", "seedlm+vptq+hyper", "fixed:"
+BEST, STAGED, FIXED = "best", "stages:", "fixed:"
+STAGED_RECIPES = [f"{STAGED}{number + 1}" for number in range(len(STAGES))]
+RECIPES = f"{BEST}, {', '.join(STAGED_RECIPES)}, {FIXED}PRESET or {FIXED}CODEC@BITS"
 
 
-class Recovery(BaseModel):
+class RecoverySettings(BaseModel):
     """Distillation of norms, biases and gates after coding by the recipe `best` (recovery.py)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -26,8 +30,8 @@ class Settings(PhaseSettings):
 
     recipe: str = Field(
         BEST,
-        description=f"{BEST}, {CHAINED}, or {FIXED}NAME with a code of components/compression/codecs/presets.py,"
-        f" or {FIXED}CODEC@BITS for the one of a codec whose bits are nearest",
+        description=f"{RECIPES}; presets are listed in components/compression/codecs/, BITS names the preset of a codec "
+        "whose bits are nearest",
     )
     retention: float = Field(
         0.99,
@@ -38,7 +42,7 @@ class Settings(PhaseSettings):
     bytes: int | None = Field(
         None, ge=1, description="instead of retention: the least harm in an artifact of so many bytes"
     )
-    candidates: list[str] = Field(min_length=1, description="codes that a tensor may be given, by name")
+    candidates: list[str] = Field(min_length=1, description="presets that a tensor may be given")
     smallest: int = Field(2048, ge=1, description="weights of a matrix; smaller ones are kept in 16 bits")
     sample: int = Field(1 << 19, ge=1024, description="weights of a tensor on which a code is tried")
     calibration_items: int = Field(32, ge=1, description="of each suite, train split: inputs of the layers")
@@ -46,41 +50,54 @@ class Settings(PhaseSettings):
     select_items: int = Field(
         64, ge=2, description="of each suite, select split: what retention is measured on"
     )
-    recovery: Recovery = Recovery()
+    recovery: RecoverySettings = RecoverySettings()
     curve: int = Field(8, ge=0, description="sizes at which retention is measured")
-    controls: list[Family] = Field(
-        list(FAMILIES), description="codecs that are given all tensors, for comparison"
+    controls: list[str] = Field(
+        ["uniform", "seedlm", "vptq", "hyper"],
+        description="codecs that are given all tensors, for comparison",
     )
 
     @field_validator("recipe")
     @classmethod
     def _known_recipe(cls, recipe: str) -> str:
-        codec, at, bits = recipe.removeprefix(FIXED).rpartition("@")
-        if recipe.startswith(FIXED) and at:
-            return FIXED + nearest(codec, bits)
-        if recipe not in (BEST, CHAINED) and recipe not in (FIXED + name for name in MENU):
-            raise ValueError(f"allowed: {BEST}, {CHAINED}, or {FIXED} and one of {', '.join(MENU)}")
-        return recipe
+        if recipe == BEST or recipe in STAGED_RECIPES:
+            return recipe
+        if not recipe.startswith(FIXED):
+            raise ValueError(f"there is no recipe {recipe!r}; allowed: {RECIPES}")
+        name = recipe.removeprefix(FIXED)
+        codec, separator, bits = name.rpartition("@")
+        if separator:
+            return FIXED + nearest_preset(codec, bits)
+        return FIXED + _known(name, list(registry.presets()), "preset")
 
     @field_validator("candidates")
     @classmethod
     def _known_candidates(cls, candidates: list[str]) -> list[str]:
-        unknown = [name for name in candidates if name not in MENU]
-        if unknown:
-            raise ValueError(f"unknown: {', '.join(unknown)}; allowed: {', '.join(MENU)}")
-        return candidates
+        return [_known(name, list(registry.presets()), "preset") for name in candidates]
+
+    @field_validator("controls")
+    @classmethod
+    def _known_controls(cls, controls: list[str]) -> list[str]:
+        return [_known(name, sorted(registry.families()), "codec") for name in controls]
 
 
-def nearest(codec: str, bits: str) -> str:
-    """The name of the codec's code whose bits are nearest to these; the one of fewer bits of two as near."""
-    codecs = sorted({dish.family for dish in MENU.values()})
-    names = [name for name, dish in MENU.items() if dish.family == codec]
+def nearest_preset(family: str, bits: str) -> str:
+    """The name of the codec's preset whose bits are nearest to these; the one of fewer bits of two as near.
+
+    :raises ValueError: there is no such codec, or the bits are no number of bits.
+    """
+    families = registry.families()
+    presets = families[_known(family, sorted(families), "codec")]
     try:
-        wanted = float(bits)
+        target = float(bits)
     except ValueError:
-        wanted = 0.0
-    if not names or not 0 < wanted <= 32:
-        raise ValueError(
-            f"allowed: {FIXED}CODEC@BITS, CODEC one of {', '.join(codecs)}, BITS a number up to 32"
-        )
-    return min(names, key=lambda name: (abs(MENU[name].bits - wanted), MENU[name].bits))
+        target = 0.0
+    if not 0 < target <= 32:
+        raise ValueError(f"{bits!r} is no number of bits; allowed: {FIXED}CODEC@BITS, BITS a number up to 32")
+    return min(presets, key=lambda preset: (abs(preset.bits - target), preset.bits)).name
+
+
+def _known(name: str, known: list[str], kind: str) -> str:
+    if name not in known:
+        raise ValueError(f"there is no {kind} {name!r}; {did_you_mean(name, known)}")
+    return name

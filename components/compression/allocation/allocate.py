@@ -1,9 +1,9 @@
-"""One code for each tensor: the least harm for the bytes.
+"""One preset for each tensor: the least rise of the KL for the bytes.
 
-Every tensor has points (bytes, harm), harm being the expected rise of the model's loss. Harms add up over tensors, so
-the best choice at a price λ a byte takes of each tensor the point of least harm + λ·bytes (Shoham and Gersho, 1988).
-As λ falls from infinity the choice walks up the lower convex hulls, always taking the step that saves most harm a
-byte: `frontier` is that walk, and each of its choices is the best there is for its number of bytes.
+Every tensor has points (bytes, rise), rise being that of the KL from the uncompressed model. Rises add up over tensors,
+so the best allocation at a price λ a byte takes of each tensor the point of least rise + λ·bytes (Shoham and Gersho,
+1988). As λ falls from infinity the allocation walks up the lower convex hulls, always taking the step that saves most a
+byte: `frontier` is that walk, and each of its allocations is the best there is for its number of bytes.
 """
 
 from __future__ import annotations
@@ -14,64 +14,67 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A code that a tensor may be given. harm: the expected rise of the loss, nats a token."""
+class RatePoint:
+    """A preset that a tensor may be given: its bytes, and the rise of the KL to expect of it, nats a token."""
 
-    name: str
+    preset: str
     bytes: int
-    harm: float
+    kl_increase: float
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A code for every tensor, by the tensor's path; bytes and harm together."""
+class Allocation:
+    """A preset for every tensor, by the tensor's path; the bytes of all, and the rise of the KL to expect."""
 
-    names: Mapping[str, str]
+    presets: Mapping[str, str]
     bytes: int
-    harm: float
+    kl_increase: float
 
 
-def hull(offers: Sequence[Offer]) -> list[Offer]:
-    """The offers on the lower convex hull, by rising bytes: harm falls, and by less a byte from step to step."""
-    best: list[Offer] = []
-    for offer in sorted(offers, key=lambda o: (o.bytes, o.harm, o.name)):
-        if best and offer.harm >= best[-1].harm:
-            continue  # more bytes for no less harm
-        while len(best) > 1 and slope(best[-2], offer) >= slope(best[-2], best[-1]):
+def hull(points: Sequence[RatePoint]) -> list[RatePoint]:
+    """The points on the lower convex hull, by rising bytes: the KL falls, and by less a byte from step to step."""
+    best: list[RatePoint] = []
+    for point in sorted(points, key=lambda p: (p.bytes, p.kl_increase, p.preset)):
+        if best and point.kl_increase >= best[-1].kl_increase:
+            continue  # more bytes for nothing
+        while len(best) > 1 and slope(best[-2], point) >= slope(best[-2], best[-1]):
             best.pop()
-        best.append(offer)
+        best.append(point)
     return best
 
 
-def slope(cheaper: Offer, dearer: Offer) -> float:
-    """Harm saved for each byte more."""
-    return (cheaper.harm - dearer.harm) / max(dearer.bytes - cheaper.bytes, 1e-9)
+def slope(cheaper: RatePoint, dearer: RatePoint) -> float:
+    """KL saved for each byte more."""
+    return (cheaper.kl_increase - dearer.kl_increase) / max(dearer.bytes - cheaper.bytes, 1e-9)
 
 
-def frontier(tensors: Mapping[str, Sequence[Offer]]) -> list[Choice]:
-    """Every choice that is best at some price, from the fewest bytes to the least harm."""
-    hulls = {path: hull(offers) for path, offers in tensors.items()}
-    names = {path: offers[0].name for path, offers in hulls.items()}
-    total = sum(offers[0].bytes for offers in hulls.values())
-    harm = sum(offers[0].harm for offers in hulls.values())
+def frontier(tensors: Mapping[str, Sequence[RatePoint]]) -> list[Allocation]:
+    """Every allocation that is best at some price, from the fewest bytes to the least KL.
+
+    :param tensors: path → the presets that this tensor may be given, one at least.
+    """
+    hulls = {path: hull(points) for path, points in tensors.items()}
+    presets = {path: points[0].preset for path, points in hulls.items()}
+    total = sum(points[0].bytes for points in hulls.values())
+    rise = sum(points[0].kl_increase for points in hulls.values())
     steps = [
-        (-slope(*offers[:2]), path, 1) for path, offers in sorted(hulls.items()) if len(offers) > 1
+        (-slope(*points[:2]), path, 1) for path, points in sorted(hulls.items()) if len(points) > 1
     ]  # fmt: skip
     heapq.heapify(steps)
-    choices = [Choice(dict(names), total, harm)]
+    allocations = [Allocation(dict(presets), total, rise)]
     while steps:
-        _, path, at = heapq.heappop(steps)
-        offers = hulls[path]
-        names[path] = offers[at].name
-        total += offers[at].bytes - offers[at - 1].bytes
-        harm += offers[at].harm - offers[at - 1].harm
-        choices.append(Choice(dict(names), total, harm))
-        if at + 1 < len(offers):
-            heapq.heappush(steps, (-slope(offers[at], offers[at + 1]), path, at + 1))
-    return choices
+        _, path, index = heapq.heappop(steps)
+        points = hulls[path]
+        presets[path] = points[index].preset
+        total += points[index].bytes - points[index - 1].bytes
+        rise += points[index].kl_increase - points[index - 1].kl_increase
+        allocations.append(Allocation(dict(presets), total, rise))
+        if index + 1 < len(points):
+            heapq.heappush(steps, (-slope(points[index], points[index + 1]), path, index + 1))
+    return allocations
 
 
-def within(choices: Sequence[Choice], budget: int) -> Choice | None:
-    """The choice of least harm that costs at most `budget` bytes; None when even the first costs more."""
-    fitting = [choice for choice in choices if choice.bytes <= budget]
-    return fitting[-1] if fitting else None
+def within(allocations: Sequence[Allocation], budget: int) -> Allocation | None:
+    """The allocation of least KL that costs at most `budget` bytes; None when even the first costs more."""
+    affordable = [allocation for allocation in allocations if allocation.bytes <= budget]
+    return affordable[-1] if affordable else None

@@ -1,8 +1,8 @@
-"""What the choice is worth: its whole curve of size against retention, and every single codec in its place."""
+"""What the allocation is worth: its whole curve of size against retention, and every single codec in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +12,21 @@ from components.shared.evaluation.claims import claim
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.item import Item
 
-from ..codecs.presets import MENU
-from .allocate import Choice
-from .evaluator import Trial, retention
+from ..codecs import registry
+from ..codecs.codec import Code
+from .allocate import Allocation
+from .evaluator import Evaluator, retention
 from .tensors import Tensors
 
 Losses = tuple[np.ndarray, np.ndarray]
-"""Nats and tokens of each item's answer, as Trial.nll gives them."""
+"""Nats and tokens of each item's answer, as Evaluator.nll gives them."""
 
 GOALS = ((0.23, 0.94), (0.018, 0.90))
 """Shares of the float32 bytes, and the retention that they ought to keep: what the curve is held against."""
 
 
 @dataclass(frozen=True)
-class Scale:
+class RetentionScale:
     """What retention is measured with: items, the model's own loss on them, and the loss of a uniform guess."""
 
     items: Sequence[Item]
@@ -38,65 +39,64 @@ class Scale:
         return self.uniform - self.before >= 0.1
 
     def retained(self, loss: float) -> float | None:
-        """None where that has no meaning."""
+        """The share of what the model knows that is left at a loss; None where that has no meaning."""
         return retention(self.uniform, self.before, loss) if self.meaningful else None
 
 
-def thin(choices: Sequence[Choice], points: int) -> list[Choice]:
-    """At most `points` of the choices, evenly spread in the logarithm of their bytes, both ends among them."""
-    if points < 2 or len(choices) <= points:
-        return list(choices)[:points] if points < 2 else list(choices)
-    sizes = np.log([choice.bytes for choice in choices])
-    wanted = np.linspace(sizes[0], sizes[-1], points)
-    return [choices[at] for at in sorted({int(np.argmin(np.abs(sizes - size))) for size in wanted})]
+def evenly_spread(allocations: Sequence[Allocation], points: int) -> list[Allocation]:
+    """At most `points` of the allocations, evenly spread in the logarithm of their bytes, both ends among them."""
+    if points < 2 or len(allocations) <= points:
+        return list(allocations)[:points] if points < 2 else list(allocations)
+    sizes = np.log([allocation.bytes for allocation in allocations])
+    targets = np.linspace(sizes[0], sizes[-1], points)
+    nearest = {int(np.argmin(np.abs(sizes - target))) for target in targets}
+    return [allocations[index] for index in sorted(nearest)]
 
 
 def curve(
-    choices: Sequence[Choice],
+    plans: Sequence[Mapping[str, Code]],
     tensors: Tensors,
-    trial: Trial,
-    scale: Scale,
+    evaluator: Evaluator,
+    scale: RetentionScale,
     progress: Progress,
     *,
     overhead: int,
     full: int,
 ) -> dict[str, Any]:
-    """Retention or loss at the sizes of the choices, measured, and the goals: a curve for the report.
+    """Retention or loss at the sizes of the plans (path → code), measured, and the goals: a curve for the report.
 
     :param overhead: bytes of the artifact that are no code.
     :param full: bytes of the model in float32.
     """
-    tensors.prepare(choice.names for choice in choices)
-    progress.start("curve", len(choices))
+    tensors.prepare(plans)
+    progress.start("curve", len(plans))
     losses = []
-    for choice in choices:
-        with trial.wearing(tensors.decoded(choice.names, trial.dtype)):
-            losses.append(trial.loss(scale.items))
+    for plan in plans:
+        with evaluator.with_weights(tensors.decoded(plan, evaluator.dtype)):
+            losses.append(evaluator.loss(scale.items))
         progress.step()
     series: dict[str, list[float | None]] = {"retention": [scale.retained(loss) for loss in losses]}
     if None in series["retention"]:
         series = {"loss, nats a token": list(losses)}
-    sizes = [overhead + tensors.bytes(choice.names) for choice in choices]
-    found = {"x": sizes, "xlabel": "bytes of the artifact", "ylabel": "select split", "series": series}
-    if "retention" in series:
-        found["goals"] = [[round(share * full), kept] for share, kept in GOALS]
-    return found
+    sizes = [overhead + tensors.bytes(plan) for plan in plans]
+    points = {"x": sizes, "xlabel": "bytes of the artifact", "ylabel": "select split", "series": series}
+    goals = [[round(share * full), retained] for share, retained in GOALS]
+    return points | ({"goals": goals} if "retention" in series else {})
 
 
-def single(family: str, paths: Sequence[str], tensors: Tensors, at_least: int) -> dict[str, str] | None:
-    """The cheapest code of one family that, given to every tensor, takes no fewer bytes; None where none takes as many.
+def single_preset(
+    family: str, paths: Sequence[str], tensors: Tensors, at_least: int
+) -> dict[str, Code] | None:
+    """The cheapest preset of one family that, given to every tensor, takes no fewer bytes; None where none takes as many.
 
-    Codes are tried from the cheapest on, first on the largest tensor: one that is too cheap there by a tenth is not
+    Presets are tried from the cheapest on, first on the largest tensor: one that is too cheap there by a tenth is not
     encoded further.
     """
-    names = sorted(
-        (name for name, dish in MENU.items() if dish.family == family), key=lambda name: MENU[name].bits
-    )
     sizes = {path: tensors.weight(path).size for path in paths}
     largest = max(sizes, key=lambda path: sizes[path])
-    for name in names:
-        expected = tensors.bytes({largest: name}) / sizes[largest] * sum(sizes.values())
-        plan = dict.fromkeys(paths, name)
+    for preset in registry.families()[family]:
+        expected = tensors.bytes({largest: preset.name}) / sizes[largest] * sum(sizes.values())
+        plan: dict[str, Code] = dict.fromkeys(paths, preset.name)
         if expected >= at_least and tensors.bytes(plan) >= at_least:
             return plan
     return None
@@ -104,23 +104,23 @@ def single(family: str, paths: Sequence[str], tensors: Tensors, at_least: int) -
 
 def controls(
     families: Sequence[str],
-    plan: dict[str, str],
+    plan: Mapping[str, Code],
     tensors: Tensors,
-    trial: Trial,
-    scale: Scale,
+    evaluator: Evaluator,
+    scale: RetentionScale,
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """The chosen codes against each family alone at no fewer bytes, on the same items, with paired intervals."""
     size = tensors.bytes(plan)
-    others = [single(family, list(plan), tensors, size) for family in families]
+    others = [single_preset(family, list(plan), tensors, size) for family in families]
     progress.start("controls", len(families))
-    with trial.wearing(tensors.decoded(plan, trial.dtype)):
-        ours = trial.nll(scale.items)
+    with evaluator.with_weights(tensors.decoded(plan, evaluator.dtype)):
+        ours = evaluator.nll(scale.items)
     results = []
     for other in others:
         if other is not None:
-            with trial.wearing(tensors.decoded(other, trial.dtype)):
-                theirs = trial.nll(scale.items)
+            with evaluator.with_weights(tensors.decoded(other, evaluator.dtype)):
+                theirs = evaluator.nll(scale.items)
             name = next(iter(other.values()))
             results.append(
                 comparison(

@@ -24,8 +24,10 @@ def tensor_in(file: Path, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def map_weights(modules: Mapping[str, nn.Module], folder: Path) -> dict[str, Path]:
-    """The weights of codable modules as float32 in numpy files, by path. What coded modules have decoded lies there from
-    now on, and no longer in memory."""
+    """The weights of codable modules as float32 in numpy files, by path.
+
+    What coded modules have decoded lies there from now on, and no longer in memory.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = {path: folder / f"{file_name(path)}.npy" for path in modules}
     for path, module in modules.items():

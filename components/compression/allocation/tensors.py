@@ -18,28 +18,29 @@ from torch import Tensor
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.tracking.progress import Progress
 
-from ..codecs.encoding import Point, codec_of, scaled, worth_trying
-from ..codecs.slabs import LARGEST, cut, join
+from ..codecs.codec import Chain, Code, CodeFormat, chain_of, presets_of
+from ..codecs.encoding import RateDistortion, format_of, scaled, worth_trying
+from ..codecs.slabs import LARGEST, join, row_ranges
 from .mapped import file_name, tensor_in
 from .workers import Job, Workers
 
-KEPT = 3
+DECODED = 3
 """Times the bytes of the model in float32: so many of decoded weights are kept on the disk."""
 
-PART = 1 << 26
+CHECKPOINT_PART = 1 << 26
 """Bytes of codes that a part of the checkpoint holds, one code more at most: it is read as a whole."""
 
-Key = tuple[str, str]
-"""A tensor's path and the name of a code."""
+Key = tuple[str, Code]
+"""A tensor's path, and what it is encoded by."""
 
 
 class Tensors:
-    """Codes, points and sensitivities of a model's tensors.
+    """Codes, their bytes and errors, and sensitivities of a model's tensors.
 
     weights      path → numpy file, (out, in) float32
     hessians     path → numpy file, (in, in) float32, where the layer's inputs were seen
-    points       path → name of a code → its bytes and error, on the tensor or estimated on a sample of it
-    sensitivity  path → harm of a unit of error (sensitivity.py)
+    points       path → preset → its bytes and error, on the tensor or estimated on a sample of it
+    sensitivity  path → rise of the KL for a unit of error (sensitivity.py)
 
     :param folder: of codes and decoded weights; what was in it goes.
     """
@@ -58,147 +59,157 @@ class Tensors:
         self.weights, self.hessians, self.checkpoints = weights, hessians, checkpoints
         self.workers, self.progress, self.folder, self.seed = workers, progress, folder, seed
         self.shapes: dict[str, tuple[int, int]] = {path: self.weight(path).shape for path in weights}
-        self.points: dict[str, dict[str, Point]] = {}
+        self.points: dict[str, dict[str, RateDistortion]] = {}
         self.sensitivity: dict[str, float] = {}
-        self.whole: dict[Key, Point] = {}  # of the codes that are there
-        self.sampled: dict[Key, Point] = {}
-        self.kept: OrderedDict[Path, int] = OrderedDict()  # files of decoded weights, the last one used last
-        self.entries = 0
-        self.unsaved: list[tuple[str, str, str]] = []  # table of a part of the checkpoint, path, name
+        self.encoded: dict[Key, RateDistortion] = {}  # whole tensors, whose codes lie in the folder
+        self.sampled: dict[Key, RateDistortion] = {}
+        self.decoded_files: OrderedDict[Path, int] = OrderedDict()  # → bytes; the last one used last
+        self.records = 0
+        self.unsaved: list[tuple[str, str, Code]] = []  # table of a part of the checkpoint, path, code
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for part in checkpoints.parts():
-            self._take_in(part.tensors, part.state)
-            self.entries = part.step
-        if self.entries:
-            progress.note(f"going on: {self.entries:,} codes and sensitivities were measured before")
+            self._restore(part.tensors, part.state)
+            self.records = part.step
+        if self.records:
+            progress.note(f"going on: {self.records:,} codes and sensitivities were measured before")
 
     def weight(self, path: str) -> np.ndarray:
         """(out, in) float32."""
         return np.asarray(np.load(self.weights[path], mmap_mode="r"))
 
-    def codec(self, path: str, name: str) -> str:
-        """The decoder that reads the tensor's code of this name."""
-        return codec_of(name, len(cut(*self.shapes[path])))
+    def format(self, path: str, code: Code) -> CodeFormat:
+        """How the tensor's code is read."""
+        return format_of(code, len(row_ranges(*self.shapes[path])))
 
-    def code(self, path: str, name: str) -> np.ndarray:
-        """The tensor's code, uint8; "a+b" is b's code of what a's decodes to."""
-        self.prepare([{path: name}])
-        return np.memmap(self._file(path, name), np.uint8, "c")
+    def stored_code(self, path: str, code: Code) -> np.ndarray:
+        """The bytes of a code, (n,) uint8; a chain's are those of its last preset, of what the others decode to."""
+        self.prepare([{path: code}])
+        return np.memmap(self._file(path, code), np.uint8, "c")
 
-    def coded(self, plan: Mapping[str, str]) -> dict[str, tuple[str, np.ndarray]]:
-        """The codes of a plan (path → name), and which decoder reads each."""
+    def stored_codes(self, plan: Mapping[str, Code]) -> dict[str, tuple[CodeFormat, np.ndarray]]:
+        """The bytes of all codes of a plan (path → code), and how each is read."""
         self.prepare([plan])
-        return {path: (self.codec(path, name), self.code(path, name)) for path, name in plan.items()}
+        return {path: (self.format(path, code), self.stored_code(path, code)) for path, code in plan.items()}
 
-    def bytes(self, plan: Mapping[str, str]) -> int:
+    def bytes(self, plan: Mapping[str, Code]) -> int:
         """Of all codes of a plan."""
         self.prepare([plan])
-        return sum(self.whole[key].bytes for key in plan.items())
+        return sum(self.encoded[key].bytes for key in plan.items())
 
-    def error(self, path: str, name: str) -> float:
+    def error(self, path: str, code: Code) -> float:
         """Squared error of the layer's output, a token, that a code causes."""
-        self.prepare([{path: name}])
-        return self.whole[path, name].error
+        self.prepare([{path: code}])
+        return self.encoded[path, code].error
 
-    def decoded(self, plan: Mapping[str, str], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    def decoded(self, plan: Mapping[str, Code], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """The weights that a plan leads to; mapped from files."""
         self.prepare([plan])
         return {path: tensor_in(file, dtype) for path, file in self._decode(plan, dtype).items()}
 
-    def prepare(self, plans: Iterable[Mapping[str, str]]) -> None:
+    def prepare(self, plans: Iterable[Mapping[str, Code]]) -> None:
         """Make all codes of these plans that are not there yet, the first codes of chains first."""
-        keys = {key for plan in plans for key in plan.items()} - self.whole.keys()
-        for stage in range(1, 1 + max((1 + name.count("+") for _, name in keys), default=0)):
-            begun = {(path, "+".join(name.split("+")[:stage])) for path, name in keys}
-            self._encode(sorted(begun - self.whole.keys()), [], 0, "encode")
+        keys = {key for plan in plans for key in plan.items()} - self.encoded.keys()
+        for length in range(1, 1 + max((len(presets_of(code)) for _, code in keys), default=0)):
+            beginnings = {(path, chain_of(presets_of(code)[:length])) for path, code in keys}
+            missing = beginnings - self.encoded.keys()
+            self._encode(sorted(missing, key=lambda key: (key[0], str(key[1]))), [], 0, "encode")
 
     def measure(self, candidates: Sequence[str], sample: int) -> None:
         """Bytes and error of each candidate that may be of use, on every tensor or on `sample` weights of it."""
         sample = min(sample, LARGEST)
         large = {path for path, (rows, columns) in self.shapes.items() if rows > max(sample // columns, 1)}
-        tried = {path: worth_trying(candidates, self.weight(path)) for path in self.weights}
-        keys = [(path, name) for path, names in tried.items() for name in names]
+        useful = {path: worth_trying(candidates, self.weight(path)) for path in self.weights}
+        keys: list[Key] = [(path, name) for path, names in useful.items() for name in names]
         self._encode(
-            [key for key in keys if key[0] not in large and key not in self.whole],
+            [key for key in keys if key[0] not in large and key not in self.encoded],
             [key for key in keys if key[0] in large and key not in self.sampled],
             sample,
             "measure codes",
         )
-        for path, names in tried.items():
-            measured = self.sampled if path in large else self.whole
+        for path, names in useful.items():
+            measured = self.sampled if path in large else self.encoded
             self.points[path] = {name: measured[path, name] for name in names}
 
-    def learnt(self, path: str, sensitivity: float) -> None:
-        """The harm of a unit of this tensor's error was measured."""
+    def record_sensitivity(self, path: str, sensitivity: float) -> None:
+        """The rise of the KL for a unit of this tensor's error was measured."""
         self.sensitivity[path] = sensitivity
-        self._entered("sensitivity", path, "")
+        self._record("sensitivity", path, "")
 
     def _encode(self, whole: Sequence[Key], samples: Sequence[Key], sample: int, stage: str) -> None:
         """Make codes of whole tensors, slab by slab; measure others on `sample` weights."""
         if not whole and not samples:
             return
-        chains: dict[str, dict[str, str]] = {}
-        for path, name in whole:
-            if before := name.rpartition("+")[0]:
-                chains.setdefault(before, {})[path] = before
-        sources = {name: self._decode(plan) for name, plan in chains.items()}
+        earlier: dict[Code, dict[str, Code]] = {}  # the chain up to the last preset → path → the same
+        for path, code in whole:
+            if isinstance(code, Chain):
+                before = chain_of(code.presets[:-1])
+                earlier.setdefault(before, {})[path] = before
+        sources = {before: self._decode(plan) for before, plan in earlier.items()}
         self.progress.start(stage, len(whole) + len(samples))
-        pieces: dict[Key, dict[int, dict[str, Any]]] = {}
+        slab_figures: dict[Key, dict[int, dict[str, Any]]] = {}
 
         def job(key: Key, rows: tuple[int, int, int], into: Path | None) -> dict[str, Any]:
-            path, (before, _, last) = key[0], key[1].rpartition("+")
+            path, code = key
             files = {
-                "weight": sources[before][path] if before else self.weights[path],
+                "weight": sources[chain_of(code.presets[:-1])][path]
+                if isinstance(code, Chain)
+                else self.weights[path],
                 "hessian": self.hessians.get(path),
                 "original": self.weights[path],
                 "into": into,
             }
-            named = {part: file and str(file) for part, file in files.items()}
-            return {"work": "encode", "name": last, "rows": rows, "seed": self.seed, **named}
+            names = {part: file and str(file) for part, file in files.items()}
+            return {
+                "work": "encode",
+                "preset": presets_of(code)[-1],
+                "rows": rows,
+                "seed": self.seed,
+                **names,
+            }
 
         def jobs() -> Iterator[Job]:
             for key in whole:
-                for number, (start, stop) in enumerate(cut(*self.shapes[key[0]])):
+                for number, (start, stop) in enumerate(row_ranges(*self.shapes[key[0]])):
                     yield (key, number), job(key, (start, stop, stop - start), self._file(*key, number))
             for key in samples:
                 rows, columns = self.shapes[key[0]]
                 yield (key, None), job(key, (0, rows, max(sample // columns, 1)), None)
 
-        for (key, number), reply in self.workers.do(jobs(), self._look_up):
-            path, name = key
+        for (key, number), reply in self.workers.do(jobs(), self._checkpoint):
+            path, code = key
             shape = self.shapes[path]
-            slabs = len(cut(*shape))
+            slabs = len(row_ranges(*shape))
             if number is None:
                 share = shape[0] / max(sample // shape[1], 1)
-                point = Point(name, reply["bytes"], reply["error"])
-                self.sampled[key] = scaled(name, point, share, slabs)
-                self._entered("samples", *key)
+                self.sampled[key] = scaled(RateDistortion(code, reply["bytes"], reply["error"]), share, slabs)
+                self._record("samples", *key)
                 self.progress.step()
                 continue
-            pieces.setdefault(key, {})[number] = reply
-            if len(pieces[key]) == slabs:
+            slab_figures.setdefault(key, {})[number] = reply
+            if len(slab_figures[key]) == slabs:
                 files = [self._file(*key, slab) for slab in range(slabs)]
-                code = join([file.read_bytes() for file in files], shape)
-                self._file(*key).write_bytes(code)
+                stored = join([file.read_bytes() for file in files], shape)
+                self._file(*key).write_bytes(stored)
                 for file in files:
                     file.unlink()
-                done = pieces.pop(key)
-                self.whole[key] = Point(name, len(code), sum(done[slab]["error"] for slab in range(slabs)))
-                self._entered("codes", *key)
+                figures = slab_figures.pop(key)
+                error = sum(figures[slab]["error"] for slab in range(slabs))
+                self.encoded[key] = RateDistortion(code, len(stored), error)
+                self._record("codes", *key)
                 self.progress.step()
 
-    def _decode(self, plan: Mapping[str, str], dtype: torch.dtype = torch.float32) -> dict[str, Path]:
+    def _decode(self, plan: Mapping[str, Code], dtype: torch.dtype = torch.float32) -> dict[str, Path]:
         """Numpy files of what codes decode to. The files that were used longest ago go when there are too many."""
         kind = str(dtype).removeprefix("torch.")
-        files = {path: self._file(path, name, kind) for path, name in plan.items()}
-        missing = [path for path, file in files.items() if file not in self.kept]
+        files = {path: self._file(path, code, kind) for path, code in plan.items()}
+        missing = [path for path, file in files.items() if file not in self.decoded_files]
         jobs = [
             (
                 path,
                 {
                     "work": "decode",
-                    "codec": self.codec(path, plan[path]),
+                    "spec": self.format(path, plan[path]).spec(),
                     "code": str(self._file(path, plan[path])),
                     "shape": self.shapes[path],
                     "dtype": kind,
@@ -207,50 +218,52 @@ class Tensors:
             )
             for path in missing
         ]
-        for path, _ in self.workers.do(jobs, self._look_up):
-            self.kept[files[path]] = files[path].stat().st_size
+        for path, _ in self.workers.do(jobs, self._checkpoint):
+            self.decoded_files[files[path]] = files[path].stat().st_size
         for file in files.values():
-            self.kept.move_to_end(file)
-        room = KEPT * sum(4 * rows * columns for rows, columns in self.shapes.values())
-        while sum(self.kept.values()) > room and next(iter(self.kept)) not in files.values():
-            self.kept.popitem(last=False)[0].unlink()
+            self.decoded_files.move_to_end(file)
+        room = DECODED * sum(4 * rows * columns for rows, columns in self.shapes.values())
+        while (
+            sum(self.decoded_files.values()) > room and next(iter(self.decoded_files)) not in files.values()
+        ):
+            self.decoded_files.popitem(last=False)[0].unlink()
         return files
 
     def _file(self, *parts: object) -> Path:
         return self.folder / file_name(*parts)
 
-    def _entered(self, table: str, path: str, name: str) -> None:
-        """Something was found out; write it down where a part of the checkpoint is due."""
-        self.entries += 1
-        self.unsaved.append((table, path, name))
-        self._look_up()
+    def _record(self, table: str, path: str, code: Code) -> None:
+        """Something was measured; write it down where a part of the checkpoint is due."""
+        self.records += 1
+        self.unsaved.append((table, path, code))
+        self._checkpoint()
 
-    def _look_up(self) -> None:
+    def _checkpoint(self) -> None:
         """Write down what is new where that is due, or much, and stop behind it if that was asked."""
-        size = sum(self.whole[path, name].bytes for table, path, name in self.unsaved if table == "codes")
-        if not self.checkpoints.due() and size < PART:
+        size = sum(self.encoded[path, code].bytes for table, path, code in self.unsaved if table == "codes")
+        if not self.checkpoints.due() and size < CHECKPOINT_PART:
             return
         if self.unsaved:
-            state: dict[str, dict[str, Any]] = {"codes": {}, "samples": {}, "sensitivity": {}}
-            codes = {}
-            for table, path, name in self.unsaved:
+            state: dict[str, Any] = {"codes": [], "samples": [], "sensitivity": {}}
+            tensors = {}
+            for table, path, code in self.unsaved:
                 if table == "sensitivity":
                     state[table][path] = self.sensitivity[path]
                     continue
-                point = (self.whole if table == "codes" else self.sampled)[path, name]
-                state[table].setdefault(path, {})[name] = [point.bytes, point.error]
+                point = (self.encoded if table == "codes" else self.sampled)[path, code]
+                state[table].append([path, list(presets_of(code)), point.bytes, point.error])
                 if table == "codes":
-                    codes[f"{path}|{name}"] = torch.from_numpy(self.code(path, name))
-            self.checkpoints.append(self.entries, codes, state)
+                    tensors[f"{path}|{code}"] = torch.from_numpy(self.stored_code(path, code))
+            self.checkpoints.append(self.records, tensors, state)
             self.unsaved = []
         self.checkpoints.stop_if_asked()
 
-    def _take_in(self, codes: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """What a part of the checkpoint holds."""
+    def _restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Take in what a part of the checkpoint holds."""
         self.sensitivity |= state["sensitivity"]
-        for table, measured in (("codes", self.whole), ("samples", self.sampled)):
-            for path, points in state[table].items():
-                for name, figures in points.items():
-                    measured[path, name] = Point(name, *figures)
-                    if table == "codes":
-                        self._file(path, name).write_bytes(codes[f"{path}|{name}"].numpy().tobytes())
+        for table, measured in (("codes", self.encoded), ("samples", self.sampled)):
+            for path, presets, size, error in state[table]:
+                code = chain_of(tuple(presets))
+                measured[path, code] = RateDistortion(code, size, error)
+                if table == "codes":
+                    self._file(path, code).write_bytes(tensors[f"{path}|{code}"].numpy().tobytes())

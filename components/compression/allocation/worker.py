@@ -1,6 +1,8 @@
 """A process that encodes and decodes weights, one piece after another, without torch and on one thread.
 
-    python -m components.compression.allocation.worker
+    python -m components.compression.allocation.worker [FOLDER …]
+
+FOLDERs hold more codecs (codecs/registry.py).
 
 Jobs come as lines of JSON from the standard input, replies go as lines of JSON to the standard output; weights, Hessians
 and codes are named by their files and mapped. It ends when its input does, even in the middle of a job: whoever asked is
@@ -9,6 +11,7 @@ gone then. workers.py is the other end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -24,14 +27,16 @@ import numpy as np
 
 from components.shared.runtime.malloc import set_mmap_threshold
 
-from ..codecs.encoding import decode, encode, read_by
-from ..codecs.slabs import cut, parted
+from ..codecs import registry
+from ..codecs.codec import CodeFormat
+from ..codecs.encoding import decode, decode_preset, encode
+from ..codecs.slabs import row_ranges, split
 from ..coding.hessian import weighted_error
 
 
 def encode_rows(
     *,
-    name: str,
+    preset: str,
     weight: str,
     rows: Sequence[int],
     hessian: str | None,
@@ -39,28 +44,36 @@ def encode_rows(
     into: str | None,
     seed: int,
 ) -> dict[str, Any]:
-    """The code of some rows of a weight by the menu's entry `name`, into the file `into`: its bytes, and its error against
-    the same rows of `original`.
+    """The code of some rows of a weight by a preset, into the file `into`.
 
+    :param weight: numpy file, (out, in) float32; hessian: one of (in, in) float32, or None.
     :param rows: the first, the one after the last, and how many of them, evenly spread.
+    :param original: numpy file of what the error is measured against.
+    :returns: {"bytes": of the code, "error": of the layer's output, squared, a token}.
     """
     h = None if hessian is None else hessian_in(hessian)
-    w = part(mapped(weight), *rows)
-    code = encode(name, w, h, seed=seed)
+    w = some_rows(mapped(weight), *rows)
+    code = encode(preset, w, h, seed=seed)
     if into is not None:
         Path(into).write_bytes(code)
-    error = weighted_error(part(mapped(original), *rows), decode(name, code, w.shape), h)
+    decoded = decode_preset(preset, code, w.shape)
+    error = weighted_error(some_rows(mapped(original), *rows), decoded, h)
     return {"bytes": len(code), "error": error}
 
 
-def decode_whole(*, codec: str, code: str, shape: Sequence[int], dtype: str, into: str) -> dict[str, Any]:
-    """The weight of a code, slab after slab, into the new numpy file `into`; bfloat16 as the 16 bits that it has."""
+def decode_whole(
+    *, spec: dict[str, Any], code: str, shape: Sequence[int], dtype: str, into: str
+) -> dict[str, Any]:
+    """The weight of a code, slab after slab, into the new numpy file `into`; bfloat16 as the 16 bits that it has.
+
+    :param spec: how the code is read (CodeFormat.spec).
+    """
     stored = np.dtype(np.uint16 if dtype == "bfloat16" else dtype)
     w = np.lib.format.open_memmap(into, "w+", stored, tuple(shape))
-    slabs = parted(codec, Path(code).read_bytes())
-    heights = cut(*shape) if len(slabs) > 1 else [(0, len(w))]
-    for (start, stop), (inner, slab) in zip(heights, slabs, strict=True):
-        rows = read_by(inner, slab, (stop - start, *shape[1:]))
+    slab_format, slabs = split(CodeFormat(**spec), Path(code).read_bytes())
+    ranges = row_ranges(*shape) if len(slabs) > 1 else [(0, len(w))]
+    for (start, stop), slab in zip(ranges, slabs, strict=True):
+        rows = decode(slab_format, slab, (stop - start, *shape[1:]))
         w[start:stop] = bfloat16(rows) if dtype == "bfloat16" else rows
     return {}
 
@@ -79,7 +92,7 @@ def mapped(file: str) -> np.ndarray:
     return np.asarray(np.load(file, mmap_mode="r"))
 
 
-def part(w: np.ndarray, start: int, stop: int, count: int) -> np.ndarray:
+def some_rows(w: np.ndarray, start: int, stop: int, count: int) -> np.ndarray:
     """`count` rows of w from `start` on and before `stop`, evenly spread."""
     if count == stop - start:
         return w[start:stop]
@@ -92,8 +105,16 @@ def bfloat16(w: np.ndarray) -> np.ndarray:
     return ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)
 
 
-def main() -> None:
+def main(folders: Sequence[str]) -> None:
     """Do what comes until nothing can come any more."""
+    with contextlib.ExitStack() as extra:
+        for folder in folders:
+            extra.enter_context(registry.extra_folder(folder))
+        serve()
+
+
+def serve() -> None:
+    """Read jobs, do them, write replies."""
     set_mmap_threshold(1 << 20)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else prints does not come between
@@ -116,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -19,6 +19,8 @@ from typing import Any
 
 from components.shared.runtime.errors import PhaseFailed
 
+from ..codecs.registry import extra_folders
+
 Job = tuple[Any, dict[str, Any]]
 """What the one who asks knows it by, and what worker.py is told or has answered."""
 
@@ -26,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 }
-HEARTBEAT = 0.5  # seconds between two looks at whether to stop
+HEARTBEAT = 0.5  # seconds
 
 
 class Workers:
@@ -36,7 +38,7 @@ class Workers:
         paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self.processes = [
             subprocess.Popen(
-                [sys.executable, "-m", f"{__package__}.worker"],
+                [sys.executable, "-m", f"{__package__}.worker", *extra_folders()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -58,15 +60,16 @@ class Workers:
             with contextlib.suppress(BrokenPipeError), process:
                 process.wait()
 
-    def do(self, jobs: Iterable[Job], look_up: Callable[[], None]) -> Iterator[Job]:
-        """Replies to jobs as they are done, in any order. `look_up` is called now and then, and may raise.
+    def do(self, jobs: Iterable[Job], heartbeat: Callable[[], None]) -> Iterator[Job]:
+        """Replies to jobs as they are done, in any order.
 
+        :param heartbeat: called every HEARTBEAT seconds at least; it may raise.
         :raises PhaseFailed: a job failed, or its process ended.
         """
         waiting = iter(jobs)
         busy: dict[subprocess.Popen[str], Any] = {}
 
-        def give(process: subprocess.Popen[str]) -> None:
+        def hand_out(process: subprocess.Popen[str]) -> None:
             for key, job in waiting:
                 busy[process] = key
                 assert process.stdin is not None
@@ -80,13 +83,13 @@ class Workers:
             for process in self.processes:
                 assert process.stdout is not None
                 replies.register(process.stdout, selectors.EVENT_READ, process)
-                give(process)
+                hand_out(process)
             while busy:
-                look_up()
+                heartbeat()
                 for ready, _ in replies.select(HEARTBEAT):
                     process = ready.data
                     key, reply = busy.pop(process), answer(process)
-                    give(process)
+                    hand_out(process)
                     yield key, reply
 
 

@@ -10,11 +10,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from components.shared.models.remote_code.decode_hadamard import CODEC, VERSION, turn, turn_both
-from components.shared.models.remote_code.decode_hadamard import decode as decode
+from components.shared.models.remote_code.transform_hadamard import (
+    CODEC,
+    VERSION,
+    transform_matrix,
+    transform_rows,
+)
+from components.shared.models.remote_code.transform_hadamard import decode as decode
 
-from ..coding.check import finite
-from ..coding.lossless import frame, numbers
+from ..coding.check import require_finite
+from ..coding.lossless import frame, pack_numbers
+from .codec import Transform
 
 __all__ = ["decode", "encode"]
 
@@ -30,11 +36,16 @@ def encode(
 
     hessian (in, in), of the inputs of w, reaches `inner` transformed too. seed < 2^29 chooses the signs.
     """
-    w = finite(w)
+    w = require_finite(w)
     columns = w.shape[-1] if w.ndim else 1
     matrix = w.reshape(w.size // columns if columns else 0, columns)
     if hessian is not None:
-        half = turn(np.asarray(hessian, np.float64), 2 * seed, False)
-        hessian = turn(half.T, 2 * seed, False).T
-    code = inner(turn_both(matrix, seed).astype(np.float32), hessian)
-    return frame(CODEC, VERSION, [numbers([seed, *w.shape]), code])
+        half = transform_rows(np.asarray(hessian, np.float64), 2 * seed, False)
+        hessian = transform_rows(half.T, 2 * seed, False).T
+    code = inner(transform_matrix(matrix, seed).astype(np.float32), hessian)
+    return frame(CODEC, VERSION, [pack_numbers([seed, *w.shape]), code])
+
+
+TRANSFORMS = (
+    Transform("hadamard", "randomised Hadamard transform", "QuIP#: Tseng et al., arXiv 2402.04396", encode),
+)

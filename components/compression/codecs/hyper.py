@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.shared.models.remote_code.decode_hyper import CODEC, VERSION, decode, reach, trajectory
+from components.shared.models.remote_code.decode_hyper import CODEC, VERSION, class_radii, decode, trajectory
 
-from ..coding.check import finite
-from ..coding.lossless import frame, numbers, pack
+from ..coding.check import require_finite
+from ..coding.lossless import frame, pack, pack_numbers
+from .codec import Codec, CodecPreset
 
 __all__ = ["decode", "encode"]
 
@@ -22,7 +23,7 @@ SAMPLE = 1 << 11  # pairs that choose l
 
 def encode(w: np.ndarray, *, points: int = 1600, classes: int = 1, side: float | None = None) -> bytes:
     """w, any shape, float32 → code. points, classes, side: the paper's U, M and l. Odd sizes are padded by the mean."""
-    w = finite(w)
+    w = require_finite(w)
     if points < 1 or classes < 0:
         raise ValueError(f"Hyper-Compression needs U ≥ 1 and M ≥ 0; got U={points}, M={classes}")
     flat = w.reshape(-1).astype(np.float64)
@@ -37,12 +38,12 @@ def encode(w: np.ndarray, *, points: int = 1600, classes: int = 1, side: float |
     if side is None:
         side = best_side(pairs, points, classes, float(farthest))
     l = np.float32(side)
-    index = places(pairs, points, classes, float(l), float(farthest))
+    index = quantise_pairs(pairs, points, classes, float(l), float(farthest))
     figures = np.array([*centre, l, farthest], "<f4").tobytes()
     return frame(
         CODEC,
         VERSION,
-        [numbers([points, classes, *w.shape]), figures, pack(index, (points + 1) * (classes + 1))],
+        [pack_numbers([points, classes, *w.shape]), figures, pack(index, (points + 1) * (classes + 1))],
     )
 
 
@@ -54,9 +55,9 @@ def best_side(pairs: np.ndarray, points: int, classes: int, farthest: float) -> 
         return 0.0
 
     def error(side: float) -> float:
-        index = places(sample, points, classes, side, farthest)
+        index = quantise_pairs(sample, points, classes, side, farthest)
         group, number = np.divmod(index, points + 1)
-        stretch = reach(side, farthest, classes) / (side / 2)
+        stretch = class_radii(side, farthest, classes) / (side / 2)
         return float(((sample - trajectory(points, side)[number] * stretch[group][:, None]) ** 2).sum())
 
     def best(shares: np.ndarray) -> float:
@@ -66,16 +67,16 @@ def best_side(pairs: np.ndarray, points: int, classes: int, farthest: float) -> 
     return best(near * np.geomspace(0.6, 1.6, 5))
 
 
-def places(pairs: np.ndarray, points: int, classes: int, side: float, farthest: float) -> np.ndarray:
-    """pairs (n, 2), relative to the centroid → index (n,) int64 = number of the nearest point + (U + 1)·class."""
+def quantise_pairs(pairs: np.ndarray, points: int, classes: int, side: float, farthest: float) -> np.ndarray:
+    """Pairs (n, 2), relative to the centroid → index (n,) int64 = number of the nearest point + (U + 1)·class."""
     if side == 0.0:
         return np.zeros(len(pairs), np.int64)
     inside = (np.abs(pairs) <= side / 2).all(axis=1)
-    limits = reach(side, farthest, classes)
+    limits = class_radii(side, farthest, classes)
     distance = np.sqrt((pairs**2).sum(axis=1))
     group = np.where(inside, 0, np.minimum(np.searchsorted(limits, distance), classes))
-    drawn = pairs * ((side / 2) / limits[group])[:, None]
-    return nearest(drawn, points, side) + (points + 1) * group
+    drawn_in = pairs * ((side / 2) / limits[group])[:, None]
+    return nearest(drawn_in, points, side) + (points + 1) * group
 
 
 def nearest(pairs: np.ndarray, points: int, side: float) -> np.ndarray:
@@ -99,3 +100,12 @@ def nearest(pairs: np.ndarray, points: int, side: float) -> np.ndarray:
             closer = square < least
             best[closer], least[closer] = number[closer], square[closer]
     return best
+
+
+PRESETS = (
+    CodecPreset("hyper 1600", "hyper", 5.3, {"points": 1600, "classes": 1}),
+    CodecPreset("hyper 256", "hyper", 4.0, {"points": 256, "classes": 1}),
+    CodecPreset("hyper 64", "hyper", 3.0, {"points": 64, "classes": 1}),
+    CodecPreset("hyper 16", "hyper", 2.0, {"points": 16, "classes": 1}),
+)
+CODECS = (Codec("hyper", "Hyper-Compression", "Fan et al., arXiv 2409.00592", encode, PRESETS),)

@@ -11,9 +11,10 @@ import numpy as np
 
 from components.shared.models.remote_code.decode_scalar import CODEC, VERSION, decode, spread
 
-from ..coding.check import finite
-from ..coding.hessian import feedback, round_columns
-from ..coding.lossless import frame, numbers, pack
+from ..coding.check import require_finite
+from ..coding.hessian import error_feedback, round_columns
+from ..coding.lossless import frame, pack, pack_numbers
+from .codec import Codec, CodecPreset
 
 __all__ = ["decode", "encode", "exact"]
 
@@ -25,7 +26,7 @@ def encode(w: np.ndarray, hessian: np.ndarray | None = None, *, levels: int = 15
 
     hessian (in, in) goes with a matrix (out, in). Each group's scale is the best of 25 in squared error.
     """
-    w, k = finite(w), levels // 2
+    w, k = require_finite(w), levels // 2
     if levels < 3 or levels % 2 == 0 or group < 1:
         raise ValueError(f"levels is odd and at least 3, group at least 1; got {levels} and {group}")
     matrix, unit = normalised(w)
@@ -48,7 +49,7 @@ def encode(w: np.ndarray, hessian: np.ndarray | None = None, *, levels: int = 15
 
 def exact(w: np.ndarray) -> bytes | None:
     """The code of a tensor whose values are −s, 0 and s for one s: lossless. None for any other tensor."""
-    w = finite(w)
+    w = require_finite(w)
     size = np.abs(w).max(initial=0.0).astype(np.float32)
     if not np.isin(np.abs(w), (0.0, size)).all():
         return None
@@ -56,7 +57,7 @@ def exact(w: np.ndarray) -> bytes | None:
 
 
 def normalised(w: np.ndarray) -> tuple[np.ndarray, np.float32]:
-    """w → its matrix (rows, last dimension) in float64, in units of its root mean square; and that unit, float32."""
+    """The matrix (rows, last dimension) of w, float64, in units of its root mean square; and that unit, float32."""
     columns = w.shape[-1] if w.ndim else 1
     matrix = w.reshape(w.size // columns if columns else 0, columns).astype(np.float64)
     unit = np.float32(np.sqrt((matrix**2).mean())) if matrix.size else np.float32(0)
@@ -74,10 +75,49 @@ def rounded(matrix: np.ndarray, scale: np.ndarray, k: int, hessian: np.ndarray |
         q[:, j] = np.clip(np.rint(column / safe[:, j]), -k, k)
         return q[:, j] * scale[:, j]
 
-    round_columns(matrix, feedback(hessian), quantise)
+    round_columns(matrix, error_feedback(hessian), quantise)
     return q
 
 
 def seal(q: np.ndarray, k: int, group: int, unit: np.float32, scales: bytes, shape: tuple[int, ...]) -> bytes:
     symbols = pack(q.reshape(-1) + k, 2 * k + 1)
-    return frame(CODEC, VERSION, [numbers([k, group, *shape]), unit.astype("<f4").tobytes(), scales, symbols])
+    return frame(
+        CODEC, VERSION, [pack_numbers([k, group, *shape]), unit.astype("<f4").tobytes(), scales, symbols]
+    )
+
+
+def encode_exact(w: np.ndarray) -> bytes:
+    """The code of a ternary tensor, without loss.
+
+    :raises ValueError: it is not ternary.
+    """
+    code = exact(w)
+    if code is None:
+        raise ValueError("this tensor has no exact code: its values are not −s, 0 and s for one s")
+    return code
+
+
+PRESETS = (
+    CodecPreset("int8", "scalar", 8.0, {"levels": 255, "group": 64}),
+    CodecPreset("int4", "scalar", 4.0, {"levels": 15, "group": 64}),
+)
+EXACT = CodecPreset("exact", "exact", 1.57)
+CODECS = (
+    Codec(
+        "scalar",
+        "int8 and int4 by groups",
+        "Frantar et al., GPTQ, arXiv 2210.17323",
+        encode,
+        PRESETS,
+        hessian=True,
+    ),
+    Codec(
+        "exact",
+        "ternary weights as they are",
+        "Ma et al., BitNet b1.58, arXiv 2402.17764",
+        encode_exact,
+        (EXACT,),
+        decoder="scalar",
+        lossless=True,
+    ),
+)

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.models.remote_code.decode_seedlm import CODEC, TAPS, VERSION, combine, cycle, decode
+from components.shared.models.remote_code.decode_seedlm import CODEC, TAPS, VERSION, cycle, decode
 
-from ..coding.check import finite
-from ..coding.lossless import frame, numbers, pack
+from ..coding.check import require_finite
+from ..coding.lossless import frame, pack, pack_numbers
+from .codec import Codec, CodecPreset
 
 __all__ = ["bits_per_weight", "decode", "encode", "search"]
 
@@ -45,7 +46,7 @@ def encode(w: np.ndarray, *, block: int = 8, latent: int = 3, bits: int = 16, be
     by the tensor's root mean square, which is stored. The last block is filled up with zeros. beside: the exponents tried
     on each side of e; 0 is the plain code.
     """
-    w = finite(w)
+    w = require_finite(w)
     if bits not in TAPS or not 1 <= latent <= block:
         raise ValueError(f"SeedLM needs 1 ≤ P ≤ C and K in 2…16; got C={block}, P={latent}, K={bits}")
     flat = w.reshape(-1).astype(np.float64)
@@ -57,7 +58,7 @@ def encode(w: np.ndarray, *, block: int = 8, latent: int = 3, bits: int = 16, be
         CODEC,
         VERSION,
         [
-            numbers([block, latent, bits, *w.shape]),
+            pack_numbers([block, latent, bits, *w.shape]),
             scale.astype("<f4").tobytes(),
             pack(seeds, 1 << bits),
             pack(e + 8, 16),
@@ -78,19 +79,19 @@ def search(
     tables = bases(block, latent, bits)
     seeds, e = np.zeros(n, np.int64), np.zeros(n, np.int64)
     q, error = np.zeros((n, latent), np.int64), np.zeros(n)
-    for at in range(0, n, TOGETHER):
-        part = slice(at, at + TOGETHER)
+    for start_block in range(0, n, TOGETHER):
+        part = slice(start_block, start_block + TOGETHER)
         run(blocks[part], *tables, beside, seeds[part], q[part], e[part], error[part])
     return cycle(bits)[seeds].astype(np.int64), q, e, error
 
 
 @lru_cache(maxsize=4)
 def bases(block: int, latent: int, bits: int) -> tuple[np.ndarray, ...]:
-    """What the search knows of every seed, by its place on the cycle.
+    """What the search knows of every seed, by its position on the cycle.
 
     u (period + C·P + 2 TILE,) the cycle in [−1, 1], wrapped; u32 the same in float32; r (tiles, P(P+1)/2, TILE)
     float32, the rows of R(s); pinv (period, P, C), U⁺ with singular values below 1e-9 of the largest taken as zero;
-    odd (m,) the ill-conditioned places; spanning (m, P, C) float32, orthonormal rows that span the same as U.
+    ill_conditioned (m,) their positions; spanning (m, P, C) float32, orthonormal rows that span the same as U.
     """
     states, half = cycle(bits), 1 << (bits - 1)
     period = len(states)
@@ -98,20 +99,22 @@ def bases(block: int, latent: int, bits: int) -> tuple[np.ndarray, ...]:
     whole = u[np.arange(period)[:, None] + 1 + np.arange(block * latent)].reshape(period, block, latent)
     gram = whole.transpose(0, 2, 1) @ whole
     values = np.linalg.eigvalsh(gram)
-    good = values[:, 0] * CONDITION**2 > values[:, -1]
-    odd = np.flatnonzero(~good)
-    left, sizes, right = np.linalg.svd(whole[odd], full_matrices=False)
-    there = sizes > 1e-9 * sizes[:, :1]
-    spanning = (left * there[:, None, :]).transpose(0, 2, 1)
+    well_conditioned = values[:, 0] * CONDITION**2 > values[:, -1]
+    ill_conditioned = np.flatnonzero(~well_conditioned)
+    u_left, sizes, v_right = np.linalg.svd(whole[ill_conditioned], full_matrices=False)
+    nonzero = sizes > 1e-9 * sizes[:, :1]
+    spanning = (u_left * nonzero[:, None, :]).transpose(0, 2, 1)
     pinv = np.empty((period, latent, block))
-    pinv[odd] = right.transpose(0, 2, 1) @ (spanning / np.where(there, sizes, 1.0)[:, :, None])
-    inverse = np.linalg.inv(gram[good])
-    pinv[good] = inverse @ whole[good].transpose(0, 2, 1)
+    pinv[ill_conditioned] = v_right.transpose(0, 2, 1) @ (
+        spanning / np.where(nonzero, sizes, 1.0)[:, :, None]
+    )
+    inverse = np.linalg.inv(gram[well_conditioned])
+    pinv[well_conditioned] = inverse @ whole[well_conditioned].transpose(0, 2, 1)
     upper = np.zeros((-(-period // TILE) * TILE, latent, latent), np.float32)
-    upper[:period][good] = np.linalg.cholesky(inverse).transpose(0, 2, 1)
+    upper[:period][well_conditioned] = np.linalg.cholesky(inverse).transpose(0, 2, 1)
     rows = np.stack([upper[:, i, j] for i in range(latent) for j in range(i, latent)])
     r = np.ascontiguousarray(rows.reshape(len(rows), -1, TILE).transpose(1, 0, 2))
-    return u, u.astype(np.float32), r, pinv, odd, spanning.astype(np.float32)
+    return u, u.astype(np.float32), r, pinv, ill_conditioned, spanning.astype(np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -126,7 +129,7 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
     C, P, SPAN = block, latent, TILE + 16 * -(-latent // 16)
 
     @njit(cache=True, nogil=True, fastmath={"contract"})
-    def run(blocks, u, u32, r, pinv, odd, spanning, beside, seeds, q, exponents, errors):  # type: ignore[no-untyped-def]
+    def run(blocks, u, u32, r, pinv, ill_conditioned, spanning, beside, seeds, q, exponents, errors):  # type: ignore[no-untyped-def]
         n, period = len(blocks), len(pinv)
         unit = np.zeros((n + 3, C), np.float32)
         length = np.zeros(n)
@@ -138,17 +141,17 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
             errors[i], exponents[i] = length[i], -8  # q = 0 is the incumbent to beat
         t, trial = np.empty(P), np.empty(P)
         d, explained = np.empty(4 * SPAN, np.float32), np.empty(4 * TILE, np.float32)
-        next_odd = 0
+        next_ill = 0
         for tile in range(len(r)):
             start = tile * TILE
             last = min(TILE, period - start)
-            first_odd = next_odd
-            while next_odd < len(odd) and odd[next_odd] < start + last:
-                next_odd += 1
+            first_ill = next_ill
+            while next_ill < len(ill_conditioned) and ill_conditioned[next_ill] < start + last:
+                next_ill += 1
             v, rows = u32[start + 1 :], r[tile]
             for four in range(0, n, 4):
                 w = unit[four : four + 4].reshape(-1)
-                for i in range(SPAN):  # d ← Uᵀw, by place
+                for i in range(SPAN):  # d ← Uᵀw, by position
                     a = b = c = e = np.float32(0)
                     for k in range(C):
                         x = v[i + k * P]
@@ -180,7 +183,7 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
                     explained[TILE + i] = sb
                     explained[2 * TILE + i] = sc
                     explained[3 * TILE + i] = se
-                for j in range(first_odd, next_odd):
+                for j in range(first_ill, next_ill):
                     sa = sb = sc = se = np.float32(0)
                     for row in range(P):
                         a = b = c = e = np.float32(0)
@@ -194,16 +197,16 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
                         sb += b * b
                         sc += c * c
                         se += e * e
-                    i = odd[j] - start
+                    i = ill_conditioned[j] - start
                     explained[i] = sa
                     explained[TILE + i] = sb
                     explained[2 * TILE + i] = sc
                     explained[3 * TILE + i] = se
-                for own in range(four, min(four + 4, n)):
-                    if length[own] == 0:
+                for index in range(four, min(four + 4, n)):
+                    if length[index] == 0:
                         continue
-                    bound = explained[(own - four) * TILE : (own - four + 1) * TILE]
-                    least = np.float32(1 - errors[own] / length[own] - MARGIN)
+                    bound = explained[(index - four) * TILE : (index - four + 1) * TILE]
+                    least = np.float32(1 - errors[index] / length[index] - MARGIN)
                     for first in range(0, last, CHECK):
                         passed = 0
                         for i in range(first, first + CHECK):
@@ -213,12 +216,12 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
                         for i in range(first, min(first + CHECK, last)):
                             if bound[i] < least:
                                 continue
-                            place = start + i
+                            position = start + i
                             top = 0.0
                             for p in range(P):
                                 t[p] = 0.0
                                 for k in range(C):
-                                    t[p] += pinv[place, p, k] * blocks[own, k]
+                                    t[p] += pinv[position, p, k] * blocks[index, k]
                                 top = max(top, abs(t[p]))
                             middle = np.ceil(np.log2(top / 7.5)) if top > 0 else -8.0
                             for step in range(-beside, beside + 1):
@@ -230,17 +233,25 @@ def kernel(block: int, latent: int) -> Callable[..., Any]:
                                 for k in range(C):
                                     value = 0.0
                                     for p in range(P):
-                                        value += u[place + 1 + k * P + p] * trial[p]
-                                    error += (blocks[own, k] - value * scale) ** 2
-                                if error < errors[own]:
-                                    errors[own], exponents[own], seeds[own] = error, int(exponent), place
+                                        value += u[position + 1 + k * P + p] * trial[p]
+                                    error += (blocks[index, k] - value * scale) ** 2
+                                if error < errors[index]:
+                                    errors[index], exponents[index], seeds[index] = (
+                                        error,
+                                        int(exponent),
+                                        position,
+                                    )
                                     for p in range(P):
-                                        q[own, p] = int(trial[p])
-                                    least = np.float32(1 - error / length[own] - MARGIN)
+                                        q[index, p] = int(trial[p])
+                                    least = np.float32(1 - error / length[index] - MARGIN)
 
     return run
 
 
-def reconstruct(seeds: np.ndarray, q: np.ndarray, e: np.ndarray, block: int, bits: int) -> np.ndarray:
-    """What the decoder makes of a search's result, before the tensor's scale: (n, C) float32."""
-    return combine(seeds, q, e, 1.0, block, bits)
+PRESETS = (
+    CodecPreset("seedlm 4", "seedlm", 3.65, {"block": 8, "latent": 3, "beside": 0}),
+    CodecPreset("seedlm 3", "seedlm", 2.75, {"block": 12, "latent": 4, "beside": 0}),
+    CodecPreset("seedlm 2", "seedlm", 1.85, {"block": 16, "latent": 3, "beside": 0}),
+    CodecPreset("seedlm 1.5", "seedlm", 1.4, {"block": 24, "latent": 4, "beside": 0}),
+)
+CODECS = (Codec("seedlm", "SeedLM", "Shafipour et al., arXiv 2410.10714", encode, PRESETS),)

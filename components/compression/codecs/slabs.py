@@ -1,22 +1,24 @@
 """Large matrices in slabs of rows: encoders need some eighty bytes a weight for themselves, and slabs bound that.
 
 Slabs are also what several processes can do at once of one tensor. A code of several is a frame of their codes
-(remote_code/decode_slabs.py); a matrix of one slab has that slab's code and no frame around it.
+(remote_code/slabs.py); a matrix of one slab has that slab's code and no frame around it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
-from components.shared.models.remote_code.decode_slabs import CODEC, VERSION, slabs_of
+from components.shared.models.remote_code.slabs import CODEC, VERSION, slabs_of
 
-from ..coding.lossless import frame, numbers
+from ..coding.lossless import frame, pack_numbers
+from .codec import CodeFormat
 
 LARGEST = 1 << 22  # weights of a slab; a row that is longer is a slab of its own
 
 
-def cut(rows: int, columns: int, largest: int = LARGEST) -> list[tuple[int, int]]:
+def row_ranges(rows: int, columns: int, largest: int = LARGEST) -> list[tuple[int, int]]:
     """The first row of each slab and the one after its last: as few slabs as there can be, all about as high."""
     count = max(-(-rows // max(largest // max(columns, 1), 1)), 1)
     edges = [rows * number // count for number in range(count + 1)]
@@ -25,10 +27,9 @@ def cut(rows: int, columns: int, largest: int = LARGEST) -> list[tuple[int, int]
 
 def join(codes: Sequence[bytes], shape: Sequence[int]) -> bytes:
     """The code of a matrix of this shape from the codes of its slabs, from the top down."""
-    return codes[0] if len(codes) == 1 else frame(CODEC, VERSION, [numbers(shape), *codes])
+    return codes[0] if len(codes) == 1 else frame(CODEC, VERSION, [pack_numbers(shape), *codes])
 
 
-def parted(codec: str, code: bytes) -> list[tuple[str, bytes]]:
-    """The slabs of a code, from the top down: the codec of each, and its own code."""
-    outer, _, inner = codec.partition("+")
-    return [(inner, slab) for slab in slabs_of(code)[1]] if outer == "slabs" else [(codec, code)]
+def split(format: CodeFormat, code: bytes) -> tuple[CodeFormat, list[bytes]]:
+    """The codes of the slabs of a matrix, from the top down, and how each of them is read."""
+    return replace(format, slabs=False), slabs_of(code)[1] if format.slabs else [code]

@@ -28,9 +28,10 @@ from components.shared.models.remote_code.decode_trellis import (
 )
 from components.shared.models.remote_code.lossless import octaves
 
-from ..coding.check import finite
-from ..coding.hessian import feedback, round_columns
-from ..coding.lossless import frame, numbers, pack, pack_fixed
+from ..coding.check import require_finite
+from ..coding.hessian import error_feedback, round_columns
+from ..coding.lossless import frame, pack, pack_fixed, pack_numbers
+from .codec import Codec, CodecPreset
 
 __all__ = ["decode", "encode"]
 
@@ -51,7 +52,7 @@ def encode(
     hessian (in, in) goes with a matrix (out, in). group: weights of a run that share a scale, an eighth of an octave
     exact and entropy-coded; 0: one scale for all.
     """
-    w = finite(w)
+    w = require_finite(w)
     if not 1 <= bits <= 8 or not 2 * bits <= memory <= 18 or group < 0:
         raise ValueError(f"a trellis needs 1 ≤ k ≤ 8, 2k ≤ L ≤ 18, group ≥ 0; got {bits}, {memory}, {group}")
     height = w.size if hessian is None else len(w)
@@ -62,17 +63,17 @@ def encode(
     per_column = max(-(-height // RUN), 1)
     length = max(-(-height // per_column), -(-memory // bits))
     per_column = -(-height // length)
-    index = scale_index(cut(matrix, length), group)
+    index = scale_index(column_runs(matrix, length), group)
     scale = np.repeat(octaves(index, FINE), max(group, 1), axis=1)[:, :length] if group else np.ones((1, 1))
     scale = np.broadcast_to(scale, (columns * per_column, length)).reshape(columns, per_column, length)
     symbols = np.zeros(scale.shape, np.uint8)
 
     def quantise(column: np.ndarray, j: int) -> np.ndarray:
-        symbols[j] = search(cut(column[:, None], length) / scale[j], bits, memory)
+        symbols[j] = search(column_runs(column[:, None], length) / scale[j], bits, memory)
         value = values(bits, memory)[states(symbols[j], bits, memory)] / DEVIATION * scale[j]
         return value.reshape(-1)[: len(column)]
 
-    decoded = round_columns(matrix, feedback(hessian), quantise)
+    decoded = round_columns(matrix, error_feedback(hessian), quantise)
     if hessian is None and decoded.any():
         unit *= (matrix * decoded).sum() / (decoded**2).sum()  # the scale of least error
     lowest, kinds = (int(-index.min()), int(np.ptp(index)) + 1) if index.size else (0, 1)  # the least is ≤ 0
@@ -81,7 +82,7 @@ def encode(
         CODEC,
         VERSION,
         [
-            numbers(head),
+            pack_numbers(head),
             np.float32(unit if matrix.any() else 0.0).astype("<f4").tobytes(),
             pack(index.reshape(-1) + lowest, kinds) if group else b"",
             pack_fixed(symbols.reshape(-1), bits),
@@ -89,7 +90,7 @@ def encode(
     )
 
 
-def cut(matrix: np.ndarray, length: int) -> np.ndarray:
+def column_runs(matrix: np.ndarray, length: int) -> np.ndarray:
     """(height, columns) → runs down the columns (columns · runs of a column, length), filled up with zeros."""
     padded = np.pad(matrix, ((0, -len(matrix) % length), (0, 0)))
     return np.ascontiguousarray(padded.T).reshape(-1, length)
@@ -107,17 +108,17 @@ def scale_index(runs: np.ndarray, group: int) -> np.ndarray:
 
 
 def search(runs: np.ndarray, bits: int, memory: int) -> np.ndarray:
-    """runs (n, length), in units of the values' deviation → symbols (n, length) uint8 that bite their own tails."""
+    """Runs (n, length), in units of the values' deviation → symbols (n, length) uint8 that bite their own tails."""
     n, length = runs.shape
     code = (values(bits, memory) / DEVIATION).astype(np.float32)
     run = viterbi(bits)
     runs = runs.astype(np.float32)
     near = SEAM * memory // bits // 2
-    around = np.arange(-near, near) % length
+    seam_positions = np.arange(-near, near) % length
     symbols = np.empty(runs.shape, np.uint8)
     path, final = np.empty(2 * near, np.int64), np.empty(length, np.int64)
     for i in range(n):
-        run(runs[i, around], code, -1, path)
+        run(runs[i, seam_positions], code, -1, path)
         run(runs[i], code, path[near - 1] & ((1 << memory - bits) - 1), final)
         symbols[i] = final & ((1 << bits) - 1)
     return symbols
@@ -170,3 +171,19 @@ def viterbi(bits: int) -> Callable[..., Any]:
             state = came_from[t, g] * rest + g
 
     return run
+
+
+PRESETS = (
+    CodecPreset("trellis 4", "trellis", 4.0, {"bits": 4, "memory": 12}),
+    CodecPreset("trellis 3", "trellis", 3.0, {"bits": 3, "memory": 12}),
+    CodecPreset("trellis 2", "trellis", 2.0, {"bits": 2, "memory": 12}),
+    CodecPreset("trellis 1", "trellis", 1.0, {"bits": 1, "memory": 12}),
+    CodecPreset("trellis 2, L=16", "trellis", 2.0, {"bits": 2, "memory": 16}),
+    CodecPreset(
+        "hadamard trellis 3", "trellis", 3.0, {"bits": 3, "memory": 12, "group": 256}, transform="hadamard"
+    ),
+    CodecPreset(
+        "hadamard trellis 2", "trellis", 2.0, {"bits": 2, "memory": 12, "group": 256}, transform="hadamard"
+    ),
+)
+CODECS = (Codec("trellis", "QTIP", "Tseng et al., arXiv 2406.11235", encode, PRESETS, hessian=True),)

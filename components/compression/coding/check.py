@@ -7,8 +7,11 @@ import numpy as np
 from components.shared.runtime.errors import InputError
 
 
-def finite(w: np.ndarray) -> np.ndarray:
-    """w as a contiguous float32 array; InputError where it has NaN or infinite values, or no floating dtype."""
+def require_finite(w: np.ndarray) -> np.ndarray:
+    """The weight as a contiguous float32 array.
+
+    :raises InputError: it has NaN or infinite values, or no floating dtype.
+    """
     if not np.issubdtype(np.asarray(w).dtype, np.floating):
         raise InputError(f"a weight of dtype {np.asarray(w).dtype}", why="codecs take floating-point weights")
     w = np.ascontiguousarray(w, np.float32)

@@ -31,22 +31,26 @@ FLOOR = 0.01  # damping, of the mean input, as in GPTQ: Hessians are only estima
 
 
 class Feedback(NamedTuple):
-    """How errors of columns are carried on. order (in,): which column comes when; upper (in, in) and left (in,): U and D of
-    H in that order."""
+    """How errors of columns are carried on, in an order of the columns.
+
+    order     (in,) which column comes when
+    upper     (in, in) U of H = U D Uᵀ in that order
+    diagonal  (in,) D
+    """
 
     order: np.ndarray
     upper: np.ndarray
-    left: np.ndarray
+    diagonal: np.ndarray
 
     @property
     def weights(self) -> np.ndarray:
         """(in,) by column: what the square of its error weighs, once the columns after it have made up for it."""
-        found = np.empty(len(self.order))
-        found[self.order] = self.left
-        return found
+        by_column = np.empty(len(self.order))
+        by_column[self.order] = self.diagonal
+        return by_column
 
 
-def factored(h: np.ndarray, order: np.ndarray, damping: float) -> Feedback:
+def factorise(h: np.ndarray, order: np.ndarray, damping: float) -> Feedback:
     """H (in, in) in that order = U D Uᵀ − damping·mean(diag H)·I. Inputs that are never used are kept by the damping."""
     mean = float(np.trace(h)) / max(len(h), 1)
     damped = np.array(h, np.float64)
@@ -56,7 +60,7 @@ def factored(h: np.ndarray, order: np.ndarray, damping: float) -> Feedback:
     return Feedback(order, upper / diagonal, diagonal**2)
 
 
-def feedback(hessian: np.ndarray | None, noise: float = 0.0) -> Feedback | None:
+def error_feedback(hessian: np.ndarray | None, noise: float = 0.0) -> Feedback | None:
     """The most important inputs, those of the largest second moment, are rounded first. No Hessian: no feedback.
 
     :param noise: what the quantiser will err, squared, against the weights' mean square. Inputs of less power than the
@@ -71,12 +75,12 @@ def feedback(hessian: np.ndarray | None, noise: float = 0.0) -> Feedback | None:
         return None
     if hessian.flags.writeable:
         return _feedback(hessian, noise)
-    if not (_latest and _latest[0][0] is hessian and _latest[0][1] == noise):
-        _latest[:] = [(hessian, noise, _feedback(hessian, noise))]
-    return _latest[0][2]
+    if not (_latest_feedback and _latest_feedback[0][0] is hessian and _latest_feedback[0][1] == noise):
+        _latest_feedback[:] = [(hessian, noise, _feedback(hessian, noise))]
+    return _latest_feedback[0][2]
 
 
-_latest: list[tuple[np.ndarray, float, Feedback]] = []
+_latest_feedback: list[tuple[np.ndarray, float, Feedback]] = []
 
 
 def _feedback(hessian: np.ndarray, noise: float) -> Feedback:
@@ -85,18 +89,18 @@ def _feedback(hessian: np.ndarray, noise: float) -> Feedback:
         raise InputError(f"a Hessian of shape {hessian.shape}", why=why, fix=fix)
     order = np.argsort(-np.diag(hessian), kind="stable")
     h = hessian[np.ix_(order, order)]
-    found, mean = factored(h, order, FLOOR), max(float(np.diag(h).mean()), 1e-30)
+    factor, mean = factorise(h, order, FLOOR), max(float(np.diag(h).mean()), 1e-30)
     for _ in range(ROUNDS):
-        level = noise * float(np.exp(np.log(found.left).mean())) / mean
+        level = noise * float(np.exp(np.log(factor.diagonal).mean())) / mean
         if level <= FLOOR:
             break
-        found = factored(h, order, level)
-    return found
+        factor = factorise(h, order, level)
+    return factor
 
 
 def round_columns(
     w: np.ndarray,
-    carried: Feedback | None,
+    feedback: Feedback | None,
     quantise: Callable[[np.ndarray, int], np.ndarray],
     *,
     block: int = 128,
@@ -107,11 +111,11 @@ def round_columns(
     block. → the quantised matrix, float64.
     """
     q = np.empty(w.shape, np.float64)
-    if carried is None:
+    if feedback is None:
         for j in range(w.shape[1]):
             q[:, j] = quantise(w[:, j], j)
         return q
-    order, upper, _ = carried
+    order, upper, _ = feedback
     errors = np.empty((len(order), w.shape[0]))  # columns of W lie together
     for start in range(0, len(order), block):
         stop = min(start + block, len(order))

@@ -19,7 +19,7 @@ def nearest(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 def kmeans(
     vectors: np.ndarray, weights: np.ndarray, k: int, rng: np.random.Generator, *, iterations: int = 25
 ) -> np.ndarray:
-    """k centroids (k, v) float32 that lower Σ weight·‖vector − centroid‖². vectors (n, v), weights (n,) ≥ 0.
+    """Centroids (k, v) float32 that lower Σ weight·‖vector − centroid‖². vectors (n, v), weights (n,) ≥ 0.
 
     Starts from k vectors drawn by weight; a centroid that loses all its vectors moves to the one that is served worst.
     Fits on at most 256·k + 16,384 vectors, drawn by weight. Fewer distinct vectors than k leave centroids unused.
@@ -33,8 +33,8 @@ def kmeans(
     if len(vectors) > limit:
         vectors = vectors[rng.choice(len(vectors), limit, p=weights / weights.sum())]
         weights = np.ones(limit)
-    lively = int((weights > 0).sum())
-    chosen = rng.choice(len(vectors), min(k, lively), replace=False, p=weights / weights.sum())
+    weighted = int((weights > 0).sum())
+    chosen = rng.choice(len(vectors), min(k, weighted), replace=False, p=weights / weights.sum())
     centroids = np.resize(vectors[chosen], (k, vectors.shape[1])).astype(np.float32)
     before = np.inf
     for _ in range(iterations):

@@ -21,7 +21,7 @@ from components.shared.models.remote_code.lossless import (
 )
 
 
-def numbers(values: Iterable[int]) -> bytes:
+def pack_numbers(values: Iterable[int]) -> bytes:
     """Non-negative integers as LEB128 varints."""
     out = bytearray()
     for value in values:
@@ -35,7 +35,7 @@ def numbers(values: Iterable[int]) -> bytes:
 
 def frame(codec: int, version: int, parts: Iterable[bytes]) -> bytes:
     """Seal `parts` under a codec number and the version of its format."""
-    body = b"".join(numbers([len(part)]) + part for part in parts)
+    body = b"".join(pack_numbers([len(part)]) + part for part in parts)
     head = bytes([codec, version])
     return MAGIC + head + struct.pack("<I", zlib.crc32(head + body)) + body
 
@@ -61,7 +61,7 @@ def pack_fixed(symbols: np.ndarray, bits: int) -> bytes:
 
 
 def pack_rans(symbols: np.ndarray, size: int) -> bytes:
-    """varints (log2 lanes, symbols in a group, the `size` frequencies) · states, 5 bytes a lane · 16-bit words."""
+    """Varints (log2 lanes, symbols in a group, the `size` frequencies) · states, 5 bytes a lane · 16-bit words."""
     counts = np.bincount(symbols, minlength=size)
     single = frequencies(counts, 1 << (COARSE if size <= 256 else SCALE))
     group = best_group(single)
@@ -77,17 +77,19 @@ def pack_rans(symbols: np.ndarray, size: int) -> bytes:
     state = np.full(lanes, 1 << LOW, np.uint64)
     words: list[np.ndarray] = []
     low, refill, scale = np.uint64(LOW), np.uint64(16), np.uint64(SCALE)
-    for at in range((len(grouped) - 1) // lanes * lanes, -1, -lanes):
-        f = frequency[at : at + lanes]
+    for start_symbol in range((len(grouped) - 1) // lanes * lanes, -1, -lanes):
+        f = frequency[start_symbol : start_symbol + lanes]
         x = state[: len(f)]
         spill = x >= f << low
         if spill.any():
             words.append(x[spill].astype("<u2"))
             x = np.where(spill, x >> refill, x)
         quotient = x // f
-        state[: len(f)] = (quotient << scale) + (x - quotient * f) + start[at : at + lanes]
+        state[: len(f)] = (
+            (quotient << scale) + (x - quotient * f) + start[start_symbol : start_symbol + lanes]
+        )
     states = state.astype("<u8").view(np.uint8).reshape(lanes, 8)[:, :5]
-    head = numbers([doublings, group, *single])
+    head = pack_numbers([doublings, group, *single])
     return head + states.tobytes() + b"".join(word.tobytes() for word in reversed(words))
 
 
@@ -98,8 +100,8 @@ def best_group(single: np.ndarray) -> int:
     group = 1
     while len(single) ** (group + 1) <= 2200 and group < 10:
         joint = functools.reduce(lambda a, b: np.multiply.outer(a, b).reshape(-1), [p] * (group + 1))
-        there = joint > 0
-        bits = (joint[there] * (SCALE - np.log2(table(single, group + 1)[there]))).sum()
+        positive = joint > 0
+        bits = (joint[positive] * (SCALE - np.log2(table(single, group + 1)[positive]))).sum()
         if bits > 1.001 * (group + 1) * entropy + 1e-3:
             break
         group += 1

@@ -15,25 +15,25 @@ TABLE = 8  # bytes, about, that a list of whole numbers takes beside its symbols
 TRUST = 0.5  # of what is saved where rates are high: at two bits a weight it is less
 
 
-def steps_for(weights: np.ndarray, across: int, fine: int) -> np.ndarray:
+def column_steps(weights: np.ndarray, across: int, fine: int) -> np.ndarray:
     """Whole numbers (n,), in 1/fine octaves: steps in proportion to weights^−½, their mean about 0.
 
     :param weights: (n,) > 0, of lines of `across` weights each.
     """
     octaves = np.log2(np.asarray(weights, np.float64)) / 2
-    return whole(octaves.mean() - octaves, across, fine) if len(octaves) else np.zeros(0, np.int64)
+    return rounded_octaves(octaves.mean() - octaves, across, fine) if len(octaves) else np.zeros(0, np.int64)
 
 
-def sizes_for(squares: np.ndarray, across: int, fine: int) -> np.ndarray:
+def line_sizes(squares: np.ndarray, across: int, fine: int) -> np.ndarray:
     """Whole numbers (n,), in 1/fine octaves: the root mean squares of lines, against 1.
 
     :param squares: (n,), the mean squares of lines of `across` weights each.
     """
-    return whole(np.log2(np.maximum(squares, 2.0**-20)) / 2, across, fine)
+    return rounded_octaves(np.log2(np.maximum(squares, 2.0**-20)) / 2, across, fine)
 
 
-def whole(octaves: np.ndarray, across: int, fine: int) -> np.ndarray:
-    """octaves (n,) in 1/fine: rounded as finely as it pays to write them down; all 0 where it does not pay at all.
+def rounded_octaves(octaves: np.ndarray, across: int, fine: int) -> np.ndarray:
+    """Octaves (n,) in 1/fine: rounded as finely as it pays to write them down; all 0 where it does not pay at all.
 
     What is not written costs half the logarithm of the arithmetic over the geometric mean of its squares, a weight.
     """
@@ -43,13 +43,13 @@ def whole(octaves: np.ndarray, across: int, fine: int) -> np.ndarray:
         if len(index) and across >= SHORT:
             rest = 2 * (octaves - index / fine)
             lost = (np.log2(np.exp2(rest).mean()) - rest.mean()) / 2 * len(index) * across * TRUST
-            cost = lost + written(index)
+            cost = lost + description_bits(index)
             if cost < least:
                 best, least = index, cost
     return best
 
 
-def written(index: np.ndarray) -> float:
+def description_bits(index: np.ndarray) -> float:
     """Bits, about, that it takes to write whole numbers down."""
     if not index.any():
         return 0.0

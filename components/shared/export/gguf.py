@@ -62,15 +62,15 @@ def write(shape: LlamaShape, file: Path, kind: Type) -> None:
     """The GGUF file."""
     known = gguf.MODEL_ARCH.BITNET if shape.sub_norms else gguf.MODEL_ARCH.LLAMA
     settings, heads = shape.settings, shape.settings["num_attention_heads"]
-    names = gguf.get_tensor_name_map(known, settings["num_hidden_layers"])
+    name_map = gguf.get_tensor_name_map(known, settings["num_hidden_layers"])
 
-    def called(name: str) -> str:
-        found = names.get_name(
+    def gguf_name_of(name: str) -> str:
+        gguf_name = name_map.get_name(
             OWN_NAMES.sub(lambda part: SUB_NORMS[part[0]], name), try_suffixes=(".weight",)
         )
-        if found is None:
+        if gguf_name is None:
             raise InputError("GGUF has no name for this tensor", where=name)
-        return str(found)
+        return str(gguf_name)
 
     writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[known])
     writer.add_vocab_size(settings["vocab_size"])
@@ -91,14 +91,14 @@ def write(shape: LlamaShape, file: Path, kind: Type) -> None:
             trits = neighbours(trits, heads if name.endswith("q_proj") else settings["num_key_value_heads"])
         block = gguf.GGMLQuantizationType[kind]
         writer.add_tensor(
-            called(f"{name}.weight"),
+            gguf_name_of(f"{name}.weight"),
             gguf.quantize(trits.astype(np.float32) * np.float32(scale), block),
             raw_dtype=block,
         )
     for name, tensor in shape.others.items():
         values = tensor.float().numpy()
         values = values.astype(np.float32 if values.ndim == 1 else np.float16)
-        writer.add_tensor(called(name), values)
+        writer.add_tensor(gguf_name_of(name), values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

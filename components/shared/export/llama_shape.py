@@ -58,19 +58,19 @@ def read(path: Path) -> LlamaShape:
     prefix, config = "", model.config
     if isinstance(model, ForgeWrapped):
         prefix, config = "inner.", model.config.inner_config
-    why = foreign(model, config)
+    why = foreign_parts(model, config)
     if why:
         raise InputError("this model has not the shape of a Llama", where=str(path), why=why)
     ternary: dict[str, tuple[np.ndarray, float]] = {}
     others: dict[str, Tensor] = {}
     normed: set[str] = set()
     for name, module in model.named_modules():
-        name, own = name.removeprefix(prefix), list(module.named_parameters(recurse=False))
+        name, parameters = name.removeprefix(prefix), list(module.named_parameters(recurse=False))
         if isinstance(module, CodedLinear) and ".layers." in name:
-            found = trits_of(module) if module.spec.get("activations") == "int8" else None
-            if found is None:
+            trits = trits_of(module) if module.spec.get("activations") == "int8" else None
+            if trits is None:
                 raise InputError("a layer is not ternary with int8 activations", where=name)
-            ternary[name] = found
+            ternary[name] = trits
             if module.norm is not None:
                 block, _, last = name.rpartition(".")
                 normed.add(last)
@@ -78,11 +78,11 @@ def read(path: Path) -> LlamaShape:
         elif isinstance(module, Coded):
             others[f"{name}.weight"] = module.weight
         elif not name.endswith("_proj.norm"):
-            others |= {f"{name}.{key}": value.detach() for key, value in own}
-    wanted = 7 * config.num_hidden_layers
-    if len(ternary) != wanted:
+            others |= {f"{name}.{key}": value.detach() for key, value in parameters}
+    expected = 7 * config.num_hidden_layers
+    if len(ternary) != expected:
         raise InputError(
-            f"{len(ternary)} of its {wanted} matrices are ternary",
+            f"{len(ternary)} of its {expected} matrices are ternary",
             where=str(path),
             fix="give an artifact that phase bitnet has made",
         )
@@ -97,11 +97,11 @@ def read(path: Path) -> LlamaShape:
     return LlamaShape(settings, float(rope["rope_theta"]), ternary, others, bool(normed), tokenizer)
 
 
-def foreign(model: Any, config: Any) -> str:
+def foreign_parts(model: Any, config: Any) -> str:
     """What of a model no Llama has; nothing for one that is a Llama."""
     if isinstance(model, CognateForCausalLM):
-        more = [part for part in ("memory", "refinement", "thoughts") if getattr(config, part)]
-        return f"it has {', '.join(more)}" if more else ""
+        extras = [part for part in ("memory", "refinement", "thoughts") if getattr(config, part)]
+        return f"it has {', '.join(extras)}" if extras else ""
     if not isinstance(model, ForgeWrapped):
         return f"it is a {type(model).__name__} without ternary layers"
     rope = getattr(config, "rope_parameters", None) or {}

@@ -40,10 +40,10 @@ def export(source: Path, output: Path) -> list[str]:
     config_of(shape).save_pretrained(output)
     save_weights({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}, output)
     save_tokenizer(shape.tokenizer, output)
-    theirs = shape.settings["rms_norm_eps"]
-    if shape.sub_norms and theirs != EPSILON:
+    epsilon = shape.settings["rms_norm_eps"]
+    if shape.sub_norms and epsilon != EPSILON:
         return [
-            f"the norms before o_proj and down_proj now have the epsilon of the others: {theirs}, not {EPSILON}"
+            f"the norms before o_proj and down_proj now have the epsilon of the others: {epsilon}, not {EPSILON}"
         ]
     return []
 

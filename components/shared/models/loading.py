@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,10 @@ from .remote_code.configuration_cognate import CognateConfig
 from .remote_code.modeling_cognate import CognateForCausalLM
 from .remote_code.modeling_wrapped import ForgeWrapped, ForgeWrappedConfig, TiedHead
 from .remote_code.ternary import BitLinear, to_latent
+from .travelling_code import decoder_files, require_known_codes, travelling_code
 
 __all__ = ["build", "extend", "load", "save", "trainable_layers", "union", "union_config", "wrap"]
 
-REMOTE_CODE = Path(__file__).parent / "remote_code"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 AUTO_MAP = {
     "cognate": {
@@ -83,6 +82,7 @@ def load(
             where=str(folder),
             fix="use an architecture that transformers knows",
         )
+    require_known_codes(config.get("storage") or {}, folder)
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, use_safetensors=True, local_files_only=True, output_loading_info=True
     )
@@ -213,7 +213,7 @@ def save(
         config |= {"auto_map": AUTO_MAP[model.config.model_type], "storage": storage}
         needs = {name for name in ("memory", "refinement", "thoughts", "experts") if config.get(name)}
         needs |= {"coded"} if storage else set()
-        needs |= {codec for spec in storage.values() for codec in spec["codec"].split("+")}
+        needs |= {module for spec in storage.values() for module in decoder_files(spec)}
         entry = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
         for name, source in travelling_code(entry, needs).items():
             (path / f"{name}.py").write_text(source)
@@ -272,21 +272,3 @@ def save_weights(tensors: dict[str, Tensor], path: Path) -> None:
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (path / "model.safetensors.index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
-
-
-def travelling_code(entry: str, needs: set[str]) -> dict[str, str]:
-    """The files of remote_code that `entry` imports, transitively: module name → source.
-
-    A line that ends in `# if NAME` is left out unless NAME is in `needs`.
-    """
-    sources: dict[str, str] = {}
-    pending = [entry]
-    while pending:
-        name = pending.pop()
-        if name in sources:
-            continue
-        lines = (REMOTE_CODE / f"{name}.py").read_text().splitlines(keepends=True)
-        needed = [line for line in lines if not (mark := re.search(r"# if (\w+)$", line)) or mark[1] in needs]
-        sources[name] = "".join(needed)
-        pending += re.findall(r"^\s*from \.(\w+) import", sources[name], flags=re.MULTILINE)
-    return sources

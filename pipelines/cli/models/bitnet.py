@@ -17,12 +17,12 @@ TYPES = ("TQ2_0", "TQ1_0")
 def export(
     source: Annotated[Path, typer.Option("--input", "-i", help="A ternary artifact of a Llama's shape.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
-    format_: Annotated[str, typer.Option("--format", help="transformers or gguf.")] = FORMATS[0],
-    kind: Annotated[
+    export_format: Annotated[str, typer.Option("--format", help="transformers or gguf.")] = FORMATS[0],
+    tensor_type: Annotated[
         str, typer.Option("--type", help="Of gguf: TQ2_0 (2.06 bits, fast) or TQ1_0 (1.69 bits).")
     ] = TYPES[0],
 ) -> None:
-    """Write a ternary model in a format that others read.
+    r"""Write a ternary model in a format that others read.
 
     \b
     forge bitnet export --input runs/demo/artifacts/bitnet/model --output /tmp/bitnet
@@ -32,15 +32,15 @@ def export(
     """
     from components.shared.runtime.errors import ConfigError
 
-    for value, allowed, where in ((format_, FORMATS, "--format"), (kind, TYPES, "--type")):
+    for value, allowed, where in ((export_format, FORMATS, "--format"), (tensor_type, TYPES, "--type")):
         if value not in allowed:
             raise ConfigError(f"unknown: {value}", where=where, fix=f"one of {', '.join(allowed)}")
     if output.exists() and any(output.iterdir()):
         raise ConfigError("the folder is not empty", where=str(output), fix="give a new one")
-    if format_ == "gguf":
+    if export_format == "gguf":
         from components.shared.export import gguf
 
-        notes = gguf.export(source, output, "TQ1_0" if kind == "TQ1_0" else "TQ2_0")
+        notes = gguf.export(source, output, "TQ1_0" if tensor_type == "TQ1_0" else "TQ2_0")
     else:
         from components.shared.export import transformers
 

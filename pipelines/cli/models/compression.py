@@ -18,9 +18,15 @@ app = typer.Typer(
 def compress(
     source: Annotated[str, typer.Option("--input", "-i", help="A model: folder or s3://…")],
     output: Annotated[str, typer.Option("--output", "-o", help="What is written: folder or s3://…")],
-    recipe: Annotated[
-        str, typer.Option(help="best, seedlm+vptq+hyper, fixed:NAME or fixed:CODEC@BITS.")
-    ] = "best",
+    recipe: Annotated[str, typer.Option(help="best, stages:N, fixed:PRESET or fixed:CODEC@BITS.")] = "best",
+    stages: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=2,
+            help="1: SeedLM. 2: SeedLM, then VPTQ, then Hyper-Compression, each on what the one before decodes to.",
+        ),
+    ] = None,
     target_size: Annotated[
         str, typer.Option(metavar="SHARE|BYTES", help="Of the directory: 0.1 of its float32 size, or bytes.")
     ] = "",
@@ -37,13 +43,18 @@ def compress(
         ),
     ] = None,
 ) -> None:
-    """Compress a model: the least loss in a size, or the smallest size for a loss.
+    r"""Compress a model: the least loss in a size, or the smallest size for a loss.
 
     \b
     forge compression compress -i MODEL -o DIR --max-loss 1%
     forge compression compress -i MODEL -o DIR --target-size 0.1
     forge compression compress -i MODEL -o DIR --bits 2
     forge compression compress -i MODEL -o DIR --recipe fixed:vptq@2
+    forge compression compress -i MODEL -o DIR --stages 2
+
+    Stages are those of the project's documents: the first one is SeedLM on the ternary model of phase bitnet, the second
+    adds VPTQ and Hyper-Compression. Every tensor passes all of them, so that their size is what it is: a size to keep to
+    goes with recipe best, which gives each tensor the one code that loses least.
 
     Killed and started again with the same arguments, it goes on from the last tensor that it had written down. What was
     asked for is what is done: the gates of the pipeline are not applied.
@@ -52,7 +63,7 @@ def compress(
     from components.shared.runtime.artifact import artifact
     from components.shared.runtime.executor import main
 
-    budget = overrides(source, recipe, target_size, bits, max_loss)
+    budget = overrides(source, recipe_of(recipe, stages), target_size, bits, max_loss)
     arguments = ["--input", source, "--output", output, "--profile", profile, "--seed", str(seed)]
     code = main(Compression, [*arguments, *budget, *(override or [])])
     if code:
@@ -66,6 +77,22 @@ def compress(
             )
 
 
+def recipe_of(recipe: str, stages: int | None) -> str:
+    """The recipe that both options say.
+
+    :raises ConfigError: they say two.
+    """
+    from components.shared.runtime.errors import ConfigError
+
+    if stages is None:
+        return recipe
+    if recipe != "best":
+        raise ConfigError(
+            f"--stages with --recipe {recipe}", why="each is a recipe of its own", fix="give one"
+        )
+    return f"stages:{stages}"
+
+
 def overrides(source: str, recipe: str, target_size: str, bits: float | None, max_loss: str) -> list[str]:
     """The settings of phase compression that say this.
 
@@ -73,11 +100,11 @@ def overrides(source: str, recipe: str, target_size: str, bits: float | None, ma
     """
     from components.shared.runtime.errors import ConfigError
 
-    given = {"--target-size": target_size, "--bits": bits, "--max-loss": max_loss}
-    named = [name for name, value in given.items() if value not in ("", None)]
-    found = [f"compression.recipe={recipe}", "compression.gates=[]"]
+    budgets = {"--target-size": target_size, "--bits": bits, "--max-loss": max_loss}
+    named = [name for name, value in budgets.items() if value not in ("", None)]
+    settings = [f"compression.recipe={recipe}", "compression.gates=[]"]
     if not named:
-        return found
+        return settings
     if len(named) > 1 or recipe != "best":
         why = (
             "a recipe of fixed codes takes what it takes"
@@ -85,18 +112,20 @@ def overrides(source: str, recipe: str, target_size: str, bits: float | None, ma
             else "they are one budget in three units"
         )
         raise ConfigError(
-            f"{' and '.join(named)} with recipe {recipe}", why=why, fix="give one, with recipe best"
+            f"{' and '.join(named)} with recipe {recipe}",
+            why=why,
+            fix="give one, with recipe best and no stages",
         )
     if max_loss:
-        return [*found, f"compression.retention={1 - _share(max_loss, '--max-loss')!r}"]
+        return [*settings, f"compression.retention={1 - _share(max_loss, '--max-loss')!r}"]
     if bits is not None:
         if not 0 < bits <= 32:
             raise ConfigError(f"{bits} bits a parameter", where="--bits", fix="give a number in (0, 32]")
-        return [*found, f"compression.bytes={int(_parameters(source) * bits / 8)}"]
+        return [*settings, f"compression.bytes={int(_parameters(source) * bits / 8)}"]
     if target_size.isdecimal() and int(target_size) > 1:
-        return [*found, f"compression.bytes={int(target_size)}"]
+        return [*settings, f"compression.bytes={int(target_size)}"]
     share = _share(target_size, "--target-size")
-    return [*found, f"compression.bytes={int(4 * _parameters(source) * share)}"]
+    return [*settings, f"compression.bytes={int(4 * _parameters(source) * share)}"]
 
 
 def _share(text: str, where: str) -> float:
@@ -137,30 +166,31 @@ def inspect(
 
     from components.compression.inspection import inspect as read
 
-    found = read(folder)
+    inspection = read(folder)
     console = Console(width=None if typer.get_text_stream("stdout").isatty() else 140)
 
     def table(*columns: str) -> Table:
-        made = Table(box=box.SIMPLE_HEAD)
+        result = Table(box=box.SIMPLE_HEAD)
         for number, column in enumerate(columns):
-            made.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
-        return made
+            result.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+        return result
 
     if tensors:
         each = table("tensor", "shape", "code", "bits", "bytes", "output error")
-        for row in found.rows:
+        for row in inspection.rows:
             shape = " × ".join(map(str, row.shape))
             error = "" if row.error is None else f"{row.error:.3g}"
             each.add_row(row.tensor, shape, row.code, f"{row.bits:.3f}", f"{row.bytes:,}", error)
         console.print(each)
     together = table("code", "tensors", "weights", "bits", "bytes")
-    for code, (count, weights, size) in found.by_code.items():
+    for code, (count, weights, size) in inspection.by_code.items():
         together.add_row(code, str(count), f"{weights:,}", f"{8 * size / max(weights, 1):.3f}", f"{size:,}")
-    rest = found.bytes - sum(row.bytes for row in found.rows)
+    rest = inspection.bytes - sum(row.bytes for row in inspection.rows)
     together.add_row("all else", "", "", "", f"{rest:,}")
     console.print(together)
     console.print(
-        f"{found.parameters:,} parameters in {found.bytes:,} bytes: {8 * found.bytes / found.parameters:.3f} bits each,"
-        f" {found.times_smaller:.1f} times smaller than float32",
+        f"{inspection.parameters:,} parameters in {inspection.bytes:,} bytes:"
+        f" {8 * inspection.bytes / inspection.parameters:.3f} bits each,"
+        f" {inspection.times_smaller:.1f} times smaller than float32",
         highlight=False,
     )

@@ -192,8 +192,8 @@ def test_with_an_encoder_killed_it_goes_on_from_its_codes_to_the_identical_artif
     monkeypatch.setenv("FORGE_RETRY_SECONDS", "0.01")
     do, killed = Workers.do, []
 
-    def do_and_kill(self: Workers, jobs: Iterable[Job], look_up: Callable[[], None]) -> Iterator[Job]:
-        for number, reply in enumerate(do(self, jobs, look_up)):
+    def do_and_kill(self: Workers, jobs: Iterable[Job], heartbeat: Callable[[], None]) -> Iterator[Job]:
+        for number, reply in enumerate(do(self, jobs, heartbeat)):
             yield reply
             if number == 2 and not killed:
                 killed.append(self.processes[0].pid)
@@ -214,11 +214,12 @@ def test_a_size_that_is_given_is_kept_to_and_used(agent: Path, compressed: Path,
     assert budget < more.metrics["bytes"] <= budget + 4000
 
 
-def test_a_single_codec_and_the_chain_are_recipes_with_their_true_sizes(agent: Path, tmp_path: Path) -> None:
+def test_a_single_codec_and_stages_are_recipes_with_their_true_sizes(agent: Path, tmp_path: Path) -> None:
     fixed = run(agent, tmp_path / "fixed", "compression.recipe=fixed:hyper 64")
     assert set(fixed.extra["sizes"]["stored"]) == {"hyper 64", "all else"}
-    chain = run(agent, tmp_path / "chain", "compression.recipe=seedlm+vptq+hyper")
-    (stages,) = chain.extra["curves"].values()
+    chain = run(agent, tmp_path / "chain", "compression.recipe=stages:2")
+    ((title, stages),) = chain.extra["curves"].items()
+    assert title == "stages: seedlm 4 → vptq 2 → hyper 1600"
     assert stages["x"][-1] == chain.metrics["bytes"] and len(set(stages["x"])) == 3
     # three models, in no order: on a few items a coarser stage may well be lucky
     retained = stages["series"]["retention"]

@@ -6,8 +6,8 @@ a smaller, distilled student keeps.
 Trains a Cognate of two million parameters on the project's tasks (about five CPU-minutes; kept in DIR, like everything
 that takes long, so that a second call goes on from there), measures every code of the list on every tensor, and prints:
 
-  ours       the chooser's best codes within a share of the float32 bytes
-  ggml       one type for every matrix, and the chooser's best codes within exactly its bytes
+  ours       the best allocation of codes within a share of the float32 bytes
+  ggml       one type for every matrix, and the best allocation within exactly its bytes
   students   smaller networks, compressed into 1.8 % of the model's bytes: a sixth of the parameters, with the model as
              teacher and without; and a quarter of them, trained ternary (phase bitnet's layers) by the same teacher
 
@@ -37,14 +37,14 @@ import components.shared.runtime  # noqa: F401  before torch: how OpenMP waits
 from components.bitnet.conversion import convert, linears_to_convert, unnormed
 from components.bitnet.qat import answer_and_kl
 from components.cognate.settings import Settings as CognateSettings
-from components.compression.allocation.allocate import Choice, frontier, within
-from components.compression.allocation.comparison import Scale
-from components.compression.allocation.evaluator import Trial, codable
+from components.compression.allocation.allocate import Allocation, frontier, within
+from components.compression.allocation.comparison import RetentionScale
+from components.compression.allocation.evaluator import Evaluator, codable
 from components.compression.allocation.mapped import map_weights
-from components.compression.allocation.sensitivity import offers, weigh
+from components.compression.allocation.sensitivity import measure_sensitivities, rate_points
 from components.compression.allocation.tensors import Tensors
 from components.compression.allocation.workers import Workers
-from components.compression.codecs.presets import MENU
+from components.compression.codecs.registry import presets
 from components.shared.evaluation.answers import batches, correct
 from components.shared.evaluation.suites import SUITES, suite_items
 from components.shared.models.build import build
@@ -74,18 +74,18 @@ TOKENIZER = byte_tokenizer()
 
 def train(
     shape: dict[str, int],
-    place: Path,
+    folder: Path,
     steps: int,
     teacher: Any = None,
     *,
     lr: float = 0.006,
     ternary: bool = False,
 ) -> Any:
-    """A trained Cognate, kept in `place`; with a teacher its loss is answers + KL to what the teacher says.
+    """A trained Cognate, kept in `folder`; with a teacher its loss is answers + KL to what the teacher says.
 
     :param ternary: its matrices are trained through their ternary quantisation, and stored so.
     """
-    if not (place / "config.json").exists():
+    if not (folder / "config.json").exists():
         trunk = compose("cognate", CognateSettings, profile="tiny").settings.trunk
         model = build(CognateConfig(vocab_size=VOCAB_SIZE, **shape), seed=0)
         if ternary:
@@ -107,8 +107,8 @@ def train(
                     f"  step {step + 1}: {float(answer.detach()):.3f}, {time.process_time() - began:.0f} CPU s",
                     flush=True,
                 )
-        save(model.eval(), TOKENIZER, place, card="")
-    model = load(place)[0].requires_grad_(False)
+        save(model.eval(), TOKENIZER, folder, card="")
+    model = load(folder)[0].requires_grad_(False)
     round_to_half(model)
     return model
 
@@ -118,54 +118,54 @@ def items(split: Any, count: int) -> list[Any]:
     return [without_scratch(item) for item in found]
 
 
-class Judged(NamedTuple):
+class Scores(NamedTuple):
     """Retention, the share of answers right to the last token, and KL from the model as it is, nats a token."""
 
-    kept: float
+    retention: float
     right: float
     divergence: float
 
     def __str__(self) -> str:
-        return f"{self.kept:9.4f} {self.right:7.4f} {self.divergence:9.5f}"
+        return f"{self.retention:9.4f} {self.right:7.4f} {self.divergence:9.5f}"
 
 
 class Subject:
-    """A model, its measured tensors and the frontier of its choices."""
+    """A model, its measured tensors and the frontier of its allocations."""
 
     def __init__(self, model: Any, work: Path, name: str, workers: Workers) -> None:
-        self.trial, self.modules = Trial(model, TOKENIZER, 64), codable(model, 2048)
+        self.evaluator, self.modules = Evaluator(model, TOKENIZER, 64), codable(model, 2048)
         own = {id(getattr(module, "weight", None)) for module in self.modules.values()}
         self.rest = 2 * sum(p.numel() for p in model.parameters() if id(p) not in own)
         select = items("select", 64)
-        self.scale = Scale(select, self.trial.loss(select), self.trial.uniform_loss())
-        self.said = self.trial.reference(select)
+        self.scale = RetentionScale(select, self.evaluator.loss(select), self.evaluator.uniform_loss())
+        self.reference = self.evaluator.reference(select)
 
         weights = map_weights(self.modules, work / f"{name}.weights")
         checkpoints = Checkpoints(str(work / f"{name}.parts"), "0" * 16, every=20)
         progress, codes = Progress(name), work / f"{name}.codes"
-        grams = self.trial.hessians(items("train", 32), work / f"{name}.hessians", progress)
+        grams = self.evaluator.hessians(items("train", 32), work / f"{name}.hessians", progress)
         self.tensors = Tensors(weights, grams, checkpoints, workers, progress, codes, seed=0)
         self.tensors.measure(CODES, 1 << 22)
-        weigh(self.tensors, self.trial, items("search", 24), progress)
+        measure_sensitivities(self.tensors, self.evaluator, items("search", 24), progress)
         progress.done()
-        self.choices = frontier(offers(self.tensors.points, self.tensors.sensitivity))
+        self.allocations = frontier(rate_points(self.tensors.points, self.tensors.sensitivity))
 
-    def judged(self, weights: Mapping[str, np.ndarray | torch.Tensor]) -> Judged:
+    def score(self, weights: Mapping[str, np.ndarray | torch.Tensor]) -> Scores:
         """The model with these weights, on the select split."""
-        with self.trial.wearing(weights):
-            loss = self.trial.loss(self.scale.items)
-            right = correct(self.trial.model, TOKENIZER, self.scale.items)
-            divergence = self.trial.harm(self.said)
-        kept = (self.scale.uniform - loss) / (self.scale.uniform - self.scale.before)
-        return Judged(kept, float(right.mean()), divergence)
+        with self.evaluator.with_weights(weights):
+            loss = self.evaluator.loss(self.scale.items)
+            right = correct(self.evaluator.model, TOKENIZER, self.scale.items)
+            divergence = self.evaluator.kl_increase(self.reference)
+        retention = (self.scale.uniform - loss) / (self.scale.uniform - self.scale.before)
+        return Scores(retention, float(right.mean()), divergence)
 
-    def best(self, budget: int) -> Choice | None:
+    def best(self, budget: int) -> Allocation | None:
         """Within so many bytes, everything that is no code taken off."""
-        return within(self.choices, budget - self.rest)
+        return within(self.allocations, budget - self.rest)
 
 
-def ggml(subject: Subject, peer: str) -> Iterator[tuple[str, int, Judged]]:
-    """Type → bytes of all weights, and how they are judged: every matrix in that type, its columns weighted by the
+def ggml(subject: Subject, peer: str) -> Iterator[tuple[str, int, Scores]]:
+    """Type → bytes of all weights, and the scores: every matrix in that type, its columns weighted by the
     diagonals of our Hessians (an importance matrix)."""
     script = Path(__file__).with_name("ggml_model.py")
     given = {path: subject.tensors.weight(path) for path in subject.modules}
@@ -181,8 +181,8 @@ def ggml(subject: Subject, peer: str) -> Iterator[tuple[str, int, Judged]]:
             command = [peer, str(script), "round-trip", kind, str(there), str(back)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             with np.load(back) as decoded:
-                judged = subject.judged({path: decoded[path] for path in given})
-            yield kind, json.loads(done.stdout)["bytes"] + subject.rest, judged
+                scores = subject.score({path: decoded[path] for path in given})
+            yield kind, json.loads(done.stdout)["bytes"] + subject.rest, scores
 
 
 Points = list[tuple[float, float]]
@@ -202,7 +202,7 @@ def draw(ours: Points, theirs: Points, students: Points, file: Path) -> None:
     ):
         if points:
             axes.scatter(*zip(*points, strict=True), marker=marker, color=colour, label=label, s=60, zorder=3)
-    lowest = min(kept for _, kept in [*ours, *theirs, *students, *GOALS])
+    lowest = min(retention for _, retention in [*ours, *theirs, *students, *GOALS])
     axes.set(
         xscale="log", xlabel="share of the float32 bytes", ylabel="retention", ylim=(lowest - 0.02, 1.01)
     )
@@ -225,8 +225,8 @@ def main() -> None:
 
 
 def run(chosen: argparse.Namespace, workers: Workers) -> None:
-    unknown = [name for name in CODES if name not in MENU]
-    assert not unknown, f"not on the menu: {unknown}"
+    unknown = [name for name in CODES if name not in presets()]
+    assert not unknown, f"no presets: {unknown}"
 
     model = train(MODEL, chosen.work / "model", chosen.steps)
     full = 4 * model.num_parameters()
@@ -239,28 +239,32 @@ def run(chosen: argparse.Namespace, workers: Workers) -> None:
     )
     print(f"loss {subject.scale.before:.3f} nats a token, of a uniform guess {subject.scale.uniform:.3f}")
     print(f"{'share':>7} {'bytes':>10} {'bits':>6} {'retention':>9} {'right':>7} {'KL':>9}")
-    print(f"{1.0:7.3f} {full:10,} {32.0:6.2f} {subject.judged({})}")
+    print(f"{1.0:7.3f} {full:10,} {32.0:6.2f} {subject.score({})}")
     ours = []
     for share in SHARES:
-        choice = subject.best(int(share * full))
-        if choice is None:
+        allocation = subject.best(int(share * full))
+        if allocation is None:
             print(
-                f"{share:7.3f} {int(share * full):10,}  the least is {subject.choices[0].bytes + subject.rest:,}"
+                f"{share:7.3f} {int(share * full):10,}  the least is {subject.allocations[0].bytes + subject.rest:,}"
             )
             continue
-        size = choice.bytes + subject.rest
-        judged = subject.judged(subject.tensors.decoded(choice.names))
-        ours.append((size / full, judged.kept))
-        print(f"{share:7.3f} {size:10,} {32 * size / full:6.2f} {judged}", flush=True)
+        size = allocation.bytes + subject.rest
+        scores = subject.score(subject.tensors.decoded(allocation.presets))
+        ours.append((size / full, scores.retention))
+        print(f"{share:7.3f} {size:10,} {32 * size / full:6.2f} {scores}", flush=True)
 
     theirs = []
     if chosen.peer_python:
         print("ggml's types, and ours within the same bytes: retention, right answers, KL")
-        for kind, size, judged in ggml(subject, chosen.peer_python):
-            theirs.append((size / full, judged.kept))
-            choice = subject.best(size)
-            same = subject.judged(subject.tensors.decoded(choice.names)) if choice else "too small for ours"
-            print(f"{kind:8} {size:10,} {32 * size / full:6.2f} {judged}   {same}", flush=True)
+        for kind, size, scores in ggml(subject, chosen.peer_python):
+            theirs.append((size / full, scores.retention))
+            allocation = subject.best(size)
+            same = (
+                subject.score(subject.tensors.decoded(allocation.presets))
+                if allocation
+                else "too small for ours"
+            )
+            print(f"{kind:8} {size:10,} {32 * size / full:6.2f} {scores}   {same}", flush=True)
     else:
         print("ggml was not measured: no --peer-python")
     budget, steps = int(GOALS[1][0] * full), 3 * chosen.steps // 2
@@ -277,19 +281,19 @@ def run(chosen: argparse.Namespace, workers: Workers) -> None:
     )
     smaller: Points = []
     for name, shape, teacher, ternary in students:
-        place = "student-" + name.replace(",", "").replace(" ", "-")
-        student = train(shape, chosen.work / place, steps, teacher, lr=0.008, ternary=ternary)
-        small = Subject(student, chosen.work, place, workers)
+        folder = "student-" + name.replace(",", "").replace(" ", "-")
+        student = train(shape, chosen.work / folder, steps, teacher, lr=0.008, ternary=ternary)
+        small = Subject(student, chosen.work, folder, workers)
         span = subject.scale.uniform - subject.scale.before
         plain = (subject.scale.uniform - small.scale.before) / span
         count = sum(small.tensors.weight(path).size for path in small.modules) + small.rest // 2
-        choice = small.best(budget)
-        kept, right, size = float("nan"), float("nan"), small.choices[0].bytes + small.rest
-        if choice is not None:
-            kept, right, _ = small.judged(small.tensors.decoded(choice.names))
-            size = choice.bytes + small.rest
-            smaller.append((size / full, plain * kept))
-        figures = f"{plain:13.4f} {small.judged({}).right:8.4f} {plain * kept:11.4f} {right:8.4f}"
+        allocation = small.best(budget)
+        retention, right, size = float("nan"), float("nan"), small.allocations[0].bytes + small.rest
+        if allocation is not None:
+            retention, right, _ = small.scores(small.tensors.decoded(allocation.presets))
+            size = allocation.bytes + small.rest
+            smaller.append((size / full, plain * retention))
+        figures = f"{plain:13.4f} {small.scores({}).right:8.4f} {plain * retention:11.4f} {right:8.4f}"
         print(f"{name:20} {count:10,} {figures} {size:8,}", flush=True)
     draw(ours, theirs, smaller, chosen.work / "curve.png")
 

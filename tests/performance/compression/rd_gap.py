@@ -25,8 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from components.compression.codecs import trellis
-from components.compression.codecs.encoding import decode, encode
-from components.compression.codecs.presets import MENU
+from components.compression.codecs.encoding import decode_preset, encode
+from components.compression.codecs.registry import presets
 
 KINDS = ("normal", "student", "outliers")
 NF4 = [-1.0, -0.6961928, -0.5250731, -0.3949175, -0.2844414, -0.1847734, -0.0910500, 0.0,
@@ -63,7 +63,7 @@ def ours(name: str, w: np.ndarray) -> Result:
     began = time.process_time()
     code = encode(name, w, None, seed=0)
     encoded = time.process_time()
-    decoded = decode(name, code, w.shape)
+    decoded = decode_preset(name, code, w.shape)
     done = time.process_time()
     return Result(
         8 * len(code) / w.size,
@@ -256,7 +256,7 @@ if __name__ == "__main__":
         + f" {'encoded':>12} {'decoded':>12}"
     )
     table: dict[str, dict[str, Result]] = {}
-    for names, measure in ((MENU, ours), (WRITTEN, written)):
+    for names, measure in ((presets(), ours), (WRITTEN, written)):
         for name in names:
             if name.startswith(wanted):
                 table[name] = {kind: measure(name, w) for kind, w in matrices.items()}

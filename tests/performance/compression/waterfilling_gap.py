@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from rd_gap import hqq, nf4
 
-from components.compression.codecs.encoding import decode, encode
+from components.compression.codecs.encoding import decode_preset, encode
 from components.compression.coding.hessian import weighted_error
 
 COLUMNS = 512
@@ -98,7 +98,7 @@ def main() -> None:
         cells = []
         for kind, hessian in given.items():
             code = encode(name, w, hessian, seed=0)
-            cells.append(gap(kind, 8 * len(code) / w.size, decode(name, code, w.shape)))
+            cells.append(gap(kind, 8 * len(code) / w.size, decode_preset(name, code, w.shape)))
         print(f"{name:22}" + "".join(cells), flush=True)
     for name, (bits, decoded) in {"NF4": nf4(w), "HQQ 2 bits": hqq(w), "HQQ 4 bits": hqq(w, 4)}.items():
         print(f"{name:22}" + "".join(gap(kind, bits, decoded) for kind in given))

@@ -9,9 +9,10 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from components.compression.codecs.presets import MENU
+from components.compression.codecs.registry import presets
 from components.compression.inspection import inspect
 from components.compression.settings import Settings
+from components.compression.stages import after_each_preset
 from components.shared.models.encoders import encode_ternary, stored
 from components.shared.models.loading import build, save
 from components.shared.models.remote_code.coded import install
@@ -19,7 +20,7 @@ from components.shared.models.remote_code.configuration_cognate import CognateCo
 from components.shared.runtime.errors import ConfigError
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines.cli import app
-from pipelines.cli.models.compression import overrides
+from pipelines.cli.models.compression import overrides, recipe_of
 
 PATH = "model.layers.0.mlp.up_proj"
 
@@ -81,11 +82,13 @@ def test_a_codec_at_some_bits_is_its_nearest_code() -> None:
         return Settings(recipe=text, candidates=["int8"]).recipe
 
     assert recipe("fixed:vptq@2") == "fixed:vptq 2" and recipe("fixed:seedlm@2.6") == "fixed:seedlm 3"
-    for name, dish in MENU.items():
-        found = MENU[recipe(f"fixed:{dish.family}@{dish.bits}").removeprefix("fixed:")]
-        assert (found.family, found.bits) == (dish.family, dish.bits), name
-    for wrong in ("fixed:vptq@", "fixed:zip@2", "fixed:vptq@-1"):
-        with pytest.raises(ValueError, match="CODEC one of"):
+    for name, preset in presets().items():
+        nearest = presets()[recipe(f"fixed:{preset.family}@{preset.bits}").removeprefix("fixed:")]
+        assert (nearest.family, nearest.bits) == (preset.family, preset.bits), name
+    refusals = {"fixed:vptq@": "no number of bits", "fixed:vptq@-1": "no number of bits", "fixed:zip@2": "no codec 'zip'",
+                "fixed:vptk 2": "did you mean vptq 2", "seedlm+vptq": "allowed: best, stages:1"}  # fmt: skip
+    for wrong, reason in refusals.items():
+        with pytest.raises(ValueError, match=reason):
             recipe(wrong)
 
 
@@ -121,3 +124,17 @@ def test_the_command_prints_a_line_a_tensor_and_refuses_a_folder_without_a_model
     short = CliRunner().invoke(app, ["compression", "inspect", str(folder), "--no-tensors"])
     assert PATH not in short.output and "all else" in short.output
     assert CliRunner().invoke(app, ["compression", "inspect", str(tmp_path)]).exit_code == 3
+
+
+def test_stages_are_a_recipe_and_take_no_size(folder: Path) -> None:
+    assert overrides(str(folder), recipe_of("best", 2), "", None, "")[0] == "compression.recipe=stages:2"
+    assert recipe_of("fixed:vptq@2", None) == "fixed:vptq@2"
+    with pytest.raises(ConfigError, match="--target-size with recipe stages:2"):
+        overrides(str(folder), recipe_of("best", 2), "0.02", None, "")
+    with pytest.raises(ConfigError, match="--stages with --recipe"):
+        recipe_of("fixed:vptq@2", 1)
+    assert [str(code) for code in after_each_preset(2)] == [
+        "seedlm 4",
+        "seedlm 4 → vptq 2",
+        "seedlm 4 → vptq 2 → hyper 1600",
+    ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from components.compression.allocation.evaluator import Trial, codable, weight_of
+from components.compression.allocation.evaluator import Evaluator, codable
 from components.compression.codecs import ectcq
 from components.compression.recovery import recover
 from components.shared.evaluation.suites import suite_items
@@ -15,48 +16,65 @@ from components.shared.models.remote_code.configuration_cognate import CognateCo
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.tokenizer import byte_tokenizer
 
-LESSONS, JUDGED = (suite_items("efficiency", split=split, items=48, seed=0) for split in ("train", "search"))
+TRAINING, HELD_OUT = (
+    suite_items("efficiency", split=split, items=48, seed=0) for split in ("train", "search")
+)
+
+
+def weight_of(module: nn.Module) -> np.ndarray:
+    """The weight of a codable module, (out, in) float32."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.detach().float().cpu().numpy()
 
 
 @pytest.fixture
-def trial() -> Trial:
+def evaluator() -> Evaluator:
     """A model with opinions: its embeddings are loud."""
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     model = build(CognateConfig(**shape), seed=0).eval().requires_grad_(False)
     model.model.embed_tokens.weight *= 15
-    return Trial(model, byte_tokenizer(), 64)
+    return Evaluator(model, byte_tokenizer(), 64)
 
 
-def coarse(trial: Trial) -> dict[str, np.ndarray]:
+def coarse(evaluator: Evaluator) -> dict[str, np.ndarray]:
     """Every matrix at about one bit and a half."""
-    found = {}
-    for path, module in codable(trial.model, 512).items():
+    weights = {}
+    for path, module in codable(evaluator.model, 512).items():
         w = weight_of(module)
-        found[path] = ectcq.decode(ectcq.encode(w, step=1.5, memory=0))
-    return found
+        weights[path] = ectcq.decode(ectcq.encode(w, step=1.5, memory=0))
+    return weights
 
 
-def vectors(trial: Trial) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in trial.model.parameters() if p.ndim < 2]
+def vectors(evaluator: Evaluator) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in evaluator.model.parameters() if p.ndim < 2]
 
 
-def test_held_out_answers_come_nearer_to_those_of_the_model_that_was_coded(trial: Trial) -> None:
-    lessons, judged, before = trial.reference(LESSONS), trial.reference(JUDGED), vectors(trial)
-    matrices = {path: weight_of(module) for path, module in codable(trial.model, 512).items()}
-    with trial.wearing(coarse(trial)):
-        found = recover(trial, lessons, judged, steps=40, lr=0.01, progress=Progress("compression"))
-        assert trial.harm(judged) == pytest.approx(found.after)
-    assert found.kept and found.after < 0.9 * found.before
-    after = vectors(trial)
+def test_held_out_answers_come_nearer_to_those_of_the_model_that_was_coded(evaluator: Evaluator) -> None:
+    training, held_out, before = (
+        evaluator.reference(TRAINING),
+        evaluator.reference(HELD_OUT),
+        vectors(evaluator),
+    )
+    matrices = {path: weight_of(module) for path, module in codable(evaluator.model, 512).items()}
+    with evaluator.with_weights(coarse(evaluator)):
+        outcome = recover(evaluator, training, held_out, steps=40, lr=0.01, progress=Progress("compression"))
+        assert evaluator.kl_increase(held_out) == pytest.approx(outcome.after)
+    assert outcome.kept and outcome.after < 0.9 * outcome.before
+    after = vectors(evaluator)
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(torch.equal(p, p.half().float()) for p in after)  # as they will be stored
-    for path, module in codable(trial.model, 512).items():
+    for path, module in codable(evaluator.model, 512).items():
         assert np.array_equal(weight_of(module), matrices[path])
 
 
-def test_what_does_not_help_is_taken_back_to_the_last_bit(trial: Trial) -> None:
-    lessons, judged, before = trial.reference(LESSONS), trial.reference(JUDGED), vectors(trial)
-    with trial.wearing(coarse(trial)):
-        found = recover(trial, lessons, judged, steps=3, lr=50.0, progress=Progress("compression"))
-    assert not found.kept
-    assert all(torch.equal(a, b) for a, b in zip(before, vectors(trial), strict=True))
+def test_what_does_not_help_is_taken_back_to_the_last_bit(evaluator: Evaluator) -> None:
+    training, held_out, before = (
+        evaluator.reference(TRAINING),
+        evaluator.reference(HELD_OUT),
+        vectors(evaluator),
+    )
+    with evaluator.with_weights(coarse(evaluator)):
+        outcome = recover(evaluator, training, held_out, steps=3, lr=50.0, progress=Progress("compression"))
+    assert not outcome.kept
+    assert all(torch.equal(a, b) for a, b in zip(before, vectors(evaluator), strict=True))

@@ -2,5 +2,5 @@
 
 These files import only torch, transformers, numpy, safetensors, the standard library and each other
 (relatively, from one flat folder), so that an artifact loads in plain transformers. A line that ends in `# if
-NAME` travels only where the artifact needs NAME (`loading.travelling_code`).
+NAME` travels only where the artifact needs NAME (`models/travelling_code.py`).
 """

@@ -3,7 +3,8 @@
 `config.storage` says for each such module how its weight is stored, so that an empty layer of the right shape
 is there before the weights are loaded:
     {"codec": "ternary", "shape": [out, in], "bytes": 1234}     and, where they differ from none:
-    "bias": true, "activations": "int8", "norm": true
+    "transform": "hadamard", "slabs": true                      of the code (decoders.py)
+    "bias": true, "activations": "int8", "norm": true           of the layer
 """
 
 import torch
@@ -28,8 +29,9 @@ class Coded(nn.Module):
 
     @property
     def weight(self):
+        """What the code decodes to: (out, in) float32."""
         if self.decoded is None:
-            array = decode(self.spec["codec"], self.code.cpu().numpy(), self.spec)
+            array = decode(self.spec, self.code.cpu().numpy())
             self.decoded = torch.from_numpy(array.copy()).to(self.code.device)
         return self.decoded
 
@@ -42,6 +44,7 @@ class Coded(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     def extra_repr(self):
+        """How the weight is stored, for printing."""
         return ", ".join(f"{name}={value}" for name, value in self.spec.items())
 
 
@@ -55,6 +58,7 @@ class CodedLinear(Coded):
         self.norm = nn.RMSNorm(self.in_features, 1e-6) if spec.get("norm") else None
 
     def forward(self, x):
+        """Activations x (…, in) → (…, out)."""
         x = x if self.norm is None else self.norm(x)
         if self.spec.get("activations") == "int8":
             x = straight_through(x, quantise_activations)  # experts are trained through it
@@ -69,12 +73,14 @@ class CodedEmbedding(Coded):
         self.num_embeddings, self.embedding_dim = spec["shape"]
 
     def forward(self, ids):
+        """Token ids (…) → rows (…, embedding)."""
         return F.embedding(ids, self.weight)
 
 
 def install(model, path, spec, code=None):
-    """Put a coded layer in the place of the linear or embedding layer at `path`, keeping what stands around the weight:
-    bias, input norm, int8 activations.
+    """Put a coded layer in the place of the linear or embedding layer at `path`, keeping what stands around the weight.
+
+    That is bias, input norm, int8 activations.
 
     code: uint8 tensor, or None to load it later. → the new layer.
     """
@@ -83,12 +89,12 @@ def install(model, path, spec, code=None):
     if isinstance(old, (nn.Embedding, CodedEmbedding)):
         new: Coded = CodedEmbedding(spec, code)
     else:
-        kept: dict = {part: True for part in ("bias", "norm") if getattr(old, part, None) is not None}
+        kept_parts: dict = {part: True for part in ("bias", "norm") if getattr(old, part, None) is not None}
         if isinstance(old, BitLinear) or getattr(old, "spec", spec).get("activations") == "int8":
-            kept["activations"] = "int8"
-        new = CodedLinear(spec | kept, code)
+            kept_parts["activations"] = "int8"
+        new = CodedLinear(spec | kept_parts, code)
         for part in ("bias", "norm"):
-            if part in kept:
+            if part in kept_parts:
                 setattr(new, part, getattr(old, part))
     setattr(model.get_submodule(parent), name, new)
     return new

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lossless import SCALE, CodeError, octaves, read_lanes, read_numbers, refill, unframe, unpack
+from .lossless import SCALE, CodeError, octaves, read_lanes, refill, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 6, 2
 FINE = 4  # steps of columns and rows, an octave
@@ -26,7 +26,7 @@ CODES = {0: (0, 0), 2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 5: (0o45, 0o1
          8: (0o515, 0o362)}  # ν → parity checks h0, h1 (Ungerboeck, IEEE Trans. IT 28, 1982, table I)  # fmt: skip
 
 
-def machine(memory: int) -> np.ndarray:
+def state_machine(memory: int) -> np.ndarray:
     """(2^memory, 2) int64: the state after each state and parity; the lowest bit of a state names its quantiser.
 
     Systematic feedback encoder in observer form: z0 = r1, r_j ← r_{j+1} + h0_j·z0 + h1_j·z1. z1 is the parity of k in
@@ -44,26 +44,30 @@ def levels(index: np.ndarray, quantiser: np.ndarray) -> np.ndarray:
     return 2 * index - quantiser * np.sign(index)
 
 
-def side(part: bytes, count: int) -> np.ndarray:
-    """(count,) int64 of a column or row each: what divides them all, an offset, how many kinds there are, and the kinds;
-    zeros for b""."""
+def unpack_line_numbers(part: bytes, count: int) -> np.ndarray:
+    """Whole numbers (count,) int64, one a column or row; zeros for b"".
+
+    What divides them all, an offset, how many kinds there are, and the kinds.
+    """
     if not part:
         return np.zeros(count, np.int64)
-    (coarse, offset, kinds), at = read_numbers(part, 3)
-    return coarse * (unpack(part[at:], count, kinds).astype(np.int64) - offset)
+    (coarse, lowest, kinds), end = unpack_numbers(part, 3)
+    return coarse * (unpack(part[end:], count, kinds).astype(np.int64) - lowest)
 
 
-def expected(steps: np.ndarray, sizes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Steps of columns, sizes of columns and rows → (columns, rows) int64: the size to expect of an index, in quarters of
-    an octave, from 0."""
-    found = (2 * sizes[0] - steps)[:, None] + 2 * sizes[1]
-    return found - found.min(initial=0)
+def expected_levels(steps: np.ndarray, sizes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Steps of columns, sizes of columns and rows → (columns, rows) int64.
+
+    The size to expect of an index, in quarters of an octave, from 0.
+    """
+    expected = (2 * sizes[0] - steps)[:, None] + 2 * sizes[1]
+    return expected - expected.min(initial=0)
 
 
-def slots(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequencies of magnitudes, (tables, M), summing to 2^12 each → of signed symbols 0, 1, −1, 2, −2 … (tables, 2M − 1).
+def symbol_slots(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tables of magnitudes (tables, M), summing to 2^12 each, as those of signed symbols 0, 1, −1, 2, −2 ….
 
-    → symbol by slot (tables, 2^16), and the frequency and start of every symbol.
+    :returns: symbol by slot (tables, 2^16), and the frequency and start of every symbol, (tables, 2M − 1).
     """
     frequency = np.repeat(tables << (SCALE - COARSE - 1), 2, axis=1)[:, 1:]
     frequency[:, 0] *= 2
@@ -75,14 +79,14 @@ def slots(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def unpack_runs(
     data: bytes, classes: np.ndarray, lanes: int, tables: np.ndarray, after: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Signed symbols (runs, length) and the quantisers of each; lane l holds the runs l, l + lanes, …
+    """Signed symbols (runs, length) and the quantisers of each; lane l holds the runs l, l + lanes and so on.
 
     classes (runs, length); tables (2 · classes, M): a class's table for Q0, its table for Q1, the next class's …
     """
     if len(data) < 5 * lanes or (len(data) - 5 * lanes) % 2:
         raise CodeError("an entropy-coded part is cut short or damaged; fetch the artifact again")
     runs, length = classes.shape
-    symbol_at, frequency, start = slots(tables)
+    symbol_at, frequency, start = symbol_slots(tables)
     symbol_at = symbol_at.reshape(-1)
     table_at = np.repeat(np.arange(len(tables)), 1 << SCALE)
     frequency_at = frequency[table_at, symbol_at].astype(np.uint64)
@@ -97,16 +101,16 @@ def unpack_runs(
     for first in range(0, runs, lanes):
         x = lane[: runs - first]
         state = np.zeros(len(x), np.int64)
-        own = np.ascontiguousarray(classes[first : first + lanes].T, np.int64) << (SCALE + 1)
+        slots_of = np.ascontiguousarray(classes[first : first + lanes].T, np.int64) << (SCALE + 1)
         for t in range(length):
-            slot = own[t]
+            slot = slots_of[t]
             slot += (x & mask).view(np.int64)
             slot += (state & 1) << SCALE
             x = frequency_at[slot] * (x >> scale) + offset_at[slot]
             used = refill(x, words, used)
             state = after[2 * state + parity_at[slot]]
         lane[: len(x)] = x
-        slot_of[first : first + lanes] = own.T
+        slot_of[first : first + lanes] = slots_of.T
     if used != len(words):
         raise CodeError("an entropy-coded part is longer than its symbols; fetch the artifact again")
     return symbol_at[slot_of], slot_of >> SCALE & 1
@@ -114,28 +118,28 @@ def unpack_runs(
 
 def decode(code: bytes) -> np.ndarray:
     """An ECTCQ code → the float32 weight in its own shape."""
-    head, unit, *sides, spans, kept, packed, rest = unframe(code, CODEC, VERSION)  # three sides
-    (memory, height, length, lanes, escape, *shape), _ = read_numbers(head)
+    head, unit, *sides, spans, frequencies, packed, rest = unframe(code, CODEC, VERSION)  # three sides
+    (memory, height, length, lanes, escape, *shape), _ = unpack_numbers(head)
     count = int(np.prod(shape, dtype=np.int64))
     if memory not in CODES or not length or not lanes or (count and (not height or count % height)):
         raise CodeError(f"an ECTCQ code of 2^{memory} states, runs of {length} and columns of {height}")
     rows = shape[0] if len(shape) > 1 else 1
     columns = count // rows if rows else 0
-    steps, *sizes = map(side, sides, (columns, columns, rows))
-    own = expected(steps, (sizes[0], sizes[1]))
+    steps, *sizes = map(unpack_line_numbers, sides, (columns, columns, rows))
+    expected = expected_levels(steps, (sizes[0], sizes[1]))
     level = np.zeros((count // height if count else 0, -(-height // length) * length), np.int64)
-    level[:, :height] = own if height == rows else own.T.reshape(1, -1)
-    width = read_numbers(spans)[0]
-    tables = np.array(read_numbers(kept)[0], np.int64).reshape(2 * len(width), -1)
+    level[:, :height] = expected if height == rows else expected.T.reshape(1, -1)
+    width = unpack_numbers(spans)[0]
+    tables = np.array(unpack_numbers(frequencies)[0], np.int64).reshape(2 * len(width), -1)
     if level.max(initial=0) >= sum(width) or tables.shape[1] != escape + 2:
         raise CodeError("an ECTCQ code whose classes are damaged")
     if (tables.sum(axis=1) != 1 << COARSE).any():
         raise CodeError("an ECTCQ code whose tables are damaged")
     classes = np.repeat(np.arange(len(width)), width)[level].reshape(-1, length)
-    symbols, quantiser = unpack_runs(packed, classes, lanes, tables, machine(memory))
+    symbols, quantiser = unpack_runs(packed, classes, lanes, tables, state_machine(memory))
     index = (symbols + 1) // 2
     escaped = index >= escape
-    index[escaped] += 2 * np.array(read_numbers(rest, int(escaped.sum()))[0], np.int64)
+    index[escaped] += 2 * np.array(unpack_numbers(rest, int(escaped.sum()))[0], np.int64)
     w = levels(np.where(symbols & 1, index, -index), quantiser).reshape(level.shape)[:, :height]
     w = (w.T if height == rows else w.reshape(rows, columns)) * octaves(steps, FINE)
     return np.ascontiguousarray(w * np.float64(np.frombuffer(unit, "<f4")[0]), np.float32).reshape(shape)

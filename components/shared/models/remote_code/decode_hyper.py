@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lossless import CodeError, read_numbers, unframe, unpack
+from .lossless import CodeError, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 4, 1
 
@@ -22,7 +22,7 @@ def trajectory(points: int, side: float) -> np.ndarray:
     return np.concatenate([np.zeros((1, 2)), line])
 
 
-def reach(side: float, farthest: float, classes: int) -> np.ndarray:
+def class_radii(side: float, farthest: float, classes: int) -> np.ndarray:
     """(classes + 1,) float64: how far the pairs of each class lie from the centroid at most; class 0 is inside."""
     outer = max(farthest - side / 2, 0.0) / max(classes, 1)
     return side / 2 + outer * np.arange(classes + 1)
@@ -31,13 +31,13 @@ def reach(side: float, farthest: float, classes: int) -> np.ndarray:
 def decode(code: bytes) -> np.ndarray:
     """A Hyper-Compression code → the float32 weight in its own shape."""
     head, figures, packed = unframe(code, CODEC, VERSION)
-    (points, classes, *shape), _ = read_numbers(head)
+    (points, classes, *shape), _ = unpack_numbers(head)
     centre_x, centre_y, side, farthest = np.frombuffer(figures, "<f4").astype(np.float64)
     if points < 1 or not side >= 0:
         raise CodeError(f"a Hyper-Compression code with U={points}, l={side}, which cannot have been written")
     count = int(np.prod(shape, dtype=np.int64))
     index = unpack(packed, -(-count // 2), (points + 1) * (classes + 1))
     group, number = np.divmod(index, points + 1)
-    stretch = reach(side, farthest, classes) / (side / 2 if side > 0 else 1.0)
+    stretch = class_radii(side, farthest, classes) / (side / 2 if side > 0 else 1.0)
     pairs = trajectory(points, side)[number] * stretch[group][:, None] + np.array([centre_x, centre_y])
     return pairs.astype(np.float32).reshape(-1)[:count].reshape(shape)

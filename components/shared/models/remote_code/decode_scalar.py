@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lossless import read_numbers, unframe, unpack
+from .lossless import unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 1, 1
 
@@ -24,7 +24,7 @@ def spread(unit: np.float32, scales: np.ndarray, rows: int, columns: int, group:
 def decode(code: bytes) -> np.ndarray:
     """A scalar code → the float32 weight in its own shape."""
     head, unit, scales, symbols = unframe(code, CODEC, VERSION)
-    (k, group, *shape), _ = read_numbers(head)
+    (k, group, *shape), _ = unpack_numbers(head)
     count = int(np.prod(shape, dtype=np.int64))
     columns = shape[-1] if shape else 1
     rows = count // columns if columns else 0

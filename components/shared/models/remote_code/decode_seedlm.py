@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .lossless import CodeError, read_numbers, unframe, unpack
+from .lossless import CodeError, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 2, 1
 # x[n+K] = Σ x[n+j] over these j: primitive, so every non-zero seed lies on one cycle. 16 bits: the paper's.
@@ -35,11 +35,11 @@ def cycle(bits: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def places(bits: int) -> np.ndarray:
+def cycle_positions(bits: int) -> np.ndarray:
     """(2^bits,) int64: where on the cycle a state lies (place 0 for the impossible state 0)."""
-    place = np.zeros(1 << bits, np.int64)
-    place[cycle(bits)] = np.arange((1 << bits) - 1)
-    return place
+    position = np.zeros(1 << bits, np.int64)
+    position[cycle(bits)] = np.arange((1 << bits) - 1)
+    return position
 
 
 def combine(
@@ -51,10 +51,10 @@ def combine(
     steps = 1 + np.arange(block * latent)
     out = np.empty((len(seeds), block), np.float32)
     factor = np.ldexp(float(scale) / (half - 1), e.astype(np.int64))
-    for at in range(0, len(seeds), 1 << 14):
-        part = slice(at, at + (1 << 14))
-        place = (places(bits)[seeds[part]][:, None] + steps) % len(states)
-        u = (states[place] - half).reshape(-1, block, latent)
+    for start in range(0, len(seeds), 1 << 14):
+        part = slice(start, start + (1 << 14))
+        position = (cycle_positions(bits)[seeds[part]][:, None] + steps) % len(states)
+        u = (states[position] - half).reshape(-1, block, latent)
         total = (u * q[part, None, :].astype(np.int64)).sum(axis=2)
         out[part] = total * factor[part, None]
     return out
@@ -63,7 +63,7 @@ def combine(
 def decode(code: bytes) -> np.ndarray:
     """A SeedLM code → the float32 weight in its own shape."""
     head, scale, seeds, exponents, mantissas = unframe(code, CODEC, VERSION)
-    (block, latent, bits, *shape), _ = read_numbers(head)
+    (block, latent, bits, *shape), _ = unpack_numbers(head)
     if bits not in TAPS or not block >= latent >= 1:
         raise CodeError(
             f"a SeedLM code with C={block}, P={latent}, K={bits}, which this version cannot have written"

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .lossless import CodeError, octaves, read_numbers, unframe, unpack, unpack_fixed
+from .lossless import CodeError, octaves, unframe, unpack, unpack_fixed, unpack_numbers
 
 CODEC, VERSION = 5, 1
 DEVIATION = 128  # of the values, in which they are whole numbers
@@ -42,25 +42,25 @@ def values(bits: int, memory: int) -> np.ndarray:
     state = np.arange(1 << memory, dtype=np.int64)
     first, last, rest = state >> (memory - bits), state & ((1 << bits) - 1), state >> bits
     free = memory - bits
-    for odd in (0x2C1B3C6D, 0x297A2D39):
-        rest = rest * odd & ((1 << free) - 1)
+    for multiplier in (0x2C1B3C6D, 0x297A2D39):
+        rest = rest * multiplier & ((1 << free) - 1)
         rest ^= rest >> ((free + 1) // 2)
     rank = (first + last & ((1 << bits) - 1)) << free | rest
     return quantiles(memory)[rank]
 
 
 def states(symbols: np.ndarray, bits: int, memory: int) -> np.ndarray:
-    """symbols (runs, length) of k bits → the state at every weight (runs, length) int64; a run's start follows its end."""
+    """Symbols (runs, length) of k bits → the state at every weight (runs, length) int64; a run's start follows its end."""
     y = np.zeros(symbols.shape, np.int64)
-    for back in range(-(-memory // bits)):
-        y |= np.roll(symbols.astype(np.int64), back, axis=1) << (back * bits)
+    for shift in range(-(-memory // bits)):
+        y |= np.roll(symbols.astype(np.int64), shift, axis=1) << (shift * bits)
     return y & ((1 << memory) - 1)
 
 
 def decode(code: bytes) -> np.ndarray:
     """A trellis code → the float32 weight in its own shape."""
     head, unit, scales, packed = unframe(code, CODEC, VERSION)
-    (bits, memory, height, length, group, lowest, kinds, *shape), _ = read_numbers(head)
+    (bits, memory, height, length, group, lowest, kinds, *shape), _ = unpack_numbers(head)
     count = int(np.prod(shape, dtype=np.int64))
     if not 1 <= bits < memory <= 20 or length * bits < memory or (count and (not height or count % height)):
         raise CodeError(f"a trellis code with k={bits}, L={memory}, runs of {length} and columns of {height}")
@@ -69,8 +69,10 @@ def decode(code: bytes) -> np.ndarray:
     runs = columns * per_column
     symbols = unpack_fixed(packed, runs * length, bits).reshape(runs, length)
     w = np.empty((runs, length), np.float64)
-    for at in range(0, runs, 256):
-        w[at : at + 256] = values(bits, memory)[states(symbols[at : at + 256], bits, memory)]
+    for first_run in range(0, runs, 256):
+        w[first_run : first_run + 256] = values(bits, memory)[
+            states(symbols[first_run : first_run + 256], bits, memory)
+        ]
     if group:
         parts = -(-length // group)
         index = unpack(scales, runs * parts, kinds).astype(np.int64) - lowest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lossless import CodeError, read_numbers, unframe, unpack
+from .lossless import CodeError, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 3, 1
 
@@ -17,7 +17,7 @@ CODEC, VERSION = 3, 1
 def decode(code: bytes) -> np.ndarray:
     """A VPTQ code → the float32 weight in its own shape."""
     head, unit, books, outliers, norms, *indices = unframe(code, CODEC, VERSION)
-    (length, main, residual, outlier, *shape), _ = read_numbers(head)
+    (length, main, residual, outlier, *shape), _ = unpack_numbers(head)
     rows = shape[0] if shape else 1
     columns = int(np.prod(shape[1:], dtype=np.int64))
     centroids = np.frombuffer(books, "<f2").astype(np.float32)
@@ -34,8 +34,10 @@ def decode(code: bytes) -> np.ndarray:
     w = np.empty((columns, vectors, length), np.float32)
     for codebook, part, chosen in zip(codebooks, indices, (~special, ~special, special), strict=True):
         if len(codebook):
-            own = int(chosen.sum())
-            picked = codebook[unpack(part, own * vectors, len(codebook))].reshape(own, vectors, length)
+            selected = int(chosen.sum())
+            picked = codebook[unpack(part, selected * vectors, len(codebook))].reshape(
+                selected, vectors, length
+            )
             w[chosen] = w[chosen] + picked if codebook is codebooks[1] else picked
     w = w.reshape(columns, vectors * length).T[:rows]
     if norms:

@@ -1,11 +1,9 @@
-"""From stored bytes to weights: one decoder for each codec.
+"""From stored bytes to weights.
 
-A code is bytes that need nothing beside them: a decoder takes them alone. The entropy coding, where there is any, is
-the codec's own.
-    ternary  float32 scale, then trits in base 3, five a byte (ternary.py)
-    scalar, seedlm, vptq, hyper, trellis, ectcq  see decode_*.py
-    hadamard+X  a code of codec X of the weights after a Hadamard transform
-    slabs+X     codes of codec X of slabs of rows (decode_slabs.py)
+A code is bytes that need nothing beside them. How they are read says an entry of `config.storage` (coded.py):
+    "codec"      the decoder, decode_NAME.py
+    "transform"  the transform that the weights went through before, undone by transform_NAME.py
+    "slabs"      true where the code is one of slabs of rows, each with a code of its own (slabs.py)
 """
 
 import math
@@ -13,50 +11,40 @@ from functools import partial
 
 import numpy as np
 
-from .decode_ectcq import decode as decode_ectcq  # if ectcq
-from .decode_hadamard import decode as decode_hadamard  # if hadamard
-from .decode_hyper import decode as decode_hyper  # if hyper
-from .decode_scalar import decode as decode_scalar  # if scalar
-from .decode_seedlm import decode as decode_seedlm  # if seedlm
-from .decode_slabs import decode as decode_slabs  # if slabs
-from .decode_trellis import decode as decode_trellis  # if trellis
-from .decode_vptq import decode as decode_vptq  # if vptq
+from .decoder_table import (
+    DECODERS,
+    TRANSFORMS,  # if transform
+    current_spec,  # if project
+)
+from .slabs import decode as decode_slabs  # if slabs
 
 
-def decode_ternary(code):
-    from .ternary import unpack_ternary  # which brings torch along: no other codec needs that
+def decoder(spec):
+    """The function bytes → weights for an entry of `config.storage`.
 
-    packed = np.frombuffer(code, np.uint8, offset=4)
-    return unpack_ternary(packed, 5 * packed.size) * np.frombuffer(code, "<f4", 1)
-
-
-DECODERS = {
-    "ternary": decode_ternary,
-    "ectcq": decode_ectcq,  # if ectcq
-    "hyper": decode_hyper,  # if hyper
-    "scalar": decode_scalar,  # if scalar
-    "seedlm": decode_seedlm,  # if seedlm
-    "trellis": decode_trellis,  # if trellis
-    "vptq": decode_vptq,  # if vptq
-}
+    :raises ValueError: the codec or the transform is not known here.
+    """
+    spec = current_spec(spec)  # if project
+    if spec["codec"] not in DECODERS:
+        raise ValueError(f"unknown codec {spec['codec']!r}; this model's code knows {', '.join(DECODERS)}")
+    read = DECODERS[spec["codec"]]
+    read = partial(TRANSFORMS[spec["transform"]], inner=read) if "transform" in spec else read  # if transform
+    read = partial(decode_slabs, inner=read) if "slabs" in spec else read  # if slabs
+    return read
 
 
-AROUND = {
-    "hadamard": decode_hadamard,  # if hadamard
-    "slabs": decode_slabs,  # if slabs
-}
+def decode(spec, code):
+    """The weight of a code.
 
-
-def decode(codec, code, meta):
-    """code: uint8 array or bytes; meta: {"shape": […]} → float32 array of that shape."""
-    *around, name = codec.split("+")
-    if name not in DECODERS or not {*around} <= {*AROUND}:
-        raise ValueError(f"unknown codec {codec!r}; this artifact's code knows {', '.join(sorted(DECODERS))}")
-    size = math.prod(meta["shape"])
-    read = DECODERS[name]
-    for outer in reversed(around):
-        read = partial(AROUND[outer], inner=read)
-    weights = np.asarray(read(bytes(code)), dtype=np.float32).reshape(-1)
+    :param spec: an entry of `config.storage`: {"codec": …, "shape": […]} and, where there are any, "transform", "slabs".
+    :param code: uint8 array or bytes.
+    :returns: float32 array of that shape.
+    :raises ValueError: the codec is unknown, or the code holds too few weights.
+    """
+    size = math.prod(spec["shape"])
+    weights = np.asarray(decoder(spec)(bytes(code)), dtype=np.float32).reshape(-1)
     if weights.size < size:
-        raise ValueError(f"{codec} code holds {weights.size} weights, the shape {meta['shape']} needs {size}")
-    return weights[:size].reshape(meta["shape"])
+        raise ValueError(
+            f"{spec['codec']} code holds {weights.size} weights, the shape {spec['shape']} needs {size}"
+        )
+    return weights[:size].reshape(spec["shape"])

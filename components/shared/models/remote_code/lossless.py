@@ -29,20 +29,20 @@ class CodeError(ValueError):
     """The bytes are not a whole, unaltered code of the kind asked for."""
 
 
-def read_numbers(data: bytes, count: int | None = None) -> tuple[list[int], int]:
+def unpack_numbers(data: bytes, count: int | None = None) -> tuple[list[int], int]:
     """`count` varints (all there are, without) from the start of `data`; also where they end."""
     values: list[int] = []
-    at = value = shift = 0
-    while len(values) != count and at < len(data):
-        value |= (data[at] & 127) << shift
+    offset = value = shift = 0
+    while len(values) != count and offset < len(data):
+        value |= (data[offset] & 127) << shift
         shift += 7
-        if data[at] < 128:
+        if data[offset] < 128:
             values.append(value)
             value = shift = 0
-        at += 1
+        offset += 1
     if shift or (count is not None and len(values) != count):
         raise CodeError("a code ends in the middle of a number: it was cut short; fetch the artifact again")
-    return values, at
+    return values, offset
 
 
 def unframe(data: bytes, codec: int, version: int) -> list[bytes]:
@@ -55,11 +55,11 @@ def unframe(data: bytes, codec: int, version: int) -> list[bytes]:
         raise CodeError(
             f"a code of codec {data[2]}, version {data[3]}; {codec}, version {version} is read here"
         )
-    parts, at = [], 8
-    while at < len(data):
-        (length,), used = read_numbers(data[at : at + 10], 1)
-        parts.append(data[at + used : at + used + length])
-        at += used + length
+    parts, offset = [], 8
+    while offset < len(data):
+        (length,), used = unpack_numbers(data[offset : offset + 10], 1)
+        parts.append(data[offset + used : offset + used + length])
+        offset += used + length
     return parts
 
 
@@ -69,6 +69,7 @@ def width(size: int) -> int:
 
 
 def dtype_of(size: int) -> type[np.unsignedinteger]:
+    """The smallest unsigned dtype that holds an alphabet of `size`."""
     return np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
 
 
@@ -82,6 +83,10 @@ def unpack(part: bytes, count: int, size: int) -> np.ndarray:
 
 
 def unpack_fixed(data: bytes, count: int, bits: int) -> np.ndarray:
+    """The inverse of `pack_fixed`: (count,) symbols of `bits` bits each.
+
+    :raises CodeError: there are more or fewer bytes than that takes.
+    """
     if len(data) != -(-count * bits // 8):
         raise CodeError(f"{len(data)} bytes where {count} symbols take {-(-count * bits // 8)}")
     if bits in (8, 16, 32):
@@ -128,42 +133,46 @@ def table(single: np.ndarray, group: int) -> np.ndarray:
     return frequencies(product, 1 << SCALE)
 
 
-def read_lanes(data: bytes, lanes: int, at: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def read_lanes(data: bytes, lanes: int, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Where an rANS coder ended: the state of each lane, five bytes each, and the 16-bit words that it shed; uint64."""
     padded = np.zeros((lanes, 8), np.uint8)
-    padded[:, :5] = np.frombuffer(data, np.uint8, 5 * lanes, at).reshape(lanes, 5)
-    words = np.frombuffer(data, "<u2", offset=at + 5 * lanes).astype(np.uint64)
+    padded[:, :5] = np.frombuffer(data, np.uint8, 5 * lanes, offset).reshape(lanes, 5)
+    words = np.frombuffer(data, "<u2", offset=offset + 5 * lanes).astype(np.uint64)
     return padded.view("<u8").reshape(lanes).astype(np.uint64), words
 
 
 def refill(x: np.ndarray, words: np.ndarray, used: int) -> int:
     """States below 2^LOW take the next words, in place → how many words are used by then."""
-    thirsty = np.flatnonzero(x < np.uint64(1 << LOW))
-    if len(thirsty):
-        if used + len(thirsty) > len(words):
+    low = np.flatnonzero(x < np.uint64(1 << LOW))
+    if len(low):
+        if used + len(low) > len(words):
             raise CodeError("an entropy-coded part ends early; fetch the artifact again")
-        x[thirsty] = (x[thirsty] << np.uint64(16)) | words[used : used + len(thirsty)]
-    return used + len(thirsty)
+        x[low] = (x[low] << np.uint64(16)) | words[used : used + len(low)]
+    return used + len(low)
 
 
 def unpack_rans(data: bytes, count: int, size: int) -> np.ndarray:
-    (doublings, group, *single), at = read_numbers(data, 2 + size)
+    """The inverse of `pack_rans`: (count,) symbols in [0, size).
+
+    :raises CodeError: the part is cut short, damaged or too long.
+    """
+    (doublings, group, *single), offset = unpack_numbers(data, 2 + size)
     lanes = 1 << min(doublings, 12)
     whole = sum(single) == 1 << (COARSE if size <= 256 else SCALE) and 1 <= group <= 16
-    if not whole or len(data) < at + 5 * lanes or (len(data) - at) % 2 != lanes % 2:
+    if not whole or len(data) < offset + 5 * lanes or (len(data) - offset) % 2 != lanes % 2:
         raise CodeError("an entropy-coded part is cut short or damaged; fetch the artifact again")
     frequency = table(np.array(single, np.int64), group)
     symbol_at = np.repeat(np.arange(len(frequency)), frequency)  # (2^16,) by slot
     frequency_at = frequency[symbol_at].astype(np.uint64)
     offset_at = (np.arange(1 << SCALE) - (np.cumsum(frequency) - frequency)[symbol_at]).astype(np.uint64)
-    state, words = read_lanes(data, lanes, at)
+    state, words = read_lanes(data, lanes, offset)
     groups = -(-count // group)
     slots = np.empty(groups, np.uint64)
     used = 0
     mask, scale = np.uint64(0xFFFF), np.uint64(SCALE)
-    for at in range(0, groups, lanes):
-        x = state[: groups - at]
-        slot = slots[at : at + lanes]
+    for offset in range(0, groups, lanes):
+        x = state[: groups - offset]
+        slot = slots[offset : offset + lanes]
         np.bitwise_and(x, mask, out=slot)
         x = frequency_at[slot] * (x >> scale) + offset_at[slot]
         used = refill(x, words, used)

@@ -24,14 +24,16 @@ from transformers.cache_utils import CacheLayerMixin
 
 
 def rows_at(t, index):
-    """t (B, heads, L, …) at the places index (B, L'), row by row → (B, heads, L', …)."""
+    """Entries `index` (B, L') of t (B, heads, L, …), row by row → (B, heads, L', …)."""
     shape = (*index.shape, *[1] * (t.ndim - 3))
     return t.gather(2, index.reshape(shape)[:, None].expand(-1, t.shape[1], -1, *t.shape[3:]))
 
 
 class Tokens(NamedTuple):
-    """What tokens write, packed to the left of each row. k, v: (B, heads, L, d); logarithms of η and 1−α, and
-    θ: (B, heads, L); real: (B, L) bool."""
+    """What tokens write, packed to the left of each row.
+
+    k, v: (B, heads, L, d); logarithms of η and 1−α, and θ: (B, heads, L); real: (B, L) bool.
+    """
 
     k: torch.Tensor
     v: torch.Tensor
@@ -46,9 +48,9 @@ class Tokens(NamedTuple):
 
     def widen(self, width):
         """The same tokens with padding at the right, `width` wide."""
-        more = width - self.real.shape[1]
-        k, v = (F.pad(t, (0, 0, 0, more)) for t in self[:2])
-        return Tokens(k, v, *(F.pad(t, (0, more)) for t in self[2:]))
+        padding = width - self.real.shape[1]
+        k, v = (F.pad(t, (0, 0, 0, padding)) for t in self[:2])
+        return Tokens(k, v, *(F.pad(t, (0, padding)) for t in self[2:]))
 
 
 class Written(NamedTuple):
@@ -61,7 +63,7 @@ class Written(NamedTuple):
     carry_s: torch.Tensor  # (B, heads, N, 1 + C): what S_c has added
     memory: torch.Tensor  # (B, heads, N + 1, d, d): M at chunk starts and at the end
     momentum: torch.Tensor  # (B, heads, N + 1, d, d)
-    place: torch.Tensor  # (B, T): how many tokens of this run came before or with column t of the input
+    token_count: torch.Tensor  # (B, T): how many tokens of this run came before or with column t of the input
 
 
 def decay(log_rate):
@@ -71,7 +73,7 @@ def decay(log_rate):
     return (total[..., :, None] - total[..., None, 1:]).masked_fill(later, -torch.inf).exp()
 
 
-def write(tokens, memory, momentum, chunk, place):
+def write(tokens, memory, momentum, chunk, token_count):
     """Run all of `tokens` through the memory. memory, momentum: (B, heads, d, d), float32."""
     count = -(-tokens.real.shape[1] // chunk)
     if count > 1:
@@ -103,15 +105,15 @@ def write(tokens, memory, momentum, chunk, place):
         carry_s,
         torch.stack(memories, 2),
         torch.stack(momenta, 2),
-        place,
+        token_count,
     )
 
 
 def read_in_order(w, q):
     """Every token of the run reads right after it wrote. q: (B, heads, N, C, d) → the same shape."""
-    own = (w.weights[..., 1:, :] * (q @ w.k.mT)) @ w.errors
+    from_own_chunk = (w.weights[..., 1:, :] * (q @ w.k.mT)) @ w.errors
     past = w.carry_m[..., 1:, None] * (q @ w.memory[:, :, :-1])
-    return past + w.carry_s[..., 1:, None] * (q @ w.momentum[:, :, :-1]) + own
+    return past + w.carry_s[..., 1:, None] * (q @ w.momentum[:, :, :-1]) + from_own_chunk
 
 
 def read_at(w, q, after):
@@ -124,9 +126,9 @@ def read_at(w, q, after):
         rows = w.weights[:, :, c].gather(2, row.clamp(0, chunk)[..., None].expand(-1, -1, -1, chunk))
         keep = w.carry_m[:, :, c].gather(2, row.clamp(0, chunk))[..., None]
         push = w.carry_s[:, :, c].gather(2, row.clamp(0, chunk))[..., None]
-        here = keep * (q @ w.memory[:, :, c]) + push * (q @ w.momentum[:, :, c])
-        here = here + (rows * (q @ w.k[:, :, c].mT)) @ w.errors[:, :, c]
-        y = torch.where((which == c)[:, None, :, None], here, y)
+        from_chunk = keep * (q @ w.memory[:, :, c]) + push * (q @ w.momentum[:, :, c])
+        from_chunk = from_chunk + (rows * (q @ w.k[:, :, c].mT)) @ w.errors[:, :, c]
+        y = torch.where((which == c)[:, None, :, None], from_chunk, y)
     return y
 
 
@@ -151,21 +153,30 @@ class MemoryState(CacheLayerMixin):
         )
 
     def lazy_initialization(self, key_states, value_states):
+        """Nothing is to be made: tensors come with the first run."""
         self.is_initialized = True
 
     def update(self, key_states, value_states, *args, **kwargs):
+        """Refused: a memory has no keys and values.
+
+        :raises TypeError: always.
+        """
         raise TypeError("a memory state holds no keys and values")
 
     def get_seq_length(self):
+        """Columns of the cache so far."""
         return self.columns
 
     def get_mask_sizes(self, query_length):
+        """Columns of a mask for a query of this length, and where they begin."""
         return self.columns + query_length, 0
 
     def get_max_length(self):
+        """There is none: −1."""
         return -1
 
     def reset(self):
+        """Forget everything."""
         vars(self).update(vars(MemoryState()))
 
     def crop(self, tokens_to_remove):
@@ -183,22 +194,27 @@ class MemoryState(CacheLayerMixin):
             self.tokens, self.written = Tokens(*map(change, self.tokens)), Written(*map(change, self.written))
 
     def reorder_cache(self, beam_idx):
+        """Take other rows of the batch, as beam search asks."""
         self.rearrange(lambda t: t.index_select(0, beam_idx.to(t.device)))
 
     def batch_select_indices(self, indices):
+        """Keep these rows of the batch."""
         self.rearrange(lambda t: t[indices])
 
     def batch_repeat_interleave(self, repeats):
+        """Repeat each row of the batch."""
         self.rearrange(lambda t: t.repeat_interleave(repeats, dim=0))
 
     def store(self, run, written, length, chunk):
         """Keep what comes after the last whole chunk of `run` (packed), and the run itself for readers."""
         total = run.real.sum(1)
         whole = total // chunk
-        at = whole[:, None, None, None, None].expand(
+        chunk_index = whole[:, None, None, None, None].expand(
             -1, *written.memory.shape[1:2], 1, *written.memory.shape[3:]
         )
-        self.memory, self.momentum = (t.gather(2, at)[:, :, 0] for t in (written.memory, written.momentum))
+        self.memory, self.momentum = (
+            t.gather(2, chunk_index)[:, :, 0] for t in (written.memory, written.momentum)
+        )
         rest = total - whole * chunk
         index = torch.arange(int(rest.max()), device=rest.device).expand(len(rest), -1)
         tokens = run.take((index + (whole * chunk)[:, None]).clamp_max(run.real.shape[1] - 1))
@@ -207,16 +223,16 @@ class MemoryState(CacheLayerMixin):
         self.columns = self.last
 
     def anchors(self, mask):
-        """mask (B, 1 or H, Q, S), 4-D → (B, Q): how many tokens of the latest run come before a query."""
-        seen = mask[:, 0, :, self.first : self.last]
-        seen = seen if seen.dtype == torch.bool else seen > torch.finfo(seen.dtype).min / 2
-        column = (seen * torch.arange(1, seen.shape[-1] + 1, device=seen.device)).amax(-1)
+        """How many tokens of the latest run come before each query: (B, Q), by a mask (B, 1 or H, Q, S)."""
+        visible = mask[:, 0, :, self.first : self.last]
+        visible = visible if visible.dtype == torch.bool else visible > torch.finfo(visible.dtype).min / 2
+        column = (visible * torch.arange(1, visible.shape[-1] + 1, device=visible.device)).amax(-1)
         if self.first and not bool(column.all()):
             raise ValueError(
                 "a token reads the memory further back than the last written run: read the text in one go"
             )
-        after = self.written.place.gather(
-            1, (column - 1).clamp_min(0).expand(self.written.place.shape[0], -1)
+        after = self.written.token_count.gather(
+            1, (column - 1).clamp_min(0).expand(self.written.token_count.shape[0], -1)
         )
         return after * (column > 0)
 
@@ -242,18 +258,23 @@ class NeuralMemory(nn.Module):
             self.rates.bias.copy_(torch.tensor([0.0, 4.0, 0.0]).repeat_interleave(self.heads))
 
     def split(self, x):
+        """(B, T, size) → (B, heads, T, size / heads), float32."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).float()
 
     def tokens(self, h, real):
-        """h (B, T, hidden), normed → what each token writes."""
+        """What each token writes, by its normed hidden state h (B, T, hidden)."""
         eta, keep, step = self.rates(h).float().transpose(1, 2).unflatten(1, (3, self.heads)).unbind(1)
         theta = step.sigmoid() * (-eta).sigmoid() / self.chunk
         k = F.normalize(self.split(self.k_proj(h)), dim=-1)
         return Tokens(k, self.split(self.v_proj(h)), F.logsigmoid(eta), F.logsigmoid(keep), theta, real)
 
     def forward(self, x, mask=None, state=None):
-        """x: (B, T, hidden). mask: the model's attention mask, None, 2-D (its last T columns say which tokens
-        are real) or 4-D (together with a state that has written: read only). state: MemoryState or None."""
+        """Read the memory for each token of x (B, T, hidden), and write it.
+
+        :param mask: the model's attention mask, None, 2-D (its last T columns say which tokens are real) or 4-D (together
+            with a state that has written: read only).
+        :param state: MemoryState or None.
+        """
         if state is None and not torch.is_grad_enabled() and not self.gate.any():
             return x  # a closed gate adds nothing
         h = self.norm(x)
@@ -268,25 +289,31 @@ class NeuralMemory(nn.Module):
         return x + self.gate * self.o_proj(y.transpose(1, 2).flatten(2).to(x.dtype))
 
     def read_and_write(self, h, q, mask, state):
+        """Run tokens through the memory and read it after each of them.
+
+        :param h: (B, T, hidden), normed; q: queries (B, heads, T, d).
+        :param mask: 2-D, or None where all tokens are real.
+        :returns: (B, heads, T, d).
+        """
         batch, length = h.shape[:2]
         real = mask[:, -length:].bool() if mask is not None else h.new_ones((batch, length), dtype=torch.bool)
-        run, place, kept = self.tokens(h, real), real.cumsum(1), 0
+        run, token_count, unfinished = self.tokens(h, real), real.cumsum(1), 0
         memory = momentum = q.new_zeros(batch, self.heads, q.shape[-1], q.shape[-1])
         if state is not None and state.memory is not None:  # the unfinished chunk goes first
-            memory, momentum, kept = state.memory, state.momentum, state.tokens.real.shape[1]
-            place = place + state.tokens.real.sum(1, keepdim=True)
+            memory, momentum, unfinished = state.memory, state.momentum, state.tokens.real.shape[1]
+            token_count = token_count + state.tokens.real.sum(1, keepdim=True)
             pairs = zip(state.tokens, run, strict=True)
             run = Tokens(*(torch.cat(pair, 2 if pair[0].ndim > 2 else 1) for pair in pairs))
-            q = F.pad(q, (0, 0, kept, 0))
-        gaps = kept > 0 or bool((run.real[:, 1:] > run.real[:, :-1]).any())
+            q = F.pad(q, (0, 0, unfinished, 0))
+        gaps = unfinished > 0 or bool((run.real[:, 1:] > run.real[:, :-1]).any())
         if gaps:  # real tokens to the left of each row, in order
             order = run.real.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
             run, q = run.take(order), rows_at(q, order)
-        written = write(run, memory, momentum, self.chunk, place)
+        written = write(run, memory, momentum, self.chunk, token_count)
         count, width = written.k.shape[2:4]
         q = F.pad(q, (0, 0, 0, count * width - q.shape[2])).unflatten(2, (count, width))
         y = read_in_order(written, q).flatten(2, 3)
-        y = rows_at(y, (place - 1).clamp_min(0)) if gaps else y[:, :, :length]
+        y = rows_at(y, (token_count - 1).clamp_min(0)) if gaps else y[:, :, :length]
         if state is not None:
             state.store(run, written, length, self.chunk)
         return y

@@ -34,8 +34,8 @@ def rotary(position_ids, head_dim, theta):
 def rotate(x, cos, sin):
     """Rotate x (B, heads, T, head_dim) by the angles of `rotary`."""
     half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return (x * cos + turned * sin).to(x.dtype)
+    rotated = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return (x * cos + rotated * sin).to(x.dtype)
 
 
 def attention_mask_4d(mask, query_length, past_length, device):
@@ -57,8 +57,8 @@ def attention_mask_4d(mask, query_length, past_length, device):
     if mask.ndim != 2 or mask.shape[1] != past_length + query_length:
         expected = past_length + query_length
         raise ValueError(f"attention_mask is {tuple(mask.shape)}; expected (batch, {expected}) or 4-D")
-    seen = (columns <= rows) & mask.bool()[:, None, :] | (columns == rows)
-    return seen[:, None], False
+    visible = (columns <= rows) & mask.bool()[:, None, :] | (columns == rows)
+    return visible[:, None], False
 
 
 class Attention(nn.Module):
@@ -76,6 +76,10 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(self, x, angles, mask, causal, cache, slot=None):
+        """Attend from x (B, T, hidden) to itself and the cache → (B, T, hidden).
+
+        :param angles: cos and sin of `rotary`; slot: of the cache, where it is not the layer's own.
+        """
         q, k, v = (
             p(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for p in (self.q_proj, self.k_proj, self.v_proj)
@@ -97,6 +101,7 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(size, config.hidden_size, bias=False)
 
     def forward(self, x):
+        """Hidden states (…, hidden) → (…, hidden)."""
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -111,11 +116,14 @@ class Block(GradientCheckpointingLayer):
         self.mlp = MLP(config, size)
 
     def forward(self, x, angles, mask, causal, cache, slot=None):
+        """Hidden states x (B, T, hidden) after attention and SwiGLU."""
         x = x + self.self_attn(self.input_layernorm(x), angles, mask, causal, cache, slot)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class CognatePreTrainedModel(PreTrainedModel):
+    """What both Cognates share: their config, and how weights begin."""
+
     config_class = CognateConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
@@ -123,8 +131,10 @@ class CognatePreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
 
     def _init_weights(self, module):
-        """Linear layers N(0, 1/fan_in), into the residual stream √(2·layers) narrower; embeddings .02; added
-        modules closed."""
+        """Linear layers N(0, 1/fan_in), into the residual stream √(2·layers) narrower.
+
+        Embeddings have .02, added modules are closed.
+        """
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
             if module.bias is not None:
@@ -142,8 +152,7 @@ class CognatePreTrainedModel(PreTrainedModel):
 
 @dataclass
 class CognateOutput(BaseModelOutputWithPast):
-    """`ponder`: the refinement's steps, their states after the final norm; None without an open
-    refinement."""
+    """`ponder`: the refinement's steps, their states after the final norm; None without an open refinement."""
 
     ponder: tuple | None = None
 
@@ -190,6 +199,10 @@ class CognateModel(CognatePreTrainedModel):
         output_hidden_states=None,
         **kwargs,
     ):
+        """Token ids or embeddings → CognateOutput with normed hidden states (B, T, hidden).
+
+        :raises ValueError: both or neither of input_ids and inputs_embeds are given.
+        """
         config = self.config
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
@@ -250,6 +263,10 @@ class CognateForCausalLM(CognatePreTrainedModel, GenerationMixin):
         return self.lm_head(x)
 
     def forward(self, input_ids=None, labels=None, logits_to_keep=0, **kwargs):
+        """Token ids (B, T) → logits (B, T′, vocabulary), and with labels the loss.
+
+        :param logits_to_keep: T′, of the last columns; 0: all.
+        """
         out = self.model(input_ids, **kwargs)
         ponder, loss = out.ponder, None
         if (

@@ -10,8 +10,11 @@ from .thoughts import TalkHead  # if thoughts
 
 
 class ForgeWrappedConfig(PreTrainedConfig):
-    """inner: the wrapped model's config as a dict, `model_type` included. storage, thoughts, experts: as in a
-    Cognate; module paths begin with "inner."."""
+    """The config of a wrapped model.
+
+    inner: the wrapped model's own config as a dict, `model_type` included. storage, thoughts, experts: as in a Cognate;
+    module paths begin with "inner.".
+    """
 
     model_type = "forge_wrapped"
 
@@ -27,6 +30,7 @@ class ForgeWrappedConfig(PreTrainedConfig):
             self.inner_config = AutoConfig.for_model(**self.inner)
 
     def get_text_config(self, decoder=None, encoder=None):
+        """The wrapped model's text config."""
         return (
             self
             if self.inner is None
@@ -34,6 +38,7 @@ class ForgeWrappedConfig(PreTrainedConfig):
         )
 
     def to_dict(self):
+        """What is stored: `inner` stands for the wrapped model's config."""
         return {name: value for name, value in super().to_dict().items() if name != "inner_config"}
 
     def __getattr__(self, name):
@@ -54,9 +59,11 @@ class TiedHead(nn.Module):
 
     @property
     def weight(self):
+        """The embedding's decoded weight."""
         return self.shared[0].weight
 
     def forward(self, x):
+        """Hidden states x (…, hidden) → logits (…, vocabulary)."""
         return F.linear(x, self.weight.to(x.dtype))
 
 
@@ -101,13 +108,17 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
             module.start_closed()
 
     def get_input_embeddings(self):
+        """The wrapped model's."""
         return self.inner.get_input_embeddings()
 
     def get_output_embeddings(self):
+        """The wrapped model's head."""
         return self.inner.get_output_embeddings()
 
     def prepare_inputs_for_generation(self, *args, **kwargs):
+        """As the wrapped model does."""
         return self.inner.prepare_inputs_for_generation(*args, **kwargs)
 
     def forward(self, input_ids=None, **kwargs):
+        """As the wrapped model does."""
         return self.inner(input_ids=input_ids, **kwargs)

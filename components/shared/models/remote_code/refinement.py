@@ -1,5 +1,4 @@
-"""Refinement: one weight-shared block applied again and again, with PonderNet halting (Banino et al., arXiv
-2107.05407).
+"""Refinement: one weight-shared block applied again and again, with PonderNet halting (Banino et al., arXiv 2107.05407).
 
 h_0 is the last block's output, h_n = block(h_{n−1}). After step n a token halts with probability λ_n =
 σ(w·h_n + b), so p_n = λ_n Π_{i<n}(1 − λ_i), the last step taking what is left. Training minimises Σ_n p_n L_n
@@ -17,15 +16,14 @@ from torch import nn
 
 
 class Ponder(NamedTuple):
-    """All steps of a refinement: states (N, B, T, hidden), log p (N, B, T), the chosen step (B, T), from
-    0."""
+    """All steps of a refinement: states (N, B, T, hidden), log p (N, B, T), the chosen step (B, T), from 0."""
 
     states: torch.Tensor
     log_p: torch.Tensor
     step: torch.Tensor
 
     def choose(self, t):
-        """t (N, B, T, …) → (B, T, …), each token's own step."""
+        """Each token's chosen step of t (N, B, T, …) → (B, T, …)."""
         index = self.step.reshape(1, *self.step.shape, *[1] * (t.ndim - 3))
         return t.gather(0, index.expand(1, *t.shape[1:]))[0]
 
@@ -56,13 +54,13 @@ class Refinement(nn.Module):
         if cache is None and not torch.is_grad_enabled() and not self.gate.any():
             return None
         h, states, chosen = x, [], []
-        left = x.new_zeros(x.shape[:2], dtype=torch.float32)  # log Π(1 − λ)
+        log_remaining = x.new_zeros(x.shape[:2], dtype=torch.float32)  # log Π(1 − λ)
         for n in range(self.steps):
             h = self.block(h, angles, mask, causal, cache, self.slot + n)
             states.append(x + self.gate * (h - x))
             score = self.halt(h)[..., 0].float()
-            chosen.append(left if n == self.steps - 1 else left + F.logsigmoid(score))
-            left = left + F.logsigmoid(-score)
+            chosen.append(log_remaining if n == self.steps - 1 else log_remaining + F.logsigmoid(score))
+            log_remaining = log_remaining + F.logsigmoid(-score)
         log_p = torch.stack(chosen)
         step = (log_p.detach().exp().cumsum(0) < 0.5).sum(0).clamp_max(self.steps - 1)
         return Ponder(torch.stack(states), log_p, step)

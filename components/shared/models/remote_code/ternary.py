@@ -33,7 +33,7 @@ def ternarise(w):
 
 
 def quantise_activations(x):
-    """x (…, d) → x_q: 8 bits per token, absmax."""
+    """Activations x (…, d) in 8 bits per token, absmax."""
     scale = 127 / x.abs().amax(-1, keepdim=True).clamp_min_(1e-5)
     return (x * scale).round_().clamp_(-128, 127).div_(scale)
 
@@ -43,15 +43,17 @@ class StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, value):
+        """The value."""
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx, gradient):
+        """The gradient goes to x, none to the value."""
         return gradient, None
 
 
 def straight_through(x, quantise, strength=1.0):
-    """x + strength·(quantise(x) − x), exactly quantise(x) at strength 1; the gradient is that of x."""
+    """The value x + strength·(quantise(x) − x), exactly quantise(x) at strength 1; the gradient is that of x."""
     with torch.no_grad():
         value = quantise(x).to(x.dtype)
         if strength != 1.0:
@@ -70,29 +72,33 @@ class BitLinear(nn.Linear):
         super().__init__(in_features, out_features, bias=bias, device=device)
         self.norm = nn.RMSNorm(in_features, 1e-6, device=device) if norm else None
         self.strength = strength
-        self.kept = None
+        self.cached = None
 
     def forward(self, x):
+        """Activations x (…, in) → (…, out)."""
         x = x if self.norm is None else self.norm(x)
         return F.linear(straight_through(x, quantise_activations, self.strength), self.quantised(), self.bias)
 
     def quantised(self):
-        """The weight that is used. Without gradients it is kept until the weight changes: generation asks at every
-        token."""
+        """The weight that is used.
+
+        Without gradients it is kept until the weight changes: generation asks at every token.
+        """
         weight = self.weight  # once: a parametrised weight is another tensor each time
         if torch.is_grad_enabled():
             return straight_through(weight, ternarise, self.strength)
-        made_of = (weight, weight._version, self.strength)
-        if self.kept is None or self.kept[0][0] is not weight or self.kept[0][1:] != made_of[1:]:
-            self.kept = made_of, straight_through(weight, ternarise, self.strength)
-        return self.kept[1]
+        source = (weight, weight._version, self.strength)
+        if self.cached is None or self.cached[0][0] is not weight or self.cached[0][1:] != source[1:]:
+            self.cached = source, straight_through(weight, ternarise, self.strength)
+        return self.cached[1]
 
     def train(self, mode=True):
-        self.kept = None
+        """Forget the quantised weight, and switch the mode."""
+        self.cached = None
         return super().train(mode)
 
     def _apply(self, fn, recurse=True):
-        self.kept = None
+        self.cached = None
         return super()._apply(fn, recurse)
 
 
@@ -132,8 +138,8 @@ def to_latent(trits, scale):
     rest = n * scale - k * float(size)
     steps = min(int(rest / ulp), k)
     latent = sign * float(size)
-    places = sign.nonzero()[:, 0]
-    latent[places[:steps]] += sign[places[:steps]] * ulp
+    nonzero = sign.nonzero()[:, 0]
+    latent[nonzero[:steps]] += sign[nonzero[:steps]] * ulp
     if k < n:
         rest -= steps * ulp
         zeros = (sign == 0).nonzero()[

@@ -111,9 +111,9 @@ def thought_mask(
     total = padding_mask.shape[1]
     earlier = torch.ones(steps, total, dtype=torch.bool, device=visible.device).tril(total - steps)
     same_slot = torch.eye(slots, dtype=torch.bool, device=visible.device)
-    own = (earlier[:, None, :, None] & same_slot[None, :, None, :]).reshape(steps * slots, -1)
-    seen = visible[:, None].expand(batch, steps, slots, text).reshape(batch, steps * slots, text)
-    allowed = torch.cat([seen, own & ~padding_mask.reshape(batch, 1, -1)], dim=-1)
+    own_slot = (earlier[:, None, :, None] & same_slot[None, :, None, :]).reshape(steps * slots, -1)
+    visible_columns = visible[:, None].expand(batch, steps, slots, text).reshape(batch, steps * slots, text)
+    allowed = torch.cat([visible_columns, own_slot & ~padding_mask.reshape(batch, 1, -1)], dim=-1)
     mask = torch.zeros(allowed.shape, dtype=dtype, device=visible.device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
@@ -214,9 +214,9 @@ def mix(
     :return: mixed logits (B, …, V), those without the thought (B, …, V), the weight (B, …, 1).
     """
     rows = torch.arange(columns.shape[0], device=columns.device).view(-1, *[1] * (columns.dim() - 1))
-    kept = columns - (text.position_ids.shape[1] - text.logits.shape[1])
-    before = text.logits[rows, kept]
-    weight = talk_head(text.hidden[rows, kept], hidden)
+    logit_columns = columns - (text.position_ids.shape[1] - text.logits.shape[1])
+    before = text.logits[rows, logit_columns]
+    weight = talk_head(text.hidden[rows, logit_columns], hidden)
     return before + weight * (logits - before), before, weight
 
 

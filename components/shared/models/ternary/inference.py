@@ -58,7 +58,7 @@ def trits_of(module: CodedLinear) -> tuple[np.ndarray, float] | None:
         rows, columns = module.spec["shape"]
         trits = unpack_ternary(code[4:], rows * columns).reshape(rows, columns)
         return trits, float(np.frombuffer(code[:4].tobytes(), "<f4")[0])
-    weight = decode(module.spec["codec"], code, module.spec)
+    weight = decode(module.spec, code)
     scale = np.abs(weight).max(initial=0.0)
     trits = np.sign(weight)
     return (trits.astype(np.int8), float(scale)) if np.array_equal(trits * scale, weight) else None
@@ -82,7 +82,7 @@ class IntegerWeight:
             return False
         decoded = module.decoded
         if decoded is not None and decoded is not self.compared:
-            own = decode(module.spec["codec"], self.code.numpy(), module.spec)
+            own = decode(module.spec, self.code.numpy())
             self.compared, self.equal = decoded, np.array_equal(decoded.detach().numpy(), own)
         return decoded is None or self.equal
 

@@ -18,8 +18,8 @@ from components.compression.allocation.mapped import map_weights
 from components.compression.allocation.tensors import Tensors
 from components.compression.allocation.workers import Workers
 from components.compression.codecs import slabs
-from components.compression.codecs.encoding import decode, encode
-from components.compression.codecs.presets import CHAIN
+from components.compression.codecs.codec import Chain, CodeFormat
+from components.compression.codecs.encoding import decode_preset, encode
 from components.compression.coding.hessian import weighted_error
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import Interrupted, PhaseFailed
@@ -27,6 +27,7 @@ from components.shared.runtime.stopping import clear_stop_request, request_stop
 from components.shared.runtime.tracking.progress import Progress
 
 CODES = ["int4", "uniform 1", "hadamard ectcq 2", "vptq 2"]
+CHAIN = Chain(("seedlm 4", "vptq 2", "hyper 1600"))
 SHAPES = {"first": (48, 32), "second": (40, 64), "third": (64, 24)}
 
 
@@ -55,7 +56,7 @@ def subject(model: dict[str, nn.Module], place: Path, workers: Workers, every: f
 
 
 def everything(found: Tensors) -> tuple[object, ...]:
-    codes = {key: found.code(*key).tobytes() for key in sorted(found.whole)}
+    codes = {key: found.stored_code(*key).tobytes() for key in sorted(found.encoded)}
     return codes, found.points, found.sensitivity, found.sampled
 
 
@@ -68,7 +69,7 @@ def test_one_process_and_two_find_the_same_bytes_and_errors(
             found = subject(model, place, workers)
             found.measure(CODES, 1 << 22)
             results.append(everything(found))
-    assert results[0] == results[1] and len(found.whole) == len(CODES) * len(SHAPES)
+    assert results[0] == results[1] and len(found.encoded) == len(CODES) * len(SHAPES)
 
 
 def test_a_code_is_that_of_the_encoder_and_its_error_that_of_the_layers_output(
@@ -80,8 +81,10 @@ def test_a_code_is_that_of_the_encoder_and_its_error_that_of_the_layers_output(
         file = found.hessians.get(path)
         hessian = None if file is None else np.load(file)
         code = encode("vptq 2", w, hessian, seed=3)
-        assert found.code(path, "vptq 2").tobytes() == code and found.codec(path, "vptq 2") == "vptq"
-        back = decode("vptq 2", code, w.shape)
+        assert found.stored_code(path, "vptq 2").tobytes() == code and found.format(
+            path, "vptq 2"
+        ) == CodeFormat("vptq")
+        back = decode_preset("vptq 2", code, w.shape)
         assert found.error(path, "vptq 2") == pytest.approx(weighted_error(w, back, hessian), rel=1e-12)
         assert np.array_equal(found.decoded({path: "vptq 2"})[path].numpy(), back)
 
@@ -91,10 +94,10 @@ def test_a_chain_encodes_what_its_stages_before_decode_to(
 ) -> None:
     found = subject(model, tmp_path / "here", two)
     w = model["third"].weight.detach().numpy()
-    for name in CHAIN.split("+"):
+    for name in CHAIN.presets:
         code = encode(name, w, None, seed=3)
-        w = decode(name, code, w.shape)
-    assert found.code("third", CHAIN).tobytes() == code
+        w = decode_preset(name, code, w.shape)
+    assert found.stored_code("third", CHAIN).tobytes() == code
     own = model["third"].weight.detach().numpy()
     assert found.error("third", CHAIN) == pytest.approx(weighted_error(own, w, None))
 
@@ -103,18 +106,18 @@ def test_large_tensors_are_sampled_then_encoded_in_slabs(
     model: dict[str, nn.Module], two: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensors, "LARGEST", 1024)
-    monkeypatch.setattr(tensors, "cut", lambda rows, columns: slabs.cut(rows, columns, 1024))
+    monkeypatch.setattr(tensors, "row_ranges", lambda rows, columns: slabs.row_ranges(rows, columns, 1024))
     found = subject(model, tmp_path / "here", two)
     found.measure(["int4"], 1 << 22)
-    assert not found.whole and found.points["second"]["int4"] == found.sampled["second", "int4"]
+    assert not found.encoded and found.points["second"]["int4"] == found.sampled["second", "int4"]
     estimate = found.points["second"]["int4"]
     assert found.bytes({"second": "int4"}) == pytest.approx(estimate.bytes, rel=0.2)
     assert found.error("second", "int4") == pytest.approx(estimate.error, rel=0.3)
-    assert found.codec("second", "int4") == "slabs+scalar"
-    code = found.code("second", "int4").tobytes()
-    parts = slabs.parted("slabs+scalar", code)
+    assert found.format("second", "int4") == CodeFormat("scalar", slabs=True)
+    code = found.stored_code("second", "int4").tobytes()
+    _, parts = slabs.split(CodeFormat("scalar", slabs=True), code)
     hessian = np.load(found.hessians["second"])
-    for (start, stop), (_, slab) in zip(slabs.cut(40, 64, 1024), parts, strict=True):
+    for (start, stop), slab in zip(slabs.row_ranges(40, 64, 1024), parts, strict=True):
         rows = found.weight("second")[start:stop]
         assert slab == encode("int4", rows, hessian, seed=3)
 
@@ -125,9 +128,9 @@ def test_what_was_written_down_is_not_measured_again_and_nothing_is_written_twic
     before = subject(model, tmp_path / "here", two, every=0.0)
     before.checkpoints.cost = 0.0
     before.measure(CODES[:2], 1 << 22)
-    before.learnt("first", 0.25)
+    before.record_sensitivity("first", 0.25)
     before.checkpoints.every = before.checkpoints.cost = 0.0
-    before.learnt("second", 0.5)
+    before.record_sensitivity("second", 0.5)
     parts = list(before.checkpoints.parts())
     keys = [key for part in parts for key in part.tensors]
     assert len(keys) == len(set(keys)) == 6 and len(parts) > 1
@@ -143,21 +146,21 @@ def test_asked_to_stop_it_writes_down_what_it_has_and_goes_on_from_there(
     stopping = subject(model, tmp_path / "here", two)
     with Workers(1) as one:
         stopping.workers = one
-        entered = stopping._entered
+        record = stopping._record
 
         def stop_after_three(*what: str) -> None:
-            if stopping.entries == 2:
+            if stopping.records == 2:
                 request_stop()
-            entered(*what)
+            record(*what)
 
-        stopping._entered = stop_after_three  # type: ignore[method-assign]
+        stopping._record = stop_after_three  # type: ignore[method-assign]
         try:
             with pytest.raises(Interrupted):
                 stopping.measure(CODES, 1 << 22)
         finally:
             clear_stop_request()
     resumed, whole = subject(model, tmp_path / "here", two), subject(model, tmp_path / "there", two)
-    assert len(resumed.whole) == 3
+    assert len(resumed.encoded) == 3
     for found in (resumed, whole):
         found.measure(CODES, 1 << 22)
     assert everything(resumed) == everything(whole)
@@ -166,7 +169,7 @@ def test_asked_to_stop_it_writes_down_what_it_has_and_goes_on_from_there(
 def test_files_of_decoded_weights_make_room_for_each_other_but_not_within_a_plan(
     model: dict[str, nn.Module], two: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensors, "KEPT", 1)
+    monkeypatch.setattr(tensors, "DECODED", 1)
     found = subject(model, tmp_path / "here", two)
     first = found.decoded(dict.fromkeys(SHAPES, "int4"))
     copies = {path: w.clone() for path, w in first.items()}
@@ -178,7 +181,7 @@ def test_files_of_decoded_weights_make_room_for_each_other_but_not_within_a_plan
         assert torch.equal(first[path], w) and torch.equal(again[path], w)
 
 
-def test_weights_are_worn_in_the_type_of_the_model(
+def test_weights_are_decoded_in_the_type_of_the_model(
     model: dict[str, nn.Module], two: Workers, tmp_path: Path
 ) -> None:
     found = subject(model, tmp_path / "here", two)
@@ -195,10 +198,10 @@ def test_a_failure_in_a_process_is_said_and_a_process_that_died_is_missed(
     with Workers(1) as workers:
         found = subject(model, tmp_path / "here", workers)
         with pytest.raises(PhaseFailed, match="no exact code"):
-            found.code("first", "exact")
+            found.stored_code("first", "exact")
         workers.processes[0].kill()
         with pytest.raises(PhaseFailed, match="killed: by signal 9"):
-            found.code("first", "int4")
+            found.stored_code("first", "int4")
 
 
 def test_the_processes_import_no_torch() -> None:
@@ -212,7 +215,7 @@ def test_a_process_ends_with_the_one_that_asked_even_in_the_middle_of_a_job(tmp_
 import json, sys, time
 from components.compression.allocation.workers import Workers
 workers = Workers(1)
-job = {"work": "encode", "name": "trellis 2, L=16", "weight": sys.argv[1], "rows": [0, 16384, 16384], "hessian": None,
+job = {"work": "encode", "preset": "trellis 2, L=16", "weight": sys.argv[1], "rows": [0, 16384, 16384], "hessian": None,
        "original": sys.argv[1], "into": None, "seed": 0}
 print(json.dumps(job), file=workers.processes[0].stdin, flush=True)
 print(workers.processes[0].pid, flush=True)

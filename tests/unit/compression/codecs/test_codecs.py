@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,30 +15,30 @@ from components.shared.models.remote_code.decoders import decode
 from components.shared.models.remote_code.lossless import CodeError
 from components.shared.runtime.errors import InputError
 
-ENCODERS: dict[str, tuple[str, Callable[[np.ndarray], bytes]]] = {
-    "int8": ("scalar", lambda w: scalar.encode(w, levels=255)),
-    "int4": ("scalar", lambda w: scalar.encode(w, levels=15, group=5)),
-    "uniform": ("ectcq", lambda w: ectcq.encode(w, step=0.25, memory=0)),
-    "seedlm": ("seedlm", lambda w: seedlm.encode(w, bits=8)),
-    "seedlm, 12 and 4": ("seedlm", lambda w: seedlm.encode(w, block=12, latent=4, bits=7)),
-    "vptq": ("vptq", lambda w: vptq.encode(w, length=3, centroids=16)),
-    "vptq, residual": ("vptq", lambda w: vptq.encode(w, centroids=16, residual=8, norms=True)),
-    "vptq, sized": ("vptq", lambda w: vptq.encode(w, bits=3.0)),
-    "vptq, outliers": ("vptq", lambda w: vptq.encode(w, centroids=8, outliers=0.2, outlier_centroids=4)),
-    "trellis": ("trellis", lambda w: trellis.encode(w, bits=2, memory=6)),
-    "trellis, 3 and 7, scales": ("trellis", lambda w: trellis.encode(w, bits=3, memory=7, group=11)),
-    "ectcq": ("ectcq", lambda w: ectcq.encode(w, step=1.0)),
-    "ectcq, fine": ("ectcq", lambda w: ectcq.encode(w, step=0.05, memory=4)),
+ENCODERS: dict[str, tuple[dict[str, Any], Callable[[np.ndarray], bytes]]] = {
+    "int8": ({"codec": "scalar"}, lambda w: scalar.encode(w, levels=255)),
+    "int4": ({"codec": "scalar"}, lambda w: scalar.encode(w, levels=15, group=5)),
+    "uniform": ({"codec": "ectcq"}, lambda w: ectcq.encode(w, step=0.25, memory=0)),
+    "seedlm": ({"codec": "seedlm"}, lambda w: seedlm.encode(w, bits=8)),
+    "seedlm, 12 and 4": ({"codec": "seedlm"}, lambda w: seedlm.encode(w, block=12, latent=4, bits=7)),
+    "vptq": ({"codec": "vptq"}, lambda w: vptq.encode(w, length=3, centroids=16)),
+    "vptq, residual": ({"codec": "vptq"}, lambda w: vptq.encode(w, centroids=16, residual=8, norms=True)),
+    "vptq, sized": ({"codec": "vptq"}, lambda w: vptq.encode(w, bits=3.0)),
+    "vptq, outliers": ({"codec": "vptq"}, lambda w: vptq.encode(w, centroids=8, outliers=0.2, outlier_centroids=4)),
+    "trellis": ({"codec": "trellis"}, lambda w: trellis.encode(w, bits=2, memory=6)),
+    "trellis, 3 and 7, scales": ({"codec": "trellis"}, lambda w: trellis.encode(w, bits=3, memory=7, group=11)),
+    "ectcq": ({"codec": "ectcq"}, lambda w: ectcq.encode(w, step=1.0)),
+    "ectcq, fine": ({"codec": "ectcq"}, lambda w: ectcq.encode(w, step=0.05, memory=4)),
     "hadamard, trellis": (
-        "hadamard+trellis",
+        {"codec": "trellis", "transform": "hadamard"},
         lambda w: hadamard.encode(w, None, lambda turned, _: trellis.encode(turned, bits=2, memory=6), seed=3),
     ),
     "hadamard, vptq": (
-        "hadamard+vptq",
+        {"codec": "vptq", "transform": "hadamard"},
         lambda w: hadamard.encode(w, None, lambda turned, _: vptq.encode(turned, centroids=16)),
     ),
-    "hyper": ("hyper", lambda w: hyper.encode(w)),
-    "hyper, small": ("hyper", lambda w: hyper.encode(w, points=30, classes=3)),
+    "hyper": ({"codec": "hyper"}, lambda w: hyper.encode(w)),
+    "hyper, small": ({"codec": "hyper"}, lambda w: hyper.encode(w, points=30, classes=3)),
 }  # fmt: skip
 each_codec = pytest.mark.parametrize("name", ENCODERS)
 
@@ -50,10 +51,10 @@ each_codec = pytest.mark.parametrize("name", ENCODERS)
     seed=st.integers(0, 2**32 - 1),
 )
 def test_any_shape_comes_back_near_what_it_was(name: str, shape: list[int], scale: float, seed: int) -> None:
-    codec, encode = ENCODERS[name]
+    spec, encode = ENCODERS[name]
     w = (np.random.default_rng(seed).normal(size=shape) * scale).astype(np.float32)
     code = encode(w)
-    decoded = decode(codec, np.frombuffer(code, np.uint8), {"shape": list(w.shape)})
+    decoded = decode(spec | {"shape": list(w.shape)}, np.frombuffer(code, np.uint8))
     assert decoded.shape == w.shape and decoded.dtype == np.float32 and np.isfinite(decoded).all()
     assert ((decoded - w).astype(np.float64) ** 2).sum() <= (w.astype(np.float64) ** 2).sum() * 1.0001
     assert encode(w) == code
@@ -61,16 +62,16 @@ def test_any_shape_comes_back_near_what_it_was(name: str, shape: list[int], scal
 
 @each_codec
 def test_a_code_that_was_cut_or_altered_is_refused(name: str) -> None:
-    codec, encode = ENCODERS[name]
+    spec, encode = ENCODERS[name]
     code = encode(np.random.default_rng(0).normal(size=(24, 32)).astype(np.float32))
     for place in (0, 2, 5, 9, len(code) // 2, len(code) - 1):
         altered = bytearray(code)
         altered[place] ^= 1
         with pytest.raises(CodeError):
-            decode(codec, bytes(altered), {"shape": [24, 32]})
+            decode(spec | {"shape": [24, 32]}, bytes(altered))
     for length in (0, 7, len(code) // 2, len(code) - 1):
         with pytest.raises(CodeError):
-            decode(codec, code[:length], {"shape": [24, 32]})
+            decode(spec | {"shape": [24, 32]}, code[:length])
 
 
 @each_codec

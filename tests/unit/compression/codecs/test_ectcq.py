@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from components.compression.codecs import ectcq
-from components.compression.codecs.encoding import decode, encode
+from components.compression.codecs.encoding import decode_preset, encode
 from components.compression.coding.hessian import weighted_error
-from components.shared.models.remote_code.decode_ectcq import CODES, levels, machine
+from components.shared.models.remote_code.decode_ectcq import CODES, levels, state_machine
 
 
 def gap(w: np.ndarray, code: bytes) -> tuple[float, float]:
@@ -26,7 +26,7 @@ def test_the_path_is_the_best_of_all_paths() -> None:
     bits, classes = rng.uniform(1, 6, (3, 2, 7)), rng.integers(0, 3, (12, 5))
     runs = rng.normal(size=(12, 5)) * 3
     index, quantiser = ectcq.search(runs, classes, bits, 0.4, 3)
-    after = machine(3)
+    after = state_machine(3)
     best = np.full(len(runs), np.inf)
     for path in itertools.product(range(-4, 5), repeat=5):
         state, level, toll = 0, [], np.zeros(len(runs))
@@ -53,7 +53,7 @@ def test_the_granular_gain_is_the_known_one(memory: int, granular: float) -> Non
 
 @pytest.mark.parametrize("memory", sorted(CODES)[1:])
 def test_the_machine_is_reversible_and_its_ways_part(memory: int) -> None:
-    after = machine(memory)
+    after = state_machine(memory)
     assert np.array_equal(np.bincount(after.reshape(-1)), np.full(1 << memory, 2))
     assert (after[:, 0] != after[:, 1]).all()
 
@@ -107,13 +107,13 @@ def test_it_errs_less_in_the_output_than_vptq_and_than_gptq_on_equal_steps_at_no
     x = rng.normal(size=(2048, 256)) @ (rng.normal(size=(256, 256)) * np.linspace(0.1, 1, 256) ** 2)
     hessian, w = x.T @ x / 2048, rng.normal(size=(512, 256)).astype(np.float32)
 
-    def measured(name: str) -> tuple[int, float]:
+    def fit_tables(name: str) -> tuple[int, float]:
         code = encode(name, w, hessian, seed=0)
-        return len(code), weighted_error(w, decode(name, code, w.shape), hessian)
+        return len(code), weighted_error(w, decode_preset(name, code, w.shape), hessian)
 
-    size, err = measured("hadamard ectcq 2")
+    size, err = fit_tables("hadamard ectcq 2")
     for other in ("vptq 2", "uniform 1"):
-        theirs, wrong = measured(other)
+        theirs, wrong = fit_tables(other)
         assert size <= theirs and err < 0.9 * wrong
 
 

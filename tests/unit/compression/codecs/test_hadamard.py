@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.compression.codecs import hadamard, trellis
-from components.compression.codecs.encoding import decode, encode
+from components.compression.codecs.encoding import decode, encode, format_of
 from components.compression.coding.hessian import weighted_error
-from components.shared.models.loading import travelling_code
-from components.shared.models.remote_code.decode_hadamard import hadamard as transform
-from components.shared.models.remote_code.decode_hadamard import signs, turn, turn_both
+from components.shared.models.remote_code.transform_hadamard import hadamard as transform
+from components.shared.models.remote_code.transform_hadamard import signs, transform_matrix, transform_rows
+from components.shared.models.travelling_code import decoder_files, travelling_code
 
 
 def kurtosis(x: np.ndarray) -> float:
@@ -29,8 +29,8 @@ def test_turning_back_gives_the_matrix_again_and_keeps_its_squares(
     rows: int, columns: int, seed: int
 ) -> None:
     matrix = np.random.default_rng(seed).normal(size=(rows, columns))
-    turned = turn_both(matrix, seed)
-    assert np.allclose(turn_both(turned, seed, back=True), matrix, atol=1e-12)
+    turned = transform_matrix(matrix, seed)
+    assert np.allclose(transform_matrix(turned, seed, inverse=True), matrix, atol=1e-12)
     assert np.isclose((turned**2).sum(), (matrix**2).sum())
 
 
@@ -56,8 +56,8 @@ def test_loud_columns_and_heavy_tails_become_normal(shape: tuple[int, int]) -> N
     loud = rng.normal(size=shape)
     loud[:, :2] *= 10
     loud[:1] *= 10
-    assert kurtosis(loud) > 20 and kurtosis(turn_both(loud, 1)) < 3.6
-    assert kurtosis(turn_both(rng.standard_t(4, shape), 1)) < 3.2
+    assert kurtosis(loud) > 20 and kurtosis(transform_matrix(loud, 1)) < 3.6
+    assert kurtosis(transform_matrix(rng.standard_t(4, shape), 1)) < 3.2
 
 
 def test_a_codec_for_normal_weights_keeps_its_figure_on_heavy_tails_and_loud_columns() -> None:
@@ -93,24 +93,24 @@ def test_the_hessian_is_transformed_with_the_weights() -> None:
 
     hadamard.encode(w, hessian, inner, seed=9)
     assert seen["error"] == pytest.approx(weighted_error(w, 0 * w, hessian), rel=1e-5)
-    assert np.allclose(turn(turn(hessian, 3, False), 3, True), hessian)
+    assert np.allclose(transform_rows(transform_rows(hessian, 3, False), 3, True), hessian)
 
 
-@pytest.mark.parametrize("codec", ["hadamard+ectcq", "trellis", "hadamard+vptq"])
+@pytest.mark.parametrize("name", ["hadamard ectcq 2", "trellis 2", "hadamard vptq 2"])
 def test_what_travels_with_an_artifact_decodes_its_codes_and_holds_no_other_decoder(
-    codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = {"hadamard+ectcq": "hadamard ectcq 2", "trellis": "trellis 2", "hadamard+vptq": "hadamard vptq 2"}[
-        codec
-    ]
-    folder = tmp_path / f"artifact_{codec.replace('+', '_')}"
+    format = format_of(name)
+    folder = tmp_path / f"artifact_{name.replace(' ', '_')}"
     folder.mkdir()
-    for module, source in travelling_code("decoders", set(codec.split("+"))).items():
+    for module, source in travelling_code("decoders", decoder_files(format.spec())).items():
         (folder / f"{module}.py").write_text(source)
     (folder / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
     decoders = importlib.import_module(f"{folder.name}.decoders")
-    assert set(decoders.DECODERS) == {"ternary", codec.rpartition("+")[2]}
+    assert set(decoders.DECODERS) == {format.codec}
+    assert set(getattr(decoders, "TRANSFORMS", {})) == ({format.transform} if format.transform else set())
     w = np.random.default_rng(3).normal(size=(40, 30)).astype(np.float32)
     code = encode(name, w, None, seed=5)
-    assert np.array_equal(decoders.decode(codec, code, {"shape": [40, 30]}), decode(name, code, w.shape))
+    weight = decoders.decode(format.spec() | {"shape": [40, 30]}, code)
+    assert np.array_equal(weight, decode(format, code, w.shape))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.compression.codecs import hyper
-from components.shared.models.remote_code.decode_hyper import reach, trajectory
+from components.shared.models.remote_code.decode_hyper import class_radii, trajectory
 
 
 def authors_trajectory(points: int, side: float) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_outer_pairs_are_drawn_in_by_class_and_come_back_whole() -> None:
     for classes in (1, 2, 5):
         decoded = hyper.decode(hyper.encode(w, points=1600, classes=classes, side=4.0))
         assert np.abs(decoded - w).max() < 2.5
-    assert reach(4.0, 40.0, 2).tolist() == [2.0, 21.0, 40.0]
+    assert class_radii(4.0, 40.0, 2).tolist() == [2.0, 21.0, 40.0]
 
 
 def test_impossible_settings_are_refused() -> None:

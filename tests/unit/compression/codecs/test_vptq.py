@@ -22,12 +22,14 @@ def layer() -> tuple[np.ndarray, np.ndarray]:
 def gptq(w: np.ndarray, hessian: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, int]:
     """GPTQ (arXiv 2210.17323, algorithm 1) column by column with a symmetric uniform grid of 2^bits levels, each group's
     scale the best of 40; → decoded weights, and the bytes of its integers and float16 scales."""
-    half = 2 ** (bits - 1)
+    to_float16 = 2 ** (bits - 1)
     grouped = w.reshape(len(w), -1, group).astype(np.float64)
     scales, least = np.zeros(grouped.shape[:2]), np.full(grouped.shape[:2], np.inf)
     for share in np.linspace(0.3, 1, 40):
-        scale = np.abs(grouped).max(axis=2) * share / (half - 0.5)
-        value = (np.clip(np.floor(grouped / scale[..., None]), -half, half - 1) + 0.5) * scale[..., None]
+        scale = np.abs(grouped).max(axis=2) * share / (to_float16 - 0.5)
+        value = (np.clip(np.floor(grouped / scale[..., None]), -to_float16, to_float16 - 1) + 0.5) * scale[
+            ..., None
+        ]
         error = ((grouped - value) ** 2).sum(axis=2)
         scales, least = np.where(error < least, scale, scales), np.minimum(error, least)
     scale = np.repeat(scales, group, axis=1)
@@ -35,7 +37,9 @@ def gptq(w: np.ndarray, hessian: np.ndarray, bits: int, group: int) -> tuple[np.
     u = np.linalg.cholesky(np.linalg.inv(h)).T
     left, q = w.astype(np.float64).copy(), np.empty(w.shape)
     for j in range(w.shape[1]):
-        q[:, j] = (np.clip(np.floor(left[:, j] / scale[:, j]), -half, half - 1) + 0.5) * scale[:, j]
+        q[:, j] = (np.clip(np.floor(left[:, j] / scale[:, j]), -to_float16, to_float16 - 1) + 0.5) * scale[
+            :, j
+        ]
         left[:, j + 1 :] -= np.outer((left[:, j] - q[:, j]) / u[j, j], u[j, j + 1 :])
     return q, w.size * bits // 8 + 2 * scales.size
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from components.compression.coding.contexts import ENTRY, measured, partition
+from components.compression.coding.contexts import SYMBOL_BITS, fit_tables, partition
 from components.shared.models.remote_code.decode_ectcq import COARSE
 
 
@@ -18,7 +18,7 @@ def cost(counts: np.ndarray, width: list[int]) -> float:
         part = counts[at : at + w].sum(axis=0)
         share = part / np.maximum(part.sum(axis=1, keepdims=True), 1)
         total -= (part[part > 0] * np.log2(share[part > 0])).sum()
-        total += ENTRY * 2 * counts.shape[2]
+        total += SYMBOL_BITS * 2 * counts.shape[2]
         at += w
     return total
 
@@ -43,7 +43,7 @@ def test_levels_are_divided_at_least_cost(seed: int) -> None:
 def test_levels_of_one_distribution_share_a_table_and_others_do_not() -> None:
     rng = np.random.default_rng(0)
     index = np.rint(rng.normal(size=40_000) * np.repeat([1, 1, 8, 8], 10_000)).astype(int)
-    found = measured(index, rng.integers(0, 2, 40_000), np.repeat([0, 1, 2, 3], 10_000), 4, 40_000)
+    found = fit_tables(index, rng.integers(0, 2, 40_000), np.repeat([0, 1, 2, 3], 10_000), 4, 40_000)
     assert list(found.width) == [2, 2] and list(found.class_of(np.arange(4))) == [0, 0, 1, 1]
     assert (found.frequencies.sum(axis=1) == 1 << COARSE).all()
     bits = found.bits()

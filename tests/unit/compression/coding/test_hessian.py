@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.compression.coding.hessian import feedback, round_columns, weighted_error
+from components.compression.coding.hessian import error_feedback, round_columns, weighted_error
 from components.shared.runtime.errors import InputError
 
 
@@ -21,11 +21,11 @@ def gptq(w: np.ndarray, hessian: np.ndarray) -> np.ndarray:
     order = np.argsort(-np.diag(hessian), kind="stable")
     h = hessian[np.ix_(order, order)] + np.eye(len(hessian)) * 0.01 * np.trace(hessian) / len(hessian)
     inverse = np.linalg.cholesky(np.linalg.inv(h)).T
-    left, q = w[:, order].copy(), np.empty_like(w)
+    diagonal, q = w[:, order].copy(), np.empty_like(w)
     for i in range(len(h)):
-        q[:, order[i]] = np.rint(left[:, i])
-        err = (left[:, i] - q[:, order[i]]) / inverse[i, i]
-        left[:, i:] -= np.outer(err, inverse[i, i:])
+        q[:, order[i]] = np.rint(diagonal[:, i])
+        err = (diagonal[:, i] - q[:, order[i]]) / inverse[i, i]
+        diagonal[:, i:] -= np.outer(err, inverse[i, i:])
     return q
 
 
@@ -34,7 +34,7 @@ def test_it_rounds_as_gptq_does_in_blocks_of_any_size(
     layer: tuple[np.ndarray, np.ndarray], block: int
 ) -> None:
     w, hessian = layer
-    found = round_columns(w, feedback(hessian), lambda column, _: np.rint(column), block=block)
+    found = round_columns(w, error_feedback(hessian), lambda column, _: np.rint(column), block=block)
     assert np.array_equal(found, gptq(w, hessian))
 
 
@@ -42,22 +42,24 @@ def test_the_factors_are_those_of_the_damped_hessian_and_tell_the_error(
     layer: tuple[np.ndarray, np.ndarray],
 ) -> None:
     w, hessian = layer
-    found = feedback(hessian)
+    found = error_feedback(hessian)
     assert found is not None
-    order, upper, left = found
+    order, upper, diagonal = found
     damped = hessian + np.eye(200) * 0.01 * np.trace(hessian) / 200
     assert np.allclose(np.tril(upper, -1), 0) and np.allclose(np.diag(upper), 1)
-    assert np.allclose(upper @ np.diag(left) @ upper.T, damped[np.ix_(order, order)])
+    assert np.allclose(upper @ np.diag(diagonal) @ upper.T, damped[np.ix_(order, order)])
     err = (w - round_columns(w, found, lambda column, _: np.rint(column)))[:, order]
-    assert ((err @ upper) ** 2 @ left).sum() == pytest.approx(
+    assert ((err @ upper) ** 2 @ diagonal).sum() == pytest.approx(
         weighted_error(err, 0 * err, damped[np.ix_(order, order)])
     )
-    assert np.array_equal(found.weights[order], left)
+    assert np.array_equal(found.weights[order], diagonal)
 
 
 def test_without_a_hessian_every_column_is_on_its_own(layer: tuple[np.ndarray, np.ndarray]) -> None:
     w, _ = layer
-    assert np.array_equal(round_columns(w, feedback(None), lambda column, _: np.rint(column)), np.rint(w))
+    assert np.array_equal(
+        round_columns(w, error_feedback(None), lambda column, _: np.rint(column)), np.rint(w)
+    )
 
 
 def test_the_damping_rises_to_the_water_level_where_the_quantiser_errs_much(
@@ -65,19 +67,19 @@ def test_the_damping_rises_to_the_water_level_where_the_quantiser_errs_much(
 ) -> None:
     _, hessian = layer
     power = np.linalg.eigvalsh(hessian)
-    found = feedback(hessian, 0.2)
+    found = error_feedback(hessian, 0.2)
     assert found is not None
-    mean = np.exp(np.log(found.left).mean())
+    mean = np.exp(np.log(found.diagonal).mean())
     assert np.exp(np.log(power + 0.2 * mean).mean()) == pytest.approx(mean, rel=0.05)
 
 
 def test_inputs_that_are_never_used_do_no_harm() -> None:
-    found = feedback(np.diag([4.0, 0.0, 1.0]))
+    found = error_feedback(np.diag([4.0, 0.0, 1.0]))
     assert found is not None and (found.weights > 0).all() and np.argmin(found.weights) == 1
-    assert feedback(np.zeros((3, 3))) is not None
+    assert error_feedback(np.zeros((3, 3))) is not None
 
 
 def test_what_is_no_hessian_is_refused() -> None:
     for wrong in (np.ones((2, 3)), np.full((2, 2), np.nan), np.ones(4)):
         with pytest.raises(InputError, match="a Hessian of shape"):
-            feedback(wrong)
+            error_feedback(wrong)

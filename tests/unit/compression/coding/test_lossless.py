@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.compression.coding.lossless import frame, numbers, pack, pack_fixed, pack_rans
+from components.compression.coding.lossless import frame, pack, pack_fixed, pack_numbers, pack_rans
 from components.shared.models.remote_code.lossless import (
     CodeError,
     frequencies,
-    read_numbers,
     unframe,
     unpack,
+    unpack_numbers,
     unpack_rans,
     width,
 )
@@ -73,7 +73,7 @@ def test_uniform_symbols_take_their_fixed_width_and_one_byte() -> None:
 
 @given(st.lists(st.integers(0, 2**40), max_size=20))
 def test_numbers_come_back(values: list[int]) -> None:
-    assert read_numbers(numbers(values))[0] == values
+    assert unpack_numbers(pack_numbers(values))[0] == values
 
 
 @settings(max_examples=60)

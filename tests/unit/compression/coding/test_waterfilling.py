@@ -7,7 +7,7 @@ import pytest
 
 from components.compression.codecs import ectcq
 from components.compression.coding.hessian import weighted_error
-from components.compression.coding.waterfilling import sizes_for, steps_for
+from components.compression.coding.waterfilling import column_steps, line_sizes
 
 
 def bound(hessian: np.ndarray, rate: float) -> float:
@@ -48,13 +48,13 @@ def test_the_output_errs_little_more_than_any_code_must(kind: str, most: float, 
 
 def test_steps_fall_with_the_square_root_of_the_weight() -> None:
     weights = np.repeat([1.0, 4.0, 256.0], 100)
-    steps = steps_for(weights, 1000, 4)
+    steps = column_steps(weights, 1000, 4)
     assert np.array_equal(np.unique(steps[:100] - steps[100:200]), [4])
     assert np.array_equal(np.unique(steps[100:200] - steps[200:]), [12])
 
 
 def test_what_saves_less_than_it_costs_is_not_written() -> None:
     weights = np.exp(np.random.default_rng(3).normal(size=64) / 2)
-    assert steps_for(weights, 1 << 14, 4).any() and not steps_for(weights, 8, 4).any()
-    assert sizes_for(weights, 1 << 14, 2).any() and not sizes_for(weights, 8, 2).any()
-    assert not steps_for(np.ones(64), 1 << 20, 4).any()
+    assert column_steps(weights, 1 << 14, 4).any() and not column_steps(weights, 8, 4).any()
+    assert line_sizes(weights, 1 << 14, 2).any() and not line_sizes(weights, 8, 2).any()
+    assert not column_steps(np.ones(64), 1 << 20, 4).any()

@@ -130,10 +130,11 @@ def test_an_artifact_carries_only_the_code_that_it_needs(foreign):
     assert code["standard"] == code["untied"] == plain
     assert code["memory"] == plain | {"memory"} and code["union"] == plain | {"memory", "refinement"}
     assert code["thinking"] == plain | {"memory", "thoughts"}
-    assert code["ternary"] == code["union"] | {"coded", "decoders", "ternary"}
+    decoding = {"decoders", "decoder_table", "decode_ternary"}
+    assert code["ternary"] == code["union"] | {"coded", "ternary"} | decoding
     assert code["coded"] == code["ternary"] | {"experts"}
     assert code["llama"] == set()
-    assert code["wrapped coded llama"] == {"modeling_wrapped", "coded", "decoders", "ternary"}
+    assert code["wrapped coded llama"] == {"modeling_wrapped", "coded", "ternary"} | decoding
 
 
 def test_saving_twice_writes_the_same_bytes_and_saving_what_was_loaded_too(tmp_path):

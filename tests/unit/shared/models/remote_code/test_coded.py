@@ -32,15 +32,15 @@ def test_a_ternary_layer_at_inference_equals_the_training_layer_bit_for_bit():
 
 def test_a_stored_ternary_weight_decodes_to_the_quantised_weight_bit_for_bit():
     w = torch.randn(13, 7, 3)
-    array = decode("ternary", encode_ternary(w), {"shape": [13, 7, 3]})
+    array = decode({"codec": "ternary", "shape": [13, 7, 3]}, encode_ternary(w))
     assert np.array_equal(array, ternarise(w).numpy())
 
 
 def test_unknown_codecs_and_short_codes_are_refused():
     with pytest.raises(ValueError, match=r"unknown codec 'gzip'.*ternary"):
-        decode("gzip", b"", {"shape": [1]})
+        decode({"codec": "gzip", "shape": [1]}, b"")
     with pytest.raises(ValueError, match=r"holds 5 weights, the shape \[2, 3\] needs 6"):
-        decode("ternary", struct.pack("<f", 1.0) + b"\0", {"shape": [2, 3]})
+        decode({"codec": "ternary", "shape": [2, 3]}, struct.pack("<f", 1.0) + b"\0")
 
 
 def coded_twin(model):

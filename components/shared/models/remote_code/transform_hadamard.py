@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .lossless import read_numbers, unframe
+from .lossless import unframe, unpack_numbers
 
 CODEC, VERSION = 7, 1
 
@@ -28,7 +28,7 @@ def signs(seed: int, n: int) -> np.ndarray:
 
 
 def hadamard(x: np.ndarray) -> np.ndarray:
-    """x (rows, 2^m) float64 → x·H / √(2^m), H Sylvester's Hadamard matrix: its own inverse."""
+    """Rows x (rows, 2^m) float64 → x·H / √(2^m), H Sylvester's Hadamard matrix: its own inverse."""
     rows, n = x.shape
     half = 1
     while half < n:
@@ -38,27 +38,29 @@ def hadamard(x: np.ndarray) -> np.ndarray:
     return x.reshape(rows, n) / np.sqrt(float(n))
 
 
-def turn(x: np.ndarray, seed: int, back: bool) -> np.ndarray:
-    """x (rows, n) float64, its rows transformed; or, with `back`, as they were before."""
+def transform_rows(x: np.ndarray, seed: int, inverse: bool) -> np.ndarray:
+    """Rows x (rows, n) float64 transformed; or, with `inverse`, as they were before."""
     n = x.shape[1]
     if n < 2:
         return x
     block = 1 << (n.bit_length() - 1)
     steps = [slice(0, block)] + [slice(n - block, n)] * (block < n)
     x = np.array(x)
-    for number, part in reversed(list(enumerate(steps))) if back else enumerate(steps):
+    for number, part in reversed(list(enumerate(steps))) if inverse else enumerate(steps):
         sign = signs(2 * seed + number, block)
-        x[:, part] = hadamard(x[:, part]) * sign if back else hadamard(x[:, part] * sign)
+        x[:, part] = hadamard(x[:, part]) * sign if inverse else hadamard(x[:, part] * sign)
     return x
 
 
-def turn_both(matrix: np.ndarray, seed: int, back: bool = False) -> np.ndarray:
+def transform_matrix(matrix: np.ndarray, seed: int, inverse: bool = False) -> np.ndarray:
     """Rows and columns of a matrix (out, in) transformed, or turned back. float64."""
-    return turn(turn(matrix.astype(np.float64), 2 * seed, back).T, 2 * seed + 1, back).T
+    return transform_rows(
+        transform_rows(matrix.astype(np.float64), 2 * seed, inverse).T, 2 * seed + 1, inverse
+    ).T
 
 
 def decode(code: bytes, inner: Callable[[bytes], np.ndarray]) -> np.ndarray:
     """A code of transformed weights → the float32 weight in its own shape. inner: the decoder of what is in the frame."""
     head, coded = unframe(code, CODEC, VERSION)
-    (seed, *shape), _ = read_numbers(head)
-    return turn_both(inner(coded), seed, back=True).astype(np.float32).reshape(shape)
+    (seed, *shape), _ = unpack_numbers(head)
+    return transform_matrix(inner(coded), seed, inverse=True).astype(np.float32).reshape(shape)

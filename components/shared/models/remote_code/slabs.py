@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .lossless import CodeError, read_numbers, unframe
+from .lossless import CodeError, unframe, unpack_numbers
 
 CODEC, VERSION = 8, 1
 
@@ -14,20 +14,20 @@ CODEC, VERSION = 8, 1
 def slabs_of(code: bytes) -> tuple[list[int], list[bytes]]:
     """The matrix's shape, and the codes of its slabs from the top down."""
     head, *codes = unframe(code, CODEC, VERSION)
-    return read_numbers(head)[0], codes
+    return unpack_numbers(head)[0], codes
 
 
 def decode(code: bytes, inner: Callable[[bytes], np.ndarray]) -> np.ndarray:
     """A code of slabs → the float32 weight; `inner` decodes one slab."""
     shape, codes = slabs_of(code)
     w = np.empty(shape, np.float32)
-    at = 0
+    row = 0
     for slab in codes:
         rows = inner(slab)
-        if rows.shape[1:] != w.shape[1:] or at + len(rows) > len(w):
-            raise CodeError(f"a slab of shape {rows.shape} from row {at} on in a matrix of shape {w.shape}")
-        w[at : at + len(rows)] = rows
-        at += len(rows)
-    if at != len(w):
-        raise CodeError(f"slabs of {at} rows in a matrix of {len(w)}")
+        if rows.shape[1:] != w.shape[1:] or row + len(rows) > len(w):
+            raise CodeError(f"a slab of shape {rows.shape} from row {row} on in a matrix of shape {w.shape}")
+        w[row : row + len(rows)] = rows
+        row += len(rows)
+    if row != len(w):
+        raise CodeError(f"slabs of {row} rows in a matrix of {len(w)}")
     return w

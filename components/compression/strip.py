@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 
-def bare(source: str) -> str:
+def strip_comments(source: str) -> str:
     """The same Python program without comments, docstrings and blank lines."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -19,11 +19,11 @@ def bare(source: str) -> str:
     return ast.unparse(tree) + "\n"
 
 
-def repack(folder: Path) -> None:
+def strip_folder(folder: Path) -> None:
     """Rewrite the .py and .json files of a folder; what they do and say stays the same."""
     for file in sorted(folder.iterdir()):
         if file.suffix == ".py":
-            file.write_text(bare(file.read_text()))
+            file.write_text(strip_comments(file.read_text()))
         elif file.suffix == ".json":
             content = json.loads(file.read_text())
             file.write_text(json.dumps(content, separators=(",", ":"), ensure_ascii=False))

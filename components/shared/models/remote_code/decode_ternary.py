@@ -1,0 +1,11 @@
+"""Ternary weights as phase bitnet stores them: float32 scale, then trits in base 3, five a byte. Decoding only."""
+
+import numpy as np
+
+
+def decode(code):
+    """A ternary code → float32 weights, (n,), n being filled up to a multiple of five."""
+    from .ternary import unpack_ternary  # which brings torch along: no other codec needs that
+
+    packed = np.frombuffer(code, np.uint8, offset=4)
+    return unpack_ternary(packed, 5 * packed.size) * np.frombuffer(code, "<f4", 1)
