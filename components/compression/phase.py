@@ -110,7 +110,9 @@ class Compression(Phase[Settings], spec=PHASE):
         self.tensors.measure(settings.candidates, settings.sample)
         measure_sensitivities(self.tensors, self.evaluator, self.search.items, run.progress)
         allocations = frontier(rate_points(self.tensors.points, self.tensors.sensitivity))
-        plan = self._publish_within(allocations) if settings.bytes else self._retain(allocations)
+        plan = (
+            self._publish_within(allocations, settings.bytes) if settings.bytes else self._retain(allocations)
+        )
         self._compare(allocations, plan)
         if settings.recovery.steps:
             self._recover(plan)
@@ -158,9 +160,9 @@ class Compression(Phase[Settings], spec=PHASE):
             )
         return self._publish(allocations[low].presets)
 
-    def _publish_within(self, allocations: list[Allocation]) -> dict[str, Code]:
+    def _publish_within(self, allocations: list[Allocation], budget: int) -> dict[str, Code]:
         """Publish the least KL in the bytes asked for, the whole artifact counted."""
-        budget, overhead = self.run.settings.bytes, 0
+        overhead = 0
         while True:
             allocation = within(allocations, budget - overhead)
             if allocation is None:
