@@ -1,6 +1,6 @@
 """The pipeline that joins the phases: its graph, its runs on this machine and on a cluster, and the `forge` command.
 
-    from pipelines import run, run_sync
+Python has `run` and `run_sync` of it (`api.py`).
 """
 
 from .api import run, run_sync

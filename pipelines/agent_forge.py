@@ -35,7 +35,7 @@ from components.shared.phase_spec import Interface, one_model
 from components.shared.runtime.code import code_version
 from components.shared.runtime.errors import ConfigError
 from pipelines.cluster import MEANING, REPORT, Cluster, load, place
-from pipelines.phases import PARENTS, PHASES, ROUNDS, SPECS, WORKERS, between, several
+from pipelines.phases import PARENTS, PHASES, ROUNDS, SPECS, WORKERS, between, remaining, several
 from pipelines.report.component import report
 from pipelines.settings import as_parameters, composed, parameter_of
 
@@ -131,6 +131,7 @@ def pipeline(
     *,
     start: str = PHASES[0],
     end: str = PHASES[-1],
+    without: Sequence[str] = (),
     parents: int = PARENTS,
     workers: int = WORKERS,
     rounds: int = ROUNDS,
@@ -140,6 +141,7 @@ def pipeline(
 ) -> Any:
     """The KFP pipeline of the phases from `start` to `end`.
 
+    :param without: phases that are left out: the model before them goes on as it is. Those beyond the range are no matter.
     :param parents: base models, or the artifacts from which evomerge starts.
     :param workers: of evomerge, side by side in each of its `rounds`.
     :param cluster: what is fixed of Kubernetes when compiling, and the defaults of what is not.
@@ -148,7 +150,13 @@ def pipeline(
     :param pinned: see `Graph`; the committed pipeline is not.
     :raises ConfigError: an unknown phase, phases in the wrong order, a count below its least.
     """
-    phases = between(start, end)
+    phases = remaining(between(start, end), without)
+    if parents > 1 and not any(map(several, phases)) and any(map(several, without)):
+        raise ConfigError(
+            f"{parents} models, and no phase that makes one of them",
+            where=f"without {', '.join(without)}",
+            fix="give one base model, or leave that phase in",
+        )
     counts = (
         ("parents", parents, 2 if any(map(several, phases)) else 1),
         ("workers", workers, 1),
@@ -191,7 +199,11 @@ def pipeline(
     meanings = "\n".join(f"    {name}: {parameter.meaning}." for name, parameter in parameters.items())
     agent_forge.__doc__ = f"Agent Forge: {' → '.join(phases)}.\n\nArgs:\n{meanings}\n"
     title = "Agent Forge" if phases == PHASES else f"Agent Forge: {' → '.join(dict.fromkeys((start, end)))}"
-    return dsl.pipeline(_with(parameters, agent_forge), name=name_of(start, end), display_name=title)
+    left_out = [phase for phase in between(start, end) if phase not in phases]
+    if left_out:
+        title += f", without {', '.join(left_out)}"
+    name = "-without-".join([name_of(start, end), *left_out])
+    return dsl.pipeline(_with(parameters, agent_forge), name=name, display_name=title)
 
 
 def text(pipeline: Any) -> str:

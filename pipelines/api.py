@@ -30,10 +30,11 @@ def request(
         `store`, `experiment` …
     """
     from .local.plan import RunRequest
-    from .phases import PHASES
+    from .phases import PHASES, between, remaining
 
     if register_as:
-        overrides = [*overrides, f"{more.get('last', PHASES[-1])}.register_as={register_as}"]
+        run = between(more.get("first", PHASES[0]), more.get("last", PHASES[-1]))
+        overrides = [*overrides, f"{remaining(run, more.get('without', ()))[-1]}.register_as={register_as}"]
     more["runs"] = Path(more.get("runs", "runs"))
     return RunRequest(profile=profile or "", overrides=overrides, **more)
 

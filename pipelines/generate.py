@@ -1,31 +1,70 @@
-"""Asks something of what a run has made.
+"""What a model writes: an agent of ours as its architecture says, any other as a Hugging Face causal LM.
 
-An agent answers as its architecture says: experts, thoughts, tools. A model that is no agent yet, or that is to be
-sampled from, is asked the way anybody would: plain transformers, and the code that travels with it.
+    model = TextModel.load(Path("runs/demo/artifacts/compression/model"))
+    model.complete("12+7=").text
+    chat = Chat(model)
+    chat.ask("Good day!").text
+
+A model that was tuned to chat wants its turns in the form of its tokenizer's chat template, and says little or nothing
+without it; a model of ours was trained on bare prompts behind <bos>. Which of the two is meant, `load` decides.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from components.shared.runtime.errors import ArtifactError
+from components.shared.runtime.artifact.manifest import MANIFEST
+from components.shared.runtime.errors import ArtifactError, InputError
 
 from .runs.folder import DONE, find
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-def agent_of(runs: Path, place: str) -> Path:
-    """The folder of the agent: `place` itself where it holds a model, else the last model that a run has made.
+    from components.shared.agent.agent import Agent
+    from components.shared.agent.tools import Toolbox
 
-    :raises ArtifactError: the run has made none.
+Message = dict[str, str]
+"""{"role": "user" or "assistant", "content": text}"""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What was written after a prompt.
+
+    :param tokens: how many; None for an agent, which counts for itself.
+    :param finished: whether the model ended by itself; False where it was cut off.
     """
-    if (Path(place) / "config.json").is_file():
-        return Path(place)
-    folder = find(runs, place)
-    made = [one for one in folder.tasks() if one.status in DONE]
-    for status in sorted(made, key=lambda one: one.finished or 0.0, reverse=True):
+
+    prompt: str
+    text: str
+    tokens: int | None = None
+    finished: bool = True
+
+
+def model_folder(runs: Path, name: str) -> Path:
+    """The folder of a model: what `name` is the folder or the store's address of, else the last model of that run.
+
+    :param runs: the folder of all runs.
+    :param name: a model's folder or address; or a run's name, its folder, or latest.
+    :raises ArtifactError: the run has made none.
+    :raises InputError: there is no such run.
+    """
+    if "://" in name:
+        from components.shared.runtime.store.uri import localise
+
+        return localise(name, Path(tempfile.gettempdir()) / "agent-forge" / "inputs")
+    if (Path(name) / "config.json").is_file():
+        return Path(name)
+    folder = find(runs, name)
+    finished = [status for status in folder.tasks() if status.status in DONE]
+    for status in sorted(finished, key=lambda status: status.finished or 0.0, reverse=True):
         for output in status.outputs.values():
-            manifest = folder.path / output / "forge.json"
+            manifest = folder.path / output / MANIFEST
             if manifest.is_file() and json.loads(manifest.read_text())["kind"] == "model":
                 return manifest.parent
     raise ArtifactError(
@@ -33,31 +72,180 @@ def agent_of(runs: Path, place: str) -> Path:
     )
 
 
-def answer(agent: Path, prompt: str, *, tokens: int, sample: bool, seed: int) -> str:
-    """What the agent answers, or the model writes, after the prompt.
+@dataclass(frozen=True)
+class TextModel:
+    """A model that writes, in memory.
 
-    :param tokens: at most so many new ones; an agent's architecture says for itself how long it answers.
-    :param sample: draw from the model's distribution, in place of the most probable token each time.
+    :param agent: in place of model and tokenizer, where the artifact is an agent.
+    :param ours: trained on bare prompts behind <bos>, as the phases do.
+    :param template: whether a prompt is a turn in the form of the tokenizer's chat template.
     """
-    from components.shared.agent.agent import AGENT, Agent
-    from components.shared.models.ternary.inference import MIN_WEIGHTS, accelerate
 
-    if (agent / AGENT).is_file() and not sample:
-        return Agent.load(agent).answers([prompt])[0]
+    folder: Path
+    model: Any
+    tokenizer: Any
+    agent: Agent | None = None
+    ours: bool = False
+    template: bool = False
 
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
+    @classmethod
+    def load(cls, folder: Path, *, template: bool | None = None, plain: bool = False) -> TextModel:
+        """Load an artifact, or any Hugging Face folder of a causal LM with safetensors.
 
-    logging.disable_progress_bar()
-    torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(agent, trust_remote_code=True)
-    model = AutoModelForCausalLM.from_pretrained(agent, trust_remote_code=True).eval()
-    accelerate(model, least=MIN_WEIGHTS)
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]  # as in training
-    ids = torch.tensor([[*start, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]])
-    with torch.inference_mode():
-        written = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=sample
+        :param template: use the tokenizer's chat template, or do not; None: where there is one and the model is not ours.
+        :param plain: take an agent as the model below it, without experts, thoughts and tools.
+        :raises ArtifactError: no such model; pickled weights; code of its own, which is not run.
+        :raises InputError: a template is asked for, and there is none.
+        """
+        from transformers.utils import logging
+
+        from components.shared.agent.agent import AGENT, Agent
+        from components.shared.models.loading import AUTO_MAP, load
+        from components.shared.models.ternary.inference import MIN_WEIGHTS, accelerate
+        from components.shared.training.device import device
+
+        logging.disable_progress_bar()
+        if (folder / AGENT).is_file() and not plain and not template:
+            agent = Agent.load(folder, device=str(device()))
+            return cls(folder, agent.model, agent.tokenizer, agent, ours=True)
+        model, tokenizer = load(folder, device=device())
+        accelerate(model, least=MIN_WEIGHTS)
+        ours = (folder / MANIFEST).is_file() or getattr(model.config, "model_type", "") in AUTO_MAP
+        has_template = getattr(tokenizer, "chat_template", None) is not None
+        if template and not has_template:
+            raise InputError(
+                "the model's tokenizer has no chat template", where=str(folder),
+                fix="ask it without: --raw, or give the folder of a model that was tuned to chat",
+            )  # fmt: skip
+        return cls(
+            folder, model, tokenizer, None, ours, has_template and not ours if template is None else template
         )
-    return str(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the tokenizer brings a chat template."""
+        return getattr(self.tokenizer, "chat_template", None) is not None
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        tokens: int = 64,
+        sample: bool = False,
+        seed: int = 0,
+        toolbox: Toolbox | None = None,
+    ) -> Completion:
+        """What the model writes after the prompt, or answers to it.
+
+        :param tokens: at most so many new ones; an agent's architecture says for itself how long it answers.
+        :param sample: draw from the model's distribution, in place of the most probable token each time.
+        :param toolbox: of an agent's session: what a prompt saves, later ones can load.
+        :raises InputError: the prompt is empty, or longer than the model can take.
+        """
+        if not prompt:
+            raise InputError("the prompt is empty", where="--prompt", fix="ask something")
+        if self.agent is not None:
+            return Completion(prompt, self.agent.answers([prompt], toolbox)[0])
+        if self.template:
+            ids = self._turns([{"role": "user", "content": prompt}])
+        elif self.ours:  # as in training
+            start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+            ids = [*start, *self.tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+        else:
+            ids = list(self.tokenizer(prompt)["input_ids"])
+        return self._write(prompt, ids, tokens, sample, seed)
+
+    def reply(
+        self, messages: Sequence[Mapping[str, str]], *, tokens: int = 64, sample: bool = False, seed: int = 0
+    ) -> Completion:
+        """The next turn of a conversation, in the form of the chat template.
+
+        :param messages: {"role", "content"} each, the last one the user's.
+        :raises InputError: they are longer than the model can take.
+        """
+        return self._write(messages[-1]["content"], self._turns(messages), tokens, sample, seed)
+
+    def _turns(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        from jinja2 import TemplateError
+
+        try:
+            encoded = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages], add_generation_prompt=True, return_dict=True
+            )
+        except TemplateError as error:
+            raise ArtifactError(
+                "the model's chat template cannot be used", where=str(self.folder), why=str(error),
+                fix="ask without it: --raw",
+            ) from error  # fmt: skip
+        return list(encoded["input_ids"])
+
+    def _write(self, prompt: str, ids: list[int], tokens: int, sample: bool, seed: int) -> Completion:
+        """Write after token ids, which end where the model is to go on."""
+        import torch
+
+        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if longest is not None and len(ids) >= longest:
+            raise InputError(
+                f"the prompt has {len(ids)} tokens, and the model takes {longest}", where=str(self.folder),
+                fix="shorten it, or begin a new conversation",
+            )  # fmt: skip
+        ends = _ends(self.model, self.tokenizer)
+        padding = self.tokenizer.pad_token_id
+        torch.manual_seed(seed)
+        start = torch.tensor([ids], device=self.model.device)
+        with torch.inference_mode():
+            written = self.model.generate(
+                input_ids=start,
+                attention_mask=torch.ones_like(start),
+                max_new_tokens=min(tokens, longest - len(ids)) if longest is not None else tokens,
+                do_sample=sample,
+                eos_token_id=ends or None,
+                pad_token_id=padding if padding is not None else next(iter(ends), None),
+                **({} if sample else {"temperature": None, "top_p": None, "top_k": None}),
+            )[0, len(ids) :].tolist()
+        finished = bool(written) and written[-1] in ends
+        text = str(self.tokenizer.decode(written, skip_special_tokens=True))
+        return Completion(prompt, text, len(written), finished)
+
+
+@dataclass
+class Chat:
+    """A conversation. Where there is no chat template, each line stands for itself; an agent keeps its tools' memory."""
+
+    model: TextModel
+    tokens: int = 64
+    sample: bool = False
+    seed: int = 0
+    messages: list[Message] = field(default_factory=list)
+    toolbox: Toolbox | None = None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether earlier turns are part of what the model reads."""
+        return self.model.template
+
+    def ask(self, line: str) -> Completion:
+        """The answer to the user's next line.
+
+        :raises InputError: it is empty, or the conversation has become longer than the model can take.
+        """
+        how: dict[str, Any] = {"tokens": self.tokens, "sample": self.sample, "seed": self.seed}
+        if self.model.agent is not None and self.toolbox is None:
+            from components.shared.agent.tools import Toolbox
+
+            self.toolbox = Toolbox(self.model.agent.architecture.tools)
+        if not self.remembers:
+            return self.model.complete(line, **how, toolbox=self.toolbox)
+        question: Message = {"role": "user", "content": line}
+        answer = self.model.reply([*self.messages, question], **how)
+        self.messages += [question, {"role": "assistant", "content": answer.text}]
+        return answer
+
+
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens with which a text of the model ends: those of its generation settings, and the tokenizer's."""
+    known = getattr(model.generation_config, "eos_token_id", None)
+    ends = [known] if isinstance(known, int) else list(known or [])
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
+        ends.append(tokenizer.eos_token_id)
+    return ends

@@ -104,6 +104,23 @@ def between(first: str = PHASES[0], last: str = PHASES[-1]) -> tuple[str, ...]:
     return PHASES[start : end + 1]
 
 
+def remaining(phases: Sequence[str], without: Sequence[str]) -> tuple[str, ...]:
+    """The phases of a range without those that are left out.
+
+    :raises ConfigError: an unknown name, or the first of the range is to be left out.
+    """
+    for name in without:
+        if name not in SPECS:
+            raise ConfigError(f"there is no phase {name!r}", fix=did_you_mean(name, PHASES))
+        if name == phases[0]:
+            raise ConfigError(
+                f"phase {name} is the first, and cannot be left out",
+                where=f"without {name}",
+                fix="start with a later one: --from, with --artifact",
+            )
+    return tuple(phase for phase in phases if phase not in without)
+
+
 def several(phase: str) -> bool:
     """Whether the phase starts from several models."""
     return SPECS[phase].takes == "models"

@@ -55,7 +55,7 @@ class QuietStar(Phase[Settings], spec=PHASE):
 
     def validate_input(self) -> None:
         """Refuse populations, tasks without enough items, and a warm-up that leaves no steps for REINFORCE."""
-        settings: Settings = self.run.settings
+        settings = self.run.settings
         artifact = self.run.artifact
         if artifact.kind == "population":
             raise InputError(
@@ -101,7 +101,7 @@ class QuietStar(Phase[Settings], spec=PHASE):
 
     def load_arm(self) -> Arm:
         """The input model, with a talk head and the words of thinking."""
-        settings: Settings = self.run.settings
+        settings = self.run.settings
         model, tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         model, tokens = add_thought_tokens(model, tokenizer, settings.length, seed=self.run.seed)
         talk_head = model.get_submodule("talk_head").requires_grad_(False)

@@ -10,11 +10,13 @@ from typer.core import TyperGroup
 
 from components.shared.runtime.errors import ForgeError
 
+from .analysis import analyze, catalog, metrics
 from .cluster import clean, retry, submit
-from .models import bitnet, compression, evo, merge
+from .models import bitnet, compression, evo, generate, merge
 from .options import console
 from .project import compile, doctor, new_phase, validate
-from .runs import cancel, events, logs, phase, report, run_pipeline, status, test
+from .runs import cancel, events, logs, phase, prune, report, run_pipeline, status
+from .several import SeveralValues
 
 __all__ = ["app", "console"]
 
@@ -44,7 +46,7 @@ app = typer.Typer(
     forge run-pipeline            all eight phases on this machine (profile tiny: minutes)
     forge status --follow         how far is it?
     forge report                  what did it measure?
-    forge test --prompt "2+2="    what does the agent say?
+    forge generate --prompt "2+2="  what does the agent say?
 
     \b
     forge submit --wait           the same on a Kubeflow cluster (--host or KFP_HOST); then
@@ -54,7 +56,8 @@ app = typer.Typer(
 )
 app.add_typer(bitnet.app, name="bitnet")
 app.add_typer(compression.app, name="compression")
-app.command()(run_pipeline.run_pipeline)
+app.add_typer(analyze.training, name="training")
+app.command(cls=SeveralValues)(run_pipeline.run_pipeline)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )(phase.phase)
@@ -64,12 +67,17 @@ app.command()(events.events)
 app.command()(cancel.cancel)
 app.command()(retry.retry)
 app.command()(report.report)
-app.command()(test.test)
+app.command("generate")(generate.generate)
+app.command("test", short_help="The same as generate.")(generate.generate)
+app.command()(catalog.models)
+app.command()(metrics.metrics)
+app.command()(analyze.analyze)
 app.command()(validate.validate)
 app.add_typer(merge.app, name="merge")
 app.command("evo")(evo.evo)
 app.command()(doctor.doctor)
 app.command("compile")(compile.compile_)
 app.command("new-phase")(new_phase.new_phase)
-app.command()(submit.submit)
+app.command(cls=SeveralValues)(submit.submit)
 app.command()(clean.clean)
+app.command()(prune.prune)

@@ -1,4 +1,4 @@
-"""python -m pipelines.cli"""
+"""The command as a module: `python -m pipelines.cli`."""
 
 from ..cli import app
 

@@ -46,8 +46,9 @@ Parameters = Annotated[
 BaseModels = Annotated[
     list[str],
     typer.Option(
-        "--base-model", "-m", metavar="NAME|PLACE", default_factory=list, show_default=False,
-        help="standard, memory, reasoning (the default: all three); or a Hugging Face model: folder or s3://…; repeatable.",
+        "--base-model", "--base-models", "-m", metavar="NAME|PLACE", default_factory=list, show_default=False,
+        help="standard, memory, reasoning (the default: all three); or a Hugging Face model: folder or s3://…; repeatable,"
+        " and behind --base-models several.",
     ),
 ]  # fmt: skip
 Artifacts = Annotated[

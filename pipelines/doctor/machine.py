@@ -68,7 +68,7 @@ def disk(runs: Path) -> Finding:
 
 
 def artifacts(uri: str) -> Finding:
-    """The store: can it be written, and does put-if-absent have one winner?"""
+    """The store: that it can be written, and that put-if-absent has one winner."""
     from components.shared.runtime.store.uri import open_store
 
     try:

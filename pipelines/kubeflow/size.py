@@ -89,8 +89,9 @@ def _executor_input(component: Mapping[str, Any]) -> int:
 
 
 def _values(spec: Mapping[str, Any], task: Mapping[str, Any]) -> int:
-    """Bytes of the texts among a task's parameters, its settings above all: the pipeline's defaults stand for what a
-    run gives. They are JSON in JSON.
+    """Bytes of the texts among a task's parameters, its settings above all.
+
+    The pipeline's defaults stand for what a run gives. They are JSON in JSON.
     """
     defaults = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     names = [

@@ -23,6 +23,7 @@ class RunRequest:
     :param runs: the folder of all runs.
     :param name: of the run; the time and the profile where none is given.
     :param first: the first phase to run; `last` is the last one.
+    :param without: phases that are left out between them: the model before goes on as it is.
     :param base_models: what cognate makes its variants of.
     :param artifacts: addresses of the models with which `first` starts, in place of the phases before it.
     :param profile: of the settings, which are composed and become parameters of the pipeline; empty for tiny.
@@ -44,6 +45,7 @@ class RunRequest:
     resume: str = ""
     first: str = PHASES[0]
     last: str = PHASES[-1]
+    without: Sequence[str] = ()
     base_models: Sequence[str] = ()
     artifacts: Sequence[str] = ()
     profile: str = ""

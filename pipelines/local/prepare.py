@@ -18,7 +18,7 @@ from components.shared.runtime.errors import ConfigError, InputError
 from ..ir import reader
 from ..ir.parameters import given_parameters, parents_of, starting_points
 from ..ir.spec import Pipeline
-from ..phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS, between
+from ..phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS, between, remaining, several
 from ..runs.folder import RunFolder, RunStatus, find
 from ..settings import as_parameters, check_search, composed, from_parameters, parameter_of
 from .cache import ArtifactCache
@@ -35,7 +35,7 @@ def prepare(request: RunRequest) -> Plan:
     :returns: the plan; nothing is written or started.
     :raises ForgeError: something is wrong with the request.
     """
-    between(request.first, request.last)
+    remaining(between(request.first, request.last), request.without)
     folder, pipeline, status = _resumed(request) if request.resume else _new(request)
     status.store = request.store or status.store
     status.slots = request.slots or status.slots or default_slots()
@@ -66,13 +66,10 @@ def default_slots() -> int:
 
 def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
     """The folder, the pipeline and the status of a new run, with its complete parameters."""
+    starting = starting_points(request.first, request.base_models, request.artifacts)
     pipeline = _pipeline(request)
-    asked = {
-        **starting_points(request.first, request.base_models, request.artifacts),
-        **_settings(request, pipeline),
-        **request.parameters,
-    }
-    parameters = given_parameters(asked, pipeline.root.parameters)
+    values = {**starting, **_settings(request, pipeline), **request.parameters}
+    parameters = given_parameters(values, pipeline.root.parameters)
     configs = from_parameters(parameters)
     if request.pipeline is None:
         check_search(configs, rounds=request.rounds, workers=request.workers)
@@ -118,10 +115,10 @@ def _settings(request: RunRequest, pipeline: Pipeline) -> dict[str, Any]:
 def _pipeline(request: RunRequest) -> Pipeline:
     """The pipeline that was named; else ours as it is committed; else ours compiled for the phase to start with."""
     if request.pipeline is not None:
-        if request.first != PHASES[0] or request.artifacts:
+        if request.first != PHASES[0] or request.artifacts or request.without:
             raise ConfigError(
-                "a pipeline given by --pipeline starts where it was compiled to start",
-                where="--from, --artifact",
+                "a pipeline given by --pipeline has the phases that it was compiled for",
+                where="--from, --artifact, phases that are left out",
                 fix="compile it for that range: forge compile --from PHASE -o FILE; its parameters are set by --set",
             )
         return reader.load(request.pipeline)
@@ -131,15 +128,18 @@ def _pipeline(request: RunRequest) -> Pipeline:
             where=f"--from {request.first}",
             fix="give --resume RUN (a run that has it), or --artifact with a folder or an s3:// address",
         )
-    parents = parents_of(request.base_models, request.artifacts)
+    without = [phase for phase in request.without if phase in between(request.first, request.last)]
+    alone = any(map(several, without)) and not request.base_models and not request.artifacts
+    parents = 1 if alone else parents_of(request.base_models, request.artifacts)
     shape = (request.first, parents, request.workers, request.rounds)
-    if shape == (PHASES[0], PARENTS, WORKERS, ROUNDS):
+    if shape == (PHASES[0], PARENTS, WORKERS, ROUNDS) and not without:
         return reader.load(COMPILED)
     from ..agent_forge import pipeline, text  # KFP's compiler, which the committed pipeline does without
 
     graph = pipeline(
-        start=request.first, parents=parents, workers=request.workers, rounds=request.rounds, pinned=False
-    )
+        start=request.first, without=without, parents=parents, workers=request.workers, rounds=request.rounds,
+        pinned=False,
+    )  # fmt: skip
     return reader.parse(text(graph))
 
 
@@ -148,7 +148,7 @@ def _resumed(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
     folder = find(request.runs, request.resume)
     named = {**request.parameters, "profile": request.profile or None, "seed": request.seed}
     asked = [f"{name}={value}" for name, value in named.items() if value is not None]
-    asked += request.overrides
+    asked += [*request.overrides, *(f"without {phase}" for phase in request.without)]
     reshaped = (request.rounds, request.workers) != (ROUNDS, WORKERS)
     if asked or request.base_models or request.artifacts or request.pipeline or reshaped:
         others = ", ".join([*asked, *request.base_models, *request.artifacts])

@@ -44,6 +44,7 @@ STYLE: Any = {
 
 
 def svg(draw: Callable[[Axes], None], width: float, height: float) -> str:
+    """The picture that `draw` makes on a pair of axes, as SVG; width and height in inches."""
     with plt.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.subplots())

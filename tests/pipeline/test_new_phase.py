@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.runtime.artifact import artifact
 from components.shared.runtime.errors import ConfigError
 from pipelines.cli.project.new_phase import write
 from pipelines.phases import PHASES
@@ -61,6 +62,7 @@ def test_it_passes_the_contract_of_a_phase(project):
 
 def test_it_runs_in_a_pipeline_of_its_own(project, tmp_path):
     model = llama(tmp_path / "llama")
+    artifact.seal(model, kind="model", phase="adas")
     options = ["--from", "distill", "--to", "distill", "--artifact", model, "-O", "evaluation.items=8"]
     python(
         project, "-m", "pipelines.cli", "run-pipeline", *options, "--runs", tmp_path, "--name", "one",

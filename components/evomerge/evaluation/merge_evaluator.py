@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from components.shared.merging.registry import merge_method
 from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.item import Split
+from components.shared.training.device import device
 
 from ..search.archive import Measurement
 from ..search.genome import Genome
@@ -61,7 +61,7 @@ class MergeEvaluator:
     ) -> None:
         self.suites, self.items, self.fitness, self.seed, self.batch = suites, items, fitness, seed, batch
         self.calibration_items = calibration_items
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device()
         self.parents = load_parents(artifacts, base=base, device=self.device)
         tensors = self.parents.tensors
         layers = tensors.stack.count

@@ -47,7 +47,7 @@ def evo(
 
     Killed and started again it goes on from where it was. The card of the merged model holds its recipe, forge.json the
     whole search, its controls and its Pareto front.
-    """  # noqa: D301
+    """
     from ...local.cache_key import ROOT
 
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))

@@ -142,7 +142,7 @@ def merge(
     The output is a Hugging Face folder whose card holds the recipe; it appears when it is complete. Parents need one
     initialisation: others are merged with a warning, and are most likely good for nothing. To search for the recipe
     instead: forge phase evomerge --help
-    """  # noqa: D301
+    """
     if ctx.invoked_subcommand is not None:
         return
     if output is None:

@@ -1,33 +1,69 @@
-"""`forge validate`: do settings fit?"""
+"""`forge validate`: whether settings fit, and what would run."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ...phases import COMPILED
-from ..options import AsJson, Overrides, Profile, Seed, say
+from ..options import AsJson, ClusterName, Overrides, console, say
+
+if TYPE_CHECKING:
+    from ...local.plan import Plan
 
 
 def validate(
-    *, profile: Profile = "tiny", override: Overrides, seed: Seed = 0, as_json: AsJson = False
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Options of run-pipeline and settings of phases: JSON or YAML."),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="tiny (default), small or full: configs/profile.")
+    ] = None,
+    override: Overrides,
+    seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan too: tasks, resources, and how long it takes.")
+    ] = False,
+    cluster: ClusterName = "default",
+    as_json: AsJson = False,
 ) -> None:
     """Check the settings of all phases and clusters, and the compiled pipeline, without running anything.
 
     \b
     forge validate --profile small -O bitnet.threads=4
+    forge validate --config run.yaml --dry-run
     forge validate --json
+
+    \b
+    A file has the options of run-pipeline by their names, and a section a phase (pipelines/request_file.py):
+      profile: small
+      base_models: [standard, ./my-model]
+      enable_compression: false
+      bitnet: {steps: 100}
+    An unknown key is refused, with the one that was likely meant. forge run-pipeline --config FILE runs it. With
+    --dry-run resources on Kubeflow are those of --cluster.
     """
     from ...agent_forge import pipeline, text
+    from ...api import request
     from ...cluster import FOLDER, load
     from ...ir import reader
+    from ...local.prepare import prepare
+    from ...request_file import merged
     from ...settings import composed
 
+    options = merged(config, {"profile": profile, "overrides": override, "seed": seed})
+    chosen = request(**options)
     content: dict[str, Any] = {"phases": {}, "clusters": []}
-    for config in composed(profile=profile, overrides=override, seed=seed).values():
-        content["phases"][config.phase] = {"digest": config.digest, "settings": config.tree}
+    settings = composed(profile=chosen.profile or "tiny", overrides=chosen.overrides, seed=chosen.seed)
+    for composition in settings.values():
+        content["phases"][composition.phase] = {"digest": composition.digest, "settings": composition.tree}
         if not as_json:
-            say(f"ok   {config.phase:<12} {config.digest[:12]}")
+            say(f"ok   {composition.phase:<12} {composition.digest[:12]}")
     for path in sorted(FOLDER.glob("*.yaml")):
         reader.parse(text(pipeline(cluster=load(path.stem), pinned=False)))
         content["clusters"].append(path.stem)
@@ -35,4 +71,43 @@ def validate(
             say(f"ok   cluster {path.stem}")
     reader.load(COMPILED)
     content["pipeline"] = str(COMPILED)
-    say(json.dumps(content, indent=1) if as_json else f"ok   {COMPILED}")
+    if not as_json:
+        say(f"ok   {COMPILED}")
+    if config is not None or dry_run:
+        plan = prepare(chosen)
+        if not as_json and config is not None:
+            say(f"ok   {config}")
+        if dry_run:
+            _plan(plan, cluster, content if as_json else None)
+    if as_json:
+        say(json.dumps(content, indent=1))
+
+
+def _plan(plan: Plan, cluster: str, content: dict[str, Any] | None) -> None:
+    """Put the plan and its resources into `content`, or print them where there is none."""
+    from components.shared.runtime.wording import size
+
+    from ...cluster import load
+    from ...local.resources import resources
+
+    needed = resources(plan, load(cluster))
+    if content is not None:
+        content["plan"] = {**plan.to_json(), "resources": needed.to_json()}
+        return
+    from ..analysis.tables import show, table
+    from ..rendering.plan import table as plan_table
+
+    console.print(plan_table(plan))
+    say(
+        f"this machine: {needed.cores} cores, {size(needed.memory_bytes)}; {needed.slots} tasks at the same time"
+    )
+    drawn = table(
+        "phase", "tasks", "threads each", "memory each", f"pod on Kubeflow ({cluster})", "accelerators"
+    )
+    for phase, share in needed.phases.items():
+        pod = ", ".join(f"{value} {name}" for name, value in share.pod.items() if value is not None)
+        memory = "not known" if share.peak_memory_bytes is None else size(share.peak_memory_bytes)
+        drawn.add_row(
+            phase, str(share.tasks), str(share.threads), memory, pod, str(share.accelerators or "none")
+        )
+    show(drawn)

@@ -21,7 +21,6 @@ from ..options import (
     Overrides,
     Parameters,
     Rounds,
-    Runs,
     Store,
     Workers,
     console,
@@ -48,7 +47,9 @@ def run_pipeline(
     artifact: Artifacts,
     resume: Annotated[str, typer.Option(metavar="RUN", help="Go on with this run (or latest).")] = "",
     name: Annotated[str, typer.Option(help="The run's name (default: the time).")] = "",
-    runs: Runs = Path("runs"),
+    runs: Annotated[
+        Path, typer.Option("--runs", "--output-dir", metavar="DIR", help="The folder of all runs.")
+    ] = Path("runs"),
     store: Store = "",
     slots: Annotated[
         int, typer.Option(help="Phases at the same time (default: one for two cores, at least three).")
@@ -60,6 +61,31 @@ def run_pipeline(
     register_as: Annotated[
         str, typer.Option(metavar="NAME", help="The last phase's model gets this name in MLflow's registry.")
     ] = "",
+    evomerge: Annotated[
+        bool | None,
+        typer.Option(
+            "--enable-evomerge/--no-evomerge",
+            show_default=False,
+            help="Merge the base models (the default); without, the one base model goes on as it is.",
+        ),
+    ] = None,
+    compression: Annotated[
+        bool | None,
+        typer.Option(
+            "--enable-compression/--no-compression",
+            show_default=False,
+            help="Compress the agent (the default); without, what the phase before has made is the agent.",
+        ),
+    ] = None,
+    generations: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of evomerge: -O evomerge.generations=N.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Options and settings, JSON or YAML (forge validate); options here win."
+        ),
+    ] = None,
     experiment: Annotated[str, typer.Option(help="MLflow's experiment (default: agent-forge).")] = "",
     dry_run: Annotated[
         bool,
@@ -74,7 +100,9 @@ def run_pipeline(
     forge run-pipeline --profile small --seed 7 -O bitnet.threads=4 -O evomerge.generations=8
     forge run-pipeline --to bitnet      # later: forge run-pipeline --resume latest
     forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/model
-    forge run-pipeline --base-model ./my-model --base-model standard
+    forge run-pipeline --base-models ./my-model standard --generations 8 --no-compression
+    forge run-pipeline --base-model ./my-model --no-evomerge --output-dir ./complete_output
+    forge run-pipeline --config run.yaml --seed 7
     forge run-pipeline --store s3://forge/runs
     forge run-pipeline --dry-run --json
 
@@ -84,15 +112,15 @@ def run_pipeline(
     from ...api import request
     from ...ir.parameters import settings
     from ...local.prepare import prepare
+    from ...request_file import merged
 
-    plan = prepare(
-        request(
-            runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, artifacts=artifact,
-            pipeline=pipeline, profile=profile, overrides=override, seed=seed, parameters=settings(parameter),
-            rounds=rounds, workers=workers, store=store, slots=slots, cache=cache,
-            register_as=register_as, experiment=experiment,
-        )
+    options = dict(
+        runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, artifacts=artifact,
+        pipeline=pipeline, profile=profile, overrides=override, seed=seed, parameters=settings(parameter),
+        rounds=rounds, workers=workers, store=store, slots=slots, cache=cache, register_as=register_as,
+        experiment=experiment, generations=generations, enabled={"evomerge": evomerge, "compression": compression},
     )  # fmt: skip
+    plan = prepare(request(**merged(config, options)))
     if dry_run:
         _show(plan, as_json=as_json)
         return

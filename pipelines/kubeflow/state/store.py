@@ -164,8 +164,10 @@ def root_of(run: Mapping[str, Any], addresses: Sequence[str], launcher: Mapping[
 
 
 def _progress(text: bytes) -> dict[str, Any]:
-    """A line of progress, empty where it is none. What should be a number and is not is left out: to be seen is all that
-    it is for, and one task's must not hide those of others.
+    """A line of progress, empty where it is none.
+
+    What should be a number and is not is left out: to be seen is all that it is for, and one task's must not hide those
+    of others.
     """
     try:
         line = json.loads(text)

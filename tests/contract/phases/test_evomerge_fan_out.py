@@ -109,7 +109,7 @@ def test_no_worker_asks_again_what_the_rival_of_the_race_has_answered(
     ("told", "means"),
     [
         ({"workers": 2, "rounds": 5}, "3 generations do not fit into 5 rounds"),
-        ({"workers": 2, "rounds": 3, "generations": 16}, "16 generations do not fit into 3 rounds"),
+        ({"workers": 2, "rounds": 4}, "3 generations do not fit into 4 rounds"),
         ({"rounds": 3}, "how many share"),
         ({"workers": 2, "rounds": 3, "index": 2}, "worker 2 is none of 2"),
     ],

@@ -136,26 +136,6 @@ def test_a_folder_named_by_a_parameter_counts_with_its_content(bench, tmp_path):
     assert states(bench, "three")["write"] == "succeeded"
 
 
-def test_the_digest_of_code_changes_with_the_phases_own_and_the_shared_code_only(tmp_path):
-    for package in ("shared", "cognate", "bitnet"):
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "code.py").write_text("x = 1")
-
-    def digest():
-        cache_key.code_digest.cache_clear()
-        return cache_key.code_digest(("shared", "cognate"), tmp_path)
-
-    before = digest()
-    (tmp_path / "bitnet" / "code.py").write_text("x = 2")
-    (tmp_path / "cognate" / "README.md").write_text("words")
-    assert digest() == before
-    (tmp_path / "cognate" / "code.py").write_text("x = 2")
-    assert digest() != before
-    after = digest()
-    (tmp_path / "shared" / "code.py").write_text("x = 2")
-    assert digest() != after
-
-
 def imported(uri_default=None):
     @dsl.pipeline(name="imported")
     def pipeline(uri: str):

@@ -151,9 +151,7 @@ class StreamingMerge:
                 dtype=dtype, parameters=parameters, notes=self.notes,
             )  # fmt: skip
         ended = time.perf_counter()
-        return MergeResult(
-            parameters, merged - started, ended - merged, self.notes
-        )
+        return MergeResult(parameters, merged - started, ended - merged, self.notes)
 
     def _tensor(
         self, name: str, numbers: MergeParameters, weights: WeightsWriter, pool: ThreadPoolExecutor
