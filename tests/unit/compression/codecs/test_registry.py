@@ -70,6 +70,7 @@ def test_a_codec_from_a_folder_goes_through_the_allocation_into_an_artifact_that
     script = """
 import sys, torch
 sys.modules["components"] = None
+from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
 torch.save(model(torch.tensor([[257, *b"copy dax="]])).logits.detach(), sys.argv[2])
 """
