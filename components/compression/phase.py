@@ -21,6 +21,7 @@ from components.shared.models.remote_code.coded import Coded
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.malloc import set_mmap_threshold
 from components.shared.runtime.phase import Phase
+from components.shared.training.device import device
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
 
@@ -52,7 +53,7 @@ class Compression(Phase[Settings], spec=PHASE):
         where = str(run.artifact.path)
         if folder_size(run.artifact.path) >= LARGE:
             set_mmap_threshold(1 << 17)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device()
         model, tokenizer = load(run.artifact.path, device=self.device)
         model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)
         self.evaluator = Evaluator(model, tokenizer, run.config.evaluation.batch)

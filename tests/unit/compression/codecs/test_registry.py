@@ -71,6 +71,7 @@ def test_a_codec_from_a_folder_goes_through_the_allocation_into_an_artifact_that
 import sys, torch
 from transformers import AutoModelForCausalLM
 sys.modules["components"] = None
+from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
 torch.save(model(torch.tensor([[257, *b"copy dax="]])).logits.detach(), sys.argv[2])
 """
