@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from components.shared.agent.agent import AGENT, Agent
 from components.shared.evaluation.report_split import score
@@ -21,9 +20,9 @@ from components.shared.models.remote_code.coded import Coded
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.malloc import set_mmap_threshold
 from components.shared.runtime.phase import Phase
-from components.shared.training.device import device
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
+from components.shared.training.device import device
 
 from .allocation.allocate import Allocation, frontier, within
 from .allocation.comparison import RetentionScale, comparison, controls, curve, evenly_spread
