@@ -52,7 +52,7 @@ class Compression(Phase[Settings], spec=PHASE):
         where = str(run.artifact.path)
         if folder_size(run.artifact.path) >= LARGE:
             set_mmap_threshold(1 << 17)
-        self.device = device()
+        self.device = str(device())
         model, tokenizer = load(run.artifact.path, device=self.device)
         model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)
         self.evaluator = Evaluator(model, tokenizer, run.config.evaluation.batch)

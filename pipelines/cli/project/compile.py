@@ -99,7 +99,7 @@ def compile_(
     *,
     override: Overrides,
 ) -> None:
-    """Compile the pipeline for Kubeflow Pipelines.
+    r"""Compile the pipeline for Kubeflow Pipelines.
 
     \b
     forge compile

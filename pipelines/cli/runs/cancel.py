@@ -25,7 +25,7 @@ def cancel(
     cookies: Cookies = "",
     authority: Authority = "",
 ) -> None:
-    """Stop a run: of this machine, as Ctrl-C does, or of Kubeflow.
+    r"""Stop a run: of this machine, as Ctrl-C does, or of Kubeflow.
 
     \b
     forge cancel latest
