@@ -30,7 +30,7 @@ def analyze(
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    r"""Show how a training went, from what it has written: trajectory, losses, regimes, ID/d, Grokfast's λ.
+    """Show how a training went, from what it has written: trajectory, losses, regimes, ID/d, Grokfast's λ.
 
     \b
     forge analyze --checkpoint runs/demo/tasks/training/checkpoints
@@ -58,7 +58,7 @@ def analyze_run(
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    r"""Show the ten stages of a run's phase training: losses, kept or undone, success, regime, ID/d, Grokfast's λ.
+    """Show the ten stages of a run's phase training: losses, kept or undone, success, regime, ID/d, Grokfast's λ.
 
     \b
     forge training analyze

@@ -25,7 +25,7 @@ def models(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object in place of the table.")] = False,
 ) -> None:
-    r"""List the models that runs have made: run, phase, digest, size, scores, and what each was made from.
+    """List the models that runs have made: run, phase, digest, size, scores, and what each was made from.
 
     \b
     forge models

@@ -26,7 +26,7 @@ def metrics(
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with whole curves.")] = False,
 ) -> None:
-    r"""Show what a run has measured, or has so far: last values, and curves in small.
+    """Show what a run has measured, or has so far: last values, and curves in small.
 
     \b
     forge metrics

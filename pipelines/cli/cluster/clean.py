@@ -27,7 +27,7 @@ def clean(
         bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
     ] = False,
 ) -> None:
-    r"""Remove what old runs of Kubeflow no longer need from the object store: their checkpoints and progress.
+    """Remove what old runs of Kubeflow no longer need from the object store: their checkpoints and progress.
 
     \b
     forge clean minio://mlpipeline/v2/artifacts --older-than 30d --dry-run

@@ -16,7 +16,7 @@ def retry(
     cookies: Cookies = "",
     authority: Authority = "",
 ) -> None:
-    r"""Start a failed run of Kubeflow again at the task that failed; it goes on from its checkpoint.
+    """Start a failed run of Kubeflow again at the task that failed; it goes on from its checkpoint.
 
     \b
     forge retry latest --host http://localhost:8080

@@ -74,7 +74,7 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the run has ended.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that --wait stays at most.")] = 604800.0,
 ) -> None:
-    r"""Submit the pipeline, or a range of its phases, to a Kubeflow cluster.
+    """Submit the pipeline, or a range of its phases, to a Kubeflow cluster.
 
     \b
     forge submit --host http://localhost:8080 --profile small --cluster gpu --wait

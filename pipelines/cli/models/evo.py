@@ -39,7 +39,7 @@ def evo(
         ),
     ],
 ) -> None:
-    r"""Merge models by evolution: it searches over merge methods and their weights, layer by layer.
+    """Merge models by evolution: it searches over merge methods and their weights, layer by layer.
 
     \b
     forge evo --model ./coder --model ./writer --base ./base --output ./both

@@ -43,7 +43,7 @@ def generate(
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="JSON: one object, in --chat one a line.")] = False,
 ) -> None:  # fmt: skip
-    r"""Let a model write: the agent of a run, any artifact, or any Hugging Face folder.
+    """Let a model write: the agent of a run, any artifact, or any Hugging Face folder.
 
     \b
     forge generate --prompt "12+7="

@@ -129,7 +129,7 @@ def merge(
     seed: Annotated[int, typer.Option(help="Of random masks.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="How many pieces are worked on at once.")] = 2,
 ) -> None:
-    r"""Merge two to ten models of one architecture into one, by one method.
+    """Merge two to ten models of one architecture into one, by one method.
 
     \b
     forge merge --method linear --model A --model B --output C

@@ -99,7 +99,7 @@ def compile_(
     *,
     override: Overrides,
 ) -> None:
-    r"""Compile the pipeline for Kubeflow Pipelines.
+    """Compile the pipeline for Kubeflow Pipelines.
 
     \b
     forge compile

@@ -21,7 +21,7 @@ def doctor(
     authority: Authority = "",
     as_json: AsJson = False,
 ) -> None:
-    r"""Look whether everything is there that a run needs. The exit code is 1 when something is not.
+    """Look whether everything is there that a run needs. The exit code is 1 when something is not.
 
     \b
     forge doctor

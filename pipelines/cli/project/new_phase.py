@@ -23,7 +23,7 @@ def new_phase(
     name: Annotated[str, typer.Argument(help="Of the phase, its folder and its section of the settings.")],
     after: Annotated[str, typer.Option(metavar="PHASE", help="The phase before it.")] = PHASES[-1],
 ) -> None:
-    r"""Make the folder of a new phase, its settings and its tests; it runs as it is.
+    """Make the folder of a new phase, its settings and its tests; it runs as it is.
 
     \b
     forge new-phase distill

@@ -32,7 +32,7 @@ def validate(
     cluster: ClusterName = "default",
     as_json: AsJson = False,
 ) -> None:
-    r"""Check the settings of all phases and clusters, and the compiled pipeline, without running anything.
+    """Check the settings of all phases and clusters, and the compiled pipeline, without running anything.
 
     \b
     forge validate --profile small -O bitnet.threads=4

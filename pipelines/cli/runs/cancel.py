@@ -25,7 +25,7 @@ def cancel(
     cookies: Cookies = "",
     authority: Authority = "",
 ) -> None:
-    r"""Stop a run: of this machine, as Ctrl-C does, or of Kubeflow.
+    """Stop a run: of this machine, as Ctrl-C does, or of Kubeflow.
 
     \b
     forge cancel latest

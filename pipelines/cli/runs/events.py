@@ -17,7 +17,7 @@ def events(
     schema: Annotated[bool, typer.Option("--schema", help="Their JSON Schema, and no run's events.")] = False,
     runs: Runs = Path("runs"),
 ) -> None:
-    r"""Print what happens in a run of this machine, a JSON object a line; ids count from 1 without a gap.
+    """Print what happens in a run of this machine, a JSON object a line; ids count from 1 without a gap.
 
     \b
     forge events latest --follow

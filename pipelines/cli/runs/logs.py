@@ -36,7 +36,7 @@ def logs(
     cookies: Cookies = "",
     authority: Authority = "",
 ) -> None:
-    r"""Show what a task of a run has written.
+    """Show what a task of a run has written.
 
     \b
     forge logs latest --task bitnet -n 50

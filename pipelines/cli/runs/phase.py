@@ -12,7 +12,7 @@ from ...phases import between
 
 
 def phase(context: typer.Context, name: Annotated[str, typer.Argument(help="One of the eight.")]) -> None:
-    r"""Run one phase by hand; `forge phase NAME --help` lists its options.
+    """Run one phase by hand; `forge phase NAME --help` lists its options.
 
     \b
     forge phase quietstar --input runs/demo/artifacts/evomerge/model --output /tmp/thinker

@@ -22,7 +22,7 @@ def prune(
         bool, typer.Option("--json", help="One JSON object; nothing is asked: give --yes.")
     ] = False,
 ) -> None:
-    r"""Remove old runs from the runs folder: their models, logs and checkpoints.
+    """Remove old runs from the runs folder: their models, logs and checkpoints.
 
     \b
     forge prune --keep 5 --dry-run

@@ -9,7 +9,7 @@ from ..options import AsJson, Run, Runs, console, say
 
 
 def report(run: Run = "latest", runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
-    r"""Write a run's report again, and print its table.
+    """Write a run's report again, and print its table.
 
     \b
     forge report

@@ -93,7 +93,7 @@ def run_pipeline(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    r"""Run the phases on this machine, one process each.
+    """Run the phases on this machine, one process each.
 
     \b
     forge run-pipeline

@@ -30,7 +30,7 @@ def status(
     authority: Authority = "",
     timeout: Annotated[float, typer.Option(help="Seconds that --follow stays at most.")] = 604800.0,
 ) -> None:
-    r"""Show how far a run is: its phases, their progress, the time that they still need, what they wait for.
+    """Show how far a run is: its phases, their progress, the time that they still need, what they wait for.
 
     \b
     forge status --follow
