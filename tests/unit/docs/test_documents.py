@@ -68,8 +68,9 @@ def commands():
 
 
 def options_of(command):
-    """The options of a command, as they are written."""
-    names = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    """The options of a command, as they are written; those of merge's methods are only known to `get_params`."""
+    parameters = command.get_params(typer.Context(command))
+    names = {name for option in parameters for name in (*option.opts, *option.secondary_opts)}
     return names | {"--help"}
 
 
@@ -100,7 +101,7 @@ def test_every_forge_command_exists_and_has_the_options_that_are_shown(document)
             assert name in known, line
             if name != "phase":  # the options of a phase are its own
                 options = {word.split("=")[0] for word in words if re.match("-{1,2}[a-zA-Z]", word)}
-                assert options <= known[name], line
+                assert options - added <= known[name], line
 
 
 @every_document
