@@ -23,7 +23,8 @@ def discover():
 
     :raises ValueError: two files have one name, or the codes of two decoders have one number.
     """
-    files, numbers = {}, {slabs.CODEC: Path(slabs.__file__)}
+    files: dict = {}
+    numbers: dict = {slabs.CODEC: Path(slabs.__file__)}
     for table in TABLES.values():
         table.clear()
     for folder in FOLDERS:
