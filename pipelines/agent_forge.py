@@ -36,7 +36,7 @@ from components.shared.runtime.code import code_version
 from components.shared.runtime.errors import ConfigError
 from pipelines.cluster import MEANING, REPORT, Cluster, load, place
 from pipelines.phases import PARENTS, PHASES, ROUNDS, SPECS, WORKERS, between, remaining, several
-from pipelines.report.component import report
+from pipelines.report_component import report
 from pipelines.settings import as_parameters, composed, parameter_of
 
 NAME = "agent-forge"

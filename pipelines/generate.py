@@ -55,9 +55,9 @@ def model_folder(runs: Path, name: str) -> Path:
     :raises InputError: there is no such run.
     """
     if "://" in name:
-        from components.shared.runtime.store.uri import localise
+        from components.shared.runtime.store.uri import download
 
-        return localise(name, Path(tempfile.gettempdir()) / "agent-forge" / "inputs")
+        return download(name, Path(tempfile.gettempdir()) / "agent-forge" / "inputs")
     if (Path(name) / "config.json").is_file():
         return Path(name)
     folder = find(runs, name)

@@ -203,4 +203,4 @@ def _content(path: Path) -> dict[str, Any]:
         raise ConfigError(f"the file is not {kind}", where=str(path), why=str(error)) from error
     if not isinstance(content, dict):
         raise ConfigError("the file holds no keys", where=str(path), fix="write profile: tiny, and so on")
-    return content
+    return {str(key): value for key, value in content.items()}

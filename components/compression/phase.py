@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from components.shared.agent.agent import AGENT, Agent
 from components.shared.evaluation.report_split import score
@@ -23,6 +22,7 @@ from components.shared.runtime.malloc import set_mmap_threshold
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
+from components.shared.training.device import device
 
 from .allocation.allocate import Allocation, frontier, within
 from .allocation.comparison import RetentionScale, comparison, controls, curve, evenly_spread
@@ -52,7 +52,7 @@ class Compression(Phase[Settings], spec=PHASE):
         where = str(run.artifact.path)
         if folder_size(run.artifact.path) >= LARGE:
             set_mmap_threshold(1 << 17)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = str(device())
         model, tokenizer = load(run.artifact.path, device=self.device)
         model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)
         self.evaluator = Evaluator(model, tokenizer, run.config.evaluation.batch)
@@ -110,7 +110,9 @@ class Compression(Phase[Settings], spec=PHASE):
         self.tensors.measure(settings.candidates, settings.sample)
         measure_sensitivities(self.tensors, self.evaluator, self.search.items, run.progress)
         allocations = frontier(rate_points(self.tensors.points, self.tensors.sensitivity))
-        plan = self._publish_within(allocations) if settings.bytes else self._retain(allocations)
+        plan = (
+            self._publish_within(allocations, settings.bytes) if settings.bytes else self._retain(allocations)
+        )
         self._compare(allocations, plan)
         if settings.recovery.steps:
             self._recover(plan)
@@ -158,9 +160,9 @@ class Compression(Phase[Settings], spec=PHASE):
             )
         return self._publish(allocations[low].presets)
 
-    def _publish_within(self, allocations: list[Allocation]) -> dict[str, Code]:
+    def _publish_within(self, allocations: list[Allocation], budget: int) -> dict[str, Code]:
         """Publish the least KL in the bytes asked for, the whole artifact counted."""
-        budget, overhead = self.run.settings.bytes, 0
+        overhead = 0
         while True:
             allocation = within(allocations, budget - overhead)
             if allocation is None:

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from components.shared.evaluation.answers import next_logits
 from components.shared.optim.schedule import warmup_cosine
+from components.shared.runtime.errors import PhaseFailed
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED
+from components.shared.training.loop import TrainingLoop, report_to
 
 from .allocation.evaluator import Evaluator, ReferenceOutputs
 
@@ -62,14 +64,27 @@ def recover(
     for p in vectors:
         p.requires_grad_(True)
     model.eval()
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = lr * warmup_cosine(step, steps)
-        optimizer.zero_grad()
-        loss = kl_divergence(model, training_outputs[step % len(training_outputs)])
-        loss.backward()
-        nn.utils.clip_grad_norm_(vectors, CLIP)
-        optimizer.step()
-        progress.step(kl=float(loss.detach()))
+    loop = TrainingLoop(
+        vectors,
+        {"vectors": optimizer},
+        clip=CLIP,
+        where="compression.recovery",
+        fix="lower compression.recovery.lr",
+        report=report_to(progress),
+    )
+
+    def loss_of(reference: ReferenceOutputs) -> tuple[Tensor, dict[str, float]]:
+        return kl_divergence(model, reference), {}
+
+    try:
+        for step in range(steps):
+            reference = training_outputs[step % len(training_outputs)]
+            update = loop.update([reference], loss_of, rate=warmup_cosine(step, steps))
+            loop.end_step({"kl": update.loss})
+    except (
+        PhaseFailed
+    ) as error:  # the coded model is there: what was learnt is kept below only if it measures better
+        progress.note(f"recovery stops early: {error}")
     progress.done()
     with torch.no_grad():
         for p in vectors:

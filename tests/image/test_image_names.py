@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from components.shared.runtime.code import VERSION, image
+from components.shared.image import image
+from components.shared.runtime.code import VERSION
 from components.shared.runtime.errors import ConfigError
 
 DIGEST = f"sha256:{'5e' * 32}"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.runtime.code import VERSION, code_version, image
+from components.shared.image import image
+from components.shared.runtime.code import VERSION, code_version
 from pipelines.phases import COMPILED, PHASES
 from pipelines.settings import as_parameters, composed
 from tests import needs

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from components.shared.runtime.code import VERSION, image
+from components.shared.image import image
+from components.shared.runtime.code import VERSION
 from pipelines.phases import PHASES
 from tests import needs
 

@@ -22,7 +22,7 @@ def export(
         str, typer.Option("--type", help="Of gguf: TQ2_0 (2.06 bits, fast) or TQ1_0 (1.69 bits).")
     ] = TYPES[0],
 ) -> None:
-    r"""Write a ternary model in a format that others read.
+    """Write a ternary model in a format that others read.
 
     \b
     forge bitnet export --input runs/demo/artifacts/bitnet/model --output /tmp/bitnet

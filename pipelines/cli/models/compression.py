@@ -43,7 +43,7 @@ def compress(
         ),
     ] = None,
 ) -> None:
-    r"""Compress a model: the least loss in a size, or the smallest size for a loss.
+    """Compress a model: the least loss in a size, or the smallest size for a loss.
 
     \b
     forge compression compress -i MODEL -o DIR --max-loss 1%

@@ -249,12 +249,12 @@ def _recipe(
     from components.shared.merging.streaming.recipe import Recipe, RecipeModel
     from components.shared.runtime.errors import ConfigError
 
-    for name, value, allowed in (
+    for name, choice, allowed in (
         ("trim", trim, ("model", "tensor")),
         ("tokenizer", tokenizer, ("same", "base", "union")),
     ):
-        if value not in allowed:
-            raise ConfigError(f"--{name} is {value!r}", where=f"--{name}", fix=f"use {', '.join(allowed)}")
+        if choice not in allowed:
+            raise ConfigError(f"--{name} is {choice!r}", where=f"--{name}", fix=f"use {', '.join(allowed)}")
     own: list[dict[str, Any]] = [{} for _ in folders]
     for name, values in numbers.items():
         if len(values) not in (1, len(folders)):

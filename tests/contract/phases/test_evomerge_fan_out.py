@@ -106,7 +106,7 @@ def test_no_worker_asks_again_what_the_rival_of_the_race_has_answered(
 
 
 @pytest.mark.parametrize(
-    ("told", "means"),
+    ("parameters", "means"),
     [
         ({"workers": 2, "rounds": 5}, "3 generations do not fit into 5 rounds"),
         ({"workers": 2, "rounds": 4}, "3 generations do not fit into 4 rounds"),

@@ -23,8 +23,8 @@ def discover():
 
     :raises ValueError: two files have one name, or the codes of two decoders have one number.
     """
-    files: dict = {}
-    numbers: dict = {slabs.CODEC: Path(slabs.__file__)}
+    files: dict[str, Path] = {}
+    numbers: dict[int | str, Path] = {slabs.CODEC: Path(slabs.__file__)}
     for table in TABLES.values():
         table.clear()
     for folder in FOLDERS:

@@ -11,7 +11,6 @@ behind `input/` for its input.
 
 from __future__ import annotations
 
-import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from ..errors import PhaseFailed
+from ..wording import did_you_mean
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -96,12 +96,11 @@ def describe(result: Mapping[str, Any]) -> str:
 
 def _metric(name: str, metrics: Mapping[str, float]) -> float:
     if name not in metrics:
-        near = difflib.get_close_matches(name, metrics, n=3)
         raise PhaseFailed(
             f"a gate asks for {name!r}, which this phase did not measure",
             where="gates",
             why=f"measured: {', '.join(sorted(metrics)) or 'nothing'}",
-            fix=f"did you mean {' or '.join(near)}?" if near else "name one of these",
+            fix=did_you_mean(name, sorted(metrics), none="no gate where nothing is measured"),
         )
     return float(metrics[name])
 

@@ -69,6 +69,7 @@ def test_a_codec_from_a_folder_goes_through_the_allocation_into_an_artifact_that
         assert torch.equal(load(tmp_path / "artifact")[0](IDS).logits, logits)
     script = """
 import sys, torch
+from transformers import AutoModelForCausalLM
 sys.modules["components"] = None
 from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)

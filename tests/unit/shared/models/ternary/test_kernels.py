@@ -139,7 +139,7 @@ def test_a_value_that_is_no_number_spoils_its_own_token_and_no_other(bad: float)
 def test_two_bits_a_weight_and_what_is_no_trit_or_does_not_fit_is_refused() -> None:
     trits, x = random(16, 512, 2)
     assert kernels.pack(trits, 1.0).nbytes == 16 * 512 // 4
-    with pytest.raises(ValueError, match="found -1 to 2"):
+    with pytest.raises(ValueError, match="not -1 to 2"):
         kernels.pack(np.array([[2, -1]]), 1.0)
     with pytest.raises(ValueError, match="512 activations for rows of 256"):
         kernels.multiply(kernels.pack(trits[:, :256], 1.0), x)
