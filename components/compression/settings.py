@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.runtime.wording import did_you_mean
 
-from .codecs import registry
+from .codecs import declarations
 from .stages import STAGES
 
 BEST, STAGED, FIXED = "best", "stages:", "fixed:"
@@ -68,17 +68,17 @@ class Settings(PhaseSettings):
         codec, separator, bits = name.rpartition("@")
         if separator:
             return FIXED + nearest_preset(codec, bits)
-        return FIXED + _known(name, list(registry.presets()), "preset")
+        return FIXED + _known(name, list(declarations.presets()), "preset")
 
     @field_validator("candidates")
     @classmethod
     def _known_candidates(cls, candidates: list[str]) -> list[str]:
-        return [_known(name, list(registry.presets()), "preset") for name in candidates]
+        return [_known(name, list(declarations.presets()), "preset") for name in candidates]
 
     @field_validator("controls")
     @classmethod
     def _known_controls(cls, controls: list[str]) -> list[str]:
-        return [_known(name, sorted(registry.families()), "codec") for name in controls]
+        return [_known(name, sorted(declarations.families()), "codec") for name in controls]
 
 
 def nearest_preset(family: str, bits: str) -> str:
@@ -86,7 +86,7 @@ def nearest_preset(family: str, bits: str) -> str:
 
     :raises ValueError: there is no such codec, or the bits are no number of bits.
     """
-    families = registry.families()
+    families = declarations.families()
     presets = families[_known(family, sorted(families), "codec")]
     try:
         target = float(bits)

@@ -18,7 +18,7 @@ from components.compression.allocation.sensitivity import measure_sensitivities,
 from components.compression.allocation.tensors import Tensors
 from components.compression.allocation.workers import Workers
 from components.compression.artifact import with_codes
-from components.compression.codecs import registry
+from components.compression.codecs import declarations, registry
 from components.shared.evaluation.suites import suite_items
 from components.shared.models.build import build
 from components.shared.models.loading import load, save
@@ -142,3 +142,12 @@ def test_an_artifact_that_says_all_in_one_word_is_still_read() -> None:
     assert decoder_table.current_spec(spec) == spec
     with pytest.raises(ValueError, match="unknown transform 'wavelet'"):
         decoder_table.current_spec({"codec": "wavelet+ectcq"})
+
+
+def test_presets_read_without_running_the_files_are_those_of_the_registry() -> None:
+    read = {name: (one.codec, one.bits, one.transform) for name, one in declarations.presets().items()}
+    run = {name: (one.codec, one.bits, one.transform) for name, one in registry.presets().items()}
+    assert read == run
+    assert list(declarations.families()) and {
+        family: [one.name for one in members] for family, members in declarations.families().items()
+    } == {family: [one.name for one in members] for family, members in registry.families().items()}
