@@ -11,6 +11,7 @@ import ast
 import os
 import posixpath
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,14 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the phases of this checkout, whichever is installed
+from pipelines.phases import PHASES  # noqa: E402 - as above
+
 RENAMED = {"README.md": "overview.md"}
 """docs/README.md is the site's first page, so the project's own README has another name there."""
+
+OF_PHASES = "components/*/README.md"
+"""In the menu: the README of each phase, in the order in which they run."""
 
 PATTERNS = (
     "README.md",
@@ -54,6 +61,8 @@ def matching(entry: str | dict[str, str]) -> list[str | dict[str, str]]:
     """What an entry of the menu stands for: itself, or for a pattern the documents of that name."""
     if not isinstance(entry, str) or "*" not in entry:
         return [entry]
+    if entry == OF_PHASES:
+        return [{f"{number} {name}": entry.replace("*", name)} for number, name in enumerate(PHASES, 1)]
     return sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob(entry))
 
 

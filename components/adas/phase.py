@@ -38,6 +38,8 @@ from .settings import Family, Settings
 from .space import THRESHOLDS, design_space
 from .svf import ExpertVectors, matrices, reinforce, stored_expert, svf_optimizer
 
+__all__ = ["Adas"]
+
 
 class Adas(Phase[Settings], spec=PHASE):
     """Trains SVF experts, fits their dispatcher, and evolves the architecture of the agent.

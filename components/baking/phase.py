@@ -32,6 +32,8 @@ from .lora import adapt, merge
 from .questions import instructed, irrelevant, relevant
 from .settings import Bake, Settings
 
+__all__ = ["Baking"]
+
 ADAPTED, CHANGE = ".parametrizations.weight.original", ".parametrizations.weight.0."
 
 

@@ -26,6 +26,8 @@ from .findings import Losses, against_rounding, mean, sizes
 from .qat import train
 from .settings import Settings
 
+__all__ = ["BitNet"]
+
 
 class BitNet(Phase[Settings], spec=PHASE):
     """Converts a causal language model to ternary weights and int8 activations (BitNet b1.58) and trains it so."""

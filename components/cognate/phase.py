@@ -34,6 +34,8 @@ from .course import train
 from .diversity import disagreement, linear_cka, probe, relative_distance
 from .settings import VARIANTS, Settings
 
+__all__ = ["Cognate"]
+
 TRUNK = "trunk.safetensors"
 OWN_SUITE = {"standard": "reasoning", "memory": "memory", "reasoning": "reasoning"}
 

@@ -38,6 +38,8 @@ from .recovery import recover
 from .settings import BEST, FIXED, STAGED, Settings
 from .stages import after_each_preset
 
+__all__ = ["Compression"]
+
 LARGE = 1 << 27
 """Bytes of a model from which on memory is worth more than the time that it takes to fault it in again. Once a small object
 that stays has moved into a freed block that was kept, the next large one needs another: a hole for every layer."""

@@ -28,6 +28,8 @@ from .search.population import LINEAGE, Population, SearchIdentity
 from .search.worker import Search
 from .settings import Settings, check_fan_out
 
+__all__ = ["EvoMerge"]
+
 if TYPE_CHECKING:  # a selection merges nothing, and need not wait for the import of transformers
     from .evaluation.merge_evaluator import MergeEvaluator
 

@@ -30,6 +30,8 @@ from .settings import Settings, TaskMixture
 from .training_loss import ArmName, StepLoss, training_loss
 from .vocabulary import ThoughtTokens, add_thought_tokens
 
+__all__ = ["QuietStar"]
+
 ARMS: tuple[ArmName, ...] = ("pause", "thoughts")
 SAMPLES = 6
 WARMUP, DECAY = 0.05, 0.3  # shares of the steps in which the learning rate rises and falls

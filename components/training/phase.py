@@ -35,6 +35,8 @@ from .settings import Settings, Stage, all_levels
 from .stage import train
 from .step_batches import StepBatches, dreams_in_a_step, dreamt_part, items_at_the_edge
 
+__all__ = ["Training"]
+
 SERIES = ("loss", "success", "unsteered")
 """What a stage measures at each of its steps."""
 

@@ -24,6 +24,7 @@ def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     for name in ("components", "pipelines", "configs", "tests/contract"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", root)
     write("distill", "adas", root)
     return root
 
@@ -58,6 +59,17 @@ def test_it_is_found_in_its_place_and_nothing_else_has_to_be_told_of_it(project)
 def test_it_passes_the_contract_of_a_phase(project):
     tests = ("tests/contract/phases/test_distill.py", "tests/unit/distill")
     python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+
+
+@pytest.mark.parametrize("check", ["ruff check", "ruff format --check", "vulture"])
+def test_it_passes_the_checks_of_the_whole_project(project, check):
+    tool, *arguments = check.split()
+    files = (
+        [] if tool == "vulture" else [*project.glob("components/distill"), *project.rglob("test_distill*")]
+    )
+    if tool == "ruff":
+        arguments += ["--no-cache", "--config", project / "pyproject.toml"]
+    python(project, "-m", tool, *arguments, *files)
 
 
 def test_it_runs_in_a_pipeline_of_its_own(project, tmp_path):

@@ -34,8 +34,8 @@ def analyze(
 
     \b
     forge analyze --checkpoint runs/demo/tasks/training/checkpoints
-    forge analyze --checkpoint runs/demo/artifacts/bitnet/output_model
-    forge analyze --checkpoint s3://forge/runs/demo/artifacts/training/output_model --plot training.svg
+    forge analyze --checkpoint runs/demo/artifacts/bitnet/model
+    forge analyze --checkpoint s3://forge/runs/demo/artifacts/training/model --plot training.svg
     forge analyze --checkpoint runs/demo --json
 
     Of phase training each stage is shown, of other phases their curves. Nothing is computed anew and no weight is

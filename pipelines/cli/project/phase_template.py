@@ -4,10 +4,12 @@ from __future__ import annotations
 
 FILES = {
     "components/$name/__init__.py": '"""Phase $name."""\n',
-    "components/$name/__main__.py": """from components.shared.runtime.entry import start
+    "components/$name/__main__.py": '''"""Run phase $name: `python -m components.$name --help`."""
+
+from components.shared.runtime.entry import start
 
 raise SystemExit(start("$name", "$kind"))
-""",
+''',
     "components/$name/component.py": '''"""Phase $name as the pipelines see it: a model in, a model out."""
 
 from components.shared.phase_spec import PhaseSpec
@@ -66,6 +68,8 @@ from components.shared.runtime.phase import Phase
 from .component import PHASE
 from .nudge import nudge
 from .settings import Settings
+
+__all__ = ["$kind"]
 
 
 class $kind(Phase[Settings], spec=PHASE):
@@ -183,8 +187,10 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model: Path, tmp_pa
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    assert "empty" in killing.refused("$name", tmp_path / "out", ["--input", str(tmp_path / "empty"), *TINY])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    arguments = ["--input", str(empty), *TINY]
+    assert "empty" in killing.refused("$name", tmp_path / "out", arguments)
 
 
 def test_a_wrong_setting_is_refused_by_name(model: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python tests/performance/compression/rd_gap.py \
         [--peer-python PYTHON] [--plot FILE.svg] [--only PART ...]
 
-A row for each entry of components/compression/codecs/presets.py and each peer, on three matrices: N(0, 1); Student's t
+A row for each entry of components/compression/codecs/registry.py and each peer, on three matrices: N(0, 1); Student's t
 with 4 degrees of freedom; N(0, 1) with a hundredth of its columns ten times as large. Bits a weight with everything counted
 (codebooks, scales, tables, headers), mean squared error relative to the variance, the gap 10·log10(D) + 6.0206·R in
 decibels (0: the bound for normal weights of that variance; below it only where weights are not normal), and weights a CPU

@@ -274,7 +274,7 @@ def test_every_settings_digest_follows_its_own_settings_only(phase):
 
 
 def test_the_local_key_knows_settings_and_code_of_its_own_phase(monkeypatch, tmp_path):
-    """What KFP's key is made of (tests/pipeline/test_pipeline_compiled.py), and in the same way."""
+    """What KFP's key is made of (tests/pipeline/test_pipeline_wired.py), and in the same way."""
     pipeline = reader.load(COMPILED)
     components = {one.name: one for _, one in pipeline.containers(pipeline.root.body)}
 
