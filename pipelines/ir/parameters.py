@@ -65,7 +65,10 @@ def parents_of(base_models: Sequence[str], artifacts: Sequence[str]) -> int:
 
 
 def settings(texts: Sequence[str]) -> dict[str, str]:
-    """`name=value` texts by name. Raises ConfigError for one without a value."""
+    """`name=value` texts by name.
+
+    :raises ConfigError: a text without a name or a value.
+    """
     values = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -68,7 +68,10 @@ def typed(value: Any, kind: str, where: str) -> Any:
 
 
 def from_text(text: str, kind: str, where: str) -> Any:
-    """A parameter that was written as text: on a command line, or by a task into its file."""
+    """A parameter that was written as text: on a command line, or by a task into its file.
+
+    :raises ConfigError: it is not of its type.
+    """
     if kind == "STRING":
         return text
     try:
@@ -157,6 +160,7 @@ def outputs_of(component: Component, folder: TaskFolder, digests: Mapping[str, s
     """What a finished task has written. `digests` are those of its artifacts.
 
     :raises PhaseFailed: it ended without writing something that it declares.
+    :raises ConfigError: a parameter that it wrote is not of its type.
     """
     parameters = {}
     for name, parameter in component.output_parameters.items():

@@ -69,7 +69,10 @@ class Run(Generic[S]):
 
     @property
     def artifact(self) -> Artifact:
-        """The one input model. Raises InputError when there is none, or more than one."""
+        """The one input model.
+
+        :raises InputError: there is none, or more than one.
+        """
         models = self.inputs.get("input_model", [])
         if len(models) != 1:
             raise InputError(
