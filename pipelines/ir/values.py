@@ -80,14 +80,14 @@ def from_text(text: str, kind: str, where: str) -> Any:
         raise ConfigError(f"the parameter is {text!r}", where=where, why=f"no JSON of type {kind}") from None
 
 
-def complete(given: Mapping[str, Any], declared: Mapping[str, Parameter], where: str) -> dict[str, Any]:
-    """The given parameters by their declared types, and the defaults of those that are not given.
+def complete(arguments: Mapping[str, Any], declared: Mapping[str, Parameter], where: str) -> dict[str, Any]:
+    """The arguments by their declared types, and the defaults of the parameters without one.
 
     :raises ConfigError: one is missing, or of another type.
     """
     values = {}
     for name, parameter in declared.items():
-        value = given.get(name, parameter.default)
+        value = arguments.get(name, parameter.default)
         if value is not None:
             values[name] = typed(value, parameter.type, f"{where}, {name}")
         elif not parameter.optional:
