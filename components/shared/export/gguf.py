@@ -45,7 +45,7 @@ def export(source: Path, output: Path, kind: Type = "TQ2_0") -> list[str]:
             "GGUF's architecture bitnet takes its embedding as its head",
             where=str(source),
             why="this model has a head of its own",
-            fix="export it for transformers, or convert it with bitnet.sublayer_norm=false",
+            fix="export it for transformers, or make it ternary without sub-layer norms",
         )
     output.mkdir(parents=True, exist_ok=True)
     write(shape, output / "model.gguf", kind)
