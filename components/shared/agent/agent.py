@@ -256,7 +256,7 @@ def text_of(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _module_path(model: PreTrainedModel, path: str) -> str:
-    """A module's path; the phase compression may have wrapped the model since."""
+    """A module's path; a compression may have wrapped the model since."""
     paths = dict(model.named_modules())
     for candidate in (path, f"inner.{path}"):
         if candidate in paths:

@@ -1,4 +1,4 @@
-"""Weights as codes for storage. The codes of the compression phase are made there (components/compression)."""
+"""Ternary weights as codes for storage; decode_ternary.py reads them."""
 
 from __future__ import annotations
 
