@@ -1,4 +1,4 @@
-"""Ternary weights as codes for storage; decode_ternary.py reads them."""
+"""Weights as codes for storage: the ternary ones, and the buffer and the entry of any code."""
 
 from __future__ import annotations
 
