@@ -14,13 +14,13 @@ from .spec import Parameter
 from .values import complete, from_text
 
 
-def given_parameters(given: Mapping[str, Any], declared: Mapping[str, Parameter]) -> dict[str, Any]:
+def given_parameters(arguments: Mapping[str, Any], declared: Mapping[str, Parameter]) -> dict[str, Any]:
     """All parameters of a pipeline: those given, as texts or values, and the defaults of the rest.
 
     :raises ConfigError: an unknown name, a value of another type, one that has no default is missing.
     """
     values = {}
-    for name, value in given.items():
+    for name, value in arguments.items():
         if name not in declared:
             fix = did_you_mean(name, sorted(declared))
             raise ConfigError(f"the pipeline has no parameter {name!r}", fix=fix)
@@ -65,7 +65,10 @@ def parents_of(base_models: Sequence[str], artifacts: Sequence[str]) -> int:
 
 
 def settings(texts: Sequence[str]) -> dict[str, str]:
-    """`name=value` texts by name. Raises ConfigError for one without a value."""
+    """`name=value` texts by name.
+
+    :raises ConfigError: a text without a name or a value.
+    """
     values = {}
     for text in texts:
         name, equals, value = text.partition("=")

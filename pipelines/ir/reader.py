@@ -64,7 +64,10 @@ def load(path: Path) -> Pipeline:
 
 
 def parse(text: str) -> Pipeline:
-    """`load`, from text."""
+    """`load`, from text.
+
+    :raises UnsupportedPipeline: as `load` does.
+    """
     try:
         documents = [document for document in yaml.load_all(text, LOADER) if document]
     except yaml.YAMLError as error:

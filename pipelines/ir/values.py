@@ -68,7 +68,10 @@ def typed(value: Any, kind: str, where: str) -> Any:
 
 
 def from_text(text: str, kind: str, where: str) -> Any:
-    """A parameter that was written as text: on a command line, or by a task into its file."""
+    """A parameter that was written as text: on a command line, or by a task into its file.
+
+    :raises ConfigError: it is not of its type.
+    """
     if kind == "STRING":
         return text
     try:
@@ -77,14 +80,14 @@ def from_text(text: str, kind: str, where: str) -> Any:
         raise ConfigError(f"the parameter is {text!r}", where=where, why=f"no JSON of type {kind}") from None
 
 
-def complete(given: Mapping[str, Any], declared: Mapping[str, Parameter], where: str) -> dict[str, Any]:
-    """The given parameters by their declared types, and the defaults of those that are not given.
+def complete(arguments: Mapping[str, Any], declared: Mapping[str, Parameter], where: str) -> dict[str, Any]:
+    """The arguments by their declared types, and the defaults of the parameters without one.
 
     :raises ConfigError: one is missing, or of another type.
     """
     values = {}
     for name, parameter in declared.items():
-        value = given.get(name, parameter.default)
+        value = arguments.get(name, parameter.default)
         if value is not None:
             values[name] = typed(value, parameter.type, f"{where}, {name}")
         elif not parameter.optional:
@@ -157,6 +160,7 @@ def outputs_of(component: Component, folder: TaskFolder, digests: Mapping[str, s
     """What a finished task has written. `digests` are those of its artifacts.
 
     :raises PhaseFailed: it ended without writing something that it declares.
+    :raises ConfigError: a parameter that it wrote is not of its type.
     """
     parameters = {}
     for name, parameter in component.output_parameters.items():

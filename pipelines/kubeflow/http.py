@@ -174,12 +174,12 @@ class Connection:
         if "html" in kind or PAGE.match(answer):
             raise self.login(path, "the answer is a web page, not the API's")
         try:
-            found = json.loads(answer or b"{}")
+            content = json.loads(answer or b"{}")
         except ValueError as error:
             raise self.lost(path, f"the answer is no JSON, or breaks off: {error}") from error
-        if not isinstance(found, dict):
-            raise self.strange(path, f"{type(found).__name__} in place of an object")
-        return found
+        if not isinstance(content, dict):
+            raise self.strange(path, f"{type(content).__name__} in place of an object")
+        return content
 
     def _ask(
         self,
@@ -257,12 +257,12 @@ class Connection:
 def _message(body: bytes) -> str:
     """What the API says of an error; nothing of a page's source."""
     try:
-        found = json.loads(body)
+        content = json.loads(body)
     except ValueError:
         return "" if PAGE.match(body) else _short(body.decode(errors="replace"))
-    if not isinstance(found, dict):
-        return _short(str(found))
-    return _short(str(found.get("message") or found.get("error_message") or found.get("error") or ""))
+    if not isinstance(content, dict):
+        return _short(str(content))
+    return _short(str(content.get("message") or content.get("error_message") or content.get("error") or ""))
 
 
 def _short(text: str) -> str:

@@ -104,12 +104,12 @@ class Server:
         """Put a pipeline there under `name`, as its version `version`. False when that is there already."""
         pipeline = self._pipeline(name) or self._new_pipeline(name, description)
         asked = {"page_size": 1, "filter": _equal("display_name", version)}
-        found = self.http.get(f"/pipelines/{pipeline}/versions", asked).get("pipeline_versions") or []
-        if any(version in (one.get("name"), one.get("display_name")) for one in found):
+        versions = self.http.get(f"/pipelines/{pipeline}/versions", asked).get("pipeline_versions") or []
+        if any(version in (entry.get("name"), entry.get("display_name")) for entry in versions):
             return False
         query = {"pipelineid": pipeline, "name": version, "display_name": version, "description": description}
-        made = self.http.post_file("/pipelines/upload_version", text, query)
-        self._id(made, "pipeline_version_id", "/pipelines/upload_version")
+        uploaded = self.http.post_file("/pipelines/upload_version", text, query)
+        self._id(uploaded, "pipeline_version_id", "/pipelines/upload_version")
         return True
 
     def _id(self, answer: Mapping[str, Any], key: str, path: str) -> str:
@@ -127,18 +127,18 @@ class Server:
 
     def _pipeline(self, name: str) -> str:
         try:
-            found = self.http.get(f"/pipelines/names/{name}", {"namespace": self.namespace})
+            pipeline = self.http.get(f"/pipelines/names/{name}", {"namespace": self.namespace})
         except NotFound:
             return ""
-        return self._id(found, "pipeline_id", f"/pipelines/names/{name}")
+        return self._id(pipeline, "pipeline_id", f"/pipelines/names/{name}")
 
     def _new_pipeline(self, name: str, description: str) -> str:
         body = {"name": name, "display_name": name, "description": description, "namespace": self.namespace}
         try:
             return self._id(self.http.post("/pipelines", body), "pipeline_id", "/pipelines")
         except StoreError:
-            if found := self._pipeline(name):  # another upload was faster
-                return found
+            if pipeline := self._pipeline(name):  # another upload was faster
+                return pipeline
             raise
 
 
@@ -152,8 +152,8 @@ def specification(text: str, *, caching: bool) -> dict[str, Any]:
         for task in pipeline["root"]["dag"]["tasks"].values():
             task["cachingOptions"] = {}
     platform: dict[str, Any] = {}
-    for one in platforms:
-        platform |= one
+    for document in platforms:
+        platform |= document
     return {"pipeline_spec": pipeline, "platform_spec": platform}
 
 

@@ -51,13 +51,12 @@ def record(path: Path) -> dict[str, Any]:
     :raises InputError: it is no record.
     """
     try:
-        content = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text())
         if not isinstance(content["manifest"], dict):
             raise TypeError("its manifest is no object")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError("this is no task's record", where=str(path), why=repr(error)) from error
-    found: dict[str, Any] = content
-    return found
+    return content
 
 
 def _close(run: Run) -> None:

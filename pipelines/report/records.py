@@ -149,7 +149,10 @@ class Run:
 
 
 def read(folder: Path) -> Run:
-    """The run in `folder`; InputError where there is none."""
+    """The run in `folder`.
+
+    :raises InputError: there is none.
+    """
     if not (folder / "run.json").is_file():
         raise InputError(
             f"{folder} is not a run's folder",

@@ -63,6 +63,9 @@ def encode(
     """w, any shape, float32 → code. step: 2Δ, in units of the root mean square of w. memory: ν of 2^ν states.
 
     hessian (in, in) goes with a matrix (out, in). price: λ, what a bit is worth, in squares of `step`.
+
+    :raises InputError: w has NaN or infinite values or no floating dtype, or the Hessian is no finite square matrix.
+    :raises ValueError: no such memory, a step outside 0.001 … 1000, or a negative price.
     """
     w = require_finite(w)
     if memory not in CODES or not 1e-3 <= step <= 1e3 or price < 0:

@@ -30,6 +30,7 @@ def encode(name: str, w: np.ndarray, hessian: np.ndarray | None, *, seed: int) -
     :param w: (out, in) float32.
     :param hessian: (in, in) of the layer's inputs, or None.
     :raises ConfigError: there is no such preset.
+    :raises InputError: the weight has NaN or infinite values, or no floating dtype.
     :raises ValueError: a lossless preset for a tensor that it has no code for.
     """
     preset = registry.preset(name)

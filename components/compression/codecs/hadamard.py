@@ -35,6 +35,8 @@ def encode(
     """w, any shape, float32 → the code that `inner` makes of the transformed w, its leading dimensions as rows.
 
     hessian (in, in), of the inputs of w, reaches `inner` transformed too. seed < 2^29 chooses the signs.
+
+    :raises InputError: w has NaN or infinite values, or no floating dtype.
     """
     w = require_finite(w)
     columns = w.shape[-1] if w.ndim else 1

@@ -22,7 +22,11 @@ SAMPLE = 1 << 11  # pairs that choose l
 
 
 def encode(w: np.ndarray, *, points: int = 1600, classes: int = 1, side: float | None = None) -> bytes:
-    """w, any shape, float32 → code. points, classes, side: the paper's U, M and l. Odd sizes are padded by the mean."""
+    """w, any shape, float32 → code. points, classes, side: the paper's U, M and l. Odd sizes are padded by the mean.
+
+    :raises InputError: w has NaN or infinite values, or no floating dtype.
+    :raises ValueError: points below 1, or negative classes.
+    """
     w = require_finite(w)
     if points < 1 or classes < 0:
         raise ValueError(f"Hyper-Compression needs U ≥ 1 and M ≥ 0; got U={points}, M={classes}")

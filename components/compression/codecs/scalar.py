@@ -25,6 +25,9 @@ def encode(w: np.ndarray, hessian: np.ndarray | None = None, *, levels: int = 15
     """w, any shape, float32 → code with `levels` (odd) values for each group of neighbours in the last dimension.
 
     hessian (in, in) goes with a matrix (out, in). Each group's scale is the best of 25 in squared error.
+
+    :raises InputError: w has NaN or infinite values or no floating dtype, or the Hessian is no finite square matrix.
+    :raises ValueError: levels even or below 3, or a group below 1.
     """
     w, k = require_finite(w), levels // 2
     if levels < 3 or levels % 2 == 0 or group < 1:
@@ -48,7 +51,10 @@ def encode(w: np.ndarray, hessian: np.ndarray | None = None, *, levels: int = 15
 
 
 def exact(w: np.ndarray) -> bytes | None:
-    """The code of a tensor whose values are −s, 0 and s for one s: lossless. None for any other tensor."""
+    """The code of a tensor whose values are −s, 0 and s for one s: lossless. None for any other tensor.
+
+    :raises InputError: w has NaN or infinite values, or no floating dtype.
+    """
     w = require_finite(w)
     size = np.abs(w).max(initial=0.0).astype(np.float32)
     if not np.isin(np.abs(w), (0.0, size)).all():
@@ -80,6 +86,7 @@ def rounded(matrix: np.ndarray, scale: np.ndarray, k: int, hessian: np.ndarray |
 
 
 def seal(q: np.ndarray, k: int, group: int, unit: np.float32, scales: bytes, shape: tuple[int, ...]) -> bytes:
+    """The frame of integers −k … k, of the unit and the scales that they are multiples of, and of the tensor's shape."""
     symbols = pack(q.reshape(-1) + k, 2 * k + 1)
     return frame(
         CODEC, VERSION, [pack_numbers([k, group, *shape]), unit.astype("<f4").tobytes(), scales, symbols]
@@ -89,6 +96,7 @@ def seal(q: np.ndarray, k: int, group: int, unit: np.float32, scales: bytes, sha
 def encode_exact(w: np.ndarray) -> bytes:
     """The code of a ternary tensor, without loss.
 
+    :raises InputError: w has NaN or infinite values, or no floating dtype.
     :raises ValueError: it is not ternary.
     """
     code = exact(w)

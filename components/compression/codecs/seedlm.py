@@ -45,6 +45,9 @@ def encode(w: np.ndarray, *, block: int = 8, latent: int = 3, bits: int = 16, be
     The paper has no scale of the tensor, and its 4-bit exponent reaches from 2^-8 to 2^7 only: blocks are normalised
     by the tensor's root mean square, which is stored. The last block is filled up with zeros. beside: the exponents tried
     on each side of e; 0 is the plain code.
+
+    :raises InputError: w has NaN or infinite values, or no floating dtype.
+    :raises ValueError: bits outside 2 … 16, or a latent outside 1 … block.
     """
     w = require_finite(w)
     if bits not in TAPS or not 1 <= latent <= block:

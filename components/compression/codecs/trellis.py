@@ -51,6 +51,9 @@ def encode(
 
     hessian (in, in) goes with a matrix (out, in). group: weights of a run that share a scale, an eighth of an octave
     exact and entropy-coded; 0: one scale for all.
+
+    :raises InputError: w has NaN or infinite values or no floating dtype, or the Hessian is no finite square matrix.
+    :raises ValueError: bits outside 1 … 8, a memory outside 2 · bits … 18, or a negative group.
     """
     w = require_finite(w)
     if not 1 <= bits <= 8 or not 2 * bits <= memory <= 18 or group < 0:

@@ -48,6 +48,10 @@ def encode(
     length, centroids, residual, outlier_centroids: the paper's v, k1, k2 (0: none) and k0; outliers: the share of
     columns with a codebook of their own; norms: divide each row by its root mean square first. bits: instead of v and k1,
     what a weight may cost, the codebook counted.
+
+    :raises InputError: w has NaN or infinite values or no floating dtype, or the Hessian is no finite square matrix.
+    :raises ValueError: a length or a codebook below 1 (residual: 0), a share of outliers outside [0, 1), or
+        bits outside (0, 8].
     """
     w = require_finite(w)
     if length < 1 or centroids < 1 or residual < 0 or not 0 <= outliers < 1 or outlier_centroids < 1:

@@ -1,6 +1,6 @@
 """The agent: a model, and around it an architecture, experts, a dispatcher and tools.
 
-An artifact that the phase adas made holds, beside the base model that plain transformers loads,
+An artifact with agent.json holds, beside the base model that plain transformers loads,
     agent.json               the architecture (architecture.py)
     experts.safetensors      expert vectors (expert_file.py); where there are experts
     dispatcher.safetensors   `weight`, `bias`; where there are routes. Its classes stand in agent.json
@@ -104,7 +104,7 @@ class Agent:
                 "this model has no agent around it",
                 where=str(folder),
                 why=f"it holds no {AGENT}",
-                fix="load it with components.shared.models.loading, or run the phase adas on it",
+                fix="load it with components.shared.models.loading, or give an artifact with agent.json",
             )
         try:
             file = AgentFile.model_validate_json((folder / AGENT).read_bytes())
@@ -256,7 +256,7 @@ def text_of(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _module_path(model: PreTrainedModel, path: str) -> str:
-    """A module's path; the phase compression may have wrapped the model since."""
+    """A module's path; a compression may have wrapped the model since."""
     paths = dict(model.named_modules())
     for candidate in (path, f"inner.{path}"):
         if candidate in paths:

@@ -45,7 +45,7 @@ def export(source: Path, output: Path, kind: Type = "TQ2_0") -> list[str]:
             "GGUF's architecture bitnet takes its embedding as its head",
             where=str(source),
             why="this model has a head of its own",
-            fix="export it for transformers, or convert it with bitnet.sublayer_norm=false",
+            fix="export it for transformers, or make it ternary without sub-layer norms",
         )
     output.mkdir(parents=True, exist_ok=True)
     write(shape, output / "model.gguf", kind)
@@ -59,7 +59,10 @@ def export(source: Path, output: Path, kind: Type = "TQ2_0") -> list[str]:
 
 
 def write(shape: LlamaShape, file: Path, kind: Type) -> None:
-    """The GGUF file."""
+    """The GGUF file.
+
+    :raises InputError: GGUF has no name for a tensor.
+    """
     known = gguf.MODEL_ARCH.BITNET if shape.sub_norms else gguf.MODEL_ARCH.LLAMA
     settings, heads = shape.settings, shape.settings["num_attention_heads"]
     name_map = gguf.get_tensor_name_map(known, settings["num_hidden_layers"])

@@ -84,7 +84,7 @@ def read(path: Path) -> LlamaShape:
         raise InputError(
             f"{len(ternary)} of its {expected} matrices are ternary",
             where=str(path),
-            fix="give an artifact that phase bitnet has made",
+            fix="give a ternary artifact",
         )
     if normed not in (set(), set(SUB_NORMS)):
         raise InputError(

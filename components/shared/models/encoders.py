@@ -1,4 +1,4 @@
-"""Weights as codes for storage. The codes of the compression phase are made there (components/compression)."""
+"""Weights as codes for storage: the ternary ones, and the buffer and the entry of any code."""
 
 from __future__ import annotations
 

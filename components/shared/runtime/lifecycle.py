@@ -73,7 +73,17 @@ class Work:
 def perform(
     phase: type[Phase[Any]], request: Request, configs: Path, attempts: Attempts | None = None
 ) -> Manifest:
-    """Do what was asked, or find that it is done already. Returns the manifest of what the target holds."""
+    """Do what was asked, unless it is done already.
+
+    :returns: the manifest of what the target holds.
+    :raises ConfigError: the request or its settings are wrong, or were made for other code.
+    :raises InputError: there is nothing at the address of an input.
+    :raises ArtifactError: the target holds another artifact, or an input is damaged.
+    :raises StoreError: a store cannot be read or written.
+    :raises PhaseFailed: the phase ended without a result.
+    :raises GateFailed: a gate with on_fail: stop does not hold.
+    :raises Interrupted: SIGTERM came; what was done is in a checkpoint.
+    """
     attempts = attempts or Attempts()
     attempts.number += 1
     work = _understand(phase, request, configs, attempts.sink)

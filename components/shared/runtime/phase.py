@@ -1,6 +1,6 @@
 """A phase: three methods. All that phases have in common is done by executor.py, once.
 
-class BitNet(Phase[Settings], spec=PHASE):
+class Distill(Phase[Settings], spec=PHASE):
 
     def validate_input(self): ...   # refuse, before any work, what cannot be worked on
     def execute(self): ...          # the algorithm; its files go to self.run.output
@@ -69,7 +69,10 @@ class Run(Generic[S]):
 
     @property
     def artifact(self) -> Artifact:
-        """The one input model. Raises InputError when there is none, or more than one."""
+        """The one input model.
+
+        :raises InputError: there is none, or more than one.
+        """
         models = self.inputs.get("input_model", [])
         if len(models) != 1:
             raise InputError(
@@ -93,7 +96,7 @@ class Run(Generic[S]):
 
 
 class Phase(ABC, Generic[S]):
-    """One phase of the pipeline, or one step of it: `class BitNet(Phase[Settings], spec=PHASE)`.
+    """One phase of the pipeline, or one step of it: `class Distill(Phase[Settings], spec=PHASE)`.
 
     :param spec: what its component.py declares.
     """

@@ -1,6 +1,6 @@
 """The one training step of all loops: accumulate, clip, look that all is finite, step, report, keep.
 
-    loop = TrainingLoop(model.parameters(), {"model": optimizer}, clip=1.0, where="bitnet", fix="lower bitnet.lr")
+    loop = TrainingLoop(model.parameters(), {"model": optimizer}, clip=1.0, where="distill", fix="lower distill.lr")
     for step in range(loop.step, steps):
         update = loop.update(batches, loss_of, rate=warmup_cosine(step, steps), weights=token_shares(batches))
         …                                     # what the phase notes of the step, into its snapshot's state

@@ -61,16 +61,18 @@ def _chosen(state: RunState, task: str) -> TaskState:
     if task:
         if chosen := state.task(task):
             return chosen
-        known = ", ".join(one.title for one in state.tasks)
+        known = ", ".join(other.title for other in state.tasks)
         raise InputError(f"the run has no task {task!r}", where=state.url, fix=f"its tasks are {known}")
     if failed := state.failed():
         return failed
     for states in (("running",), ("succeeded", "interrupted", "cancelled")):
         begun = [
-            one for one in state.tasks if one.state in states and (one.started or one.state == "running")
+            candidate
+            for candidate in state.tasks
+            if candidate.state in states and (candidate.started or candidate.state == "running")
         ]
         if begun:
-            return max(begun, key=lambda one: one.started or 0.0)
+            return max(begun, key=lambda candidate: candidate.started or 0.0)
     raise InputError(
         "no task of the run has begun", where=state.url, fix="forge status says what it waits for"
     )
@@ -84,7 +86,7 @@ def _lines(folder: RunFolder, task: str, lines: int, *, follow: bool) -> Iterato
     chosen = _chosen(state, task)
     path = folder.task(chosen.name).log
     if not path.is_file():
-        known = ", ".join(one.name for one in state.tasks)
+        known = ", ".join(other.name for other in state.tasks)
         raise InputError(
             f"the run has no log of {chosen.name!r}", where=state.url, fix=f"its tasks are {known}"
         )

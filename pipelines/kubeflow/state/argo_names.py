@@ -38,8 +38,8 @@ def pod_of(run: Mapping[str, Any], task: str) -> str:
     :param task: its name in the pipeline's graph.
     """
     details = (run.get("run_details") or {}).get("task_details") or []
-    ids = {child.get("pod_name") for one in details for child in one.get("child_tasks") or []} - {None}
-    for workflow in {str(one).rpartition("-")[0] for one in ids}:
+    ids = {child.get("pod_name") for detail in details for child in detail.get("child_tasks") or []} - {None}
+    for workflow in {str(pod).rpartition("-")[0] for pod in ids}:
         for node in _nodes(workflow, task):
             number = fnv1a(node)
             if f"{workflow}-{number}" in ids:
@@ -58,20 +58,22 @@ def fnv1a(text: str) -> int:
 def _nodes(workflow: str, task: str) -> Iterator[str]:
     """What the node of a task's pod may be called, the last attempt first."""
     attempts = [*(f"({number})" for number in reversed(range(MOST_ATTEMPTS))), ""]
-    for attempt, one, two, three in product(attempts, RETRIED, RETRIED, RETRIED):
-        yield f"{workflow}{one}.root{two}.{task}{three}.executor{attempt}"
+    for attempt, of_workflow, of_graph, of_task in product(attempts, RETRIED, RETRIED, RETRIED):
+        yield f"{workflow}{of_workflow}.root{of_graph}.{task}{of_task}.executor{attempt}"
 
 
 def _template(run: Mapping[str, Any], task: str) -> str:
     """The template that KFP's compiler makes for a container: one for all with and without retries and metadata."""
     documents = run.get("pipeline_spec") or {}
     spec = documents.get("pipeline_spec", documents)
-    found = ((spec.get("root") or {}).get("dag") or {}).get("tasks", {}).get(task) or {}
-    component = (spec.get("components") or {}).get((found.get("componentRef") or {}).get("name") or "") or {}
+    graph_task = ((spec.get("root") or {}).get("dag") or {}).get("tasks", {}).get(task) or {}
+    component = (spec.get("components") or {}).get(
+        (graph_task.get("componentRef") or {}).get("name") or ""
+    ) or {}
     platform = ((documents.get("platform_spec") or {}).get("platforms") or {}).get("kubernetes") or {}
     executors = (platform.get("deploymentSpec") or {}).get("executors") or {}
     metadata = (executors.get(component.get("executorLabel") or "") or {}).get("podMetadata")
-    name = f"{'retry-' if found.get('retryPolicy') else ''}system-container-impl"
+    name = f"{'retry-' if graph_task.get('retryPolicy') else ''}system-container-impl"
     if metadata is None:
         return name
     return f"metadata-{len(metadata.get('annotations') or {})}-{len(metadata.get('labels') or {})}-{name}"

@@ -27,14 +27,14 @@ def log_of(watcher: Watcher, task: str, lines: int | None = None, *, follow: boo
     pod = next((pod for pod in reversed(watcher.pods) if task in (pod.title, pod.task)), None)
     if watcher.kubernetes is not None and pod is not None:
         try:
-            found = watcher.kubernetes.log(pod, lines, follow=follow)
-            first = next(found, None)
+            written = watcher.kubernetes.log(pod, lines, follow=follow)
+            first = next(written, None)
         except Exception as error:  # whatever a cluster, its proxy or its certificates answer
             tried.append(f"pod {pod.name}: {problem(error)}")
         else:
             if first is not None:
                 yield first
-                yield from found
+                yield from written
                 return
             tried.append(f"pod {pod.name}: it has written nothing yet" + (f" ({pod.why})" if pod.why else ""))
     else:
@@ -53,13 +53,15 @@ def log_of(watcher: Watcher, task: str, lines: int | None = None, *, follow: boo
             why="; ".join(tried),
             fix="give a kubeconfig (KUBECONFIG), or AWS_ENDPOINT_URL and credentials of the object store",
         )
-    found_lines = text.splitlines()
-    yield from found_lines[-lines:] if lines else found_lines
+    all_lines = text.splitlines()
+    yield from all_lines[-lines:] if lines else all_lines
 
 
 def _by_kfp(watcher: Watcher, task: str, pod: Pod | None, tried: list[str]) -> str:
     """The log by way of KFP: its UI's server has a path for it, its API server another."""
-    named = next((one.name for one in tasks_of(watcher.answer) if task in (one.title, one.name)), task)
+    named = next(
+        (other.name for other in tasks_of(watcher.answer) if task in (other.title, other.name)), task
+    )
     name = pod.name if pod else pod_of(watcher.answer, named)
     if not name:
         return ""

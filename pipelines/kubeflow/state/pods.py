@@ -73,10 +73,10 @@ class Kubernetes:
 
     def pods(self, run: str) -> list[Pod]:
         """The pods that do the work of a run (not KFP's drivers), the newest attempt of a task last."""
-        found = self.core.list_namespaced_pod(
+        answer = self.core.list_namespaced_pod(
             self.namespace, label_selector=f"{RUN}={run}", _request_timeout=SECONDS
         )
-        pods = [pod for one in found.items if (pod := _pod(one))]
+        pods = [pod for item in answer.items if (pod := _pod(item))]
         return sorted(pods, key=lambda pod: (pod.task, pod.attempt, pod.started or 0.0))
 
     def log(self, pod: Pod, lines: int | None = None, *, follow: bool = False) -> Iterator[str]:
@@ -112,8 +112,8 @@ class Kubernetes:
 
     def secret(self, name: str) -> dict[str, str] | None:
         """The keys of a Secret, None where there is none. The values stay where they are."""
-        found = self._there(self.core.read_namespaced_secret, name)
-        return None if found is None else dict.fromkeys(found, "")
+        data = self._there(self.core.read_namespaced_secret, name)
+        return None if data is None else dict.fromkeys(data, "")
 
     def nodes(self) -> list[Any]:
         """The cluster's nodes."""
@@ -150,7 +150,7 @@ def _pod(pod: Any) -> Pod | None:
         return None
     main = next((container for container in pod.spec.containers if container.name == "main"), None)
     environment = {variable.name: variable.value for variable in (main.env if main else None) or []}
-    told = _executor_input(
+    executor_input = _executor_input(
         [*((main.command if main else None) or []), *((main.args if main else None) or [])]
     )
     state = next(
@@ -172,24 +172,24 @@ def _pod(pod: Any) -> Pod | None:
         exit_code=ended.exit_code if ended else None,
         started=begun.timestamp() if begun else None,
         finished=ended.finished_at.timestamp() if ended and ended.finished_at else None,
-        outputs={name: addresses[0] for name, addresses in _addresses(told, "outputs").items()},
-        inputs=_addresses(told, "inputs"),
+        outputs={name: addresses[0] for name, addresses in _addresses(executor_input, "outputs").items()},
+        inputs=_addresses(executor_input, "inputs"),
     )
 
 
 def _why(status: Any) -> str:
     """Why a pod does not run (any more): what its scheduler, its images or its end say."""
-    for one in status.conditions or []:
-        if one.type == "PodScheduled" and one.status == "False":
-            return f"{one.reason}: {_line(one.message)}"
+    for condition in status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return f"{condition.reason}: {_line(condition.message)}"
     statuses = [*(status.init_container_statuses or []), *(status.container_statuses or [])]
-    for one in statuses:
-        waiting = one.state.waiting if one.state else None
+    for container in statuses:
+        waiting = container.state.waiting if container.state else None
         if waiting and waiting.reason not in (None, "PodInitializing", "ContainerCreating"):
             return f"{waiting.reason}: {_line(waiting.message)}".rstrip(": ")
-    for one in statuses:
-        ended = one.state.terminated if one.state else None
-        if ended and ended.exit_code and one.name == "main":
+    for container in statuses:
+        ended = container.state.terminated if container.state else None
+        if ended and ended.exit_code and container.name == "main":
             reason = ended.reason if ended.reason not in (None, "Error", "Completed") else ""
             said = ", ".join(filter(None, (reason, _line(ended.message))))
             return f"exit code {ended.exit_code}" + (f" ({said})" if said else "")
@@ -207,17 +207,17 @@ def _executor_input(words: Sequence[str]) -> dict[str, Any]:
     for word, value in pairwise(words):
         if word == "--executor_input":
             try:
-                found = json.loads(value)
+                content = json.loads(value)
             except ValueError:
                 return {}
-            return found if isinstance(found, dict) else {}
+            return content if isinstance(content, dict) else {}
     return {}
 
 
-def _addresses(told: Mapping[str, Any], side: str) -> dict[str, list[str]]:
-    lists = (told.get(side) or {}).get("artifacts") or {}
-    found = {
-        name: [one["uri"] for one in group.get("artifacts") or [] if "uri" in one]
+def _addresses(executor_input: Mapping[str, Any], side: str) -> dict[str, list[str]]:
+    lists = (executor_input.get(side) or {}).get("artifacts") or {}
+    by_name = {
+        name: [artifact["uri"] for artifact in group.get("artifacts") or [] if "uri" in artifact]
         for name, group in lists.items()
     }
-    return {name: addresses for name, addresses in found.items() if addresses}
+    return {name: addresses for name, addresses in by_name.items() if addresses}

@@ -165,9 +165,9 @@ def _take_progress(run: RunState, progress: Mapping[str, Mapping[str, Any]]) -> 
                 task.started = task.started or float(line.get("time") or 0.0) or None
 
 
-def _take_outputs(run: RunState, made: set[str]) -> None:
+def _take_outputs(run: RunState, written: set[str]) -> None:
     for task in run.tasks:
-        if task.state in ("pending", "running") and made & {task.title, task.name}:
+        if task.state in ("pending", "running") and written & {task.title, task.name}:
             task.state = "succeeded"
 
 

@@ -60,11 +60,11 @@ class RunStore:
         """The last progress of each task that has said something, by the task's title."""
 
         def read(store: Store) -> dict[str, dict[str, Any]]:
-            found = {}
+            lines = {}
             for entry in store.list("progress/"):
                 if (line := _progress(store.get(entry.key))) and entry.key.endswith(".json"):
-                    found[entry.key.removeprefix("progress/").removesuffix(".json")] = line
-            return found
+                    lines[entry.key.removeprefix("progress/").removesuffix(".json")] = line
+            return lines
 
         return dict(self._read(read, {}))
 
@@ -101,14 +101,14 @@ class RunStore:
         try:
             if self._store is None:
                 self._store = open_store(self.root)
-            found = work(self._store)
+            result = work(self._store)
         except (ForgeError, ValueError) as error:
             if isinstance(error, StoreError):
                 self.problem = f"{error.what}: {error.why}".removesuffix(": ")
                 self._again = self._clock() + AGAIN_SECONDS
             return nothing
         self.problem = ""
-        return found
+        return result
 
 
 def chosen(phase: str, count: int, outputs: Sequence[Output], *, where: str, why: str = "") -> list[str]:

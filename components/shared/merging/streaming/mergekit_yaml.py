@@ -60,7 +60,10 @@ class _Reader:
         return ConfigError(what, where=str(self.path), why=why, fix=fix)
 
     def mapping(self, value: Any, what: str, keys: Sequence[str] = ()) -> dict[str, Any]:
-        """The value as a mapping, {} where there is none; keys: those that it may have, if not any."""
+        """The value as a mapping, {} where there is none; keys: those that it may have, if not any.
+
+        :raises ConfigError: it is no mapping, or has another key.
+        """
         if value is None:
             return {}
         if not isinstance(value, dict):
@@ -70,13 +73,19 @@ class _Reader:
         return value
 
     def rows(self, value: Any, what: str) -> list[Any]:
-        """The value as a list that is not empty."""
+        """The value as a list that is not empty.
+
+        :raises ConfigError: it is no such list.
+        """
         if not isinstance(value, list) or not value:
             raise self.refuse(f"{what} must be a list that is not empty")
         return value
 
     def recipe(self, content: dict[str, Any], seed: int) -> Recipe:
-        """The whole file."""
+        """The whole file.
+
+        :raises ConfigError: a key is unknown, missing or not supported.
+        """
         for key in content:
             if key not in TOP:
                 raise self.refuse(f"the key {key} is not supported", f"supported are {', '.join(TOP)}")
@@ -106,7 +115,10 @@ class _Reader:
         )  # fmt: skip
 
     def method(self, name: Any) -> MergeMethod:
-        """The method of a configuration, where it means here what it means to mergekit."""
+        """The method of a configuration, where it means here what it means to mergekit.
+
+        :raises ConfigError: there is no such method, or it differs from mergekit's.
+        """
         method = merge_methods().get(str(name))
         if method is not None and method.mergekit_differs:
             raise self.refuse(
@@ -124,7 +136,10 @@ class _Reader:
         blocks: Sequence[LayerBlock],
         parameters: Mapping[str, ParameterValue],
     ) -> None:
-        """Refuse a model without a parameter that mergekit requires."""
+        """Refuse a model without a parameter that mergekit requires.
+
+        :raises ConfigError: there is such a model.
+        """
         in_blocks = {key for block in blocks for key in (*block.parameters, *block.own[0])}
         for model in models:
             for parameter in method.parameters:
@@ -147,7 +162,10 @@ class _Reader:
         method: MergeMethod,
         seed: int,
     ) -> Recipe:
-        """slerp: t is the way from the base to the other model, that is weights 1 − t and t."""
+        """slerp: t is the way from the base to the other model, that is weights 1 − t and t.
+
+        :raises ConfigError: there are other than two models, several slices, or a parameter other than t.
+        """
         name, last = method.name, 0
         if "slices" in content:
             rows = [
@@ -191,7 +209,10 @@ class _Reader:
     def slices(
         self, rows: Any, method: MergeMethod, base: Path | None
     ) -> tuple[tuple[RecipeModel, ...], tuple[LayerBlock, ...]]:
-        """Slices that keep every layer where it is: each over the same models and the same layers of all of them."""
+        """Slices that keep every layer where it is: each over the same models and the same layers of all of them.
+
+        :raises ConfigError: the models or the layers of a slice differ.
+        """
         folders: list[Path] = []
         blocks: list[LayerBlock] = []
         for row in self.rows(rows, "slices"):
@@ -218,7 +239,10 @@ class _Reader:
         return tuple(RecipeModel(folder) for folder in folders), tuple(blocks)
 
     def model(self, entry: Any, method: MergeMethod) -> RecipeModel:
-        """A model of the list, and the parameters that are its own."""
+        """A model of the list, and the parameters that are its own.
+
+        :raises ConfigError: a parameter is one of the whole merge, or not supported.
+        """
         content = self.mapping(entry, "a model", ("model", "parameters"))
         parameters = self.mapping(content.get("parameters"), "parameters")
         for parameter in method.parameters:
@@ -230,7 +254,10 @@ class _Reader:
         return RecipeModel(self.folder(content.get("model")), self.values(parameters, method))
 
     def folder(self, value: Any) -> Path:
-        """A model's folder."""
+        """A model's folder.
+
+        :raises ConfigError: it is no path, or there is no such folder.
+        """
         if not isinstance(value, str) or "+" in value or "@" in value:
             raise self.refuse(
                 "a model must be the path of a folder",
@@ -246,7 +273,10 @@ class _Reader:
         return folder
 
     def flags(self, method: MergeMethod, shared: dict[str, Any]) -> None:
-        """int8_mask changes no result; rescale is what the paper says; filter-wise and the like are refused."""
+        """int8_mask changes no result; rescale is what the paper says; filter-wise and the like are refused.
+
+        :raises ConfigError: int8_mask is no boolean, or rescale is not what the method does.
+        """
         mask = shared.pop("int8_mask", False)
         if not isinstance(mask, bool):
             raise self.refuse("int8_mask must be true or false", why=str(mask))
@@ -257,7 +287,10 @@ class _Reader:
             shared.pop("filter_wise")
 
     def values(self, content: Mapping[str, Any], method: MergeMethod) -> dict[str, ParameterValue]:
-        """Parameters under our names."""
+        """Parameters under our names.
+
+        :raises ConfigError: the method has no such parameter, or a value is no number.
+        """
         ours = {parameter.mergekit: parameter.name for parameter in method.parameters if parameter.mergekit}
         for key in content:
             if key not in ours:
@@ -268,7 +301,10 @@ class _Reader:
         return {ours[key]: self.value(key, value) for key, value in content.items()}
 
     def value(self, key: str, value: Any) -> ParameterValue:
-        """A number, a row of numbers, or filtered ones."""
+        """A number, a row of numbers, or filtered ones.
+
+        :raises ConfigError: it is none of these.
+        """
         if isinstance(value, dict):
             value = [value]
         if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
@@ -285,13 +321,19 @@ class _Reader:
         ]
 
     def numbers(self, key: str, value: Any) -> float | list[float]:
-        """A number or a row of them."""
+        """A number or a row of them.
+
+        :raises ConfigError: it is neither.
+        """
         if isinstance(value, list) and value:
             return [self.number(key, number) for number in value]
         return self.number(key, value)
 
     def number(self, key: str, value: Any) -> float:
-        """A single number."""
+        """A single number.
+
+        :raises ConfigError: it is no number.
+        """
         try:
             return float(value)
         except (TypeError, ValueError) as error:
@@ -302,7 +344,10 @@ class _Reader:
         return str(content.get("out_dtype") or content.get("dtype") or "")
 
     def tokenizer(self, content: dict[str, Any], base: Path | None) -> Any:
-        """What is done with vocabularies that differ."""
+        """What is done with vocabularies that differ.
+
+        :raises ConfigError: the source is neither base nor union.
+        """
         source = content.get("tokenizer_source")
         if source is None:
             return "same"

@@ -82,6 +82,8 @@ def unpack_runs(
     """Signed symbols (runs, length) and the quantisers of each; lane l holds the runs l, l + lanes and so on.
 
     classes (runs, length); tables (2 · classes, M): a class's table for Q0, its table for Q1, the next class's …
+
+    :raises CodeError: the part is cut short, damaged or too long.
     """
     if len(data) < 5 * lanes or (len(data) - 5 * lanes) % 2:
         raise CodeError("an entropy-coded part is cut short or damaged; fetch the artifact again")
@@ -117,7 +119,10 @@ def unpack_runs(
 
 
 def decode(code: bytes) -> np.ndarray:
-    """An ECTCQ code → the float32 weight in its own shape."""
+    """An ECTCQ code → the float32 weight in its own shape.
+
+    :raises CodeError: the code was cut or altered, or is of another codec or version, or its header and its parts disagree.
+    """
     head, unit, *sides, spans, frequencies, packed, rest = unframe(code, CODEC, VERSION)  # three sides
     (memory, height, length, lanes, escape, *shape), _ = unpack_numbers(head)
     count = int(np.prod(shape, dtype=np.int64))

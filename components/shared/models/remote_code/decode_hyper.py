@@ -29,7 +29,10 @@ def class_radii(side: float, farthest: float, classes: int) -> np.ndarray:
 
 
 def decode(code: bytes) -> np.ndarray:
-    """A Hyper-Compression code → the float32 weight in its own shape."""
+    """A Hyper-Compression code → the float32 weight in its own shape.
+
+    :raises CodeError: the code was cut or altered, or is of another codec or version, or no encoder wrote its header.
+    """
     head, figures, packed = unframe(code, CODEC, VERSION)
     (points, classes, *shape), _ = unpack_numbers(head)
     centre_x, centre_y, side, farthest = np.frombuffer(figures, "<f4").astype(np.float64)

@@ -22,7 +22,10 @@ def spread(unit: np.float32, scales: np.ndarray, rows: int, columns: int, group:
 
 
 def decode(code: bytes) -> np.ndarray:
-    """A scalar code → the float32 weight in its own shape."""
+    """A scalar code → the float32 weight in its own shape.
+
+    :raises CodeError: the code was cut or altered, or is of another codec or version.
+    """
     head, unit, scales, symbols = unframe(code, CODEC, VERSION)
     (k, group, *shape), _ = unpack_numbers(head)
     count = int(np.prod(shape, dtype=np.int64))

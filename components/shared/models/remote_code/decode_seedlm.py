@@ -61,7 +61,10 @@ def combine(
 
 
 def decode(code: bytes) -> np.ndarray:
-    """A SeedLM code → the float32 weight in its own shape."""
+    """A SeedLM code → the float32 weight in its own shape.
+
+    :raises CodeError: the code was cut or altered, or is of another codec or version, or no encoder wrote its header.
+    """
     head, scale, seeds, exponents, mantissas = unframe(code, CODEC, VERSION)
     (block, latent, bits, *shape), _ = unpack_numbers(head)
     if bits not in TAPS or not block >= latent >= 1:

@@ -58,7 +58,10 @@ def states(symbols: np.ndarray, bits: int, memory: int) -> np.ndarray:
 
 
 def decode(code: bytes) -> np.ndarray:
-    """A trellis code → the float32 weight in its own shape."""
+    """A trellis code → the float32 weight in its own shape.
+
+    :raises CodeError: the code was cut or altered, or is of another codec or version, or no encoder wrote its header.
+    """
     head, unit, scales, packed = unframe(code, CODEC, VERSION)
     (bits, memory, height, length, group, lowest, kinds, *shape), _ = unpack_numbers(head)
     count = int(np.prod(shape, dtype=np.int64))

@@ -15,7 +15,11 @@ CODEC, VERSION = 3, 1
 
 
 def decode(code: bytes) -> np.ndarray:
-    """A VPTQ code → the float32 weight in its own shape."""
+    """A VPTQ code → the float32 weight in its own shape.
+
+    :raises CodeError: the code was cut or altered, or is of another codec or version, or its
+        codebooks are not those of its header.
+    """
     head, unit, books, outliers, norms, *indices = unframe(code, CODEC, VERSION)
     (length, main, residual, outlier, *shape), _ = unpack_numbers(head)
     rows = shape[0] if shape else 1

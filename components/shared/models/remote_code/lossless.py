@@ -30,7 +30,10 @@ class CodeError(ValueError):
 
 
 def unpack_numbers(data: bytes, count: int | None = None) -> tuple[list[int], int]:
-    """`count` varints (all there are, without) from the start of `data`; also where they end."""
+    """`count` varints (all there are, without) from the start of `data`; also where they end.
+
+    :raises CodeError: the data ends before they do.
+    """
     values: list[int] = []
     offset = value = shift = 0
     while len(values) != count and offset < len(data):
@@ -46,7 +49,10 @@ def unpack_numbers(data: bytes, count: int | None = None) -> tuple[list[int], in
 
 
 def unframe(data: bytes, codec: int, version: int) -> list[bytes]:
-    """The parts of a frame of this codec and version; CodeError for anything else."""
+    """The parts of a frame of this codec and version.
+
+    :raises CodeError: no frame, one that was cut or altered, or one of another codec or version.
+    """
     if len(data) < 8 or data[:2] != MAGIC:
         raise CodeError(f"not a coded weight: {len(data)} bytes that do not start with {MAGIC!r}")
     if zlib.crc32(data[2:4] + data[8:]) != struct.unpack("<I", data[4:8])[0]:
@@ -74,7 +80,10 @@ def dtype_of(size: int) -> type[np.unsignedinteger]:
 
 
 def unpack(part: bytes, count: int, size: int) -> np.ndarray:
-    """The inverse of `pack`: (count,) symbols in the smallest unsigned dtype that holds the alphabet."""
+    """The inverse of `pack`: (count,) symbols in the smallest unsigned dtype that holds the alphabet.
+
+    :raises CodeError: they were packed by an unknown method, or are cut short, damaged or too long.
+    """
     if part[:1] == b"\0":
         return unpack_fixed(part[1:], count, width(size)).astype(dtype_of(size))
     if part[:1] == b"\1":
@@ -142,7 +151,10 @@ def read_lanes(data: bytes, lanes: int, offset: int = 0) -> tuple[np.ndarray, np
 
 
 def refill(x: np.ndarray, words: np.ndarray, used: int) -> int:
-    """States below 2^LOW take the next words, in place → how many words are used by then."""
+    """States below 2^LOW take the next words, in place → how many words are used by then.
+
+    :raises CodeError: there are too few words.
+    """
     low = np.flatnonzero(x < np.uint64(1 << LOW))
     if len(low):
         if used + len(low) > len(words):

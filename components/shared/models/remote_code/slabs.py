@@ -12,13 +12,20 @@ CODEC, VERSION = 8, 1
 
 
 def slabs_of(code: bytes) -> tuple[list[int], list[bytes]]:
-    """The matrix's shape, and the codes of its slabs from the top down."""
+    """The matrix's shape, and the codes of its slabs from the top down.
+
+    :raises CodeError: the code was cut or altered, or is of another codec or version.
+    """
     head, *codes = unframe(code, CODEC, VERSION)
     return unpack_numbers(head)[0], codes
 
 
 def decode(code: bytes, inner: Callable[[bytes], np.ndarray]) -> np.ndarray:
-    """A code of slabs → the float32 weight; `inner` decodes one slab."""
+    """A code of slabs → the float32 weight; `inner` decodes one slab.
+
+    :raises CodeError: the code was cut or altered, or is of another codec or version; or the slabs do not make up
+        the matrix of its header; or as `inner` does.
+    """
     shape, codes = slabs_of(code)
     w = np.empty(shape, np.float32)
     row = 0

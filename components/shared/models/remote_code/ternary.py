@@ -103,7 +103,10 @@ class BitLinear(nn.Linear):
 
 
 def pack_ternary(trits):
-    """Trits (any shape, values −1, 0, 1) → uint8, base 3, five a byte, little end first, zeros as padding."""
+    """Trits (any shape, values −1, 0, 1) → uint8, base 3, five a byte, little end first, zeros as padding.
+
+    :raises ValueError: there are other values.
+    """
     flat = np.asarray(trits, dtype=np.int8).reshape(-1)
     if flat.size and (flat.min() < -1 or flat.max() > 1):
         raise ValueError(f"trits are −1, 0 and 1; found {flat.min()} to {flat.max()}")
@@ -112,7 +115,10 @@ def pack_ternary(trits):
 
 
 def unpack_ternary(code, count):
-    """The first `count` trits of a packed array, int8."""
+    """The first `count` trits of a packed array, int8.
+
+    :raises ValueError: the array is longer or shorter than that takes, or holds a byte that is no five trits.
+    """
     code = np.asarray(code, dtype=np.uint8)
     if code.size != -(-count // 5) or (code.size and code.max() > 242):
         raise ValueError(f"{code.size} bytes are no base-3 code of {count} trits")

@@ -19,7 +19,7 @@ output layer (soft capping, scaling) alone. w = 0 gives the logits without a tho
 
 This file travels inside the artifact and imports torch alone. A model that can think has the submodule `talk_head` and
 `config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>, "mixing": true}`.
-Training is not here (components/quietstar).
+Training is not here: a model needs none of it to think.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def think_at(
     """
     settings = getattr(model.config, "thoughts", None)
     if not settings:
-        raise ValueError("this model has no talk head: only what passed the phase quietstar can think")
+        raise ValueError("this model has no talk head: give one that was trained to think")
     start, end = settings["start"], settings["end"]
     if thoughts is None:
         thoughts = sample_thoughts(

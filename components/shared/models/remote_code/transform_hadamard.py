@@ -60,7 +60,11 @@ def transform_matrix(matrix: np.ndarray, seed: int, inverse: bool = False) -> np
 
 
 def decode(code: bytes, inner: Callable[[bytes], np.ndarray]) -> np.ndarray:
-    """A code of transformed weights → the float32 weight in its own shape. inner: the decoder of what is in the frame."""
+    """A code of transformed weights → the float32 weight in its own shape.
+
+    :param inner: the decoder of what is in the frame.
+    :raises CodeError: the code was cut or altered, or is of another codec or version; or as `inner` does.
+    """
     head, coded = unframe(code, CODEC, VERSION)
     (seed, *shape), _ = unpack_numbers(head)
     return transform_matrix(inner(coded), seed, inverse=True).astype(np.float32).reshape(shape)

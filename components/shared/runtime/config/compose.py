@@ -1,7 +1,7 @@
 """The configuration of phases, composed by Hydra from files and overrides.
 
 configs/config.yaml holds what every run starts from, configs/phase/<name>.yaml the defaults of a phase and
-configs/profile/<profile>.yaml what a profile changes. Overrides (`bitnet.steps=200`) come last. A phase
+configs/profile/<profile>.yaml what a profile changes. Overrides (`<phase>.steps=200`) come last. A phase
 sees its own section, `evaluation` and the seed, and nothing else: its digest changes only when something
 that it uses does. So it needs no other phase's defaults, and its image has none.
 """

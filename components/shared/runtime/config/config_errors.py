@@ -26,7 +26,7 @@ def keys(schema: Mapping[str, Any], location: Location) -> list[str]:
 def source_of(key: str, overrides: Sequence[str], files: Sequence[tuple[Path, str]]) -> str:
     """Who set `key` last: `override 'a.b=1'`, `profile/tiny.yaml:12`, or the phase's own default.
 
-    :param files: the YAML files that take part, strongest first, each with the prefix ("bitnet.") that its
+    :param files: the YAML files that take part, strongest first, each with the prefix ("<phase>.") that its
         keys get.
     """
     for override in reversed(overrides):

@@ -174,12 +174,12 @@ class MlflowLog:
 
     def _revive(self, run: str) -> None:
         """The pipeline's run goes on: a task that had failed is tried again, and no other one's failure stands."""
-        found = self.client.get_run(run)
+        pipeline_run = self.client.get_run(run)
         own = _name(FAILED + self.destination.task)
-        if own in found.data.tags:
+        if own in pipeline_run.data.tags:
             self.client.delete_tag(run, own)
-        others = [tag for tag in found.data.tags if tag.startswith(FAILED) and tag != own]
-        if found.info.status != "RUNNING" and not others:
+        others = [tag for tag in pipeline_run.data.tags if tag.startswith(FAILED) and tag != own]
+        if pipeline_run.info.status != "RUNNING" and not others:
             self.client.update_run(run, status="RUNNING")
 
     def _kfp(self) -> dict[str, str]:
@@ -191,15 +191,15 @@ class MlflowLog:
         from mlflow.exceptions import MlflowException
 
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             try:
                 return str(self.client.create_experiment(name, artifact_location=self._artifacts()))
             except MlflowException:  # another phase made it in between
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
+                experiment = self.client.get_experiment_by_name(name)
+                if experiment is None:
                     raise
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def _artifacts(self) -> str | None:
         """Beside a local database; a server decides for itself."""
@@ -212,22 +212,22 @@ class MlflowLog:
         name = self.destination.pipeline_run
         tag = {PIPELINE: name}
         if not self._find(tag):
-            made = self._create(name, "", {**tag, **self._kfp()})
+            created = self._create(name, "", {**tag, **self._kfp()})
             first = self._find(tag)
-            if first and first != made:
-                self.client.delete_run(made)
+            if first and first != created:
+                self.client.delete_run(created)
         return self._find(tag)
 
     def _find(self, tags: dict[str, str]) -> str:
         """The first run that has all these tags, "" where there is none."""
         wanted = (f"tags.`{tag}` = '" + value.replace("'", "") + "'" for tag, value in tags.items())
-        found = self.client.search_runs(
+        runs = self.client.search_runs(
             [self.experiment],
             " and ".join(wanted),
             max_results=1,
             order_by=["attributes.start_time ASC"],
         )
-        return str(found[0].info.run_id) if found else ""
+        return str(runs[0].info.run_id) if runs else ""
 
     def _create(self, name: str, parent: str, tags: dict[str, str] | None = None) -> str:
         tags = {"mlflow.runName": name, **({"mlflow.parentRunId": parent} if parent else {}), **(tags or {})}

@@ -222,11 +222,11 @@ def destination(request: Request, name: str, identity: str = "") -> Destination 
 
 def fail_pipeline(request: Request, name: str, say: Callable[[str], None]) -> None:
     """End MLflow's run of the KFP run as failed: a phase of it has failed, and will not be tried again here."""
-    place = destination(request, name)
-    if place is None or not place.kfp_run:
+    pipeline_destination = destination(request, name)
+    if pipeline_destination is None or not pipeline_destination.kfp_run:
         return
     try:
-        MlflowLog(place).end_pipeline("FAILED")
+        MlflowLog(pipeline_destination).end_pipeline("FAILED")
     except Exception as error:  # whatever a server can do must not hide why the phase failed
         say(f"MLflow was not told that the pipeline has failed: {first_line(error)}")
 
