@@ -189,16 +189,22 @@ def _literal(value: Any) -> str:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(
             "the file cannot be read", where=str(path), why=error.strerror or str(error), fix="check its name"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            "the file is not text in UTF-8", where=str(path), why=str(error), fix="save it as UTF-8"
+        ) from error
     try:
+        if path.suffix != ".json" and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("it uses an alias (*name); a few of them may stand for any amount of data")
         content = (
             json.loads(text) if path.suffix == ".json" else OmegaConf.to_container(OmegaConf.create(text))
         )
-    except (ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise ConfigError(f"the file is not {kind}", where=str(path), why=str(error)) from error
     if not isinstance(content, dict):

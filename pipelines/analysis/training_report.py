@@ -120,12 +120,13 @@ def from_manifest(manifest: Manifest, source: str) -> TrainingReport:
         source, "artifact", manifest.phase, curves=dict(extra.get(Written.CURVES, {})), metrics=dict(manifest.metrics),
         grokfast=_grokfast(settings), band=_band(settings),
     )  # fmt: skip
-    if manifest.phase != PHASE or Written.STAGES not in extra:
-        return report
+    stages = extra.get(Written.STAGES, [])
+    if manifest.phase != PHASE or not all(Result.STEPS in stage for stage in stages):
+        return report  # of an earlier version, whose stages said less
     report.regime = extra.get(Written.REGIME)
     success = list(_points(report.curves, *Written.SUCCESS))
     done = 0
-    for number, result in enumerate(extra[Written.STAGES], 1):
+    for number, result in enumerate(stages, 1):
         last = done + result[Result.STEPS]
         shares = [value for step, value in success if done < step <= last]
         report.stages.append(_ended(number, result, shares, report.band))

@@ -19,7 +19,7 @@ from ..ir import reader
 from ..ir.parameters import given_parameters, parents_of, starting_points
 from ..ir.spec import Pipeline
 from ..phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS, between, remaining, several
-from ..runs.folder import RunFolder, RunStatus, find
+from ..runs.folder import RunFolder, RunStatus, checked_name, find
 from ..settings import as_parameters, check_search, composed, from_parameters, parameter_of
 from .cache import ArtifactCache
 from .forecast import forecast, seconds_of
@@ -75,7 +75,7 @@ def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
         check_search(configs, rounds=request.rounds, workers=request.workers)
     profiles = {config.profile for config in configs.values()}
     profile = profiles.pop() if len(profiles) == 1 else ""
-    name = request.name or _free_name(request.runs, profile or pipeline.name)
+    name = checked_name(request.name) if request.name else _free_name(request.runs, profile or pipeline.name)
     folder = RunFolder((request.runs / name).resolve())
     if folder.exists():
         raise InputError(

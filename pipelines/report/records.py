@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from components.shared.runtime.errors import InputError
 
 from ..phases import PHASES
-from ..runs.folder import DONE
+from ..runs.folder import DONE, RunFolder
 
 SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
 
@@ -159,7 +159,8 @@ def read(folder: Path) -> Run:
             why="it has no run.json",
             fix="give a folder under runs/, or start a run with `make run`",
         )
-    info = json.loads((folder / "run.json").read_text())
+    info = asdict(RunFolder(folder).read())
+    list(RunFolder(folder).tasks())  # refuses a damaged one by name
     return _run(folder.name, info, [_task(path, folder) for path in (folder / "tasks").rglob("status.json")])
 
 

@@ -10,9 +10,11 @@ A task's name is its path in the pipeline: `evomerge-round-1-worker-2`, or with 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -20,7 +22,32 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from components.shared.runtime.atomic import write_atomically
-from components.shared.runtime.errors import InputError, LostRace
+from components.shared.runtime.errors import ConfigError, InputError, LostRace
+
+RESERVED = ("cache", "mlartifacts")
+"""Folders beside the runs that are none: the index of results, and what MLflow keeps."""
+
+NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,199}")
+"""What a run may be called: the name of a folder, on any file system."""
+
+
+class DamagedRun(InputError, ValueError):
+    """A file that a run has left cannot be understood."""
+
+
+def checked_name(name: str) -> str:
+    """`name`, where a run may be called so.
+
+    :raises ConfigError: it may not.
+    """
+    if NAME.fullmatch(name) and name not in RESERVED:
+        return name
+    raise ConfigError(
+        f"a run cannot be called {name!r:.100}",
+        where="--name",
+        fix="give letters, digits, '.', '_' and '-'; --runs says in which folder it lies",
+    )
+
 
 State = Literal[
     "pending", "running", "stopping", "succeeded", "cached", "skipped", "failed", "cancelled", "interrupted"
@@ -168,20 +195,38 @@ class RunFolder:
         return (self.path / "run.json").is_file()
 
     def read(self) -> RunStatus:
-        """What run.json says; of keys that are not known here nothing."""
+        """What run.json says; of keys that are not known here nothing.
+
+        :raises DamagedRun: it cannot be understood.
+        """
         known = {known_field.name for known_field in fields(RunStatus)}
-        content: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-        return RunStatus(**{key: value for key, value in content.items() if key in known})
+        content = _mapping(self.path / "run.json")
+        status = RunStatus(
+            **{"name": self.name} | {key: value for key, value in content.items() if key in known}
+        )
+        if not isinstance(status.started, int | float | None):
+            raise DamagedRun(
+                "this file of a run is damaged", where=str(self.path / "run.json"), why="started is no time"
+            )
+        return status
 
     def write(self, status: RunStatus) -> None:
         """Put the run's status on disk."""
         write_json(self.path / "run.json", asdict(status))
 
     def tasks(self) -> Iterator[TaskStatus]:
-        """Every task that is known so far, in the order in which they started; those that did not come last."""
-        statuses = [
-            TaskStatus(**json.loads(path.read_text())) for path in self.path.glob("tasks/**/status.json")
-        ]
+        """Every task that is known so far, in the order in which they started; those that did not come last.
+
+        :raises DamagedRun: the status of one cannot be understood.
+        """
+        known = {known_field.name for known_field in fields(TaskStatus)}
+        statuses = []
+        for path in self.path.glob("tasks/**/status.json"):
+            content = _mapping(path)
+            try:
+                statuses.append(TaskStatus(**{key: value for key, value in content.items() if key in known}))
+            except TypeError as error:
+                raise DamagedRun("this file of a run is damaged", where=str(path), why=str(error)) from error
         yield from sorted(statuses, key=lambda status: (status.started or time.time(), status.task))
 
     def relative(self, path: Path) -> str:
@@ -222,6 +267,22 @@ class RunFolder:
             return not _flock(file, fcntl.LOCK_SH)
 
 
+def _mapping(path: Path) -> dict[str, Any]:
+    """The keys of a JSON file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no keys")
+    except (ValueError, RecursionError) as error:
+        raise DamagedRun(
+            "this file of a run is damaged",
+            where=str(path),
+            why=str(error),
+            fix="remove the run's folder, or start the run again under another name",
+        ) from error
+    return content
+
+
 def _flock(file: IO[str], kind: int) -> bool:
     """Lock the file, for as long as it is open here or in a child. False when that cannot be done now."""
     try:
@@ -237,11 +298,12 @@ def find(runs: Path, name: str = "latest") -> RunFolder:
     :raises InputError: there is none.
     """
     if name == "latest":
-        started = sorted(
-            runs.glob("*/run.json"), key=lambda path: json.loads(path.read_text())["started"] or 0
-        )
+        started: list[tuple[float, Path]] = []
+        for path in runs.glob("*/run.json"):
+            with contextlib.suppress(OSError, DamagedRun):  # one that is damaged hides no other
+                started.append((RunFolder(path.parent).read().started or 0.0, path.parent))
         if started:
-            return RunFolder(started[-1].parent.resolve())
+            return RunFolder(max(started)[1].resolve())
         raise InputError("there is no run yet", where=str(runs), fix="start one: forge run-pipeline")
     for folder in (runs / name, Path(name)):
         if (folder / "run.json").is_file():

@@ -9,6 +9,7 @@ and the next writer cuts it off.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import threading
@@ -22,7 +23,7 @@ from components.shared.runtime.errors import InputError
 from .events import Data, Event, Failure, LogLines, Metrics, Progress, RunEvent, decode, encode, event_of
 from .folder import ENDED, RunFolder
 
-ID = re.compile(rb'\{"id":\s*(\d+)\D')
+ID = re.compile(rb'\{"id":\s*(\d{1,18})\D')
 """How a line begins: readers pass over what they have had without parsing the rest."""
 
 POLL_SECONDS = 0.25
@@ -130,7 +131,7 @@ class EventReader:
                     break
                 self._at += len(line)
                 number = ID.match(line)
-                if number and int(number[1]) > self.after:
+                if number and int(number[1]) > self.after and _is_json(line):
                     self.after = int(number[1])
                     if (event := decode(line)) is not None:
                         events.append(event)
@@ -216,6 +217,15 @@ class Listening:
                     self.log.news.wait(POLL_SECONDS)
 
 
+def _is_json(line: bytes) -> bool:
+    """Whether a line is whole; one of a kind that is not known here is."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _whole_end(file: int) -> tuple[int, int]:
     """Where the last whole event of the file ends, and its id; (0, 0) where there is none."""
     at = size = os.fstat(file).st_size
@@ -226,7 +236,7 @@ def _whole_end(file: int) -> tuple[int, int]:
         end = tail.rfind(b"\n") + 1
         while end:
             begin = tail.rfind(b"\n", 0, end - 1) + 1
-            if (begin or not at) and (number := ID.match(tail[begin:end])):
+            if (begin or not at) and (number := ID.match(tail[begin:end])) and _is_json(tail[begin:end]):
                 return at + end, int(number[1])
             end = begin
     return 0, 0

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ConfigError, InputError, LostRace
 
-from .folder import DONE, RunFolder, RunStatus
+from .folder import DONE, RESERVED, RunFolder, RunStatus
 
 CACHE = "cache"
 """The folder beside the runs that holds the index: `<key>.json`, which names the run, the task and its outputs."""
 
 REMOVED = ".removed"
 """How the name of a folder ends whose run is being removed."""
+
+LEFT = re.compile(rf"\..+\.[0-9a-f]{{32}}{re.escape(REMOVED)}")
+"""The whole name of such a folder."""
 
 
 @dataclass(frozen=True)
@@ -117,24 +121,48 @@ def remove(pruning: Pruning) -> Pruning:
     The index of the cache goes first, so that no run that starts now is led to what is about to go.
     """
     for left in pruning.runs.glob(f".*{REMOVED}"):  # by a removal that was killed
-        shutil.rmtree(left, ignore_errors=True)
+        if LEFT.fullmatch(left.name) and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
     removed, kept = [], list(pruning.kept)
     for use in pruning.removed:
         folder = use.folder
+        if not folder.exists():  # somebody else has removed it
+            continue
+        if reader := _reader(pruning, folder):  # since the plan was made
+            kept.append(replace(use, reason=f"{reader} reads from it", freed=0))
+            continue
         try:
             with folder.lock():
                 _redirect(pruning.runs, folder.name, [stays.folder for stays in kept])
                 hidden = folder.path.with_name(f".{folder.name}.{uuid.uuid4().hex}{REMOVED}")
                 folder.path.rename(hidden)
-                (hidden / "run.json").unlink()  # what is half removed is no run
+                (hidden / "run.json").unlink(missing_ok=True)  # what is half removed is no run
                 shutil.rmtree(hidden)
         except LostRace:
-            kept.append(
-                RunUse(folder, use.started, use.status, use.bytes, reason="it has been started again")
-            )
+            kept.append(replace(use, reason="it has been started again", freed=0))
+        except OSError as error:
+            kept.append(replace(use, reason=f"it cannot be removed whole: {error}", freed=0))
         else:
             removed.append(use)
     return Pruning(pruning.runs, removed, kept, pruning.skipped)
+
+
+def _reader(pruning: Pruning, folder: RunFolder) -> str:
+    """The name of a run that came after the plan and reads from this one; "" where there is none."""
+    planned = {use.folder.name for use in (*pruning.removed, *pruning.kept)}
+    for other in _runs_in(pruning.runs)[0]:
+        if other.name not in planned:
+            reasons = {other.name: "new"}
+            _keep_what_is_read(
+                [other, folder], {other.name: other.read(), folder.name: folder.read()}, reasons
+            )
+            if folder.name in reasons:
+                return other.name
+    return ""
+
+
+def _has_run(folder: RunFolder) -> bool:
+    return folder.pipeline.is_file() or (folder.path / "tasks").is_dir()
 
 
 def _runs_in(runs: Path) -> tuple[list[RunFolder], list[str]]:
@@ -157,9 +185,13 @@ def _runs_in(runs: Path) -> tuple[list[RunFolder], list[str]]:
             skipped.append(f"{path.parent}: it is a link")
             continue
         try:
-            folder.read()
+            status = folder.read()
+            list(folder.tasks())
         except (OSError, ValueError, TypeError):
-            skipped.append(f"{path.parent}: its run.json cannot be read")
+            skipped.append(f"{path.parent}: what it says of itself cannot be read")
+            continue
+        if folder.name in RESERVED or status.name != folder.name or not _has_run(folder):
+            skipped.append(f"{path.parent}: it is not the folder of a run")
             continue
         folders.append(folder)
     if not folders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from pathlib import Path
 from string import Template
@@ -43,7 +44,12 @@ def write(name: str, after: str, root: Path = ROOT) -> list[Path]:
     :returns: the files that are new.
     :raises ConfigError: no such name, an unknown phase before it, or something of that name is there.
     """
-    if not NAME.fullmatch(name):
+    if (
+        not NAME.fullmatch(name)
+        or keyword.iskeyword(name)
+        or name in ("evaluation", "shared")
+        or len(name) > 40
+    ):
         fix = "give lower-case words with _ between them, such as distill"
         raise ConfigError(f"{name!r} is no name for a phase", where="NAME", fix=fix)
     between(after, after)

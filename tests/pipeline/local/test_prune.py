@@ -11,7 +11,7 @@ from kfp import dsl
 
 from components.shared.runtime.errors import ConfigError, InputError
 from pipelines.runs import prune
-from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
+from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus, checked_name, find
 from tests.pipeline.local.toy_pipelines import append, write
 
 
@@ -123,7 +123,7 @@ def test_only_folders_of_runs_are_touched(bench, tmp_path):
     (bench.runs / "link").symlink_to(outside)
     planned = prune.plan(bench.runs, keep=1)
     assert planned.removed == [] and len(planned.skipped) == 2
-    (bench.runs / ".gone.0.removed").mkdir()
+    (bench.runs / ".gone.00000000000000000000000000000000.removed").mkdir()
     prune.remove(planned)
     assert {path.name for path in bench.runs.iterdir()} == {"two", "notes", "broken", "link", "cache"}
     assert (outside / "run.json").is_file()
@@ -143,3 +143,50 @@ def test_the_command_says_what_would_go_asks_and_removes(forge, bench):
     assert code == 0 and "nothing to remove" in text
     code, text = forge("prune", "--help")
     assert "\n  forge prune " in text
+
+
+def test_a_folder_that_is_no_run_stays_whatever_its_run_json_says(bench):
+    done(bench, chain, "old", "new")
+    for name, content in (("mine", {"name": "other tool"}), ("cache", {"name": "cache", "started": 1})):
+        (bench.runs / name).mkdir(exist_ok=True)
+        (bench.runs / name / "run.json").write_text(json.dumps(content))
+    (bench.runs / ".keep.removed" / "x").mkdir(parents=True)
+    pruned = prune.remove(prune.plan(bench.runs, keep=1))
+    assert names(pruned.removed) == ["old"] and len(pruned.skipped) == 2
+    assert (bench.runs / ".keep.removed" / "x").is_dir()
+    assert (bench.runs / "mine").is_dir() and list((bench.runs / "cache").glob("?" * 64 + ".json"))
+
+
+def test_what_has_come_or_gone_since_the_plan_is_seen(bench):
+    done(bench, other, "base", "gone", "new")
+    planned = prune.plan(bench.runs, keep=1)
+    assert names(planned.removed) == ["gone", "base"]
+    (bench.runs / "gone").rename(bench.runs.parent / "elsewhere")
+    base = bench.runs / "base" / "artifacts" / "write" / "out"
+    late = RunFolder(bench.runs / "late")
+    late.write(RunStatus("late", "running", 500.0, parameters={"base_model_1": str(base)}))
+    (late.path / "tasks").mkdir()
+    pruned = prune.remove(planned)
+    assert not pruned.removed and base.exists()
+    assert "late reads from it" in {use.reason for use in pruned.kept}
+
+
+def test_a_damaged_run_is_named_and_hides_no_other(bench):
+    done(bench, chain, "old", "new")
+    for name, text in (("a", '{"name"'), ("b", "[]"), ("c", '{"name": "c", "started": "x"}')):
+        (bench.runs / name).mkdir()
+        (bench.runs / name / "run.json").write_text(text)
+        with pytest.raises(InputError, match="damaged"):
+            find(bench.runs, name).read()
+    assert find(bench.runs).name == "new"
+    status = next((bench.runs / "old").glob("tasks/**/status.json"))
+    status.write_text('{"task"')
+    with pytest.raises(InputError, match=str(status)):
+        list(find(bench.runs, "old").tasks())
+    assert len(prune.plan(bench.runs, keep=1).skipped) == 4
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/zz", "cache", "a\0b", "", "."])
+def test_a_run_is_called_as_a_folder_may_be(name):
+    with pytest.raises(ConfigError, match="--name"):
+        checked_name(name)
