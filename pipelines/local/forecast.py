@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from components.shared.runtime.errors import ForgeError
 
 from ..ir.spec import Component, Constant, Importer, Pipeline, Task
 from ..ir.values import Stored, Values, complete, outputs_of
-from ..runs.folder import DONE, RunFolder, RunStatus, TaskFolder
+from ..runs.folder import DONE, RunFolder, RunStatus, TaskFolder, readable
 from .cache import ArtifactCache
 from .cache_key import cache_key, content_digest
 from .options import Position, RunOptions, UpstreamUnavailable
@@ -145,21 +144,16 @@ def task_seconds(folder: RunFolder, status: RunStatus) -> dict[str, float]:
 
     A run with the very same parameters counts before all others.
     """
-    runs: list[tuple[bool, float, RunFolder]] = []
-    for path in folder.path.parent.glob("*/run.json"):
-        other = RunFolder(path.parent)
-        try:
-            known = other.read()
-        except (OSError, ValueError, TypeError):
-            continue  # what is no run's folder says nothing
-        if known.profile == status.profile and set(known.parameters) == set(status.parameters):
-            runs.append((known.parameters == status.parameters, known.started or 0.0, other))
+    runs = [
+        (known.parameters == status.parameters, known.started or 0.0, other)
+        for other, known in readable(folder.path.parent)
+        if known.profile == status.profile and set(known.parameters) == set(status.parameters)
+    ]
     times: dict[str, float] = {}
     for *_, other in sorted(runs, key=lambda run: run[:2])[-EARLIER_RUNS:]:
-        for path in other.path.glob("tasks/**/status.json"):
-            task = json.loads(path.read_text())
-            if task["status"] == "succeeded":
-                times[task["task"]] = float(task["seconds"])
+        for task in other.tasks():
+            if task.status == "succeeded":
+                times[task.task] = task.seconds
     return times
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..cluster import Cluster
 from ..phases import SPECS
-from ..runs.folder import DONE, RunFolder
+from ..runs.folder import DONE, RunFolder, readable
 from ..settings import from_parameters
 from .plan import Plan
 
@@ -72,20 +71,16 @@ def resources(plan: Plan, cluster: Cluster) -> Resources:
 
 def _peak_memory(plan: Plan) -> dict[str, int]:
     """Bytes that a task of each phase took at most, in the newest run of the same profile that has some."""
-    runs = []
-    for path in plan.folder.path.parent.glob("*/run.json"):
-        try:
-            status = RunFolder(path.parent).read()
-        except (OSError, ValueError, TypeError):
-            continue  # what is no run's folder says nothing
-        if status.profile == plan.status.profile:
-            runs.append((status.started or 0.0, path.parent))
+    runs = [
+        (status.started or 0.0, folder.path)
+        for folder, status in readable(plan.folder.path.parent)
+        if status.profile == plan.status.profile
+    ]
     peaks: dict[str, int] = {}
     for _, folder in sorted(runs):
         newest: dict[str, int] = {}
-        for path in folder.glob("tasks/**/status.json"):
-            task = json.loads(path.read_text())
-            if task["phase"] and task["status"] in DONE and task["peak_memory_bytes"]:
-                newest[task["phase"]] = max(newest.get(task["phase"], 0), task["peak_memory_bytes"])
+        for task in RunFolder(folder).tasks():
+            if task.phase and task.status in DONE and task.peak_memory_bytes:
+                newest[task.phase] = max(newest.get(task.phase, 0), task.peak_memory_bytes)
         peaks |= newest
     return peaks

@@ -15,7 +15,7 @@ from typing import Any
 from components.shared.runtime.errors import InputError
 
 from ..phases import PHASES
-from ..runs.folder import DONE, RunFolder
+from ..runs.folder import DONE, RunFolder, TaskStatus
 
 SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
 
@@ -160,8 +160,7 @@ def read(folder: Path) -> Run:
             fix="give a folder under runs/, or start a run with `make run`",
         )
     info = asdict(RunFolder(folder).read())
-    list(RunFolder(folder).tasks())  # refuses a damaged one by name
-    return _run(folder.name, info, [_task(path, folder) for path in (folder / "tasks").rglob("status.json")])
+    return _run(folder.name, info, [_task(status, folder) for status in RunFolder(folder).tasks()])
 
 
 def from_records(name: str, records: Sequence[Mapping[str, Any]]) -> Run:
@@ -187,14 +186,13 @@ def _run(name: str, info: dict[str, Any], tasks: list[Task]) -> Run:
     return Run(name, info, phases)
 
 
-def _task(path: Path, folder: Path) -> Task:
-    status = json.loads(path.read_text())
+def _task(status: TaskStatus, folder: Path) -> Task:
     manifest = {}
-    for output in (status.get("outputs") or {}).values():
+    for output in status.outputs.values():
         candidate = folder / output / "forge.json"  # an absolute output path wins over the folder
         if candidate.is_file():
             manifest = json.loads(candidate.read_text())
-    return Task(status, manifest)
+    return Task(asdict(status), manifest)
 
 
 def to_json(run: Run) -> dict[str, Any]:

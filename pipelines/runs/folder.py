@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
 from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ConfigError, InputError, LostRace
@@ -110,6 +110,9 @@ class TaskStatus:
     error: str = ""
 
 
+Status = TypeVar("Status", RunStatus, TaskStatus)
+
+
 @dataclass(frozen=True)
 class TaskFolder:
     """The places of one task."""
@@ -158,7 +161,7 @@ class TaskFolder:
     def read(self) -> TaskStatus | None:
         """The status on disk, None before there is one."""
         path = self.path / "status.json"
-        return TaskStatus(**json.loads(path.read_text())) if path.is_file() else None
+        return _status(path, TaskStatus) if path.is_file() else None
 
     def write(self, status: TaskStatus) -> None:
         """Put the status on disk."""
@@ -199,16 +202,7 @@ class RunFolder:
 
         :raises DamagedRun: it cannot be understood.
         """
-        known = {known_field.name for known_field in fields(RunStatus)}
-        content = _mapping(self.path / "run.json")
-        status = RunStatus(
-            **{"name": self.name} | {key: value for key, value in content.items() if key in known}
-        )
-        if not isinstance(status.started, int | float | None):
-            raise DamagedRun(
-                "this file of a run is damaged", where=str(self.path / "run.json"), why="started is no time"
-            )
-        return status
+        return _status(self.path / "run.json", RunStatus, name=self.name)
 
     def write(self, status: RunStatus) -> None:
         """Put the run's status on disk."""
@@ -219,14 +213,7 @@ class RunFolder:
 
         :raises DamagedRun: the status of one cannot be understood.
         """
-        known = {known_field.name for known_field in fields(TaskStatus)}
-        statuses = []
-        for path in self.path.glob("tasks/**/status.json"):
-            content = _mapping(path)
-            try:
-                statuses.append(TaskStatus(**{key: value for key, value in content.items() if key in known}))
-            except TypeError as error:
-                raise DamagedRun("this file of a run is damaged", where=str(path), why=str(error)) from error
+        statuses = [_status(path, TaskStatus) for path in self.path.glob("tasks/**/status.json")]
         yield from sorted(statuses, key=lambda status: (status.started or time.time(), status.task))
 
     def relative(self, path: Path) -> str:
@@ -267,20 +254,24 @@ class RunFolder:
             return not _flock(file, fcntl.LOCK_SH)
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    """The keys of a JSON file."""
+def _status(path: Path, kind: type[Status], **defaults: str) -> Status:
+    """What a file says of a run or a task; of keys that are not known here nothing."""
+    known = {known_field.name for known_field in fields(kind)}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ValueError("it holds no keys")
-    except (ValueError, RecursionError) as error:
+            raise TypeError("it holds no keys")
+        status = kind(**{**defaults, **{key: value for key, value in content.items() if key in known}})
+        if not isinstance(status.started, int | float | None):
+            raise TypeError("started is no time")
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedRun(
             "this file of a run is damaged",
             where=str(path),
             why=str(error),
             fix="remove the run's folder, or start the run again under another name",
         ) from error
-    return content
+    return status
 
 
 def _flock(file: IO[str], kind: int) -> bool:
@@ -292,16 +283,20 @@ def _flock(file: IO[str], kind: int) -> bool:
     return True
 
 
+def readable(runs: Path) -> Iterator[tuple[RunFolder, RunStatus]]:
+    """The runs below `runs`, and what each says of itself; one that is damaged is passed over, and hides no other."""
+    for path in runs.glob("*/run.json"):
+        with contextlib.suppress(OSError, DamagedRun):
+            yield RunFolder(path.parent), RunFolder(path.parent).read()
+
+
 def find(runs: Path, name: str = "latest") -> RunFolder:
     """The run `name` below `runs`, or a run's folder itself; `latest` is the one started last.
 
     :raises InputError: there is none.
     """
     if name == "latest":
-        started: list[tuple[float, Path]] = []
-        for path in runs.glob("*/run.json"):
-            with contextlib.suppress(OSError, DamagedRun):  # one that is damaged hides no other
-                started.append((RunFolder(path.parent).read().started or 0.0, path.parent))
+        started = [(status.started or 0.0, folder.path) for folder, status in readable(runs)]
         if started:
             return RunFolder(max(started)[1].resolve())
         raise InputError("there is no run yet", where=str(runs), fix="start one: forge run-pipeline")

@@ -131,10 +131,15 @@ class EventReader:
                     break
                 self._at += len(line)
                 number = ID.match(line)
-                if number and int(number[1]) > self.after and _is_json(line):
-                    self.after = int(number[1])
-                    if (event := decode(line)) is not None:
+                if number and int(number[1]) > self.after:
+                    event = decode(line)
+                    if event is not None:
                         events.append(event)
+                    elif not _is_json(
+                        line
+                    ):  # damaged; what is whole, of a kind that is not known here, counts
+                        continue
+                    self.after = int(number[1])
         return events
 
     def _replaced(self) -> InputError:

@@ -20,7 +20,7 @@ from typing import Any
 from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ConfigError, InputError, LostRace
 
-from .folder import DONE, RESERVED, RunFolder, RunStatus
+from .folder import DONE, RESERVED, RunFolder, RunStatus, readable
 
 CACHE = "cache"
 """The folder beside the runs that holds the index: `<key>.json`, which names the run, the task and its outputs."""
@@ -128,8 +128,8 @@ def remove(pruning: Pruning) -> Pruning:
         folder = use.folder
         if not folder.exists():  # somebody else has removed it
             continue
-        if reader := _reader(pruning, folder):  # since the plan was made
-            kept.append(replace(use, reason=f"{reader} reads from it", freed=0))
+        if reason := _read_since(pruning).get(folder.name):  # asked anew each time: removing takes a while
+            kept.append(replace(use, reason=reason, freed=0))
             continue
         try:
             with folder.lock():
@@ -147,18 +147,15 @@ def remove(pruning: Pruning) -> Pruning:
     return Pruning(pruning.runs, removed, kept, pruning.skipped)
 
 
-def _reader(pruning: Pruning, folder: RunFolder) -> str:
-    """The name of a run that came after the plan and reads from this one; "" where there is none."""
+def _read_since(pruning: Pruning) -> dict[str, str]:
+    """The planned runs from which one that came after the plan reads, each with why it stays."""
     planned = {use.folder.name for use in (*pruning.removed, *pruning.kept)}
-    for other in _runs_in(pruning.runs)[0]:
-        if other.name not in planned:
-            reasons = {other.name: "new"}
-            _keep_what_is_read(
-                [other, folder], {other.name: other.read(), folder.name: folder.read()}, reasons
-            )
-            if folder.name in reasons:
-                return other.name
-    return ""
+    states = {folder.path: status for folder, status in readable(pruning.runs.resolve())}
+    late = [path for path in states if path.name not in planned]
+    order = [RunFolder(path) for path in states]
+    reasons = {path.name: "new" for path in late}
+    _keep_what_is_read(order, {path.name: status for path, status in states.items()}, reasons)
+    return reasons
 
 
 def _has_run(folder: RunFolder) -> bool:
