@@ -146,19 +146,9 @@ def waiting():
 
 
 def test_ctrl_c_stops_the_run_says_how_to_go_on_and_that_works(bench, forge):
-    path = bench.compile(waiting)
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "run-pipeline",
-        "--runs",
-        str(bench.runs),
-        "--name",
-        "long",
-    ]
+    command = bench.command(waiting, "long")
     process = subprocess.Popen(
-        [*command, "--pipeline", str(path)],
+        command,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -64,20 +63,8 @@ def test_doctor_and_validate_say_the_same_as_json(forge, monkeypatch, tmp_path):
 
 
 def test_a_run_of_this_machine_is_cancelled_by_its_name(forge, bench):
-    path = bench.compile(with_a_stop)
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "run-pipeline",
-        "--runs",
-        str(bench.runs),
-        "--name",
-        "long",
-    ]
-    process = subprocess.Popen(
-        [*command, "--pipeline", str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    command = bench.command(with_a_stop, "long")
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     started = bench.runs / "long" / "tasks" / "stoppable" / "checkpoints" / "started"
     while not started.exists():
         assert process.poll() is None, process.stdout.read()
@@ -91,18 +78,8 @@ def test_a_run_of_this_machine_is_cancelled_by_its_name(forge, bench):
 
 
 def test_a_runner_that_is_killed_leaves_a_run_that_says_so_and_goes_on(forge, bench):
-    path = bench.compile(with_a_stop)
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "run-pipeline",
-        "--runs",
-        str(bench.runs),
-        "--name",
-        "lost",
-    ]
-    process = subprocess.Popen([*command, "--pipeline", str(path)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    command = bench.command(with_a_stop, "lost")
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     folder = RunFolder(bench.runs / "lost")
     started = folder.task("stoppable").checkpoints / "started"
     while not started.exists():

@@ -1,10 +1,7 @@
 """Phase bitnet as a process: killed and started again, on foreign models, with bad input, and what it publishes."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,7 +13,9 @@ from components.shared.models.remote_code.configuration_cognate import CognateCo
 from components.shared.runtime.artifact import artifact
 from components.shared.runtime.executor import main
 from components.shared.tasks.tokenizer import byte_tokenizer
+from tests import plain_transformers
 from tests.contract import killing
+from tests.plain_transformers import IDS
 
 SMALL = [
     *("evaluation.items=16", "bitnet.threads=1", "bitnet.steps=10"),
@@ -25,7 +24,6 @@ SMALL = [
 ]
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
 THOUGHTS = {"length": 2, "start": 259, "end": 260, "mixing": True}
-IDS = torch.tensor([[257, *b"copy dax="]])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -111,25 +109,7 @@ def test_the_ternary_model_still_thinks_and_trains_on_in_full_precision(ternary)
 
 
 def test_it_loads_in_plain_transformers_where_this_project_is_not(ternary, tmp_path):
-    script = """
-import sys, torch
-sys.modules["components"] = None  # importing it is an error, even where the project is installed
-from transformers import AutoModelForCausalLM
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
-torch.save(model(torch.tensor([[257, *b"copy dax="]])).logits.detach(), sys.argv[2])
-"""
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    clean |= {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(ternary), str(tmp_path / "logits.pt")],
-        cwd=tmp_path,
-        env=clean,
-        capture_output=True,
-        text=True,
-        timeout=killing.DEADLINE,
-    )
-    assert done.returncode == 0, done.stderr
-    assert torch.equal(torch.load(tmp_path / "logits.pt", weights_only=True), load(ternary)[0](IDS).logits)
+    assert torch.equal(plain_transformers.logits(ternary, tmp_path), load(ternary)[0](IDS).logits)
 
 
 def test_a_llama_becomes_ternary_and_loads_as_one(tmp_path):

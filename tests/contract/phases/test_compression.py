@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,8 +29,10 @@ from components.shared.runtime.executor import main
 from components.shared.tasks.batches import encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines.cli import app
+from tests import plain_transformers
 from tests.contract import killing
 from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
+from tests.plain_transformers import IDS
 
 SMALL = [
     *(
@@ -52,7 +52,6 @@ SMALL = [
 ]
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 TASKS = {"request": 1.0, "max": 1.0, "recall": 1.0, "chain": 1.0, "sort": 1.0, "needle": 1.0}
-IDS = torch.tensor([[257, *b"copy dax="]])
 EXPERT = "model.layers.0.mlp.up_proj"
 
 
@@ -145,28 +144,12 @@ def test_the_agent_comes_along_byte_for_byte_and_answers(agent: Path, compressed
 def test_it_loads_in_plain_transformers_where_this_project_is_not_and_decodes_lazily(
     compressed: Path, tmp_path: Path
 ) -> None:
-    script = """
-import sys, torch
-sys.modules["components"] = None  # importing it is an error, even where the project is installed
-from transformers import AutoModelForCausalLM
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
+    checks = """
 coded = [module for module in model.modules() if hasattr(module, "decoded")]
 assert len(coded) == 8 and all(module.decoded is None for module in coded)
-torch.save(model(torch.tensor([[257, *b"copy dax="]])).logits.detach(), sys.argv[2])
 """
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    clean |= {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(compressed), str(tmp_path / "logits.pt")],
-        cwd=tmp_path,
-        env=clean,
-        capture_output=True,
-        text=True,
-        timeout=killing.DEADLINE,
-    )
-    assert done.returncode == 0, done.stderr
     model, _ = load(compressed)
-    assert torch.equal(torch.load(tmp_path / "logits.pt", weights_only=True), model(IDS).logits)
+    assert torch.equal(plain_transformers.logits(compressed, tmp_path, checks), model(IDS).logits)
 
 
 def test_ternary_weights_are_kept_exactly_with_what_belongs_to_them(agent: Path, compressed: Path) -> None:

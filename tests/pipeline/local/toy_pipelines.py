@@ -1,6 +1,7 @@
 """Toy pipelines: real KFP container components whose container is a few lines of Python."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,12 @@ class Bench:
         compiler.Compiler().compile(pipeline, str(path))
         path.write_text(self.edit(path.read_text()))
         return path
+
+    def command(self, pipeline: Any, name: str) -> list[str]:
+        """How the forge command runs it, in a process of its own."""
+        options = {"--runs": self.runs, "--name": name, "--pipeline": self.compile(pipeline)}
+        words = [str(word) for option in options.items() for word in option]
+        return [sys.executable, "-m", "pipelines.cli", "run-pipeline", *words]
 
     def runner(
         self,

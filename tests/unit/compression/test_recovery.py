@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from components.compression.allocation.evaluator import Evaluator, codable
 from components.compression.codecs import ectcq
@@ -15,17 +14,11 @@ from components.shared.models.build import build
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.tokenizer import byte_tokenizer
+from tests.unit.compression.weights import weight_of
 
 TRAINING, HELD_OUT = (
     suite_items("efficiency", split=split, items=48, seed=0) for split in ("train", "search")
 )
-
-
-def weight_of(module: nn.Module) -> np.ndarray:
-    """The weight of a codable module, (out, in) float32."""
-    weight = module.weight
-    assert isinstance(weight, torch.Tensor)
-    return weight.detach().float().cpu().numpy()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from components.compression.allocation.evaluator import Evaluator, codable, retention
 from components.compression.allocation.mapped import tensor_in
@@ -17,16 +16,10 @@ from components.shared.models.loading import build
 from components.shared.models.remote_code.coded import install
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.tasks.tokenizer import byte_tokenizer
+from tests.unit.compression.weights import weight_of
 
 ITEMS = suite_items("efficiency", split="search", items=12, seed=0)
 PLAIN, CODED = "model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj"
-
-
-def weight_of(module: nn.Module) -> np.ndarray:
-    """The weight of a codable module, (out, in) float32."""
-    weight = module.weight
-    assert isinstance(weight, torch.Tensor)
-    return weight.detach().float().cpu().numpy()
 
 
 @pytest.fixture

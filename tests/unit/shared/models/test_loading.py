@@ -1,9 +1,6 @@
 """Artifacts: saved, loaded here, and loaded in a process that knows transformers only."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -19,6 +16,7 @@ from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
 from components.shared.models.remote_code.ternary import BitLinear
 from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
+from tests import plain_transformers
 
 from .remote_code.test_coded import coded_twin
 from .variants import VARIANTS, cognate, some_ids
@@ -79,8 +77,7 @@ def foreign(tmp_path_factory):
     for number, case in enumerate(CASES):
         save(CASES[case](), byte_tokenizer(), root / f"case{number}", card=CARD)
     script = """
-import pathlib, sys, torch
-sys.modules["components"] = None  # importing it is an error, even where the project is installed
+import pathlib, torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 root, out = pathlib.Path(sys.argv[1]), {}
@@ -95,17 +92,7 @@ for folder in sorted(root.glob("case*")):
 save_file(out, root / "out.safetensors")
 """
     torch.save(IDS, root / "ids.pt")
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    clean |= {"HF_HOME": str(root / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(root)],
-        cwd=root,
-        env=clean,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    plain_transformers.run(script, root, cwd=root)
     return {case: (root / f"case{number}", number) for number, case in enumerate(CASES)}, load_file(
         root / "out.safetensors"
     )
