@@ -88,7 +88,7 @@ def test_it_runs_in_a_pipeline_of_its_own(project, tmp_path):
     ("name", "after", "words"),
     [
         ("Distill", "adas", "no name for a phase"),
-        ("shared", "adas", "there is a 'shared' already"),
+        ("shared", "adas", "'shared' is what something else"),
         ("adas", "adas", "there is a 'adas' already"),
         ("distill", "adaz", "did you mean adas?"),
     ],

@@ -44,14 +44,14 @@ def write(name: str, after: str, root: Path = ROOT) -> list[Path]:
     :returns: the files that are new.
     :raises ConfigError: no such name, an unknown phase before it, or something of that name is there.
     """
-    if (
-        not NAME.fullmatch(name)
-        or keyword.iskeyword(name)
-        or name in ("evaluation", "shared")
-        or len(name) > 40
-    ):
+    if not NAME.fullmatch(name) or keyword.iskeyword(name) or len(name) > 40:
         fix = "give lower-case words with _ between them, such as distill"
         raise ConfigError(f"{name!r} is no name for a phase", where="NAME", fix=fix)
+    if name in ("evaluation", "shared"):
+        fix = "give another name, such as distill"
+        raise ConfigError(
+            f"{name!r} is what something else under components is called", where="NAME", fix=fix
+        )
     between(after, after)
     words = {"name": name, "kind": "".join(map(str.capitalize, name.split("_"))), "after": after}
     files = {root / Template(path).substitute(words): text for path, text in phase_template.FILES.items()}
