@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..cluster import Cluster
 from ..phases import SPECS
-from ..runs.folder import DONE, RunFolder, readable
+from ..runs.folder import DONE, DamagedRun, RunFolder, readable
 from ..settings import from_parameters
 from .plan import Plan
 
@@ -79,8 +80,9 @@ def _peak_memory(plan: Plan) -> dict[str, int]:
     peaks: dict[str, int] = {}
     for _, folder in sorted(runs):
         newest: dict[str, int] = {}
-        for task in RunFolder(folder).tasks():
-            if task.phase and task.status in DONE and task.peak_memory_bytes:
-                newest[task.phase] = max(newest.get(task.phase, 0), task.peak_memory_bytes)
+        with contextlib.suppress(DamagedRun):  # it is another run's trouble
+            for task in RunFolder(folder).tasks():
+                if task.phase and task.status in DONE and task.peak_memory_bytes:
+                    newest[task.phase] = max(newest.get(task.phase, 0), task.peak_memory_bytes)
         peaks |= newest
     return peaks
