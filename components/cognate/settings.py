@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
 
 Levels = list[int] | dict[str, list[int]]
@@ -64,7 +63,7 @@ class Settings(PhaseSettings):
     standard: Course
     memory: Course
     reasoning: Course
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: OptimizerKind = "muon"
     batch: int = Field(64, ge=1, description="items a step")
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"
