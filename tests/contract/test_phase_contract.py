@@ -19,7 +19,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from components.shared.runtime import code
+from components.shared.runtime import code, machine
 from components.shared.runtime.artifact.artifact import Manifest
 from components.shared.runtime.config.compose import compose
 from components.shared.runtime.errors import InputError
@@ -137,6 +137,15 @@ def test_equal_runs_have_equal_digests_and_another_seed_has_another(tmp_path: Pa
     assert first.extra == second.extra and first.scores == second.scores and first.metrics == second.metrics
 
 
+def test_more_threads_than_cores_are_taken_as_they_are_set_and_the_log_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 1.5)
+    assert toy("--output", tmp_path / "out", "toy.steps=5", "toy.threads=2") == 0
+    assert torch.get_num_threads() == 2
+    assert "toy.threads is 2, and 1.5 cores can be used here" in capsys.readouterr().err
+
+
 def test_muon_resumes_as_exactly_as_adamw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("toy.optimizer=muon", "toy.steps=12")
     assert toy("--output", tmp_path / "a", *options) == 0
@@ -251,6 +260,7 @@ def test_a_list_of_artifacts_arrives_in_order(tmp_path: Path) -> None:
         ("toy.stepz=3", ["toy.stepz is unknown", "override 'toy.stepz=3'", "did you mean steps"]),
         ("toy.optimizer=adam", ["toy.optimizer", "one of adamw, muon", "did you mean adamw"]),
         ("toy.steps=0", ["toy.steps = 0", "integer ≥ 1 and ≤ 100000"]),
+        ("toy.threads=100000000", ["toy.threads = 100000000", "integer ≥ 1 and ≤ 512"]),
         ("steps=3", ["there is no setting 'steps'", "toy.steps"]),
     ],
 )
