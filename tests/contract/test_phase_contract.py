@@ -9,8 +9,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,18 +23,15 @@ from components.shared.runtime.config.compose import compose
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.executor import main
 from components.shared.runtime.tracking import mlflow_tracker
-from tests.contract.killing import DEADLINE
+from tests.contract.forked import DEADLINE, Forked
 from tests.contract.toy_phase import CONFIGS, Settings, Toy
 from tests.contract.toy_runs import clean, manifest, toy  # noqa: F401
 
-SCRIPT = Path(__file__).with_name("toy_phase.py")
 LONG = ("toy.steps=150", "toy.pause=0.01", "toy.checkpoint_seconds=0.05", "toy.threads=1")
 
 
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    root = {"PYTHONPATH": str(SCRIPT.parents[2])}
-    return subprocess.Popen(command, env=os.environ | root, stderr=subprocess.PIPE, text=True)
+def start(*arguments: str | Path) -> Forked:
+    return Forked("tests.contract.toy_phase", arguments, os.environ)
 
 
 def kfp(folder: Path, *models: Path, output: str = "model", file: str = "out.json", **parameters: Any) -> str:
@@ -71,7 +66,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return manifest(output)
 
 
-def wait_for_a_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_a_checkpoint(output: Path, process: Forked) -> None:
     deadline = time.monotonic() + DEADLINE
     while not list(output.parent.glob("out.checkpoints/*/*/state.json")) and process.poll() is None:
         assert time.monotonic() < deadline
@@ -90,7 +85,7 @@ def test_a_phase_killed_at_random_moments_ends_with_the_same_digest(
         process = start("--output", output, *LONG)
         wait_for_a_checkpoint(output, process)
         time.sleep(moment.uniform(0, 0.4))
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
         if process.returncode == 0:  # this process slept longer than it asked: the phase was done before
             shutil.rmtree(output)
@@ -121,7 +116,7 @@ def test_sigterm_writes_a_checkpoint_and_the_next_start_goes_on_from_there(
         assert process.poll() is None
         time.sleep(0.005)
     time.sleep(0.2)
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 75 and "start it again" in errors and "Traceback" not in errors
     assert not output.exists() and len(list(tmp_path.glob("out.checkpoints/*/*/state.json"))) == 1

@@ -21,7 +21,6 @@ from ..wording import close_matches, did_you_mean
 from . import config_errors
 from .gate import Gate
 
-
 MOST_THREADS = 512
 """More than any machine has use for in one process; with very many, torch ends in a segmentation fault."""
 
