@@ -14,7 +14,7 @@ from .finding import Finding
 
 GIB = 2**30
 MEMORY_NEEDED = 4 * GIB
-"""Of the tiny profile, with two phases at once."""
+"""Of the tiny profile, with cognate's three variants side by side."""
 DISK_NEEDED = 2 * GIB
 SECONDS = 5.0
 
@@ -44,7 +44,7 @@ def memory() -> Finding:
     free = machine.memory().free
     text = f"{free / GIB:.1f} GiB free"
     if free < MEMORY_NEEDED:
-        fix = f"two phases at once need up to {MEMORY_NEEDED / GIB:.0f} GiB: use --slots 1"
+        fix = f"with less than {MEMORY_NEEDED / GIB:.0f} GiB fewer phases run at once, and one may be killed: make room"
         return Finding("warn", "memory", text, fix)
     return Finding("ok", "memory", text)
 

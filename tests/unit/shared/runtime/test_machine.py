@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from pathlib import Path
 
 import pytest
 
+import components.shared.runtime
 from components.shared.runtime import machine
 
 GIB = 1 << 30
@@ -146,3 +149,10 @@ def test_free_cores_are_the_idle_ones_but_half_of_all_at_least(root, monkeypatch
 def test_this_machine_can_be_read():
     assert machine.cores() > 0 and 0 < machine.free_cores() <= machine.cores()
     assert 0 <= machine.memory().free <= machine.memory().limit
+
+
+def test_openmp_may_not_let_the_load_decide_how_many_threads_compute(monkeypatch):
+    """Teams that shrink with the load would change the last bits of sums, and so an artifact's digest."""
+    monkeypatch.setenv("OMP_DYNAMIC", "true")
+    importlib.reload(components.shared.runtime)
+    assert os.environ["OMP_DYNAMIC"] == "false"
