@@ -10,6 +10,10 @@ from . import malloc
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+# A team of as many threads as were asked for, always: dynamic teams shrink with the load of the machine, and the last bits
+# of sums change with them. The same seed would give another digest beside other work.
+os.environ["OMP_DYNAMIC"] = "false"
+
 # glibc gives freed blocks above 128 KiB back to the system, and every tensor of the next step faults its pages in
 # again: a tenth of a small network's time. Blocks up to 32 MiB stay with the process, 256 MiB at most.
 malloc.set_mmap_threshold(32 << 20)
