@@ -38,10 +38,15 @@ def prepare(request: RunRequest) -> Plan:
     :raises ForgeError: something is wrong with the request.
     """
     remaining(between(request.first, request.last), request.without)
+    if request.slots < 0:
+        raise ConfigError(
+            f"{request.slots} slots", where="--slots", fix="give one or more, or 0 for as many as fit"
+        )
     folder, pipeline, status = _resumed(request) if request.resume else _new(request)
     status.store = request.store or status.store
     status.slots = request.slots or status.slots or default_slots(folder.path.parent, status.profile)
     status.experiment = request.experiment or status.experiment
+    status.cache = request.cache and status.cache
     cache = ArtifactCache(folder.path.parent, status.store)
     tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{cache.runs}/mlflow.db"
     experiment = {"MLFLOW_EXPERIMENT_NAME": status.experiment} if status.experiment else {}
@@ -50,7 +55,7 @@ def prepare(request: RunRequest) -> Plan:
         resume=bool(request.resume),
         first=request.first if request.resume else PHASES[0],
         last=request.last,
-        cache=request.cache,
+        cache=status.cache,
         environment={"MLFLOW_TRACKING_URI": tracking, **experiment, **request.environment},
         grace=request.grace,
     )

@@ -8,6 +8,7 @@ with: `nice make run` is how a run gives way to others.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from components.shared.runtime import machine
 
 from ..phases import SPECS
-from ..runs.folder import DONE, RunFolder, readable
+from ..runs.folder import DONE, DamagedRun, RunFolder, readable
 from ..settings import from_parameters
 from .forecast import EARLIER_RUNS
 from .plan import Plan
@@ -122,8 +123,9 @@ def peak_memory(runs: Path, profile: str) -> dict[str, int]:
     peaks: dict[str, int] = {}
     for _, folder in sorted(known)[-EARLIER_RUNS:]:
         newest: dict[str, int] = {}
-        for task in RunFolder(folder).tasks():
-            if task.phase and task.status in DONE and task.peak_memory_bytes:
-                newest[task.phase] = max(newest.get(task.phase, 0), task.peak_memory_bytes)
+        with contextlib.suppress(DamagedRun):  # it is another run's trouble
+            for task in RunFolder(folder).tasks():
+                if task.phase and task.status in DONE and task.peak_memory_bytes:
+                    newest[task.phase] = max(newest.get(task.phase, 0), task.peak_memory_bytes)
         peaks |= newest
     return peaks

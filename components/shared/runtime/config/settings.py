@@ -128,7 +128,7 @@ def parse(
     fix = f'give one JSON object: {{"profile": …, "evaluation": {{…}}, "{phase}": {{…}}}}'
     try:
         tree = json.loads(text)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ConfigError("the settings are not JSON", where=where, why=str(error), fix=fix) from error
     if not isinstance(tree, dict):
         raise ConfigError("the settings are no JSON object", where=where, fix=fix)
@@ -211,4 +211,4 @@ def _in_words(problem: Mapping[str, Any], key: str, source: str, schema: Mapping
         if isinstance(value, str) and allowed.startswith("one of "):
             near = close_matches(value, allowed.removeprefix("one of ").split(", "))
             detail += f"; did you mean {near[0]}?" if near else ""
-    return f"{key} = {json.dumps(value, ensure_ascii=False)} [{source}], {detail}"
+    return f"{key} = {json.dumps(value, ensure_ascii=False):.300} [{source:.300}], {detail:.1000}"
