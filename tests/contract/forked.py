@@ -5,6 +5,7 @@ The process is the runner's fork server (pipelines/local/processes/fork_server.p
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -48,13 +49,10 @@ class Forked:
         assert self.returncode is not None
         return self.returncode
 
-    def communicate(self, timeout: float = DEADLINE) -> tuple[str, str]:
-        """Wait for the end; ("", what it has printed)."""
-        self.wait(timeout)
-        return "", self.output
-
     def send_signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself since
+                os.kill(self.pid, number)
 
     @property
     def output(self) -> str:

@@ -156,3 +156,18 @@ def test_openmp_may_not_let_the_load_decide_how_many_threads_compute(monkeypatch
     monkeypatch.setenv("OMP_DYNAMIC", "true")
     importlib.reload(components.shared.runtime)
     assert os.environ["OMP_DYNAMIC"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("cores", "told", "threads"), [(1.5, None, "2"), (1.5, "7", "7"), (10**6, None, None)]
+)
+def test_libraries_that_know_no_quota_are_told_of_it_but_not_against_the_users_word(
+    monkeypatch, cores, told, threads
+):
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setenv("OMP_NUM_THREADS", told or "")
+    if told is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    importlib.reload(components.shared.runtime)
+    assert os.environ.get("OMP_NUM_THREADS") == threads
