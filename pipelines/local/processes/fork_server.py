@@ -23,6 +23,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from components.shared.runtime.code import ROOT
@@ -32,6 +33,10 @@ from .orphans import end_with_parent, outlive_parent
 
 FAMILY = "components."
 """Modules that are forked: what the server has imported is theirs."""
+
+FIRST_TO_GO = "500"
+"""Where memory runs out, the kernel ends a task before anything that is not half as large as the machine: before the
+runner, which tries the task again, and before other people's work."""
 
 PRELOADED = ("components.shared.evaluation.suites", "components.shared.models.loading", "mlflow.tracking")
 """What most phases import. They are imported by name, and only in the server: a test of the pipeline needs no torch."""
@@ -239,6 +244,8 @@ def _fork(request: Mapping[str, Any], answers: int, close: tuple[int, ...]) -> i
 def _become(request: Mapping[str, Any], close: tuple[int, ...]) -> int:
     """In the child: put on the task's environment and run its module as a program."""
     os.setpgid(0, 0)
+    with contextlib.suppress(PermissionError):  # a sandbox may forbid it
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGINT):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
