@@ -9,6 +9,7 @@ folder and the outputs that the component declares, or it is none.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -224,14 +225,13 @@ def _share(source: Path, target: Path) -> None:
     """
 
     def share(file: str, name: str) -> str:
-        try:
-            _clone(file, name)
-        except OSError:
+        for way in (_clone, _link, shutil.copyfile):
             try:
-                os.link(file, name)
-                os.chmod(file, 0o444)
+                way(file, name)
+                break
             except OSError:
-                shutil.copyfile(file, name)
+                if way is shutil.copyfile:
+                    raise
         return name
 
     remove(target)
@@ -242,6 +242,12 @@ def _share(source: Path, target: Path) -> None:
     else:
         share(str(source), str(partial))
     partial.rename(target)
+
+
+def _link(file: str, name: str) -> None:
+    os.link(file, name)
+    with contextlib.suppress(OSError):  # somebody else's file, which we could not write either
+        os.chmod(file, 0o444)
 
 
 def _clone(file: str, name: str) -> None:
