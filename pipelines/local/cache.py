@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -225,7 +225,8 @@ def _share(source: Path, target: Path) -> None:
     """
 
     def share(file: str, name: str) -> str:
-        for way in (_clone, _link, shutil.copyfile):
+        ways: Sequence[Callable[[str, str], object]] = (_clone, _link, shutil.copyfile)
+        for way in ways:
             try:
                 way(file, name)
                 break
