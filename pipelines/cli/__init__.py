@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from components.shared.runtime import disk
 from components.shared.runtime.errors import ForgeError
 
 from .analysis import analyze, catalog, metrics
@@ -28,9 +29,12 @@ class Commands(TyperGroup):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except ForgeError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from error
+        except Exception as error:
+            ours = error if isinstance(error, ForgeError) else disk.refusal(error)
+            if ours is None:
+                raise
+            print(f"error: {ours}", file=sys.stderr)
+            raise typer.Exit(ours.exit_code) from error
 
 
 app = typer.Typer(

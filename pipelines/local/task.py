@@ -24,7 +24,7 @@ from components.shared.runtime.errors import (
     Interrupted,
     PhaseFailed,
 )
-from components.shared.runtime.store.uri import download
+from components.shared.runtime.store.local_copy import download
 
 from ..ir.spec import Component, Constant, Container, Importer, Task
 from ..ir.values import Stored, Values, command_line, complete, executor_input, outputs_of

@@ -125,7 +125,8 @@ def parse(
     fix = f'give one JSON object: {{"profile": …, "evaluation": {{…}}, "{phase}": {{…}}}}'
     try:
         tree = json.loads(text)
-    except ValueError as error:
+        json.dumps(tree, ensure_ascii=False).encode()  # what is no Unicode could not be kept
+    except (ValueError, RecursionError) as error:
         raise ConfigError("the settings are not JSON", where=where, why=str(error), fix=fix) from error
     if not isinstance(tree, dict):
         raise ConfigError("the settings are no JSON object", where=where, fix=fix)
