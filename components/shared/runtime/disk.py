@@ -11,6 +11,7 @@ from .errors import StoreError
 ROOM = "make room, or give a place on another disk"
 WRITABLE = "give a place that can be written: --output, --checkpoints, TMPDIR"
 PATH = "check the path"
+OTHER = "give another place, or check its rights and the free space"
 FIX = {
     errno.ENOSPC: ROOM,
     errno.EDQUOT: ROOM,
@@ -32,16 +33,17 @@ NUMBER = re.compile(r"\(os error (\d+)\)")
 
 
 def refusal(error: BaseException, where: str = "") -> StoreError | None:
-    """Our error for one that the operating system's refusal is behind; None for any other.
+    """Our error for one that the operating system's refusal is behind; None for any other, and for a reader that has gone.
 
     :param where: what was being made, for an error that names no file.
     """
-    number = getattr(error, "errno", None)
+    number, why = None, ""
     if isinstance(error, OSError):
-        where = " → ".join(str(name) for name in (error.filename, error.filename2) if name) or where
+        number, why = error.errno, error.strerror or str(error) or type(error).__name__
+        where = " → ".join(f"{name!s:.300}" for name in (error.filename, error.filename2) if name) or where
     elif match := NUMBER.search(str(error)):
         number = int(match[1])
-    if number not in FIX:
+        why = os.strerror(number)
+    if not why or number == errno.EPIPE:  # a pipe's end is the reader's to choose
         return None
-    fix = FIX[number]
-    return StoreError("the disk refuses", where=where, why=os.strerror(number), fix=fix)
+    return StoreError("the system refuses", where=where, why=why, fix=FIX.get(number or 0, OTHER))

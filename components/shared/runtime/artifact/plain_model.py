@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import ArtifactError
 from .artifact import Artifact, hashed, refuse_pickles, unreadable
 from .manifest import FORMAT, MANIFEST, Manifest, digest_of
+from .model_folder import require_model_folder
 from .weights import INDEX, SINGLE, describe
 
 
@@ -23,10 +24,7 @@ def adopt(path: str | os.PathLike[str]) -> Artifact:
     folder = Path(path)
     if (folder / MANIFEST).exists():
         raise ArtifactError("the folder is an artifact already", where=str(folder), fix="read it as one")
-    if not (folder / "config.json").is_file():
-        raise ArtifactError(
-            "there is no config.json", where=str(folder), why="not a Hugging Face model directory"
-        )
+    require_model_folder(folder)
     names = _plain_names(folder)
     refuse_pickles(folder, names)
     if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
