@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,8 +50,9 @@ def _upload(staging: Path, manifest: Manifest, store: Store) -> None:
     try:
         if published(manifest, store):  # meanwhile
             return
-        damaged = _not_whole(manifest, store)
-        _refuse_foreign_files(manifest, store, damaged if newly_locked else ())
+        sizes = _sizes(store)
+        damaged = _not_whole(manifest, store, sizes)
+        _refuse_foreign_files(manifest, store, sizes, damaged if newly_locked else ())
     except ArtifactError:
         if newly_locked:
             store.delete(LOCK)
@@ -130,15 +131,22 @@ def is_lock_of(text: bytes, digest: str) -> bool:
         return False
 
 
-def _refuse_foreign_files(manifest: Manifest, store: Store, damaged: Collection[str]) -> None:
+def _sizes(store: Store) -> dict[str, int]:
+    return {stored.key: stored.bytes for stored in store.list()}
+
+
+def _refuse_foreign_files(
+    manifest: Manifest, store: Store, sizes: Mapping[str, int], damaged: Collection[str]
+) -> None:
     """Refuse what is no part of the content, and what is called like a part and is none.
 
+    :param sizes: of all that the store holds.
     :param damaged: names of the manifest under which nothing may be that is not whole.
     """
     foreign = [
-        stored.key
-        for stored in store.list()
-        if stored.key not in (LOCK, MANIFEST) and (stored.key not in manifest.files or stored.key in damaged)
+        name
+        for name in sizes
+        if name not in (LOCK, MANIFEST) and (name not in manifest.files or name in damaged)
     ]
     if foreign:
         raise ArtifactError(
@@ -149,9 +157,8 @@ def _refuse_foreign_files(manifest: Manifest, store: Store, damaged: Collection[
         )
 
 
-def _not_whole(manifest: Manifest, store: Store) -> dict[str, str]:
+def _not_whole(manifest: Manifest, store: Store, sizes: Mapping[str, int]) -> dict[str, str]:
     """The files of the manifest that the store does not hold as they are, each with what is there instead."""
-    sizes = {stored.key: stored.bytes for stored in store.list()}
     wrong: dict[str, str] = {}
     right_size: list[str] = []
     for name, entry in manifest.files.items():
@@ -167,7 +174,7 @@ def _not_whole(manifest: Manifest, store: Store) -> dict[str, str]:
 
 
 def _require_whole(manifest: Manifest, store: Store) -> None:
-    for name, why in sorted(_not_whole(manifest, store).items()):
+    for name, why in sorted(_not_whole(manifest, store, _sizes(store)).items()):
         raise ArtifactError(
             "a published file is not whole",
             where=store.address(name),
