@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -72,16 +73,17 @@ def test_a_parameter_that_no_manifest_could_keep_is_refused(
     refused("--output", tmp_path / "out", "--set", value, *SHORT)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow over four kilobytes: what a full disk is, without one."""
+    """No file may grow over a thousand bytes: what a full disk is, without one. Not for long: pytest writes files, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize(
     "settings", [SHORT, ("toy.steps=2", "toy.checkpoint_seconds=3600")], ids=["checkpoint", "output"]
 )
@@ -89,7 +91,8 @@ def test_a_disk_that_takes_no_more_is_said_in_a_line(
     refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("components.shared.runtime.lifecycle.mlflow_tracker.destination", lambda *_: None)
-    refused("--output", tmp_path / "out", *settings)
+    with small_files():
+        refused("--output", tmp_path / "out", *settings)
     assert not (tmp_path / "out").exists()
 
 
