@@ -89,10 +89,10 @@ def test_a_manifest_that_says_the_same_in_other_bytes_is_refused(
         read(artifact)
 
 
-def test_of_a_thousand_mutations_of_a_manifest_none_is_read(artifact: Path) -> None:
+def test_of_five_hundred_mutations_of_a_manifest_none_is_read(artifact: Path) -> None:
     before = (artifact / MANIFEST).read_bytes()
     content = decode(before, "")
-    for text in mutations(json.loads(before), seed=3, count=500):
+    for text in mutations(json.loads(before), seed=3, count=250):
         for changed in (text.encode(errors="surrogatepass"), _resealed(text)):
             try:
                 assert decode(changed, "x") != content or changed == before
