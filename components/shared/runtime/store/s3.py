@@ -137,7 +137,8 @@ class S3Store(Store):
 
     @override
     def put(self, key: str, data: bytes | Path) -> None:
-        metadata = {SHA256: _digest(data)}
+        with self._translated_errors(key):
+            metadata = {SHA256: _digest(data)}
 
         def write() -> None:
             if isinstance(data, Path):
@@ -153,7 +154,8 @@ class S3Store(Store):
 
     @override
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        body = data.read_bytes() if isinstance(data, Path) else data
+        with self._translated_errors(key):
+            body = data.read_bytes() if isinstance(data, Path) else data
         metadata = {SHA256: _digest(body), WRITER: uuid.uuid4().hex}
         for attempt in range(ATTEMPTS):
             with self._translated_errors(key):
