@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
+import itertools
 import shutil
 import uuid
 from pathlib import Path
 
 from ..errors import ArtifactError
 from ..store.folder import FolderStore, fsync
-from ..store.interface import PARTIAL
+from ..store.interface import PARTIAL, walk
 from ..store.uri import open_store
 from . import publish_lock
 from .artifact import read
@@ -49,11 +49,11 @@ def refuse_occupied(target: str) -> None:
         raise ArtifactError(
             "the target is a file", where=target, fix="give a folder that is empty or does not exist"
         )
-    if names := sorted(entry.name for entry in os.scandir(folder)):
+    if names := list(itertools.islice(walk(folder), 6)):  # and not all of a disk
         raise ArtifactError(
             "the target holds files that are not part of the artifact",
             where=target,
-            why=", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else ""),
+            why=", ".join(names[:5]) + (" and more" if len(names) > 5 else ""),
             fix="publish to an empty target, or delete them first",
         )
 

@@ -165,4 +165,6 @@ def test_a_target_that_nothing_can_be_published_to_is_refused_before_the_work(
     place = {"/": "/", "a file": str(tmp_path / "thesis.tex")}.get(where, str(tmp_path))
     with pytest.raises(ArtifactError, match="target"):
         refuse_occupied(place)
-    refuse_occupied(str(tmp_path / "new"))
+    (tmp_path / "a fresh disk" / "lost+found").mkdir(parents=True)
+    for free in ("new", "a fresh disk"):
+        refuse_occupied(str(tmp_path / free))
