@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+NOT_IMPLEMENTED = b"<Error><Code>NotImplemented</Code><Message>A header is not implemented</Message></Error>"
 HOP_BY_HOP = ("connection", "expect", "keep-alive", "transfer-encoding")
 
 
@@ -18,6 +19,8 @@ class Proxy(ThreadingHTTPServer):
     `lose`: so many PUTs are passed on, and their answer is replaced by 503.
     `garble`: so many answers to GET have a byte changed.
     `forget`: the request headers that are not passed on.
+    `old`: a request with a header that begins so is answered NotImplemented, as servers do that do not know it.
+    `away`: the status that every request is answered with, and with nothing else; 0 for none.
     """
 
     daemon_threads = True
@@ -28,6 +31,8 @@ class Proxy(ThreadingHTTPServer):
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
         self.refuse = self.lose = self.garble = 0
         self.forget: set[str] = set()
+        self.old, self.away = "", 0
+        self.asked = 0
         self.puts = 0
 
     def __enter__(self) -> Proxy:
@@ -47,6 +52,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         put = self.command == "PUT"
         self.server.puts += put
+        self.server.asked += 1
+        if self.server.away:
+            return self._answer(self.server.away, {}, b"")
+        if self.server.old and any(name.lower().startswith(self.server.old) for name in self.headers):
+            return self._answer(501, {}, NOT_IMPLEMENTED)
         if put and self.server.refuse:
             self.server.refuse -= 1
             return self._answer(503, {}, b"")
