@@ -13,8 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import components.shared.runtime  # noqa: F401
+from components.shared.merging.checkpoint.mapped_model import MappedModel
 from components.shared.merging.streaming.basin import cosines
-from components.shared.merging.streaming.mapped_model import MappedModel
 
 if __name__ == "__main__":
     models = [MappedModel(folder) for folder in sys.argv[1:]]

@@ -41,7 +41,7 @@ def generate(folder: Path, size: str) -> list[Path]:
     """A base and two models near to it, written tensor by tensor."""
     import torch
 
-    from components.shared.merging.streaming.writing import WeightsWriter
+    from components.shared.merging.checkpoint.writing import WeightsWriter
 
     hidden, inner, layers, heads, groups, vocabulary = SIZES[size]
     width = hidden // heads * groups
@@ -69,7 +69,7 @@ def generate(folder: Path, size: str) -> list[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(config))
-        files.append(WeightsWriter(folder, shapes, torch.bfloat16))
+        files.append(WeightsWriter(folder, shapes, dict.fromkeys(shapes, torch.bfloat16)))
     for name, shape in shapes.items():
         count = math.prod(shape)
         for at in range(0, count, 1 << 22):
@@ -102,7 +102,7 @@ def recipe(method: str, folders: list[Path]) -> str:
 OURS = """
 import sys, time
 from pathlib import Path
-from components.shared.merging.streaming.mergekit_yaml import parse
+from components.shared.merging.mergekit.configuration import parse
 from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.runtime.tracking.progress import Progress
 job = StreamingMerge(parse(Path(sys.argv[1])), threads=int(sys.argv[3]))
