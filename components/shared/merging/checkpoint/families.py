@@ -20,8 +20,10 @@ POSITIONS = re.compile(r"(^|\.)position_ids$")
 
 
 def is_derived(name: str, dtype: str, shape: Sequence[int], config: Mapping[str, Any]) -> bool:
-    """Whether a tensor is a buffer that the family computes anew. A model with code of its own may want it, and keeps
-    it."""
+    """Whether a tensor is a buffer that the family computes anew.
+
+    A model with code of its own may want it, and keeps it.
+    """
     if "auto_map" in config:
         return False
     if CAUSAL_MASK.search(name):

@@ -126,6 +126,14 @@ class MappedModel:
             self.tensors[name] = TensorLocation(path, start + entry["data_offsets"][0], dtype, shape)
 
     @cached_property
+    def vocabulary_rows(self) -> int | None:
+        """How many rows the tokens' embedding has; where none is known by name, what the configuration says."""
+        embedding = families.embedding_of(self.tensors)
+        return (
+            families.vocabulary_size(self.config) if embedding is None else self.tensors[embedding].shape[0]
+        )
+
+    @cached_property
     def head(self) -> str | None:
         """The output layer's matrix, where the model has one that is not its embedding."""
         head, embedding = families.head_of(self.tensors), families.embedding_of(self.tensors)

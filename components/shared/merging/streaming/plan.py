@@ -182,11 +182,7 @@ def is_by_token(names: Sequence[str], models: Sequence[MappedModel]) -> bool:
 
     def rows(name: str, model: MappedModel) -> bool:
         tensor = model.tensors.get(name)
-        return (
-            tensor is not None
-            and len(tensor.shape) == 2
-            and tensor.shape[0] == families.vocabulary_size(model.config)
-        )
+        return tensor is not None and len(tensor.shape) == 2 and tensor.shape[0] == model.vocabulary_rows
 
     if all(name.endswith(".bias") for name in names):
         own = zip(names, models, strict=True)

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from components.shared.runtime.errors import InputError
 
-from ..checkpoint.families import vocabulary_size
 from ..checkpoint.mapped_model import MappedModel
 from .compatibility import few
 from .recipe import TokenizerRecipe, TokenRow
@@ -111,7 +110,7 @@ def align(models: Sequence[MappedModel], base: int | None, wanted: TokenizerReci
     """
     listed = [tokens(model.folder) for model in models]
     known = [ids for ids in listed if ids is not None]
-    sizes = {vocabulary_size(model.config) for model in models}
+    sizes = {model.vocabulary_rows for model in models}
     alike = len(sizes) == 1 and all(ids == known[0] for ids in known)
     changes = bool(wanted.tokens or wanted.multiple)
     folder = wanted.source if isinstance(wanted.source, Path) else models[base or 0].folder
@@ -126,6 +125,12 @@ def align(models: Sequence[MappedModel], base: int | None, wanted: TokenizerReci
             where=str(bare),
             fix="save its tokenizer beside it",
         )
+    if silent := next((model for model in models if not model.vocabulary_rows), None):
+        raise InputError(
+            "a model does not say how many tokens it has",
+            where=str(silent.folder),
+            fix="write vocab_size into its config.json",
+        )
     if wanted.source == "same" and not alike:
         _refuse(models, known, base or 0)
     owner = next((number for number, model in enumerate(models) if model.folder == folder), None)
@@ -137,7 +142,7 @@ def align(models: Sequence[MappedModel], base: int | None, wanted: TokenizerReci
     if wanted.multiple:
         rows = -(-used // wanted.multiple) * wanted.multiple
     elif owner is not None:  # rows that pad the matrix stay where they are
-        used = rows = max(rows, vocabulary_size(models[owner].config) or 0)
+        used = rows = max(rows, models[owner].vocabulary_rows or 0)
     source_rows = [_source_rows(own, order, rows, models[number], keep=number == owner and not wanted.multiple)
                    for number, own in enumerate(known)]  # fmt: skip
     donors = _donors(models, known, order, source_rows, base, wanted.tokens)
@@ -146,7 +151,7 @@ def align(models: Sequence[MappedModel], base: int | None, wanted: TokenizerReci
 
 def _source_rows(own: Tokens, order: Tokens, rows: int, model: MappedModel, *, keep: bool) -> Tensor:
     source = torch.full((rows,), -1, dtype=torch.int64)
-    limit = vocabulary_size(model.config) or 0
+    limit = model.vocabulary_rows or 0
     if keep:
         source[:limit] = torch.arange(limit)
     for token, row in order.items():
@@ -183,7 +188,7 @@ def _donors(
                     fix="name one of the models or the base",
                 )
             of = rule.token if isinstance(rule.token, int) else known[number].get(rule.token or token, -1)
-            if not 0 <= of < (vocabulary_size(models[number].config) or 0):
+            if not 0 <= of < (models[number].vocabulary_rows or 0):
                 raise InputError(
                     f"{models[number].folder.name} has no token {rule.token or token!r}",
                     where=f"tokens: {token}",
@@ -221,7 +226,7 @@ def _new(
     for model, own in zip(models, known, strict=True):
         listed = json.loads((model.folder / FILE).read_text(encoding="utf-8")).get("added_tokens") or []
         special = {token["content"]: token for token in listed}
-        limit = vocabulary_size(model.config) or 0
+        limit = model.vocabulary_rows or 0
         for token in sorted(own, key=own.__getitem__):
             if token not in target and own[token] < limit:
                 added.setdefault(token, special.get(token, {"content": token, "normalized": False}))
