@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -142,8 +143,6 @@ def memory(pid: int) -> tuple[int, int]:
 
 def timed(command: list[str], threads: int) -> dict[str, float]:
     """Runs it, and watches its memory."""
-    import os
-
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
@@ -208,6 +207,7 @@ def main() -> None:
         print(
             f"{options.size}: {size / 2e6:,.0f} M parameters, {size >> 20} MiB a model; copying {speed / 1e9:.1f} GB/s"
         )
+        print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
         if not options.peer_python:
             print("mergekit: not measured (--peer-python)")
         print(

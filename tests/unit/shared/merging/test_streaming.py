@@ -79,7 +79,9 @@ def test_pieces_threads_order_and_shards_change_nothing(method: str, family: Pat
     whole = run(recipe(family, method, **NUMBERS), family.parent / "whole", threads=1)
     rewritten(family)
     cut = run(recipe(family, method, **NUMBERS), family.parent / "cut", threads=3, piece=40)
+    alone = run(recipe(family, method, **NUMBERS), family.parent / "alone", threads=1, piece=40)
     assert whole.keys() == cut.keys()
+    assert all(torch.equal(cut[name], alone[name]) for name in cut)
     exact = method.startswith(("linear", "task", "ties", "dare", "della", "breadcrumbs"))
     for name in whole:
         if exact:
