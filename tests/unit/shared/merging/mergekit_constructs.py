@@ -154,7 +154,7 @@ CONSTRUCTS: dict[str, Construct] = {
     ),
     "a union of vocabularies, with rules and padding": Construct(
         _two("linear", "weight: W", rest="base_model: one\n")
-        + "tokenizer:\n  source: union\n  pad_to_multiple_of: 8\n  tokens:\n    <two>: {source: two, force: true}\n"
+        + "tokenizer:\n  source: union\n  pad_to_multiple_of: 5\n  tokens:\n    <two>: {source: two, force: true}\n"
         "    <new>: {source: {kind: model_token, model: one, token: w3}}\n    <zero>: {source: {kind: zero}}\n"
     ),
     "several documents": Construct(

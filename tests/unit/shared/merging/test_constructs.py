@@ -73,7 +73,7 @@ def test_a_union_of_vocabularies_has_mergekits_rows(tmp_path: Path) -> None:
     code, output = merge(tmp_path, CONSTRUCTS[name].text, tmp_path / "out")
     assert code == 0, output
     torch.testing.assert_close(vector(tmp_path / "out"), recorded(name), rtol=1e-4, atol=2e-5)
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["vocab_size"] == 16
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["vocab_size"] == 20
     tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
     assert [tokenizer.token_to_id(token) for token in ("<two>", "<end>", "<new>", "<zero>")] == [
         12,
