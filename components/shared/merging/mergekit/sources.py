@@ -137,6 +137,10 @@ class Sources:
                 f"{self.method.name} takes a base_model and one other model",
                 why=f"there are {len(models)} models",
             )
+        if not self._parents(piece):
+            raise self.reader.refuse(
+                "there is no model beside the base", "passthrough takes a model as it is", self.method.name
+            )
         if self.method.needs_base and piece.base is None:
             raise self.reader.refuse(f"{self.method.name} needs a base_model")
 
