@@ -175,11 +175,10 @@ class StreamingMerge:
             try:
                 thresholds = self._thresholds(pool, progress)
                 progress.start("merge", parameters)
-                line = Line(pool, self.threads)
-                for tensor in self.plan.targets:
-                    self._tensor(tensor, thresholds, weights, line)
-                    progress.step(math.prod(tensor.shape))
-                line.end()
+                with Line(pool, self.threads) as line:
+                    for tensor in self.plan.targets:
+                        self._tensor(tensor, thresholds, weights, line)
+                        progress.step(math.prod(tensor.shape))
                 progress.done()
                 merged = time.perf_counter()
             finally:
