@@ -126,11 +126,13 @@ class Line:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait for all that is left; after an error it is not begun, and what has begun ends before files are closed."""
-        while kind is None and self._waiting:
-            self._next()
-        for future, _after in self._waiting:
-            if not future.cancel():
-                future.exception()
+        try:
+            while kind is None and self._waiting:
+                self._next()
+        finally:
+            for future, _after in self._waiting:
+                if not future.cancel():
+                    future.exception()
 
     def _next(self) -> None:
         future, after = self._waiting.popleft()
