@@ -6,12 +6,12 @@ import importlib
 from collections.abc import Mapping
 
 import components.shared.runtime  # noqa: F401 - before torch: how OpenMP's threads wait
-from tests.attack import damage, disks, folders, inputs, kill, network, term
+from tests.attack import damage, disks, folders, inputs, kill, network, term, workers
 from tests.attack.campaign import AttackClass
 
 CLASSES: Mapping[str, AttackClass] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (kill, term, disks, network, damage, folders, inputs)
+    for module in (kill, term, workers, disks, network, damage, folders, inputs)
 }
 WARM = (
     "boto3", "hydra", "mlflow.tracking", "tokenizers", "transformers.models.llama.modeling_llama",

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from click.testing import CliRunner
-from typer.main import get_command
+from typer.testing import CliRunner
 
 from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.config.compose import compose, compose_all
@@ -243,7 +242,7 @@ def options(bench: Bench) -> str:
             ["validate", place],
         )
     )
-    result = CliRunner().invoke(get_command(cli.app), words, prog_name="forge")
+    result = CliRunner().invoke(cli.app, words)
     print(result.output)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

@@ -1,11 +1,11 @@
-"""kill -9 at random moments of phases, of the runner, and of the processes that help them."""
+"""kill -9 at random moments of phases and of the runner."""
 
 from __future__ import annotations
 
 import signal
 import time
 
-from tests.attack import helpers, runner
+from tests.attack import runner
 from tests.attack.attempt import Bench
 from tests.attack.processes import digest_of, nothing_or_whole, resumed, toy
 
@@ -24,8 +24,8 @@ def prepare(bench: Bench) -> str:
 
 
 def attempt(bench: Bench, number: signal.Signals = signal.SIGKILL) -> str:
-    """A phase, a runner, or a helper."""
-    chosen = bench.rng.choices((phase, runner.killed, helpers.killed), (75, 22, 3))[0]
+    """A phase, or a runner."""
+    chosen = bench.rng.choices((phase, runner.killed), (80, 20))[0]
     return chosen(bench, number)
 
 

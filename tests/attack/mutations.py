@@ -24,8 +24,8 @@ JSON = st.recursive(
 )
 VICIOUS: tuple[Any, ...] = (
     None, True, "", "\0", "..", "../../x", "/etc/passwd/x", "/proc/x", "\ud800", "a" * 300, "{{$}}", "${oc.env:HOME}",
-    "s3://", "://", "NaN", "\n", "%s%n", -1, 0, 10**9, 10**18, 10**400, -(2**63), 0.1, 1e308, [], {}, [[]], [None], {"": {}},
-    float("nan"), float("inf"),
+    "s3://", "://", "NaN", "\n", "%s%n", -1, 0, 10**9, 10**18, 10**400, -(2**63), 0.1, 1e308, [], {}, [[]], [None],
+    {"": {}}, float("nan"), float("inf"),
 )  # fmt: skip
 """Values that have broken programs."""
 

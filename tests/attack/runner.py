@@ -40,11 +40,15 @@ def run(pipeline: Path, runs: Path, *, name: str = "", resume: str = "", **more:
     """What `forge run-pipeline` does, without its table, report and MLflow; its exit code."""
     named: dict[str, Any] = {"resume": resume} if resume else {"name": name, "pipeline": pipeline}
     try:
-        plan = planned(RunRequest(runs=runs, slots=2, grace=5.0, **named, **more))
-        return ENDINGS[asyncio.run(run_pipeline._run(plan, None)).ending]
+        return carried_out(RunRequest(runs=runs, slots=2, grace=5.0, **named, **more))
     except ForgeError as error:
         print(f"error: {error}")
         return error.exit_code
+
+
+def carried_out(request: RunRequest) -> int:
+    """Plan and run; the exit code."""
+    return ENDINGS[asyncio.run(run_pipeline._run(planned(request), None)).ending]
 
 
 def results(runs: Path, name: str) -> Mapping[str, str]:
@@ -53,6 +57,14 @@ def results(runs: Path, name: str) -> Mapping[str, str]:
         path.parent.name: content_digest(path, verify=True)
         for path in sorted((runs / name).glob("artifacts/*/out"))
         if not path.name.startswith(".")
+    }
+
+
+def outputs(runs: Path, name: str) -> Mapping[str, str]:
+    """Of each model of a run of our pipeline: its digest."""
+    return {
+        str(path.parent.relative_to(runs)): content_digest(path.parent, verify=True)
+        for path in sorted((runs / name / "artifacts").rglob("forge.json"))
     }
 
 
