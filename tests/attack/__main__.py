@@ -40,7 +40,7 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     os.environ.update(dict.fromkeys(WARM, "1"))
-    from tests.attack.classes import CLASSES  # torch and all: seconds, spent once
+    from tests.attack.classes.registry import CLASSES  # torch and all: seconds, spent once
 
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     only = options.only.partition(":")

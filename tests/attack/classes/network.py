@@ -16,9 +16,9 @@ from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.executor import main
 from components.shared.runtime.store import s3
 from components.shared.runtime.store.uri import download, open_store
-from tests.attack import kill
 from tests.attack.attempt import Bench, Loss
-from tests.attack.processes import CONFIGS, Toy
+from tests.attack.classes import kill
+from tests.attack.classes.processes import CONFIGS, Toy
 from tests.contract.stores.proxy import FAULTS, Proxy
 
 COUNT = 110

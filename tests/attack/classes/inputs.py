@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import random
 import string
 from pathlib import Path
@@ -23,13 +24,13 @@ from pipelines.local.plan import RunRequest
 from pipelines.local.prepare import prepare as planned
 from pipelines.phases import COMPILED, PHASES
 from pipelines.settings import composed
-from tests.attack import mutations, runner
 from tests.attack.attempt import Bench, Loss
+from tests.attack.classes import mutations, runner
 from tests.contract import toy_phase
 
 COUNT = 300
 LIMIT = 60.0
-RECORDED = Path(__file__).parents[1] / "fixtures" / "executor_inputs"
+RECORDED = Path(__file__).parents[2] / "fixtures" / "executor_inputs"
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 NAMES = (
     "..",
@@ -159,8 +160,6 @@ def override(rng: random.Random) -> str:
 
 def overrides(bench: Bench) -> str:
     """Settings of a run, all phases together; a secret of the environment must not be shown."""
-    import os
-
     os.environ["ATTACK_SECRET"] = secret = "correct-horse-battery-staple"
     given = [override(bench.rng) for _ in range(bench.rng.choice((1, 1, 2)))]
     if bench.rng.random() < 0.1:

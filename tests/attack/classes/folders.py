@@ -16,8 +16,8 @@ from components.shared.runtime.artifact import artifact
 from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.store.interface import walk
 from pipelines.generate import TextModel
-from tests.attack import mutations
 from tests.attack.attempt import Bench
+from tests.attack.classes import mutations
 
 COUNT = 180
 LIMIT = 20.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from tests.attack import kill
 from tests.attack.attempt import Bench
+from tests.attack.classes import kill
 
 COUNT = 110
 LIMIT = kill.LIMIT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import signal
@@ -18,9 +17,9 @@ from pipelines.runs import folder as run_folders
 from pipelines.runs import prune
 from pipelines.runs.log import EventReader
 from pipelines.runs.state import read_state
-from tests.attack import kill, mutations, runner
 from tests.attack.attempt import Bench, Loss
-from tests.attack.processes import CONFIGS, Toy, digest_of, resumed, toy
+from tests.attack.classes import kill, mutations, runner
+from tests.attack.classes.processes import CONFIGS, Toy, resumed, toy
 
 COUNT = 260
 LIMIT = 20.0
@@ -166,6 +165,3 @@ def _results(runs: Path) -> dict[str, str]:
         path.parent.name: content_digest(path, verify=True)
         for path in sorted((runs / "first").glob("artifacts/*/out"))
     }
-
-
-__all__ = ["asyncio", "attempt", "digest_of", "prepare"]

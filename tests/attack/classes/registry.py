@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Mapping
 
 import components.shared.runtime  # noqa: F401 - before torch: how OpenMP's threads wait
-from tests.attack import damage, disks, folders, inputs, kill, network, term, workers
 from tests.attack.campaign import AttackClass
+from tests.attack.classes import damage, disks, folders, inputs, kill, network, term, workers
 
 CLASSES: Mapping[str, AttackClass] = {
     module.__name__.rpartition(".")[2]: module

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.attack import runner
 from tests.attack.attempt import Bench
-from tests.attack.processes import digest_of, nothing_or_whole, resumed, toy
+from tests.attack.classes import runner
+from tests.attack.classes.processes import digest_of, nothing_or_whole, resumed, toy
 
 COUNT = 150
 LIMIT = 120.0

@@ -15,7 +15,7 @@ from pipelines.local.cache_key import content_digest
 from pipelines.local.plan import RunRequest
 from pipelines.local.prepare import prepare as planned
 from tests.attack.attempt import TRACE, Bench, Loss, read_text
-from tests.attack.processes import Process, stopped
+from tests.attack.classes.processes import Process, stopped
 
 ENDINGS = {"succeeded": 0, "failed": 9, "interrupted": 75}
 PIPELINE = "toy.yaml"
@@ -27,7 +27,7 @@ def prepare(bench: Bench) -> str:
     """Compile the pipeline, and run it undisturbed."""
     from kfp import compiler
 
-    from tests.attack.toy_pipeline import attacked
+    from tests.attack.classes.toy_pipeline import attacked
 
     compiler.Compiler().compile(attacked, str(bench.inside / PIPELINE))
     runs = bench.inside / "runs"

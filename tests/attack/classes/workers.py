@@ -18,9 +18,9 @@ from components.compression.phase import Compression
 from components.shared.runtime.errors import ForgeError, Interrupted, PhaseFailed
 from components.shared.runtime.executor import main
 from pipelines.local.plan import RunRequest
-from tests.attack import runner
 from tests.attack.attempt import Bench, Loss
-from tests.attack.processes import Process, digest_of
+from tests.attack.classes import runner
+from tests.attack.classes.processes import Process, digest_of
 
 COUNT = 6
 LIMIT = 300.0

@@ -7,6 +7,8 @@ not root, and faults injected into Python's write, fsync, rename and link (ENOSP
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import ctypes
 import errno
 import io
@@ -14,17 +16,18 @@ import os
 import random
 import resource
 import shutil
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from components.shared.runtime.executor import main
-from tests.attack import kill, runner
 from tests.attack.attempt import Bench, Loss
-from tests.attack.processes import CONFIGS, Process, Toy, nothing_or_whole, resumed, toy
-from tests.attack.runner import complete
+from tests.attack.classes import kill, runner
+from tests.attack.classes.processes import CONFIGS, Process, Toy, nothing_or_whole, resumed
+from tests.attack.classes.runner import complete
 
 COUNT = 110
 LIMIT = 120.0
@@ -85,11 +88,7 @@ def run(bench: Bench, disk: Disk) -> str:
 def limited(rng: random.Random, place: Path, work: Callable[[], int]) -> int:
     """No file may become longer than so many bytes."""
     most = rng.choice((0, rng.randrange(200), rng.randrange(4000)))
-    with open(os.devnull, "w") as _:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
-    import contextlib
-    import sys
-
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
     reader, writer = (
         os.pipe()
     )  # what is said goes to a file too, whose length is limited: it goes round by a pipe
@@ -122,7 +121,7 @@ def injected(rng: random.Random, place: Path, work: Callable[[], int]) -> int:
         return work()
 
 
-@contextmanager
+@contextlib.contextmanager
 def faults(rng: random.Random, place: Path) -> Iterator[None]:
     """Have one call of `os`, or the writing of Python's files, fail."""
     left, times = rng.randrange(12), rng.choice((1, 1, 3, 10**9))
@@ -169,8 +168,6 @@ def faults(rng: random.Random, place: Path) -> Iterator[None]:
         return buffer if "b" in mode else io.TextIOWrapper(buffer, *arguments, **more)
 
     if broken == "write":
-        import builtins
-
         io.open = builtins.open = open_file  # type: ignore[assignment]
         try:
             yield
@@ -206,8 +203,6 @@ def small(rng: random.Random, place: Path, work: Callable[[], int]) -> int:
 
 def frozen(rng: random.Random, place: Path, work: Callable[[], int]) -> int:
     """A disk that becomes read-only while it is written (as ext4 does on an error), or was from the beginning."""
-    import threading
-
     _mount(place, "size=100m")
 
     def freeze() -> None:
@@ -253,6 +248,3 @@ def _kept(place: Path, work: Callable[[], int]) -> int:
         time.sleep(0.05)
     shutil.copytree(saved, place, symlinks=True, dirs_exist_ok=True)
     return code
-
-
-__all__ = ["attempt", "prepare", "toy"]
