@@ -68,6 +68,8 @@ def module_to_fork(arguments: Sequence[str]) -> str:
 class ForkServer:
     """Starts with the first task; ends with the runner. One that has died is started anew for the next task."""
 
+    program: Sequence[str] = (sys.executable, "-m", __name__)
+
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
         self._ends: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
@@ -133,9 +135,7 @@ class ForkServer:
     ) -> asyncio.subprocess.Process:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                __name__,
+                *self.program,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=os.environ | environment | {"PYTHONPATH": str(ROOT)},

@@ -57,7 +57,12 @@ def parse(phase: str, about: str, argv: Sequence[str] | None) -> Request:
             parser.add_argument(option, default="", metavar=metavar, help=text)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="overrides of the settings")
     parser.add_argument(
-        "-O", "--override", action="append", default=[], metavar="section.key=value", help="the same, repeatable"
+        "-O",
+        "--override",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        help="the same, repeatable",
     )
     options = parser.parse_intermixed_args(argv)
     overrides = [*options.override, *options.overrides]
