@@ -57,7 +57,8 @@ def main() -> int:
 
     campaign = Campaign(CLASSES, options.seed, folder, options.jobs, options.keep, say)
     try:
-        campaign.prepare(names)
+        ready = campaign.prepare(names)
+        attempts = [(name, number) for name, number in attempts if name in ready]
         say(f"seed {options.seed}: {len(attempts)} attempts, ready after {time.monotonic() - began:.0f} s")
         tally = campaign.run(attempts, began + 60 * options.minutes)
     finally:
@@ -67,9 +68,10 @@ def main() -> int:
         say(f"the attempts' folders: {folder}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
-    if not tally.tried.total():
-        say("nothing was tried")
-    return int(bool(tally.failed) or not tally.tried.total())
+    untried = [name for name in names if not tally.tried[name]]
+    if untried:
+        say(f"not tried: {', '.join(untried)}")
+    return int(bool(tally.failed or untried))
 
 
 if __name__ == "__main__":

@@ -75,11 +75,9 @@ class Campaign:
     say: Callable[[str], None] = print
     servers: list[int] = field(default_factory=list)
 
-    def prepare(self, names: Sequence[str]) -> None:
-        """Let each class make what it attacks, in a child as an attempt has one.
-
-        :raises RuntimeError: that failed.
-        """
+    def prepare(self, names: Sequence[str]) -> list[str]:
+        """Let each class make what it attacks, in a child as an attempt has one. Those where that went well."""
+        ready = []
         for name in names:
             if serve := getattr(self.classes[name], "serve", None):
                 self.servers.append(serve(self.folder / name / "server"))
@@ -94,8 +92,11 @@ class Campaign:
                 if ended := child.poll():
                     del running[name]
                     if ended.verdict != "survived" or ended.note.startswith("refused"):
-                        raise RuntimeError(f"what {name} attacks could not be made: {ended.note}")
+                        self.say(f"what {name} attacks could not be made: {ended.note}")
+                    else:
+                        ready.append(name)
             time.sleep(TICK)
+        return ready
 
     def run(self, attempts: Sequence[tuple[str, int]], until: float) -> Tally:
         """Try them in this order; none is begun after `until` (of the monotonic clock)."""
