@@ -15,11 +15,12 @@ _List: Any = list
 _Map: Any = dict
 _Object: Any = _Map[str, Any] | None
 _Text: Any = str | None
+_TypedDict: Any = TypedDict
 
 
 def _some(name: str, /, **fields: Any) -> Any:
     """An object of which any of these fields may be there."""
-    return TypedDict(name, fields, total=False)  # type: ignore[operator, misc]
+    return _TypedDict(name, fields, total=False)
 
 
 _Named = _some("_Named", name=_Text)
