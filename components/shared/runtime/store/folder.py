@@ -154,7 +154,7 @@ class FolderStore(Store):
                 raise DamagedObject(
                     "the disk does not give back what was stored",
                     where=error.filename or self.address(key),
-                    why=error.strerror,
+                    why=error.strerror or "an input/output error",
                     fix="look at the disk (dmesg)",
                     transient=True,
                 ) from error
