@@ -60,18 +60,6 @@ LOGIN = b"<!doctype html><title>Sign in</title><form><input name=user></form>"
 class Proxy(ThreadingHTTPServer):
     """Use as a context manager; `address` is where clients go.
 
-<<<<<<< HEAD
-        `refuse`: so many PUTs are answered 503 and not passed on.
-        `lose`: so many PUTs are passed on, and their answer is replaced by 503.
-        `garble`: so many answers to GET have a byte changed.
-        `forget`: the request headers that are not passed on.
-    <<<<<<< HEAD
-        `old`: a request with a header that begins so is answered NotImplemented, as servers do that do not know it.
-        `away`: the status that every request is answered with, and with nothing else; 0 for none.
-    =======
-        `fault`: the name of one of FAULTS; it passes over `skip` requests, then meets `times`, and counts them in `met`.
-    >>>>>>> attack
-=======
     `refuse`: so many PUTs are answered 503 and not passed on.
     `lose`: so many PUTs are passed on, and their answer is replaced by 503.
     `garble`: so many answers to GET have a byte changed.
@@ -79,7 +67,6 @@ class Proxy(ThreadingHTTPServer):
     `old`: a request with a header that begins so is answered NotImplemented, as servers do that do not know it.
     `away`: the status that every request is answered with, and with nothing else; 0 for none.
     `fault`: the name of one of FAULTS; it passes over `skip` requests, then meets `times`, and counts them in `met`.
->>>>>>> main
     """
 
     daemon_threads = True
