@@ -17,8 +17,8 @@ LOW_BITS = 15
 LOW_MASK = (1 << LOW_BITS) - 1
 
 
-def threshold(tensors: Callable[[], Iterable[Tensor]], density: float) -> float:
-    """The smallest magnitude among the ⌈density·n⌉ largest of n numbers.
+def threshold(tensors: Callable[[], Iterable[Tensor]], density: float, *, down: bool = False) -> float:
+    """The smallest magnitude among the ⌈density·n⌉ largest of n numbers; down: ⌊density·n⌋, and at least one.
 
     Keeping every entry whose magnitude is at least the answer keeps that many (more at ties).
 
@@ -28,6 +28,8 @@ def threshold(tensors: Callable[[], Iterable[Tensor]], density: float) -> float:
     """
     if not 0 < density <= 1:
         raise ValueError(f"density must be in (0, 1], got {density}")
+    if down:
+        return _select(tensors, lambda count: max(1, math.floor(density * count)))
     return _select(tensors, lambda count: math.ceil(density * count))
 
 
