@@ -8,7 +8,7 @@ PROFILE ?= tiny
 FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run report test verify lint types unit deps dead docs docs-serve hooks format phase compile clean
+.PHONY: help setup lock run report test attack verify lint types unit deps dead docs docs-serve hooks format phase compile clean
 .PHONY: images images-push images-test chart-test cluster-test kind-up kind-load kind-test kind-down
 
 help: ## show this list
@@ -46,7 +46,9 @@ images/.env:
 
 test: $(READY) verify ## what CI runs
 
-verify: lint types deps dead docs unit ## the same, step by step: ruff, mypy, deptry, vulture, the site, pytest
+verify: lint ## the same, step by step: ruff, mypy, deptry, vulture, the site, pytest
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) types deps dead docs
+	@$(MAKE) --no-print-directory unit
 
 lint: $(READY) ## ruff: style and imports
 	$(BIN)/ruff check .
@@ -73,7 +75,10 @@ types: $(READY) ## mypy: strict for the runtime and the pipelines
 	$(BIN)/mypy
 
 unit: $(READY) ## pytest, with its slow proofs left out (they are tests/performance)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
+
+attack: $(READY) ## a thousand hostile attempts in ten minutes at most (ATTACK_ARGS="--seed 7 --classes damage"); 1 where one is not survived
+	$(BIN)/python -m tests.attack $(ATTACK_ARGS)
 
 format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .

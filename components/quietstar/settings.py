@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
 
 Levels = list[int] | dict[str, list[int]]
@@ -51,7 +50,7 @@ class Settings(PhaseSettings):
     talk_lr: float = Field(
         0.01, gt=0, description="peak learning rate of the talk head, which starts from zero (AdamW)"
     )
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: OptimizerKind = "muon"
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     text_weight: float = Field(1.0, ge=0, description="weight of the language-model loss on plain text")

@@ -11,7 +11,7 @@ import yaml
 
 from components.shared.runtime.errors import StoreError
 
-from ..ir.reader import LOADER
+from ..ir.documents import LOADER
 from .http import CONNECT_SECONDS, READ_SECONDS, Access, Connection, NotFound
 
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -58,9 +58,8 @@ class Server:
         self._id(answer, "run_id", f"/runs/{run}")
         reference = answer.get("pipeline_version_reference") or {}
         if not answer.get("pipeline_spec") and reference.get("pipeline_version_id"):
-            version_path = (
-                f"/pipelines/{reference['pipeline_id']}/versions/{reference['pipeline_version_id']}"
-            )
+            pipeline = self._id(reference, "pipeline_id", f"/runs/{run}")
+            version_path = f"/pipelines/{pipeline}/versions/{reference['pipeline_version_id']}"
             answer["pipeline_spec"] = self.http.get(version_path).get("pipeline_spec")
         return answer
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from components.shared.runtime import disk
 from components.shared.runtime.code import ROOT
 from components.shared.runtime.errors import (
     ArtifactError,
@@ -24,7 +25,7 @@ from components.shared.runtime.errors import (
     Interrupted,
     PhaseFailed,
 )
-from components.shared.runtime.store.uri import download
+from components.shared.runtime.store.local_copy import download
 
 from ..ir.spec import Component, Constant, Container, Importer, Task
 from ..ir.values import Stored, Values, command_line, complete, executor_input, outputs_of
@@ -33,7 +34,7 @@ from ..runs.folder import DONE, RunFolder, State, TaskFolder, TaskStatus, write_
 from ..runs.log import EventLog
 from ..runs.state import RunState
 from .cache import ArtifactCache, remove
-from .cache_key import cache_key, content_digest, module_of, phase_of, step_of
+from .cache_key import cache_key, content_digest, is_whole, module_of, phase_of, step_of
 from .feed import TaskFeed
 from .options import Position, RunOptions, UpstreamUnavailable
 from .processes.devices import Devices, visible
@@ -101,7 +102,7 @@ class TaskRunner:
             raise UpstreamUnavailable(position.id, "left out")
         try:
             keep = self.options.resume and not self.options.again(status.phase)
-            if keep and (kept := await self._kept(component, folder, status)):
+            if keep and (kept := await self._kept(component, folder, status, inputs)):
                 return kept
             if self.options.given(status.phase):
                 raise InputError(
@@ -116,6 +117,7 @@ class TaskRunner:
                 name: [self.folder.relative(stored.path) for stored in group]
                 for name, group in inputs.artifacts.items()
             }
+            status.input_digests = inputs.digests
             if isinstance(component.body, Importer):
                 return await self._import(component, component.body, inputs, folder, status)
             inputs = Values(complete(inputs.parameters, component.parameters, position.id), inputs.artifacts)
@@ -127,7 +129,7 @@ class TaskRunner:
                 if cached is not None:
                     return await self._finish(component, folder, status, cached, "cached")
             for name in component.output_artifacts:
-                if old_key != status.cache_key or not (folder.output(name) / "forge.json").is_file():
+                if old_key != status.cache_key or not await asyncio.to_thread(is_whole, folder.output(name)):
                     remove(folder.output(name))  # what a process that was killed may have left
             await self._attempts(task, component, folder, status, inputs)
             digests = {
@@ -135,13 +137,16 @@ class TaskRunner:
                 for name in component.output_artifacts
             }
             values = await self._finish(component, folder, status, digests, "succeeded")
-            await asyncio.to_thread(self.cache.remember, status.cache_key, folder, digests)
+            await asyncio.to_thread(self.cache.remember, status.cache_key, component, folder, digests)
             return values
-        except ForgeError as error:
+        except (ForgeError, OSError) as raised:
+            error = raised if isinstance(raised, ForgeError) else disk.refusal(raised)
+            if error is None:
+                raise
             self._fail(
                 status, Failure(error.what, error.where, error.why, error.fix, error.exit_code), str(error)
             )
-            raise UpstreamUnavailable(position.id, "failed") from error
+            raise UpstreamUnavailable(position.id, "failed") from raised
 
     def stop(self) -> None:
         """Stop all processes; those that can write a checkpoint get the time to. A second call kills them."""
@@ -178,15 +183,33 @@ class TaskRunner:
         failure = Failure(error.what, error.where, error.why, error.fix, error.exit_code)
         self.events.append(failure, task=position.id)
 
-    async def _kept(self, component: Component, folder: TaskFolder, status: TaskStatus) -> Values | None:
-        """The outputs of a task that an earlier start of this run has finished; None when it has to run."""
+    async def _kept(
+        self, component: Component, folder: TaskFolder, status: TaskStatus, inputs: Values
+    ) -> Values | None:
+        """The outputs of a task that an earlier start of this run has finished; None when it has to run.
+
+        Every byte is read: a disk may have lost some since.
+        """
         if status.status not in DONE or isinstance(component.body, Importer):
             return None
-        for name in component.output_artifacts:
-            if not await asyncio.to_thread(self.cache.bring, folder.output(name)):
-                return None
-        digests = {name: content_digest(folder.output(name)) for name in component.output_artifacts}
-        return outputs_of(component, folder, digests)
+        try:
+            for name in component.output_artifacts:
+                if not await asyncio.to_thread(self.cache.bring, folder.output(name)):
+                    return None
+            digests = {
+                name: await asyncio.to_thread(content_digest, folder.output(name), verify=True)
+                for name in component.output_artifacts
+            }
+            if status.digests not in ({}, digests):
+                raise ArtifactError("it is not what the task has written", where=str(folder.path))
+            values = outputs_of(component, folder, digests)
+        except ForgeError as error:
+            self._say(folder.task)(f"its result is damaged, and so it runs again: {error}")
+            return None
+        if status.input_digests not in ({}, inputs.digests):
+            self._say(folder.task)("its inputs are not those that it had, and so it runs again")
+            return None
+        return values
 
     # -- running
 
@@ -298,6 +321,7 @@ class TaskRunner:
             for stored in group:
                 await asyncio.to_thread(self.cache.keep, stored.path)
         status.outputs = {name: self.folder.relative(folder.output(name)) for name in values.artifacts}
+        status.digests = dict(digests)
         self._end(status, state)
         return values
 

@@ -74,6 +74,10 @@ class MissingKey(StoreError):
     """The store works, but holds nothing under this key."""
 
 
+class DamagedObject(StoreError):
+    """The store answers, and what it gives under this key is not what was stored."""
+
+
 class InputError(ForgeError):
     """A phase was given something that it cannot work on."""
 

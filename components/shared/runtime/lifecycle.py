@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from . import code, record
-from .artifact import artifact
+from . import code, machine, record
+from .artifact import artifact, publication, publish_lock
 from .artifact.artifact import MANIFEST, Artifact, Manifest
 from .artifact.manifest import decode
 from .checkpoint import scratch
@@ -88,6 +88,8 @@ def perform(
     attempts.number += 1
     work = _understand(phase, request, configs, attempts.sink)
     done = published(request.target)
+    if done is None:
+        publication.refuse_occupied(request.target)
     if done is not None and done.extra.get("identity") != work.identity:
         raise ArtifactError(
             "the target holds another artifact",
@@ -229,6 +231,10 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
     began, clock = time.time(), time.monotonic()
     request, config = work.request, work.config
     torch.set_num_threads(config.settings.threads)
+    if (asked := config.settings.threads) > (cores := machine.cores()):
+        work.progress.note(
+            f"{phase.name}.threads is {asked}, and {cores:g} cores can be used here: slower than with as many"
+        )
     seed_everything(config.seed)
     tracker.params(
         {**config.tree[phase.name], "profile": config.profile, "seed": config.seed, **request.parameters}
@@ -262,6 +268,7 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
             raise PhaseFailed(
                 f"{phase.name} wrote {MANIFEST} itself", fix="leave the manifest to the runtime"
             )
+        inputs.require_unchanged(work.inputs)
         metrics = {name: float(value) for name, value in instance.get_metrics().items()}
         check_gates(run, metrics)
         manifest = artifact.seal(
@@ -281,7 +288,7 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
         )
         tracker.metrics({**metrics, **scores_of(run.scores)})
         tracker.tags({"forge.output": manifest.digest})
-        artifact.publish(staging, request.target)
+        publication.publish(staging, request.target)
         if name := config.settings.register_as:
             tracker.register(staging if "://" in request.target else Path(request.target), name)
             tracker.flush()
@@ -293,11 +300,15 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
 
 
 def published(target: str) -> Manifest | None:
-    """The manifest of what the target holds already, or None. A folder is verified in full."""
+    """The manifest of what the target holds already, every byte verified, or None."""
     if "://" not in target:
         return artifact.read(target).manifest if (Path(target) / MANIFEST).is_file() else None
     store = open_store(target)
-    return decode(store.get(MANIFEST), store.address(MANIFEST)) if store.exists(MANIFEST) else None
+    if not store.exists(MANIFEST):
+        return None
+    manifest = decode(store.get(MANIFEST), store.address(MANIFEST))
+    publish_lock.published(manifest, store)
+    return manifest
 
 
 def _timing(began: float, clock: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import uuid
@@ -18,6 +19,9 @@ from .interface import PARTIAL, Store, StoredObject, is_safe_name, walk
 
 TRANSIENT = (errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 """What a network file system answers while its server is away."""
+
+ATTEMPTS = 100
+"""So often a folder is made again that another process removes because it is empty."""
 
 
 def fsync(path: Path) -> None:
@@ -95,6 +99,17 @@ class FolderStore(Store):
             with self._staged(path, source) as partial:
                 os.replace(partial, path)
 
+    @override
+    def sha256(self, key: str) -> str:
+        with self._translated_errors(key), self._path(key).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def sweep(self) -> None:
+        """Remove the writes that somebody began here and did not end."""
+        for path in self.root.rglob(f"{PARTIAL}*"):
+            with self._translated_errors(""):
+                path.unlink(missing_ok=True)
+
     def _path(self, key: str) -> Path:
         if not is_safe_name(key):
             raise StoreError(f"not a key: {key!r}", where=self.uri, fix="use relative names without '..'")
@@ -104,13 +119,15 @@ class FolderStore(Store):
     def _staged(self, path: Path, data: bytes | Path) -> Iterator[Path]:
         """A whole, synced copy of `data` beside `path`, removed afterwards where it was not moved."""
         partial = path.parent / f"{PARTIAL}{uuid.uuid4().hex}"
-        while True:
+        for attempt in range(ATTEMPTS):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial.touch()
                 break
-            except FileNotFoundError:
-                continue  # `delete` has just removed the empty folder
+            except FileNotFoundError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise OSError(errno.EACCES, "no folder can be made here", str(path.parent)) from error
+                # else `delete` has just removed the empty folder
         try:
             if isinstance(data, Path):
                 shutil.copyfile(data, partial)
