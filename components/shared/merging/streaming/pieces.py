@@ -17,7 +17,7 @@ from ..inputs import MergeInputs
 
 # Entries: large enough that threads seldom wait for each other between two operations, small enough that a float32 copy and
 # a few of its kind stay within a core's cache.
-PIECE = 1 << 18
+PIECE = 1 << 17
 AHEAD = 4  # pieces a thread may be ahead
 
 T = TypeVar("T")
