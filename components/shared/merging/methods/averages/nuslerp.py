@@ -105,7 +105,7 @@ def _column_products(inputs: MergeInputs) -> np.ndarray:
     return np.asarray(torch.einsum("irc,jrc->ijc", stacked, stacked))
 
 
-def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[Tensor] | list[float] | None:
+def survey(tensor: WholeTensor, parameters: MergeParameters) -> Sequence[Tensor | float] | None:
     """The factors of the parents: of the whole tensor, of every column; None where rows have their own."""
     if parameters["flatten"]:
         of_models = next(iter(tensor.map(lambda inputs: inputs.base is None)))
@@ -130,7 +130,7 @@ def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[Tensor] | l
     survey=survey,
 )
 def merge(
-    inputs: MergeInputs, parameters: MergeParameters, surveyed: list[Tensor] | list[float] | None
+    inputs: MergeInputs, parameters: MergeParameters, surveyed: Sequence[Tensor | float] | None
 ) -> Tensor:
     """The folded task vectors, added to the base; without one the folded models."""
     vectors = _vectors(inputs)
