@@ -163,7 +163,11 @@ def stored_bytes(config: Mapping[str, Any], folder: Path) -> dict[str, int]:
     weights: dict[str, int] = {}
     for path, spec in storage.items():
         good = isinstance(spec, dict) and all(isinstance(spec.get(key), kind) for key, kind in STORED.items())
-        if not good or len(spec["shape"]) != 2 or not all(type(size) is int and size > 0 for size in spec["shape"]):
+        if (
+            not good
+            or len(spec["shape"]) != 2
+            or not all(type(size) is int and size > 0 for size in spec["shape"])
+        ):
             raise ArtifactError(
                 f"`storage` does not say how {path} is stored", where=where, why=str(spec)[:200],
                 fix="an entry has a codec, a shape (out, in), and bytes",
@@ -187,7 +191,9 @@ def refuse_sizes(config: Mapping[str, Any], folder: Path, elements: int, tensors
         if type(value) not in (int, float) or not isinstance(name, str):
             continue
         most = max(tensors, MODULES) if COUNTS.fullmatch(name) else max(elements, SMALL)
-        if COUNTS.fullmatch(name) or re.search(r"size|dim|heads|length|positions?$|experts|groups|rank", name):
+        if COUNTS.fullmatch(name) or re.search(
+            r"size|dim|heads|length|positions?$|experts|groups|rank", name
+        ):
             if value > most:
                 raise ArtifactError(
                     f"{name} is {value:,} in a model of {elements:,} weights in {tensors:,} tensors",
