@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.models import loading
-from components.shared.runtime.artifact import artifact
+from components.shared.runtime.artifact import artifact, plain_model
 from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.store.interface import walk
 from pipelines.generate import TextModel
@@ -92,7 +92,7 @@ def attempt(bench: Bench) -> str:
 
 def adopt(place: Path) -> str:
     """As a phase takes what is given by hand."""
-    taken = artifact.read(place) if (place / artifact.MANIFEST).exists() else artifact.adopt(place)
+    taken = artifact.read(place) if (place / artifact.MANIFEST).exists() else plain_model.adopt(place)
     return taken.digest[:8]
 
 
