@@ -79,9 +79,7 @@ def pipeline(bench: Bench) -> str:
     if bench.rng.random() < 0.25:
         content = mutations.text(content, bench.rng)
     else:
-        documents = [
-            mutations.tree(document, bench.rng) for document in yaml.load_all(content, LOADER)
-        ]
+        documents = [mutations.tree(document, bench.rng) for document in yaml.load_all(content, LOADER)]
         content = yaml.dump_all(documents, Dumper=DUMPER, allow_unicode=True)
     path = bench.inside / "mutated.yaml"
     path.write_bytes(content.encode(errors="surrogatepass"))
