@@ -225,7 +225,7 @@ def end_family(pid: int) -> tuple[int, resource.struct_rusage]:
 
 
 def refusal(error: BaseException) -> ForgeError | None:
-    """The error of ours that the command line makes of this one; None where it would show a trace, or it is the harness's."""
+    """The error of ours that the command line makes of this one; None where it would show a trace, or it is not theirs."""
     if isinstance(error, ForgeError):
         return error
     return disk.refusal(error) if _frames(error) else None
