@@ -67,25 +67,26 @@ def bake(
         offset=state["done"],
     )
 
-    def divergence(rows: DistillationSet) -> Tensor:
-        student = log_probabilities(model, rows.rows)
-        return kl(rows.teacher.to(student), student)
+    def loss_of(term: tuple[str, float, DistillationSet]) -> tuple[Tensor, dict[str, Tensor]]:
+        name, weight, part = term
+        student = log_probabilities(model, part.rows)
+        divergence = kl(part.teacher.to(student), student)
+        return weight * divergence, {name: divergence.detach()}
 
-    def loss_of(terms: list[DistillationSet]) -> tuple[Tensor, dict[str, Tensor]]:
-        divergences = [divergence(term) for term in terms]
-        loss = divergences[0] + (anchor * divergences[1] if anchor else 0)
-        return loss, {
-            name: each.detach() for name, each in zip(("kl", "anchor_kl"), divergences, strict=False)
-        }
-
+    sets = [("kl", 1.0, prompted), ("anchor_kl", anchor, anchors)]
     model.train()
     for step in range(loop.step, steps):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         terms = [
-            part.select(torch.randint(len(part.rows.input_ids), (batch,), generator=generator))
-            for part in ((prompted, anchors) if anchor else (prompted,))
+            (
+                name,
+                weight,
+                part.select(torch.randint(len(part.rows.input_ids), (batch,), generator=generator)),
+            )
+            for name, weight, part in sets
+            if weight
         ]
-        update = loop.update([terms], loss_of, rate=warmup_cosine(step, steps, warmup=min(WARMUP, steps)))
+        update = loop.update(terms, loss_of, rate=warmup_cosine(step, steps, warmup=min(WARMUP, steps)))
         state["within"] = loop.step
         state["curve"].append([round(value, 6) for value in update.metrics.values()])
         loop.end_step(update.metrics)

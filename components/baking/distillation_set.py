@@ -7,6 +7,7 @@ its first and its <eos> included: both are predictions that the instruction chan
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -63,9 +64,11 @@ class DistillationSet(NamedTuple):
 
         :param indices: (b,) int64.
         """
-        counts = self.rows.predicts.sum(-1)
-        ends = counts.cumsum(0)
-        teacher_rows = torch.cat([torch.arange(int(ends[i] - counts[i]), int(ends[i])) for i in indices])
+        counts = self.rows.predicts.sum(-1).tolist()
+        ends = list(itertools.accumulate(counts))
+        teacher_rows = torch.tensor(
+            [row for i in indices.tolist() for row in range(ends[i] - counts[i], ends[i])], dtype=torch.int64
+        )
         columns = torch.arange(self.rows.predicts.shape[1])
         width = int((self.rows.predicts[indices].long() * columns).max()) + 1
         part = Rows(self.rows.input_ids[indices, :width], self.rows.predicts[indices, :width])
