@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.shared.runtime.artifact import artifact
 from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.errors import ArtifactError, InputError
 
@@ -94,17 +95,16 @@ class TextModel:
 
         :param template: use the tokenizer's chat template, or do not; None: where there is one and the model is not ours.
         :param plain: take an agent as the model below it, without experts, thoughts and tools.
-        :raises ArtifactError: no such model; pickled weights; code of its own, which is not run.
+        :raises ArtifactError: no such model; an artifact that was changed after it was sealed; pickled weights; code of its own, which is not run.
         :raises InputError: a template is asked for, and there is none.
         """
-        from transformers.utils import logging
-
         from components.shared.agent.agent import AGENT, Agent
         from components.shared.models.loading import AUTO_MAP, load
         from components.shared.models.ternary.inference import MIN_WEIGHTS, accelerate
         from components.shared.training.device import device
 
-        logging.disable_progress_bar()
+        if (folder / MANIFEST).is_file():
+            artifact.read(folder)
         if (folder / AGENT).is_file() and not plain and not template:
             agent = Agent.load(folder, device=str(device()))
             return cls(folder, agent.model, agent.tokenizer, agent, ours=True)

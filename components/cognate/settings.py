@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.optim.kinds import OptimizerKind
-from components.shared.runtime.config.settings import PhaseSettings
+from components.shared.runtime.config.settings import MOST_THREADS, PhaseSettings
 
 Levels = list[int] | dict[str, list[int]]
 VARIANTS = ("standard", "memory", "reasoning")
@@ -47,7 +47,9 @@ class Course(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(ge=1, description="at most; convergence may end the course earlier")
-    threads: int = Field(2, ge=1, description="CPU threads; variants run side by side, the trunk alone")
+    threads: int = Field(
+        2, ge=1, le=MOST_THREADS, description="CPU threads; variants run side by side, the trunk alone"
+    )
     lr: float = Field(gt=0, description="peak learning rate")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
     levels: Levels = Field(min_length=1, description="difficulties drawn from, for all tasks or task by task")

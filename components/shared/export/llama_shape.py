@@ -20,6 +20,8 @@ from components.shared.models.remote_code.coded import Coded, CodedLinear
 from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
 from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
 from components.shared.models.ternary.inference import trits_of
+from components.shared.runtime.artifact import artifact
+from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.errors import InputError
 
 SUB_NORMS = {"o_proj": "attn_sub_norm", "down_proj": "ffn_sub_norm"}
@@ -52,8 +54,11 @@ class LlamaShape:
 def read(path: Path) -> LlamaShape:
     """The artifact at `path`.
 
+    :raises ArtifactError: it was changed after it was sealed, or is no model.
     :raises InputError: it is no Llama, or a layer of its blocks is not ternary with int8 activations.
     """
+    if (path / MANIFEST).is_file():
+        artifact.read(path)
     model, tokenizer = load(path)
     prefix, config = "", model.config
     if isinstance(model, ForgeWrapped):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from components.shared.runtime.artifact.model_folder import require_model_folder
 from components.shared.runtime.errors import ArtifactError, InputError
 
 from .build import build, extend, union, union_config
 from .encoders import encode_ternary, stored
+from .foreign import checked_config, json_object, unreadable
 from .half import halved
 from .remote_code.coded import Coded, CodedEmbedding
 from .remote_code.configuration_cognate import CognateConfig
@@ -51,6 +54,8 @@ for config_class, model_class in ((CognateConfig, CognateForCausalLM), (ForgeWra
     )  # ours load from here, not from the code inside them
     AutoModelForCausalLM.register(config_class, model_class)
 transformers_logging.disable_progress_bar()
+if "TRANSFORMERS_VERBOSITY" not in os.environ:
+    transformers_logging.set_verbosity_error()  # what matters of a folder is an error here, with what to do
 
 
 def load(
@@ -63,8 +68,7 @@ def load(
         unpickled).
     """
     folder = Path(path)
-    if not (folder / "config.json").is_file():
-        raise ArtifactError("not a model directory", where=str(folder), why="it has no config.json")
+    require_model_folder(folder)
     if not list(folder.glob("*.safetensors")):
         pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
         raise ArtifactError(
@@ -75,17 +79,16 @@ def load(
             else "no weights at all",
             fix="convert the weights to safetensors (save_pretrained in transformers does so)",
         )
-    config = json.loads((folder / "config.json").read_text())
-    if config.get("auto_map") and config.get("model_type") not in AUTO_MAP:
-        raise ArtifactError(
-            f"the model type {config.get('model_type')!r} needs code from its own directory, which is not run",
-            where=str(folder),
-            fix="use an architecture that transformers knows",
-        )
-    require_known_codes(config.get("storage") or {}, folder)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-    )
+    config = checked_config(folder, AUTO_MAP)
+    require_known_codes(getattr(config, "storage", None) or {}, folder)
+    loaded: Any
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, use_safetensors=True, local_files_only=True,
+            trust_remote_code=False, output_loading_info=True,
+        )  # fmt: skip
+    except Exception as error:  # whatever a foreign folder makes transformers raise is a fault of that folder
+        raise unreadable("the model cannot be loaded", folder, error) from error
     model, report = loaded
     unmatched = sorted(
         map(str, {*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]})
@@ -94,17 +97,24 @@ def load(
         raise ArtifactError(
             "weights and config.json do not fit", where=str(folder), why=", ".join(unmatched[:5])
         )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            "the model has no tokenizer that can be read",
-            where=str(folder),
-            why=str(error).splitlines()[0],
-            fix="save its tokenizer beside it (tokenizer.save_pretrained)",
-        ) from error
+    tokenizer = load_tokenizer(folder)
     model = model.to(device).eval()
     return (trainable_layers(model) if trainable else model), tokenizer
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model.
+
+    :raises ArtifactError: there is none, or none that can be read without code of its own.
+    """
+    json_object(folder / "tokenizer_config.json", needed=False)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # whatever foreign files make transformers raise is a fault of those files
+        raise unreadable("the model has no tokenizer that can be read", folder, error) from error
+    return tokenizer
 
 
 def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:

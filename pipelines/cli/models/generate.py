@@ -56,6 +56,7 @@ def generate(
     """
     import json
 
+    from components.shared.runtime.artifact.model_folder import require_model_folder
     from components.shared.runtime.errors import ConfigError
 
     from ...generate import Chat, TextModel, model_folder
@@ -69,11 +70,8 @@ def generate(
             "there are prompts, and a chat is asked for" if chat else "there is nothing to ask",
             where="--prompt, --chat", fix='give --prompt "…", once or more, or else --chat',
         )  # fmt: skip
-    if model_path and "://" not in model_path and not (Path(model_path) / "config.json").is_file():
-        raise ConfigError(
-            "this is not a model's folder", where=f"--model-path {model_path}", why="it has no config.json",
-            fix="give an artifact's folder (forge models lists them), or one that save_pretrained has written",
-        )  # fmt: skip
+    if model_path and "://" not in model_path:
+        require_model_folder(Path(model_path), where=f"--model-path {model_path}")
     folder = model_folder(runs, model_path or source or "latest")
     model = TextModel.load(folder, template=template, plain=sample)
     if not chat:

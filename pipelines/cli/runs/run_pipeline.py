@@ -52,7 +52,7 @@ def run_pipeline(
     ] = Path("runs"),
     store: Store = "",
     slots: Annotated[
-        int, typer.Option(help="Phases at the same time (default: one for two cores, at least three).")
+        int, typer.Option(help="Phases at the same time (default: what free cores and memory are good for).")
     ] = 0,
     rounds: Rounds = ROUNDS,
     workers: Workers = WORKERS,

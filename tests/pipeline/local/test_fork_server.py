@@ -92,7 +92,7 @@ def test_the_death_of_the_fork_server_ends_its_phases_with_an_error_and_the_next
         with pytest.raises(ForkServerLost, match="SIGKILL"):
             await asyncio.wait_for(running, 20)
         after = await asyncio.wait_for(pool.run(job(tmp_path, "--help", name="help")), 60)
-        pool.close()
+        await pool.close()
         return phase, after
 
     phase, after = asyncio.run(whole())

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lossless import SCALE, CodeError, octaves, read_lanes, refill, unframe, unpack, unpack_numbers
+from .lossless import SCALE, CodeError, count_of, octaves, read_lanes, refill, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 6, 2
 FINE = 4  # steps of columns and rows, an octave
+CLASSES, LEVELS = 1 << 8, 1 << 16  # at most
 COARSE = 12  # frequencies of magnitudes sum to 2^12
 CODES = {0: (0, 0), 2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 5: (0o45, 0o10), 6: (0o103, 0o24), 7: (0o235, 0o126),
          8: (0o515, 0o362)}  # ν → parity checks h0, h1 (Ungerboeck, IEEE Trans. IT 28, 1982, table I)  # fmt: skip
@@ -125,18 +126,20 @@ def decode(code: bytes) -> np.ndarray:
     """
     head, unit, *sides, spans, frequencies, packed, rest = unframe(code, CODEC, VERSION)  # three sides
     (memory, height, length, lanes, escape, *shape), _ = unpack_numbers(head)
-    count = int(np.prod(shape, dtype=np.int64))
+    count = count_of(shape, code)
     if memory not in CODES or not length or not lanes or (count and (not height or count % height)):
         raise CodeError(f"an ECTCQ code of 2^{memory} states, runs of {length} and columns of {height}")
     rows = shape[0] if len(shape) > 1 else 1
     columns = count // rows if rows else 0
     steps, *sizes = map(unpack_line_numbers, sides, (columns, columns, rows))
     expected = expected_levels(steps, (sizes[0], sizes[1]))
-    level = np.zeros((count // height if count else 0, -(-height // length) * length), np.int64)
+    padded = (count // height if count else 0, -(-height // length) * length)
+    count_of(padded, code)
+    level = np.zeros(padded, np.int64)
     level[:, :height] = expected if height == rows else expected.T.reshape(1, -1)
     width = unpack_numbers(spans)[0]
     tables = np.array(unpack_numbers(frequencies)[0], np.int64).reshape(2 * len(width), -1)
-    if level.max(initial=0) >= sum(width) or tables.shape[1] != escape + 2:
+    if len(width) > CLASSES or not level.max(initial=0) < sum(width) <= LEVELS or tables.shape[1] != escape + 2:
         raise CodeError("an ECTCQ code whose classes are damaged")
     if (tables.sum(axis=1) != 1 << COARSE).any():
         raise CodeError("an ECTCQ code whose tables are damaged")

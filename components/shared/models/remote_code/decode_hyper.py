@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lossless import CodeError, unframe, unpack, unpack_numbers
+from .lossless import CodeError, count_of, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 4, 1
+MOST = 1 << 20  # points, and classes
 
 
 def trajectory(points: int, side: float) -> np.ndarray:
@@ -36,9 +37,9 @@ def decode(code: bytes) -> np.ndarray:
     head, figures, packed = unframe(code, CODEC, VERSION)
     (points, classes, *shape), _ = unpack_numbers(head)
     centre_x, centre_y, side, farthest = np.frombuffer(figures, "<f4").astype(np.float64)
-    if points < 1 or not side >= 0:
+    if not 1 <= points <= MOST or classes > MOST or not side >= 0:
         raise CodeError(f"a Hyper-Compression code with U={points}, l={side}, which cannot have been written")
-    count = int(np.prod(shape, dtype=np.int64))
+    count = count_of(shape, code)
     index = unpack(packed, -(-count // 2), (points + 1) * (classes + 1))
     group, number = np.divmod(index, points + 1)
     stretch = class_radii(side, farthest, classes) / (side / 2 if side > 0 else 1.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lossless import unframe, unpack, unpack_numbers
+from .lossless import count_of, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 1, 1
 
@@ -17,7 +17,7 @@ def spread(unit: np.float32, scales: np.ndarray, rows: int, columns: int, group:
     """The scale of every weight: (rows, columns) float32, or () for group 0. scales: float16, row after row."""
     if group == 0:
         return np.asarray(unit, np.float32)
-    wide = np.repeat(scales.reshape(rows, -(-columns // group)), group, axis=1)[:, :columns]
+    wide = np.repeat(scales.reshape(rows, -(-columns // group)), min(group, columns), axis=1)[:, :columns]
     return wide.astype(np.float32) * unit
 
 
@@ -28,7 +28,7 @@ def decode(code: bytes) -> np.ndarray:
     """
     head, unit, scales, symbols = unframe(code, CODEC, VERSION)
     (k, group, *shape), _ = unpack_numbers(head)
-    count = int(np.prod(shape, dtype=np.int64))
+    count = count_of(shape, code)
     columns = shape[-1] if shape else 1
     rows = count // columns if columns else 0
     scale = spread(np.frombuffer(unit, "<f4")[0], np.frombuffer(scales, "<f2"), rows, columns, group)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .lossless import CodeError, unframe, unpack, unpack_numbers
+from .lossless import CodeError, count_of, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 2, 1
 # x[n+K] = Σ x[n+j] over these j: primitive, so every non-zero seed lies on one cycle. 16 bits: the paper's.
@@ -51,8 +51,9 @@ def combine(
     steps = 1 + np.arange(block * latent)
     out = np.empty((len(seeds), block), np.float32)
     factor = np.ldexp(float(scale) / (half - 1), e.astype(np.int64))
-    for start in range(0, len(seeds), 1 << 14):
-        part = slice(start, start + (1 << 14))
+    at_once = max((1 << 19) // len(steps), 1)
+    for start in range(0, len(seeds), at_once):
+        part = slice(start, start + at_once)
         position = (cycle_positions(bits)[seeds[part]][:, None] + steps) % len(states)
         u = (states[position] - half).reshape(-1, block, latent)
         total = (u * q[part, None, :].astype(np.int64)).sum(axis=2)
@@ -67,11 +68,11 @@ def decode(code: bytes) -> np.ndarray:
     """
     head, scale, seeds, exponents, mantissas = unframe(code, CODEC, VERSION)
     (block, latent, bits, *shape), _ = unpack_numbers(head)
-    if bits not in TAPS or not block >= latent >= 1:
+    if bits not in TAPS or not 256 >= block >= latent >= 1:
         raise CodeError(
             f"a SeedLM code with C={block}, P={latent}, K={bits}, which this version cannot have written"
         )
-    count = int(np.prod(shape, dtype=np.int64))
+    count = count_of(shape, code)
     n = -(-count // block)
     q = unpack(mantissas, n * latent, 16).astype(np.int64).reshape(n, latent) - 8
     e = unpack(exponents, n, 16).astype(np.int64) - 8

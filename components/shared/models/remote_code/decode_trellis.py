@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .lossless import CodeError, octaves, unframe, unpack, unpack_fixed, unpack_numbers
+from .lossless import CodeError, count_of, octaves, unframe, unpack, unpack_fixed, unpack_numbers
 
 CODEC, VERSION = 5, 1
 DEVIATION = 128  # of the values, in which they are whole numbers
@@ -64,11 +64,12 @@ def decode(code: bytes) -> np.ndarray:
     """
     head, unit, scales, packed = unframe(code, CODEC, VERSION)
     (bits, memory, height, length, group, lowest, kinds, *shape), _ = unpack_numbers(head)
-    count = int(np.prod(shape, dtype=np.int64))
+    count = count_of(shape, code)
     if not 1 <= bits < memory <= 20 or length * bits < memory or (count and (not height or count % height)):
         raise CodeError(f"a trellis code with k={bits}, L={memory}, runs of {length} and columns of {height}")
     columns = count // height if count else 0
     per_column = -(-height // length)
+    count_of((columns, per_column * length), code)
     runs = columns * per_column
     symbols = unpack_fixed(packed, runs * length, bits).reshape(runs, length)
     w = np.empty((runs, length), np.float64)
@@ -79,7 +80,7 @@ def decode(code: bytes) -> np.ndarray:
     if group:
         parts = -(-length // group)
         index = unpack(scales, runs * parts, kinds).astype(np.int64) - lowest
-        w *= np.repeat(octaves(index, FINE).reshape(runs, parts), group, axis=1)[:, :length]
+        w *= np.repeat(octaves(index, FINE).reshape(runs, parts), min(group, length), axis=1)[:, :length]
     w *= np.float64(np.frombuffer(unit, "<f4")[0]) / DEVIATION
     matrix = w.reshape(columns, per_column * length)[:, :height] if count else w
     return np.ascontiguousarray(matrix.T, np.float32).reshape(shape)

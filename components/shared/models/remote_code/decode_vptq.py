@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .lossless import CodeError, unframe, unpack, unpack_numbers
+from .lossless import CodeError, count_of, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 3, 1
 
@@ -23,7 +23,7 @@ def decode(code: bytes) -> np.ndarray:
     head, unit, books, outliers, norms, *indices = unframe(code, CODEC, VERSION)
     (length, main, residual, outlier, *shape), _ = unpack_numbers(head)
     rows = shape[0] if shape else 1
-    columns = int(np.prod(shape[1:], dtype=np.int64))
+    columns = count_of(shape, code) // max(rows, 1)
     centroids = np.frombuffer(books, "<f2").astype(np.float32)
     if len(centroids) != (main + residual + outlier) * length or not length:
         raise CodeError(
@@ -35,6 +35,7 @@ def decode(code: bytes) -> np.ndarray:
     )
     special = special.astype(bool) if outlier else np.zeros(columns, bool)
     vectors = -(-rows // length)
+    count_of((columns, vectors, length), code)
     w = np.empty((columns, vectors, length), np.float32)
     for codebook, part, chosen in zip(codebooks, indices, (~special, ~special, special), strict=True):
         if len(codebook):

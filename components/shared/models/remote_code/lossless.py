@@ -13,6 +13,7 @@ Symbols in [0, size) are kept in the smaller of two forms, named by the first by
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 
@@ -23,6 +24,9 @@ SCALE = 16  # rANS: frequencies sum to 2^16
 LOW = 24  # rANS: states live in [2^24, 2^40) and are refilled by 16-bit words
 COARSE = 12  # frequencies of single symbols of alphabets up to 256 sum to 2^12
 LARGEST = 4096  # alphabets beyond this have no frequency table
+GROUPED = 1 << 16  # a table of grouped symbols is no longer
+CODE = 1 << 22  # weights that any code may hold; a larger matrix is one of slabs, and of a long row
+PER_BYTE = 1 << 12  # and beyond them a byte of it
 
 
 class CodeError(ValueError):
@@ -67,6 +71,17 @@ def unframe(data: bytes, codec: int, version: int) -> list[bytes]:
         parts.append(data[offset + used : offset + used + length])
         offset += used + length
     return parts
+
+
+def count_of(shape: list[int] | tuple[int, ...], code: bytes) -> int:
+    """Weights of a shape that a code declares, held against what is there: a number costs nothing to write.
+
+    :raises CodeError: so many are not in these bytes.
+    """
+    count = math.prod(shape)
+    if count > max(CODE, PER_BYTE * len(code)):
+        raise CodeError(f"a code of {len(code)} bytes that declares the shape {shape}")
+    return count
 
 
 def width(size: int) -> int:
@@ -171,6 +186,7 @@ def unpack_rans(data: bytes, count: int, size: int) -> np.ndarray:
     (doublings, group, *single), offset = unpack_numbers(data, 2 + size)
     lanes = 1 << min(doublings, 12)
     whole = sum(single) == 1 << (COARSE if size <= 256 else SCALE) and 1 <= group <= 16
+    whole = whole and (group == 1 or size**group <= GROUPED)
     if not whole or len(data) < offset + 5 * lanes or (len(data) - offset) % 2 != lanes % 2:
         raise CodeError("an entropy-coded part is cut short or damaged; fetch the artifact again")
     frequency = table(np.array(single, np.int64), group)

@@ -78,7 +78,9 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config, inner=None):
         super().__init__(config)
-        self.inner = AutoModelForCausalLM.from_config(config.inner_config) if inner is None else inner
+        if inner is None:
+            inner = AutoModelForCausalLM.from_config(config.inner_config, trust_remote_code=False)
+        self.inner = inner
         if config.thoughts:
             self.talk_head = TalkHead(config.hidden_size)
         if config.storage:

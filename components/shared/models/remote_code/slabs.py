@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-from .lossless import CodeError, unframe, unpack_numbers
+from .lossless import CODE, PER_BYTE, CodeError, unframe, unpack_numbers
 
 CODEC, VERSION = 8, 1
 
@@ -27,6 +28,8 @@ def decode(code: bytes, inner: Callable[[bytes], np.ndarray]) -> np.ndarray:
         the matrix of its header; or as `inner` does.
     """
     shape, codes = slabs_of(code)
+    if math.prod(shape) > max(CODE * len(codes), PER_BYTE * len(code)):
+        raise CodeError(f"{len(codes)} slabs in {len(code)} bytes that declare the shape {shape}")
     w = np.empty(shape, np.float32)
     row = 0
     for slab in codes:

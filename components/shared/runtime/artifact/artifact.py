@@ -27,6 +27,7 @@ from ..store.interface import PARTIAL, is_safe_name
 from ..store.uri import open_store
 from . import publish_lock
 from .manifest import FORMAT, MANIFEST, FileEntry, Kind, Manifest, decode, digest_of, encode
+from .model_folder import require_model_folder
 from .weights import INDEX, SINGLE, describe, headers
 
 __all__ = ["MANIFEST", "Artifact", "FileEntry", "Manifest", "adopt", "digest_of", "publish", "read", "seal"]
@@ -165,10 +166,7 @@ def adopt(path: str | os.PathLike[str]) -> Artifact:
     folder = Path(path)
     if (folder / MANIFEST).exists():
         raise ArtifactError("the folder is an artifact already", where=str(folder), fix="read it as one")
-    if not (folder / "config.json").is_file():
-        raise ArtifactError(
-            "there is no config.json", where=str(folder), why="not a Hugging Face model directory"
-        )
+    require_model_folder(folder)
     names = sorted(
         name
         for root, _, files in os.walk(folder)

@@ -21,6 +21,9 @@ from ..wording import close_matches, did_you_mean
 from . import config_errors
 from .gate import Gate
 
+MOST_THREADS = 512
+"""More than any machine has use for in one process; with very many, torch ends in a segmentation fault."""
+
 
 class PhaseSettings(BaseModel):
     """What every phase can be told; each phase's `Settings` adds its own. Unknown keys are refused."""
@@ -28,7 +31,7 @@ class PhaseSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     threads: int = Field(
-        2, ge=1, description="CPU threads for torch; another number may change the last bits"
+        2, ge=1, le=MOST_THREADS, description="CPU threads for torch; another number may change the last bits"
     )
     checkpoint_seconds: float = Field(30.0, ge=0, description="seconds of work that a kill may cost")
     gates: list[Gate] = Field(default_factory=list, description="conditions on the result, see gates.py")
@@ -125,7 +128,7 @@ def parse(
     fix = f'give one JSON object: {{"profile": …, "evaluation": {{…}}, "{phase}": {{…}}}}'
     try:
         tree = json.loads(text)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ConfigError("the settings are not JSON", where=where, why=str(error), fix=fix) from error
     if not isinstance(tree, dict):
         raise ConfigError("the settings are no JSON object", where=where, fix=fix)
@@ -208,4 +211,4 @@ def _in_words(problem: Mapping[str, Any], key: str, source: str, schema: Mapping
         if isinstance(value, str) and allowed.startswith("one of "):
             near = close_matches(value, allowed.removeprefix("one of ").split(", "))
             detail += f"; did you mean {near[0]}?" if near else ""
-    return f"{key} = {json.dumps(value, ensure_ascii=False)} [{source}], {detail}"
+    return f"{key} = {json.dumps(value, ensure_ascii=False):.300} [{source:.300}], {detail:.1000}"
