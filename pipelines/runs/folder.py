@@ -13,17 +13,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Annotated, Any, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.store.interface import is_safe_name
 
 from .lock import held, holders, lock
 
@@ -66,6 +68,16 @@ ENDED = (*DONE, "failed", "cancelled", "interrupted")
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON, all or nothing."""
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _inside(place: str) -> str:
+    """A place of a task: in the run's folder, or an absolute path where it was imported from elsewhere."""
+    if not os.path.isabs(place) and not is_safe_name(place):
+        raise ValueError("the place leads out of the run's folder")
+    return place
+
+
+Place = Annotated[str, AfterValidator(_inside)]
 
 
 @dataclass
@@ -115,9 +127,9 @@ class TaskStatus:
     peak_memory_bytes: int = 0
     exit_code: int | None = None
     cache_key: str = ""
-    inputs: dict[str, list[str]] = field(default_factory=dict)
+    inputs: dict[str, list[Place]] = field(default_factory=dict)
     input_digests: dict[str, list[str]] = field(default_factory=dict)
-    outputs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, Place] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     error: str = ""
 
@@ -288,7 +300,7 @@ def _status(
 
 
 @functools.cache
-def _adapter(kind: type[Status]) -> TypeAdapter[Status]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -123,7 +123,7 @@ class ProcessPool:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=spec.inherit,
-                    preexec_fn=functools.partial(end_with_parent, os.getpid()),
+                    preexec_fn=functools.partial(end_with_parent, os.getpid(), signal.SIGTERM),
                 )
         except (
             OSError,
