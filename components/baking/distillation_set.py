@@ -8,7 +8,7 @@ its first and its <eos> included: both are predictions that the instruction chan
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -58,6 +58,17 @@ class DistillationSet(NamedTuple):
 
     rows: Rows
     teacher: Tensor
+
+    def parts(self, indices: Tensor, size: int) -> Iterator[tuple[float, DistillationSet]]:
+        """Some of the rows, `size` of like length together: less padding. Each part with its share of all their tokens.
+
+        :param indices: (b,) int64.
+        """
+        predicts = self.rows.predicts[indices]
+        lengths = (predicts.long() * torch.arange(predicts.shape[1])).amax(1)
+        total = int(predicts.sum())
+        for chosen in indices[lengths.argsort(stable=True)].split(size):
+            yield int(self.rows.predicts[chosen].sum()) / total, self.select(chosen)
 
     def select(self, indices: Tensor) -> DistillationSet:
         """Some of the rows, no wider than their answers need.
