@@ -64,12 +64,9 @@ class Proxy(ThreadingHTTPServer):
     `lose`: so many PUTs are passed on, and their answer is replaced by 503.
     `garble`: so many answers to GET have a byte changed.
     `forget`: the request headers that are not passed on.
-<<<<<<< HEAD
     `old`: a request with a header that begins so is answered NotImplemented, as servers do that do not know it.
     `away`: the status that every request is answered with, and with nothing else; 0 for none.
-=======
     `fault`: the name of one of FAULTS; it passes over `skip` requests, then meets `times`, and counts them in `met`.
->>>>>>> attack
     """
 
     daemon_threads = True
