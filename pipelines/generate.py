@@ -99,7 +99,7 @@ class TextModel:
         :raises InputError: a template is asked for, and there is none.
         """
         from components.shared.agent.agent import AGENT, Agent
-        from components.shared.models.loading import AUTO_MAP, load
+        from components.shared.models.loading import AUTO_MAP, decode_all, load
         from components.shared.models.ternary.inference import MIN_WEIGHTS, accelerate
         from components.shared.training.device import device
 
@@ -107,8 +107,10 @@ class TextModel:
             artifact.read(folder)
         if (folder / AGENT).is_file() and not plain and not template:
             agent = Agent.load(folder, device=str(device()))
+            decode_all(agent.model, folder)
             return cls(folder, agent.model, agent.tokenizer, agent, ours=True)
         model, tokenizer = load(folder, device=device())
+        decode_all(model, folder)
         accelerate(model, least=MIN_WEIGHTS)
         ours = (folder / MANIFEST).is_file() or getattr(model.config, "model_type", "") in AUTO_MAP
         has_template = getattr(tokenizer, "chat_template", None) is not None

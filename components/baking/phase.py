@@ -15,7 +15,6 @@ from components.shared.models.latents import save_trained, spread_latents
 from components.shared.models.loading import load
 from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
 from components.shared.runtime.checkpoint.state_codec import unpack
-from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.generators.behaviours import FAMILIES
@@ -44,15 +43,8 @@ class Baking(Phase[Settings], spec=PHASE):
     """
 
     def validate_input(self) -> None:
-        """The behaviours and tasks exist, the model loads, and takes items of that length."""
+        """The tasks have items at their levels, the model loads, and takes items of that length."""
         settings = self.run.settings
-        for setting in settings.bakes:
-            if setting.behaviour not in FAMILIES:
-                raise ConfigError(
-                    f"there is no behaviour {setting.behaviour!r}",
-                    where="baking.bakes",
-                    fix=f"use: {', '.join(FAMILIES)}",
-                )
         check_mixture(settings.anchor_tasks, settings.anchor_levels)
         self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         spread_latents(self.model, self.run.generator("latents"))

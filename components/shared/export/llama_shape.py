@@ -79,11 +79,11 @@ def read(path: Path) -> LlamaShape:
             if module.norm is not None:
                 block, _, last = name.rpartition(".")
                 normed.add(last)
-                others[f"{block}.{SUB_NORMS.get(last, last)}.weight"] = module.norm.weight.detach()
+                others[f"{block}.{SUB_NORMS.get(last, last)}.weight"] = module.norm.weight.detach().float()
         elif isinstance(module, Coded):
-            others[f"{name}.weight"] = module.weight
+            others[f"{name}.weight"] = module.weight.float()
         elif not name.endswith("_proj.norm"):
-            others |= {f"{name}.{key}": value.detach() for key, value in parameters}
+            others |= {f"{name}.{key}": value.detach().float() for key, value in parameters}
     expected = 7 * config.num_hidden_layers
     if len(ternary) != expected:
         raise InputError(

@@ -7,6 +7,7 @@ headers of the weights, and the network is first built on the meta device, where
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -198,5 +199,5 @@ def refuse_sizes(config: Mapping[str, Any], folder: Path, elements: int, tensors
 def elements_of(config: PreTrainedConfig) -> int:
     """Numbers that a model of this config holds in memory, buffers included."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
     return sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,31 @@ def load(
         )
     tokenizer = load_tokenizer(folder)
     model = model.to(device).eval()
-    return (trainable_layers(model) if trainable else model), tokenizer
+    if trainable:
+        decode_all(model, folder)
+        trainable_layers(model)
+    return model, tokenizer
+
+
+def decode_all(model: PreTrainedModel, folder: Path) -> None:
+    """Decode every coded layer now, so that a damaged code is refused here and not where the layer is first used.
+
+    Ternary codes stay as they are: what is wrong with one is seen without decoding it.
+
+    :param folder: of the model, for the error.
+    :raises ArtifactError: a code cannot be read; it names the layer.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, Coded):
+            try:
+                if module.spec["codec"] != "ternary" or "transform" in module.spec:
+                    _ = module.weight
+                elif len(module.code) != 4 + -(-prod(module.spec["shape"]) // 5) or module.code[4:].amax() > 242:
+                    raise ValueError(f"{len(module.code)} bytes are no trits of the shape {module.spec['shape']}")
+            except ValueError as error:
+                raise ArtifactError(
+                    f"the weight of {path} cannot be decoded", where=str(folder), why=str(error), fix="fetch the model again"
+                ) from error  # fmt: skip
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -146,7 +171,7 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
                 bias=coded.bias is not None,
                 norm=coded.norm is not None,
             )
-            layer.weight = nn.Parameter(to_latent(coded.weight.sign(), scale))
+            layer.weight = nn.Parameter(to_latent(coded.weight.sign(), scale).to(scale.dtype))
         else:
             rows, columns = coded.weight.shape
             layer = nn.Linear(columns, rows, bias=coded.bias is not None)

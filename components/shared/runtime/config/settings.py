@@ -22,13 +22,21 @@ from . import config_errors
 from .gate import Gate
 
 
+MOST_THREADS = 1024
+"""Of one process: OpenMP ends it without a word where it cannot start as many as it is asked for."""
+
+
+LONG = 200
+"""Characters of a value in an error."""
+
+
 class PhaseSettings(BaseModel):
     """What every phase can be told; each phase's `Settings` adds its own. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     threads: int = Field(
-        2, ge=1, description="CPU threads for torch; another number may change the last bits"
+        2, ge=1, le=MOST_THREADS, description="CPU threads for torch; another number may change the last bits"
     )
     checkpoint_seconds: float = Field(30.0, ge=0, description="seconds of work that a kill may cost")
     gates: list[Gate] = Field(default_factory=list, description="conditions on the result, see gates.py")
@@ -42,7 +50,7 @@ class EvaluationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    items: int = Field(ge=1, description="items of each suite")
+    items: int = Field(ge=2, description="items of each suite")
     batch: int = Field(ge=1, description="items in one forward pass")
 
 
@@ -208,4 +216,5 @@ def _in_words(problem: Mapping[str, Any], key: str, source: str, schema: Mapping
         if isinstance(value, str) and allowed.startswith("one of "):
             near = close_matches(value, allowed.removeprefix("one of ").split(", "))
             detail += f"; did you mean {near[0]}?" if near else ""
-    return f"{key} = {json.dumps(value, ensure_ascii=False)} [{source}], {detail}"
+    text = json.dumps(value, ensure_ascii=False)
+    return f"{key} = {text if len(text) <= LONG else f'{text[:LONG]} …'} [{source}], {detail}"

@@ -256,7 +256,7 @@ def test_floats_arrive_exactly(tmp_path_factory: pytest.TempPathFactory, value: 
     if not configs.exists():
         (configs / "phase").mkdir(parents=True)
         (configs / "profile").mkdir()
-        (configs / "config.yaml").write_text("seed: 0\nevaluation: {items: 1, batch: 1}\n")
+        (configs / "config.yaml").write_text("seed: 0\nevaluation: {items: 2, batch: 1}\n")
         (configs / "phase" / "one.yaml").write_text("")
         (configs / "profile" / "tiny.yaml").write_text("# @package _global_\nprofile: tiny\n")
     assert compose("one", One, overrides=[f"one.rate={value!r}"], configs=configs).settings.rate == value
