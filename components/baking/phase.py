@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct
 from components.shared.evaluation.claims import claim
-from components.shared.evaluation.report_split import score
+from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.models.card import model_card
 from components.shared.models.latents import save_trained, spread_latents
 from components.shared.models.loading import load
@@ -266,6 +266,7 @@ class Baking(Phase[Settings], spec=PHASE):
                 tolerance=forgetting,
             )
         )
+        self.metrics |= score_thinking(run, stored, self.tokenizer)
         self.metrics["forgotten"] = float(np.mean(theirs) - np.mean(ours))
         run.extra["behaviours"] = table
         run.extra["controls"] = controls

@@ -129,8 +129,7 @@ class BitNet(Phase[Settings], spec=PHASE):
         run.extra["controls"] = [
             against_rounding(self.losses["ternary"], self.losses["ternary without training"], run.seed)
         ]
-        if getattr(stored.config, "thoughts", None):
-            self.metrics |= score_thinking(run, stored, self.tokenizer)
+        self.metrics |= score_thinking(run, stored, self.tokenizer)
 
     def _measure(self, stored: PreTrainedModel) -> dict[str, float]:
         """Losses, what was retained, sizes and speeds."""

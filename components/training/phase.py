@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import batches, correct, loss
 from components.shared.evaluation.claims import claim
-from components.shared.evaluation.report_split import score
+from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.models.card import model_card
 from components.shared.models.latents import save_trained, spread_latents
 from components.shared.models.loading import load
@@ -273,6 +273,7 @@ class Training(Phase[Settings], spec=PHASE):
             "intrinsic_dimension": self.state["dimension"],
             "weight_spread": weight_spread(self.model),
         }
+        self.metrics |= score_thinking(run, stored, self.tokenizer)
         if edge:
             self.metrics |= {
                 "share_in_band": sum(band.low <= s <= band.high for s in edge) / len(edge),
