@@ -46,7 +46,9 @@ images/.env:
 
 test: $(READY) verify ## what CI runs
 
-verify: lint types deps dead docs unit ## the same, step by step: ruff, mypy, deptry, vulture, the site, pytest
+verify: lint ## the same, step by step: ruff, mypy, deptry, vulture, the site, pytest
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) types deps dead docs
+	@$(MAKE) --no-print-directory unit
 
 lint: $(READY) ## ruff: style and imports
 	$(BIN)/ruff check .
@@ -73,7 +75,7 @@ types: $(READY) ## mypy: strict for the runtime and the pipelines
 	$(BIN)/mypy
 
 unit: $(READY) ## pytest, with its slow proofs left out (they are tests/performance)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
 
 format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .

@@ -29,12 +29,15 @@ def request(
     :param more: the other fields of `RunRequest`: `seed`, `name`, `runs`, `first`, `last`, `base_models`, `resume`,
         `store`, `experiment` …
     """
+    from components.shared.runtime.config.literal import literal
+
     from .local.plan import RunRequest
     from .phases import PHASES, between, remaining
 
     if register_as:
         run = between(more.get("first", PHASES[0]), more.get("last", PHASES[-1]))
-        overrides = [*overrides, f"{remaining(run, more.get('without', ()))[-1]}.register_as={register_as}"]
+        last = remaining(run, more.get("without", ()))[-1]
+        overrides = [*overrides, f"{last}.register_as={literal(register_as)}"]
     more["runs"] = Path(more.get("runs", "runs"))
     return RunRequest(profile=profile or "", overrides=overrides, **more)
 

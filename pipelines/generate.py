@@ -95,7 +95,8 @@ class TextModel:
 
         :param template: use the tokenizer's chat template, or do not; None: where there is one and the model is not ours.
         :param plain: take an agent as the model below it, without experts, thoughts and tools.
-        :raises ArtifactError: no such model; an artifact that was changed after it was sealed; pickled weights; code of its own, which is not run.
+        :raises ArtifactError: no such model; an artifact that was changed; pickled weights;
+            code of its own, which is not run.
         :raises InputError: a template is asked for, and there is none.
         """
         from components.shared.agent.agent import AGENT, Agent

@@ -14,7 +14,6 @@ plan = prepare(request(**read(Path("config.yaml"))))
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.shared.runtime.config.literal import literal
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.wording import did_you_mean
 
@@ -171,20 +171,7 @@ def overrides_of(sections: Mapping[str, Any], above: str = "") -> Iterator[str]:
         if isinstance(value, Mapping) and value:
             yield from overrides_of(value, name)
         else:
-            yield f"{name}={_literal(value)}"
-
-
-def _literal(value: Any) -> str:
-    """A value as it is written in an override: `[1, 2]`, `{name: 'x'}`, `null`, text in quotes."""
-    if value is None or isinstance(value, bool | int | float):
-        return json.dumps(value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_literal(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_literal, value)) + "]"
-    # Backslashes stand for themselves, but for those in front of a quote.
-    text = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), str(value))
-    return f"'{text}'"
+            yield f"{name}={literal(value, references=True)}"
 
 
 def _content(path: Path) -> dict[str, Any]:

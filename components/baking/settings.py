@@ -9,6 +9,7 @@ from components.shared.runtime.wording import did_you_mean
 from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.settings import LevelList, Levels, Weights, require_levels
 
+
 class Bake(BaseModel):
     """One behaviour to bake, and what has to come of it."""
 
@@ -48,9 +49,7 @@ class Settings(PhaseSettings):
     anchor: float = Field(
         1.0, ge=0, description="weight of the KL to the model before, on what must not change"
     )
-    anchor_tasks: Weights = Field(
-        min_length=1, description="unrelated tasks of the anchor, with weights"
-    )
+    anchor_tasks: Weights = Field(min_length=1, description="unrelated tasks of the anchor, with weights")
     anchor_levels: Levels = Field(min_length=1, description="their levels, for all or task by task")
     held_out: int = Field(64, ge=8, description="search questions each gate is measured on")
     forgetting: float = Field(

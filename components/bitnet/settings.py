@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
+from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.tasks.settings import Levels, Weights, require_levels
 
@@ -18,7 +17,7 @@ class Settings(PhaseSettings):
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"
     )
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: OptimizerKind = "muon"
     lr: float = Field(gt=0, description="peak learning rate")
     weight_decay: float = Field(0.0, ge=0, description="in the first half only, as in BitNet b1.58's recipe")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
@@ -36,9 +35,7 @@ class Settings(PhaseSettings):
     calibration_items: int = Field(128, ge=8, description="training items that the norms are calibrated on")
     held_out_items: int = Field(256, ge=8, description="search items that retention is measured on")
     tasks: Weights = Field(min_length=1, description="task → how often it is drawn")
-    levels: Levels = Field(
-        min_length=1, description="difficulties, for all tasks or task by task"
-    )
+    levels: Levels = Field(min_length=1, description="difficulties, for all tasks or task by task")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
 
     @model_validator(mode="after")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import MOST_THREADS, PhaseSettings
 from components.shared.tasks.settings import Levels, Weights, require_levels
 
@@ -63,7 +62,9 @@ class Course(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(ge=1, description="at most; convergence may end the course earlier")
-    threads: int = Field(2, ge=1, le=MOST_THREADS, description="CPU threads; variants run side by side, the trunk alone")
+    threads: int = Field(
+        2, ge=1, le=MOST_THREADS, description="CPU threads; variants run side by side, the trunk alone"
+    )
     lr: float = Field(gt=0, description="peak learning rate")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
     levels: Levels = Field(min_length=1, description="difficulties drawn from, for all tasks or task by task")
@@ -86,7 +87,7 @@ class Settings(PhaseSettings):
     standard: Course
     memory: Course
     reasoning: Course
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: OptimizerKind = "muon"
     batch: int = Field(64, ge=1, description="items a step")
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"

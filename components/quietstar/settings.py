@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.tasks.settings import Levels, Weights, require_levels
+
 
 class TaskMixture(BaseModel):
     """Items drawn from tasks by weight, each at a level of equal probability."""
@@ -54,7 +54,7 @@ class Settings(PhaseSettings):
     talk_lr: float = Field(
         0.01, gt=0, description="peak learning rate of the talk head, which starts from zero (AdamW)"
     )
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: OptimizerKind = "muon"
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     text_weight: float = Field(1.0, ge=0, description="weight of the language-model loss on plain text")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.tasks.settings import Levels, Weights, require_levels
 
@@ -25,9 +26,7 @@ class Stage(BaseModel):
         min_length=1,
         description="difficulties, for all tasks or task by task; at the edge of chaos, those to choose from",
     )
-    tasks: Weights | None = Field(
-        None, description="task → how often it is drawn; null: as in the phase"
-    )
+    tasks: Weights | None = Field(None, description="task → how often it is drawn; null: as in the phase")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
 
 
@@ -67,7 +66,7 @@ class Settings(PhaseSettings):
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"
     )
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: OptimizerKind = "muon"
     lr: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
     grokfast: GrokfastSettings | None = Field(None, description="amplify slow gradients; null: do not")

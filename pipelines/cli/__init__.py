@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from components.shared.runtime.errors import ForgeError
+from components.shared.runtime.errors import ForgeError, refused_by_system
 
 from .analysis import analyze, catalog, metrics
 from .cluster import clean, retry, submit
 from .models import bitnet, compression, evo, generate, merge
 from .options import console
+from .overridden import Overridden
 from .project import compile, doctor, new_phase, validate
 from .runs import cancel, events, logs, phase, prune, report, run_pipeline, status
-from .several import SeveralValues
 
 __all__ = ["app", "console"]
 
 
 class Commands(TyperGroup):
     """Our errors become a line on stderr and their exit code. Any other exception is a bug, and shows its trace."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse what could neither be shown nor be written down."""
+        for argument in args:
+            if any("\ud800" <= character <= "\udfff" for character in argument):
+                ctx.fail(f"an argument is not UTF-8: {argument!r:.200}")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -31,6 +39,11 @@ class Commands(TyperGroup):
         except ForgeError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read our output has gone: click ends in silence
+                raise
+            print(f"error: {refused_by_system(error)}", file=sys.stderr)
+            raise typer.Exit(ForgeError.exit_code) from error
 
 
 app = typer.Typer(
@@ -57,7 +70,7 @@ app = typer.Typer(
 app.add_typer(bitnet.app, name="bitnet")
 app.add_typer(compression.app, name="compression")
 app.add_typer(analyze.training, name="training")
-app.command(cls=SeveralValues)(run_pipeline.run_pipeline)
+app.command(cls=Overridden)(run_pipeline.run_pipeline)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )(phase.phase)
@@ -72,12 +85,12 @@ app.command("test", short_help="The same as generate.")(generate.generate)
 app.command()(catalog.models)
 app.command()(metrics.metrics)
 app.command()(analyze.analyze)
-app.command()(validate.validate)
+app.command(cls=Overridden)(validate.validate)
 app.add_typer(merge.app, name="merge")
-app.command("evo")(evo.evo)
+app.command("evo", cls=Overridden)(evo.evo)
 app.command()(doctor.doctor)
-app.command("compile")(compile.compile_)
+app.command("compile", cls=Overridden)(compile.compile_)
 app.command("new-phase")(new_phase.new_phase)
-app.command(cls=SeveralValues)(submit.submit)
+app.command(cls=Overridden)(submit.submit)
 app.command()(clean.clean)
 app.command()(prune.prune)

@@ -32,7 +32,7 @@ Profile = Annotated[str, typer.Option("--profile", "-p", help="tiny, small or fu
 Overrides = Annotated[
     list[str],
     typer.Option(
-        "--override", "-O", metavar="PHASE.KEY=VALUE", help="Change a setting; repeatable.",
+        "--override", "-O", metavar="PHASE.KEY=VALUE", help="Change a setting; repeatable, and -O may be left out.",
         default_factory=list, show_default=False,
     ),
 ]  # fmt: skip

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from components.shared.runtime import machine
 from components.shared.runtime.errors import ForgeError
 
 from .finding import Finding
 
 GIB = 2**30
 MEMORY_NEEDED = 4 * GIB
-"""Of the tiny profile, with two phases at once."""
+"""Of the tiny profile, with cognate's three variants side by side."""
 DISK_NEEDED = 2 * GIB
 SECONDS = 5.0
 
@@ -35,22 +35,16 @@ def torch_(*, here: bool) -> Finding:
             "ok", "torch", f"{torch.__version__}, {torch.cuda.device_count()} × {', '.join(sorted(names))}"
         )
     return Finding(
-        "ok", "torch", f"{torch.__version__}, {os.cpu_count()} CPU cores, no GPU: the tiny profile fits"
+        "ok", "torch", f"{torch.__version__}, {machine.cores():g} CPU cores, no GPU: the tiny profile fits"
     )
 
 
 def memory() -> Finding:
-    """Memory that is available now, or the limit of the container."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    proc, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if proc.is_file():
-        lines = dict(line.split(":", 1) for line in proc.read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    if limit.is_file() and limit.read_text().strip() != "max":
-        free = min(free, int(limit.read_text()))
+    """Memory that can be had now: the machine's, or what the tightest control group around us leaves."""
+    free = machine.memory().free
     text = f"{free / GIB:.1f} GiB free"
     if free < MEMORY_NEEDED:
-        fix = f"two phases at once need up to {MEMORY_NEEDED / GIB:.0f} GiB: use --slots 1"
+        fix = f"with less than {MEMORY_NEEDED / GIB:.0f} GiB fewer phases run at once, and one may be killed: make room"
         return Finding("warn", "memory", text, fix)
     return Finding("ok", "memory", text)
 

@@ -2,21 +2,22 @@
 
 The pipeline's own YAML is held to that part by a test; the local runner refuses the rest before anything
 runs. Some of what is refused here compiles, and is then not done, or done wrongly, by the backend: the reason
-is in the error.
+is in the error. `shape.py` says which fields there are, `checks.py` what they must add up to.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.shared.runtime.errors import UnsupportedPipeline
 
+from . import shape
+from .checks import check, damaged, refuse
+from .documents import documents
 from .spec import (
     ArtifactSlot,
     Component,
@@ -33,20 +34,13 @@ from .spec import (
     Task,
 )
 
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Safe, and ten times as fast where PyYAML was built with libyaml."""
-
-PLACEHOLDER = re.compile(
-    r"\{\{\$(?:|\.inputs\.parameters\['(?P<parameter>[^']+)'\]"
-    r"|\.(?P<side>inputs|outputs)\.artifacts\['(?P<artifact>[^']+)'\]\.(?P<what>path|uri)"
-    r"|\.outputs\.parameters\['(?P<output>[^']+)'\]\.output_file)\}\}"
-)
-"""All that an argument of a container may hold. `{{$}}` itself matches with no group set."""
-
-JOB_PLACEHOLDERS = ("{{$.pipeline_job_name}}", "{{$.pipeline_job_uuid}}", "{{$.pipeline_task_name}}")
+KINDS = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
 
 TOLD = "FORGE_"
 """What begins so tells a pod of its place in the run. On this machine it is the runner that tells it."""
+
+LONGEST = 1e8
+"""Three years in seconds: no count, pause or time limit is larger."""
 
 
 def load(path: Path) -> Pipeline:
@@ -56,8 +50,8 @@ def load(path: Path) -> Pipeline:
         the element.
     """
     try:
-        return parse(path.read_text())
-    except OSError as error:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UnsupportedPipeline(
             "the pipeline cannot be read", where=str(path), why=str(error), fix="compile it: forge compile"
         ) from error
@@ -68,132 +62,99 @@ def parse(text: str) -> Pipeline:
 
     :raises UnsupportedPipeline: as `load` does.
     """
-    try:
-        documents = [document for document in yaml.load_all(text, LOADER) if document]
-    except yaml.YAMLError as error:
-        raise UnsupportedPipeline("the pipeline is not YAML", why=str(error)) from error
-    if not documents or not isinstance(documents[0], dict) or "root" not in documents[0]:
+    found = documents(text)
+    if not found or not isinstance(found[0], dict) or "root" not in found[0]:
         raise UnsupportedPipeline(
             "this is no compiled KFP v2 pipeline", why="it has no root", fix="forge compile writes one"
         )
-    spec, *platforms = documents
-    _only(
-        spec,
-        "pipeline",
-        "pipelineInfo root components deploymentSpec schemaVersion sdkVersion defaultPipelineRoot",
-    )
+    spec, platforms = shape.checked(found)
     kubernetes: dict[str, Any] = {}
     for platform in platforms:
-        settings = platform.get("platforms", {})
-        _only(settings, "platforms", "kubernetes")
-        kubernetes |= settings.get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
+        settings = platform.get("platforms", {}).get("kubernetes", {})
+        kubernetes |= settings.get("deploymentSpec", {}).get("executors", {})
     executors = spec.get("deploymentSpec", {}).get("executors", {})
-    components = {
-        name: _component(name, content, executors, kubernetes)
-        for name, content in spec.get("components", {}).items()
-    }
-    root = _component("root", spec["root"], executors, kubernetes)
     pipeline = Pipeline(
-        name=spec.get("pipelineInfo", {}).get("name", "pipeline"),
-        root=root,
-        components=components,
+        name=str(spec.get("pipelineInfo", {}).get("name", "pipeline")),
+        root=_component("root", spec["root"], executors, kubernetes),
+        components={
+            name: _component(name, content, executors, kubernetes)
+            for name, content in spec.get("components", {}).items()
+        },
         ignored=tuple(sorted(_ignored(executors, kubernetes))),
         text=text,
     )
-    for component in (root, *components.values()):
-        if isinstance(component.body, Dag):
-            _check_dag(component, pipeline)
+    check(pipeline)
     return pipeline
 
 
-def refuse(what: str, where: str, why: str = "", fix: str = "") -> UnsupportedPipeline:
-    """The error for an element that is outside our part of the IR."""
-    return UnsupportedPipeline(f"{what} is not supported", where=where, why=why, fix=fix)
-
-
-def _only(content: Mapping[str, Any], where: str, known: str) -> None:
-    """Refuse, by name, any field beyond those known."""
-    for name in content:
-        if name not in known.split():
-            raise refuse(name, where)
-
-
 def _component(
-    name: str, content: Mapping[str, Any], executors: Mapping[str, Any], kubernetes: Mapping[str, Any]
+    name: str,
+    content: shape.Component,
+    executors: Mapping[str, shape.Executor],
+    kubernetes: Mapping[str, Mapping[str, Any]],
 ) -> Component:
-    _only(content, name, "dag executorLabel inputDefinitions outputDefinitions")
     inputs, outputs = content.get("inputDefinitions", {}), content.get("outputDefinitions", {})
-    for side in (inputs, outputs):
-        _only(side, name, "parameters artifacts")
+    label = content.get("executorLabel")
+    if (label is None) == ("dag" not in content):
+        raise damaged("it is a DAG, or has an executor: one of them", name)
     body: Dag | Container | Importer
-    if "dag" in content:
+    if label is None:
         body = _dag(name, content["dag"])
+    elif label not in executors:
+        raise damaged(f"there is no executor {label!r}", name)
     else:
-        label = content["executorLabel"]
         body = _executor(label, executors[label], kubernetes.get(label, {}))
-    component = Component(
+    return Component(
         name=name,
-        parameters={
-            key: _parameter(f"{name}.{key}", element) for key, element in inputs.get("parameters", {}).items()
-        },
-        artifacts={
-            key: _slot(f"{name}.{key}", element) for key, element in inputs.get("artifacts", {}).items()
-        },
-        output_parameters={
-            key: _parameter(f"{name}.{key}", element)
-            for key, element in outputs.get("parameters", {}).items()
-        },
-        output_artifacts={
-            key: _slot(f"{name}.{key}", element) for key, element in outputs.get("artifacts", {}).items()
-        },
+        parameters=_parameters(name, inputs),
+        artifacts=_slots(inputs),
+        output_parameters=_parameters(name, outputs),
+        output_artifacts=_slots(outputs),
         body=body,
     )
-    if isinstance(body, Container):
-        _check_placeholders(component, body)
-    return component
 
 
-def _parameter(where: str, content: Mapping[str, Any]) -> Parameter:
-    _only(content, where, "parameterType defaultValue isOptional description")
-    kinds = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
-    if content["parameterType"] not in kinds:
-        raise refuse(f"a parameter of type {content['parameterType']}", where)
-    return Parameter(content["parameterType"], bool(content.get("isOptional")), content.get("defaultValue"))
+def _parameters(where: str, interface: shape.Interface) -> dict[str, Parameter]:
+    parameters = {}
+    for name, content in interface.get("parameters", {}).items():
+        kind = content["parameterType"]
+        if kind not in KINDS:
+            raise refuse(f"a parameter of type {kind}", f"{where}.{name}")
+        parameters[name] = Parameter(kind, content.get("isOptional", False), content.get("defaultValue"))
+    return parameters
 
 
-def _slot(where: str, content: Mapping[str, Any]) -> ArtifactSlot:
-    _only(content, where, "artifactType isArtifactList isOptional description")
-    kind = content["artifactType"]
-    title = kind.get("schemaTitle") or kind.get("instanceSchema", "")
-    return ArtifactSlot(title, bool(content.get("isArtifactList")), bool(content.get("isOptional")))
+def _slots(interface: shape.Interface) -> dict[str, ArtifactSlot]:
+    slots = {}
+    for name, content in interface.get("artifacts", {}).items():
+        kind = content["artifactType"]
+        title = kind.get("schemaTitle") or kind.get("instanceSchema", "")
+        slots[name] = ArtifactSlot(
+            title, content.get("isArtifactList", False), content.get("isOptional", False)
+        )
+    return slots
 
 
-def _dag(name: str, content: Mapping[str, Any]) -> Dag:
-    _only(content, name, "tasks outputs")
+def _dag(name: str, content: shape.Dag) -> Dag:
     outputs = content.get("outputs", {})
-    _only(outputs, f"{name}.outputs", "parameters artifacts")
     parameters, artifacts = {}, {}
-    for key, element in outputs.get("parameters", {}).items():
-        _only(element, f"{name}.outputs.{key}", "valueFromParameter")
-        source = element["valueFromParameter"]
-        parameters[key] = FromTask(source["producerSubtask"], source["outputParameterKey"])
-    for key, element in outputs.get("artifacts", {}).items():
-        if len(element["artifactSelectors"]) != 1:
+    for key, output in outputs.get("parameters", {}).items():
+        source = output["valueFromParameter"]
+        parameters[key] = FromTask(source.get("producerSubtask", ""), source["outputParameterKey"])
+    for key, selected in outputs.get("artifacts", {}).items():
+        if len(selected["artifactSelectors"]) != 1:
             raise refuse("dsl.OneOf", f"{name}.outputs.{key}")
-        source = element["artifactSelectors"][0]
-        artifacts[key] = FromTask(source["producerSubtask"], source["outputArtifactKey"])
+        selector = selected["artifactSelectors"][0]
+        artifacts[key] = FromTask(selector.get("producerSubtask", ""), selector["outputArtifactKey"])
     tasks = {key: _task(f"{name}.{key}", key, element) for key, element in content.get("tasks", {}).items()}
     return Dag(tasks, parameters, artifacts)
 
 
-def _task(where: str, name: str, content: Mapping[str, Any]) -> Task:
-    known = "taskInfo componentRef inputs dependentTasks cachingOptions parameterIterator iteratorPolicy retryPolicy"
-    _only(content, where, known)
+def _task(where: str, name: str, content: shape.Task) -> Task:
     inputs = content.get("inputs", {})
-    _only(inputs, where, "parameters artifacts")
     return Task(
         name=name,
-        label=content.get("taskInfo", {}).get("name", name),
+        label=content["taskInfo"]["name"] if "taskInfo" in content else name,
         component=content["componentRef"]["name"],
         parameters={
             key: _value(f"{where}.{key}", element) for key, element in inputs.get("parameters", {}).items()
@@ -203,148 +164,101 @@ def _task(where: str, name: str, content: Mapping[str, Any]) -> Task:
         },
         after=tuple(content.get("dependentTasks", ())),
         iterator=_iterator(where, content),
-        retry=_retry(content.get("retryPolicy", {})),
-        cached=bool(content.get("cachingOptions", {}).get("enableCache")),
+        retry=_retry(where, content.get("retryPolicy", {})),
+        cached=content.get("cachingOptions", {}).get("enableCache", False),
     )
 
 
-def _value(where: str, content: Mapping[str, Any]) -> FromParent | FromTask | Constant:
-    _only(content, where, "componentInputParameter taskOutputParameter runtimeValue")
+def _value(where: str, content: shape.Argument) -> FromParent | FromTask | Constant:
+    if len(content) != 1:
+        raise damaged("a parameter comes from one place", where)
     if "componentInputParameter" in content:
         return FromParent(content["componentInputParameter"])
     if "taskOutputParameter" in content:
         source = content["taskOutputParameter"]
-        return FromTask(source["producerTask"], source["outputParameterKey"])
-    _only(content["runtimeValue"], where, "constant")
+        return FromTask(source.get("producerTask", ""), source["outputParameterKey"])
     return Constant(content["runtimeValue"]["constant"])
 
 
-def _artifact(where: str, content: Mapping[str, Any]) -> FromParent | FromTask:
-    _only(content, where, "componentInputArtifact taskOutputArtifact")
+def _artifact(where: str, content: shape.ArtifactArgument) -> FromParent | FromTask:
+    if len(content) != 1:
+        raise damaged("an artifact comes from one place", where)
     if "componentInputArtifact" in content:
         return FromParent(content["componentInputArtifact"])
     source = content["taskOutputArtifact"]
-    return FromTask(source["producerTask"], source["outputArtifactKey"])
+    return FromTask(source.get("producerTask", ""), source["outputArtifactKey"])
 
 
-def _iterator(where: str, content: Mapping[str, Any]) -> Loop | None:
+def _iterator(where: str, content: shape.Task) -> Loop | None:
     if "parameterIterator" not in content:
         return None
     loop = content["parameterIterator"]
     items = loop["items"]
-    _only(items, where, "raw inputParameter")
-    source = Constant(json.loads(items["raw"])) if "raw" in items else FromParent(items["inputParameter"])
-    limit = int(content.get("iteratorPolicy", {}).get("parallelismLimit", 0))
+    if len(items) != 1:
+        raise damaged("a loop goes over one thing", where)
+    source: Constant | FromParent
+    if "raw" in items:
+        try:
+            source = Constant(json.loads(items["raw"]))
+        except (ValueError, RecursionError) as error:
+            raise damaged(f"the items of its loop are no JSON: {error}", where) from error
+    else:
+        source = FromParent(items["inputParameter"])
+    limit = int(_number(content.get("iteratorPolicy", {}).get("parallelismLimit", 0), where))
     return Loop(loop["itemInput"], source, limit)
 
 
-def _retry(content: Mapping[str, Any]) -> Retry:
-    def seconds(key: str, default: float) -> float:
-        return float(str(content.get(key, default)).removesuffix("s"))
-
+def _retry(where: str, content: shape.Retries) -> Retry:
     return Retry(
-        count=int(content.get("maxRetryCount", 0)),
-        pause=seconds("backoffDuration", 0.0),
-        factor=float(content.get("backoffFactor", 2.0)),
-        longest=seconds("backoffMaxDuration", 3600.0),
+        count=int(_number(content.get("maxRetryCount", 0), where)),
+        pause=_number(content.get("backoffDuration", 0.0), where),
+        factor=_number(content.get("backoffFactor", 2.0), where),
+        longest=_number(content.get("backoffMaxDuration", 3600.0), where),
     )
 
 
-def _executor(label: str, content: Mapping[str, Any], kubernetes: Mapping[str, Any]) -> Container | Importer:
-    _only(content, label, "container importer")
+def _number(value: shape.Number, where: str) -> float:
+    """A count, or seconds, as a number or as protobuf writes them in JSON: `"30s"`."""
+    try:
+        number = float(str(value).removesuffix("s"))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= LONGEST:
+        raise damaged(f"{value!r:.100} is no number from 0 to {LONGEST:,.0f}", where)
+    return number
+
+
+def _executor(label: str, content: shape.Executor, kubernetes: Mapping[str, Any]) -> Container | Importer:
+    if len(content) != 1:
+        raise damaged("an executor is a container or an importer", label)
     if "importer" in content:
         element = content["importer"]
-        _only(element, label, "artifactUri typeSchema reimport metadata")
         uri = element["artifactUri"]
+        if "runtimeParameter" not in uri and not uri.get("constant"):
+            raise damaged("an importer without an address", label)
         source = (
             FromParent(uri["runtimeParameter"]) if "runtimeParameter" in uri else Constant(uri["constant"])
         )
         return Importer(source, element.get("metadata", {}))
-    element = content["container"]
-    _only(element, label, "image command args env resources")
+    container = content["container"]
     return Container(
-        command=tuple(element.get("command", ())),
-        arguments=tuple(element.get("args", ())),
+        command=tuple(container.get("command", ())),
+        arguments=tuple(container.get("args", ())),
         environment={
             pair["name"]: pair.get("value", "")
-            for pair in element.get("env", ())
+            for pair in container.get("env", ())
             if not pair["name"].startswith(TOLD)
         },
-        timeout=float(kubernetes.get("activeDeadlineSeconds", 0)),
+        timeout=_number(kubernetes.get("activeDeadlineSeconds", 0), label),
     )
 
 
-def _ignored(executors: Mapping[str, Any], kubernetes: Mapping[str, Any]) -> set[str]:
+def _ignored(
+    executors: Mapping[str, shape.Executor], kubernetes: Mapping[str, Mapping[str, Any]]
+) -> set[str]:
     """What is in the pipeline and only means something on a cluster, in the words of the IR."""
     names = {name for executor in kubernetes.values() for name in executor if name != "activeDeadlineSeconds"}
     for executor in executors.values():
-        names |= {name for name in ("image", "resources") if executor.get("container", {}).get(name)}
+        container = executor.get("container", {})
+        names |= {name for name in ("image", "resources") if container.get(name)}
     return names
-
-
-def _check_placeholders(component: Component, container: Container) -> None:
-    for text in (*container.command, *container.arguments):
-        where = f"{component.name}, argument {text!r}"
-        if text.startswith(('{"Concat"', '{"IfPresent"')):
-            text = _if_present(text, where, component)
-        for placeholder in re.finditer(r"\{\{\$.*?\}\}", text):
-            match = PLACEHOLDER.fullmatch(placeholder[0])
-            if match is None:
-                raise refuse(f"the placeholder {placeholder[0]}", where, fix="pass {{$}} and read the JSON")
-            slot = component.artifacts.get(match["artifact"]) if match["side"] == "inputs" else None
-            if slot and slot.is_list:
-                raise refuse(
-                    "a list of artifacts as an argument",
-                    where,
-                    why="the backend passes its first element only",
-                    fix="pass {{$}} and read the JSON",
-                )
-
-
-def _if_present(text: str, where: str, component: Component) -> str:
-    """The texts of both branches of an IfPresent, which may ask for parameters only."""
-    try:
-        condition = json.loads(text)
-    except ValueError:
-        return text
-    if "Concat" in text:
-        raise refuse("ConcatPlaceholder", where, fix="build the text inside the container")
-    if condition["IfPresent"]["InputName"] not in component.parameters:
-        raise refuse("IfPresent on an artifact", where, why="the backend looks at parameters only")
-    return json.dumps(condition)
-
-
-def _check_dag(component: Component, pipeline: Pipeline) -> None:
-    """What the IR can say and the backend does not do."""
-    dag = component.body
-    assert isinstance(dag, Dag)
-    for name, slot in component.artifacts.items():
-        if slot.is_list:
-            raise refuse(
-                "a list of artifacts into a nested pipeline or a loop",
-                f"{component.name}.{name}",
-                why="the backend keeps one artifact a name there, so that all others would be lost",
-                fix="bind the list into one artifact beside the loop that made it",
-            )
-    for task in dag.tasks.values():
-        where = f"{component.name}.{task.name}"
-        inner = pipeline.components[task.component]
-        if isinstance(inner.body, Dag) and task.retry.count:
-            raise refuse("a retry of a nested pipeline", where, fix="set it on the tasks inside")
-        if task.iterator and not isinstance(inner.body, Dag):
-            raise refuse("a loop whose body is not a DAG", where)
-        for key, value in task.parameters.items():
-            text = value.value if isinstance(value, Constant) else None
-            if (
-                isinstance(text, str)
-                and "{{$" in text
-                and key in inner.parameters
-                and text not in JOB_PLACEHOLDERS
-            ):
-                raise refuse(
-                    f"the placeholder in {text!r}", f"{where}.{key}", fix="pass the parameter itself"
-                )
-        if not isinstance(inner.body, Dag):
-            for key, slot in inner.output_artifacts.items():
-                if slot.is_list:
-                    raise refuse("a container that writes a list of artifacts", f"{inner.name}.{key}")

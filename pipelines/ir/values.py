@@ -12,7 +12,7 @@ from typing import Any
 from components.shared.runtime.errors import ConfigError, PhaseFailed
 
 from ..runs.folder import TaskFolder
-from .reader import PLACEHOLDER
+from .checks import PLACEHOLDER
 from .spec import Component, Container, Parameter
 
 
@@ -63,7 +63,7 @@ def typed(value: Any, kind: str, where: str) -> Any:
         "STRUCT": isinstance(value, dict),
     }
     if not fits[kind]:
-        raise ConfigError(f"the parameter is {value!r}", where=where, why=f"its type is {kind}")
+        raise ConfigError(f"the parameter is {value!r:.200}", where=where, why=f"its type is {kind}")
     return value
 
 
@@ -76,8 +76,9 @@ def from_text(text: str, kind: str, where: str) -> Any:
         return text
     try:
         return typed(json.loads(text), kind, where)
-    except ValueError:
-        raise ConfigError(f"the parameter is {text!r}", where=where, why=f"no JSON of type {kind}") from None
+    except (ValueError, RecursionError):
+        why = f"no JSON of type {kind}"
+        raise ConfigError(f"the parameter is {text!r:.200}", where=where, why=why) from None
 
 
 def complete(arguments: Mapping[str, Any], declared: Mapping[str, Parameter], where: str) -> dict[str, Any]:
@@ -156,6 +157,24 @@ def _replacement(match: re.Match[str], request: Mapping[str, Any]) -> str:
     return json.dumps(request)
 
 
+def artifact_metadata(content: bytes | Mapping[str, Any] | None, where: str) -> dict[str, dict[str, Any]]:
+    """What a task says of each of its artifacts: KFP's executor output, as it is in the file or already read.
+
+    :raises PhaseFailed: it is no such thing.
+    """
+    try:
+        written = json.loads(content) if isinstance(content, bytes) else content or {}
+        groups = written.get("artifacts") or {}
+        return {name: dict(group["artifacts"][0].get("metadata") or {}) for name, group in groups.items()}
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise PhaseFailed(
+            "what a task says of its outputs cannot be read",
+            where=where,
+            why=f"{type(error).__name__}: {error}",
+            fix='write {"artifacts": {NAME: {"artifacts": [{"metadata": {…}}]}}}, or nothing',
+        ) from error
+
+
 def outputs_of(component: Component, folder: TaskFolder, digests: Mapping[str, str]) -> Values:
     """What a finished task has written. `digests` are those of its artifacts.
 
@@ -166,12 +185,11 @@ def outputs_of(component: Component, folder: TaskFolder, digests: Mapping[str, s
     for name, parameter in component.output_parameters.items():
         if not folder.parameter(name).is_file():
             raise PhaseFailed(f"the task ended without its output parameter {name!r}", where=folder.task)
-        text = folder.parameter(name).read_text()
+        text = folder.parameter(name).read_text(errors="replace")
         parameters[name] = from_text(text, parameter.type, f"{folder.task}, output {name}")
-    metadata = {}
+    metadata: Mapping[str, Any] = {}
     if folder.output_metadata.is_file():
-        written = json.loads(folder.output_metadata.read_text()).get("artifacts", {})
-        metadata = {name: output["artifacts"][0].get("metadata", {}) for name, output in written.items()}
+        metadata = artifact_metadata(folder.output_metadata.read_bytes(), str(folder.output_metadata))
     artifacts = {
         name: (Stored(folder.output(name), slot.type, digests[name], folder.task, metadata.get(name, {})),)
         for name, slot in component.output_artifacts.items()

@@ -11,7 +11,7 @@ import yaml
 
 from components.shared.runtime.errors import StoreError
 
-from ..ir.reader import LOADER
+from ..ir.documents import LOADER
 from .http import CONNECT_SECONDS, READ_SECONDS, Access, Connection, NotFound
 
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

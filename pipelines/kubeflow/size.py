@@ -17,7 +17,7 @@ import yaml
 
 from components.shared.runtime.errors import ConfigError
 
-from ..ir.reader import LOADER
+from ..ir.documents import LOADER
 
 COPIES = 5.4
 """How often a task's interface is in the finished workflow, as JSON in JSON. Measured on KFP 2.17 with Argo 4.0: a run of

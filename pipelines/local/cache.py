@@ -6,22 +6,27 @@ outputs of the task that once had this key. Without `--store` the runs folder it
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from components.shared.runtime.artifact.manifest import MANIFEST
+from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ForgeError, MissingKey
 from components.shared.runtime.store.interface import Store, walk
 from components.shared.runtime.store.uri import open_store
 
 from ..ir.spec import Component
 from ..runs.folder import TaskFolder
+from .cache_entry import CacheEntry, read
 from .cache_key import content_digest
+
+FICLONE = 0x40049409
+"""The ioctl of Linux that makes one file of another without copying (btrfs, xfs)."""
 
 
 class ArtifactCache:
@@ -77,26 +82,32 @@ class ArtifactCache:
             remove(partial)
         return True
 
-    def remember(self, key: str, folder: TaskFolder, digests: Mapping[str, str]) -> None:
+    def remember(
+        self, key: str, component: Component, folder: TaskFolder, digests: Mapping[str, str]
+    ) -> None:
         """Put a finished task into the index."""
+        parameters = sorted(component.output_parameters)
         entry = {
             "run": folder.run.name,
             "task": folder.task,
             "outputs": dict(digests),
-            "parameters": {path.name: path.read_text() for path in sorted(folder.path.glob("parameters/*"))},
+            "parameters": {name: folder.parameter(name).read_text() for name in parameters},
             "metadata": json.loads(folder.output_metadata.read_text())
             if folder.output_metadata.is_file()
             else None,
         }
         self.store.put(_address(key), json.dumps(entry, indent=1).encode())
 
-    def entry(self, key: str) -> dict[str, Any] | None:
-        """What the index says of a key: the run and the task that made the result, and its outputs' digests."""
+    def entry(self, key: str, component: Component) -> CacheEntry | None:
+        """What the index says of a key; None where it knows nothing.
+
+        :raises ArtifactError: the entry is damaged.
+        """
         try:
-            entry: dict[str, Any] = json.loads(self.store.get(_address(key)))
+            content = self.store.get(_address(key))
         except MissingKey:
             return None
-        return entry
+        return read(content, component, self.store.address(_address(key)))
 
     def recall(
         self, key: str, component: Component, folder: TaskFolder, say: Callable[[str], None]
@@ -105,27 +116,28 @@ class ArtifactCache:
 
         Files are linked where they lie on the same file system. Every byte is verified first.
         """
-        entry = self.entry(key)
-        if entry is None or set(entry["outputs"]) != set(component.output_artifacts):
-            return None
-        origin = TaskFolder(self.runs / entry["run"], entry["task"])
-        for name, digest in entry["outputs"].items():
-            source = origin.output(name)
-            try:
+        try:
+            entry = self.entry(key, component)
+            if entry is None:
+                return None
+            origin = TaskFolder(self.runs / entry.run, entry.task)
+            for name, digest in entry.outputs.items():
+                source = origin.output(name)
                 if not self.bring(source) or content_digest(source, verify=True) != digest:
                     say(f"its cached result in {source} is gone or changed; it runs again")
                     return None
-            except ForgeError as error:
-                say(f"its cached result cannot be used: {error}")
-                return None
-            if source != folder.output(name):
-                _link(source, folder.output(name))
-        for name, text in entry["parameters"].items():
-            folder.parameter(name).parent.mkdir(parents=True, exist_ok=True)
-            folder.parameter(name).write_text(text)
-        if entry["metadata"] is not None:
-            folder.output_metadata.write_text(json.dumps(entry["metadata"]))
-        return dict(entry["outputs"])
+        except ForgeError as error:
+            say(f"its cached result cannot be used: {error}")
+            return None
+        for name in entry.outputs:
+            _discard_drafts(folder.output(name))
+            if origin.output(name) != folder.output(name):
+                _share(origin.output(name), folder.output(name))
+        for name, text in entry.parameters.items():
+            write_atomically(folder.parameter(name), text)
+        if entry.metadata is not None:
+            write_atomically(folder.output_metadata, json.dumps(entry.metadata))
+        return dict(entry.outputs)
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self.runs).as_posix()
@@ -143,21 +155,45 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _link(source: Path, target: Path) -> None:
-    """The same files under another name: hard links, or copies on another file system."""
+def _discard_drafts(output: Path) -> None:
+    """Remove what a killed phase had begun to write beside its output (`scratch.staging`)."""
+    for path in list(output.parent.glob(".*")):
+        if path.name.startswith(f".{output.name}."):
+            remove(path)
 
-    def link(file: str, name: str) -> str:
+
+def _share(source: Path, target: Path) -> None:
+    """The same files under another name, as files of their own where the file system copies on write; else as links.
+
+    Files that have two names may not be written in place any more: it would damage both runs.
+    """
+
+    def share(file: str, name: str) -> str:
         try:
-            os.link(file, name)
+            _clone(file, name)
         except OSError:
-            shutil.copyfile(file, name)
+            try:
+                os.link(file, name)
+                os.chmod(file, 0o444)
+            except OSError:
+                shutil.copyfile(file, name)
         return name
 
     remove(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent / f".{target.name}.{uuid.uuid4().hex}"
     if source.is_dir():
-        shutil.copytree(source, partial, copy_function=link)
+        shutil.copytree(source, partial, copy_function=share)
     else:
-        link(str(source), str(partial))
+        share(str(source), str(partial))
     partial.rename(target)
+
+
+def _clone(file: str, name: str) -> None:
+    """A copy that shares the disk's blocks until one is written. OSError where the file system cannot (ext4, tmpfs)."""
+    with open(file, "rb") as source, open(name, "xb") as copy:
+        try:
+            fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
+        except OSError:
+            os.unlink(name)
+            raise

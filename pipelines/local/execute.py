@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ForgeError, InputError, Interrupted, PhaseFailed
 
 from ..runs.events import Event, Failure
@@ -151,7 +152,7 @@ class RunHandle:
                     raise InputError(
                         "there is a run of this name by now", where=str(folder.path), fix="prepare again"
                     )
-                folder.pipeline.write_text(plan.pipeline.text)
+                write_atomically(folder.pipeline, plan.pipeline.text)
             status = self._status = replace(
                 plan.status,
                 status="running",
@@ -189,7 +190,7 @@ class RunHandle:
                 tasks.stop()
             lacking = await Scheduler(self.plan.pipeline, self.plan.parameters, tasks).run()
         finally:
-            pool.close()
+            await pool.close()
         if lacking is None:
             return "succeeded"
         if tasks.stopping.is_set():

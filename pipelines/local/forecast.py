@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from components.shared.runtime.errors import ForgeError
 
 from ..ir.spec import Component, Constant, Importer, Pipeline, Task
 from ..ir.values import Stored, Values, complete, outputs_of
-from ..runs.folder import DONE, RunFolder, RunStatus, TaskFolder, readable
+from ..runs.folder import DONE, DamagedRun, RunFolder, RunStatus, TaskFolder, readable
 from .cache import ArtifactCache
 from .cache_key import cache_key, content_digest
 from .options import Position, RunOptions, UpstreamUnavailable
@@ -102,13 +103,13 @@ class Forecast:
         inputs = Values(complete(inputs.parameters, component.parameters, position.id), inputs.artifacts)
         if not (self.options.cache and task.cached):
             return None
-        entry = self.cache.entry(cache_key(component, inputs))
-        if entry is None or set(entry["outputs"]) != set(component.output_artifacts):
+        entry = self.cache.entry(cache_key(component, inputs), component)
+        if entry is None:
             return None
-        origin = TaskFolder(self.cache.runs / entry["run"], entry["task"])
-        if not all(self.cache.has(origin.output(name)) for name in entry["outputs"]):
+        origin = TaskFolder(self.cache.runs / entry.run, entry.task)
+        if not all(self.cache.has(origin.output(name)) for name in entry.outputs):
             return None
-        return "cached", _outputs(component, origin, entry["outputs"])
+        return "cached", _outputs(component, origin, entry.outputs)
 
 
 def _outputs(component: Component, folder: TaskFolder, digests: Mapping[str, str] | None = None) -> Values:
@@ -151,9 +152,8 @@ def task_seconds(folder: RunFolder, status: RunStatus) -> dict[str, float]:
     ]
     times: dict[str, float] = {}
     for *_, other in sorted(runs, key=lambda run: run[:2])[-EARLIER_RUNS:]:
-        for task in other.tasks():
-            if task.status == "succeeded":
-                times[task.task] = task.seconds
+        with contextlib.suppress(DamagedRun):  # it is another run's trouble
+            times |= {task.task: task.seconds for task in other.tasks() if task.status == "succeeded"}
     return times
 
 

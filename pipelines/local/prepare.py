@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.shared.runtime import machine
 from components.shared.runtime.errors import ConfigError, InputError
 
 from ..ir import reader
@@ -25,6 +26,7 @@ from .cache import ArtifactCache
 from .forecast import forecast, seconds_of
 from .options import RunOptions
 from .plan import Plan, RunRequest
+from .resources import default_slots
 
 T = TypeVar("T")
 
@@ -36,10 +38,15 @@ def prepare(request: RunRequest) -> Plan:
     :raises ForgeError: something is wrong with the request.
     """
     remaining(between(request.first, request.last), request.without)
+    if request.slots < 0:
+        raise ConfigError(
+            f"{request.slots} slots", where="--slots", fix="give one or more, or 0 for as many as fit"
+        )
     folder, pipeline, status = _resumed(request) if request.resume else _new(request)
     status.store = request.store or status.store
-    status.slots = request.slots or status.slots or default_slots()
+    status.slots = request.slots or status.slots or default_slots(folder.path.parent, status.profile)
     status.experiment = request.experiment or status.experiment
+    status.cache = request.cache and status.cache
     cache = ArtifactCache(folder.path.parent, status.store)
     tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{cache.runs}/mlflow.db"
     experiment = {"MLFLOW_EXPERIMENT_NAME": status.experiment} if status.experiment else {}
@@ -48,20 +55,12 @@ def prepare(request: RunRequest) -> Plan:
         resume=bool(request.resume),
         first=request.first if request.resume else PHASES[0],
         last=request.last,
-        cache=request.cache,
+        cache=status.cache,
         environment={"MLFLOW_TRACKING_URI": tracking, **experiment, **request.environment},
         grace=request.grace,
     )
     tasks = _now(forecast(pipeline, folder, cache, status, options))
     return Plan(request, folder, pipeline, status, options, tasks, seconds_of(tasks, options.slots))
-
-
-def default_slots() -> int:
-    """As many phases at once as there are pairs of cores: a phase computes with two threads.
-
-    At least three, so that cognate's variants train side by side.
-    """
-    return max(3, (os.cpu_count() or 2) // 2)
 
 
 def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
@@ -162,11 +161,11 @@ def _resumed(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
 
 
 def host() -> dict[str, Any]:
-    """This machine, as run.json describes it."""
+    """This machine, as run.json describes it: of its cores and memory what can be used here."""
     return {
         "name": platform.node(),
-        "cores": os.cpu_count(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "cores": machine.cores(),
+        "memory_bytes": machine.memory().limit,
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
     }

@@ -1,16 +1,35 @@
-"""What a planned run asks of a machine, and of a cluster, phase by phase."""
+"""What a planned run asks of a machine, and of a cluster, phase by phase; and how many tasks this machine takes at once.
+
+Slots are chosen once, before a run begins, from the cores and the memory that are really ours and free then. Threads are
+not: a phase computes with as many as its settings say, wherever it is, as another number changes the last bits of its
+result; where that is more than there are cores, its log says so. All tasks keep the priority that the runner was started
+with: `nice make run` is how a run gives way to others.
+"""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..cluster import Cluster
+from components.shared.runtime import machine
+
 from ..phases import SPECS
-from ..runs.folder import DONE, RunFolder, readable
+from ..runs.folder import DONE, DamagedRun, RunFolder, readable
 from ..settings import from_parameters
+from .forecast import EARLIER_RUNS
 from .plan import Plan
+
+if TYPE_CHECKING:
+    from ..cluster import Cluster
+
+VARIANTS = 3
+"""Cognate's, which train side by side from two cores on."""
+
+TASK_MEMORY = 1 << 30
+"""Bytes that a task takes, where no earlier run of the profile tells: the largest of profile tiny does."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +54,15 @@ class PhaseResources:
 class Resources:
     """What a run asks for.
 
-    :param slots: tasks at the same time on this machine, which has so many cores and so much memory.
+    :param slots: tasks at the same time on this machine.
+    :param cores: that can be used here: of the affinity, or a control group's quota.
+    :param memory_bytes: that can be had here, in use or not; `free_memory_bytes` are free now.
     """
 
     slots: int
-    cores: int
+    cores: float
     memory_bytes: int
+    free_memory_bytes: int
     phases: dict[str, PhaseResources]
 
     def to_json(self) -> dict[str, Any]:
@@ -53,7 +75,7 @@ def resources(plan: Plan, cluster: Cluster) -> Resources:
 
     :param cluster: the settings of the cluster on which they might run.
     """
-    memory = _peak_memory(plan)
+    peaks = peak_memory(plan.folder.path.parent, plan.status.profile)
     configs = from_parameters(plan.parameters)
     phases: dict[str, PhaseResources] = {}
     for phase in dict.fromkeys(task.phase for task in plan.tasks if task.fate == "run" and task.phase):
@@ -61,26 +83,49 @@ def resources(plan: Plan, cluster: Cluster) -> Resources:
         phases[phase] = PhaseResources(
             tasks=sum(task.phase == phase and task.fate == "run" for task in plan.tasks),
             threads=configs[phase].settings.threads if phase in configs else 1,
-            peak_memory_bytes=memory.get(phase),
+            peak_memory_bytes=peaks.get(phase),
             pod=cluster.pods["gpu" if gpu else "cpu"].requests.model_dump(),
             accelerators=int(cluster.parameters.accelerator_limit) if gpu else 0,
         )
-    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Resources(plan.options.slots, os.cpu_count() or 1, pages, phases)
+    here = machine.memory()
+    return Resources(plan.options.slots, machine.cores(), here.limit, here.free, phases)
 
 
-def _peak_memory(plan: Plan) -> dict[str, int]:
-    """Bytes that a task of each phase took at most, in the newest run of the same profile that has some."""
-    runs = [
-        (status.started or 0.0, folder.path)
-        for folder, status in readable(plan.folder.path.parent)
-        if status.profile == plan.status.profile
+def slots_for(cores: float, free_cores: float, free_memory: int, task_memory: int) -> int:
+    """How many tasks at the same time a machine is good for.
+
+    One for each pair of free cores, as a phase computes with two threads; where that is few, cognate's variants
+    side by side, or on less than two cores one that computes and one that waits for a disk. Never more than memory takes.
+
+    :param cores: that can be used; `free_cores` of them others leave us.
+    :param free_memory: bytes; `task_memory` is what one task takes.
+    """
+    least = min(VARIANTS, math.ceil(cores) + 1)
+    return max(1, min(max(least, int(free_cores // 2)), free_memory // task_memory))
+
+
+def default_slots(runs: Path, profile: str) -> int:
+    """How many tasks at the same time this machine is good for now.
+
+    :param runs: folder of earlier runs, which tell how much memory a task of this profile takes.
+    """
+    cores = machine.cores()
+    few = cores < 2 * (VARIANTS + 1)  # with any load the answer is the same: no need to look
+    largest = max(peak_memory(runs, profile).values(), default=TASK_MEMORY)
+    return slots_for(cores, cores if few else machine.free_cores(), machine.memory().free, largest)
+
+
+def peak_memory(runs: Path, profile: str) -> dict[str, int]:
+    """Bytes that a task of each phase took at most, in the newest run of that profile that has some."""
+    known = [
+        (status.started or 0.0, folder.path) for folder, status in readable(runs) if status.profile == profile
     ]
     peaks: dict[str, int] = {}
-    for _, folder in sorted(runs):
+    for _, folder in sorted(known)[-EARLIER_RUNS:]:
         newest: dict[str, int] = {}
-        for task in RunFolder(folder).tasks():
-            if task.phase and task.status in DONE and task.peak_memory_bytes:
-                newest[task.phase] = max(newest.get(task.phase, 0), task.peak_memory_bytes)
+        with contextlib.suppress(DamagedRun):  # it is another run's trouble
+            for task in RunFolder(folder).tasks():
+                if task.phase and task.status in DONE and task.peak_memory_bytes:
+                    newest[task.phase] = max(newest.get(task.phase, 0), task.peak_memory_bytes)
         peaks |= newest
     return peaks

@@ -21,6 +21,9 @@ from ..ir.values import Stored, Values, complete, typed, whole
 from .options import Position, UpstreamUnavailable
 
 Ending = Literal["succeeded", "failed", "interrupted"]
+LABEL = 100
+"""Characters of a label that become the name of a task's folder."""
+
 Beside = Mapping[str, asyncio.Task[Values]]
 
 
@@ -207,10 +210,11 @@ def _in_order(dag: Dag) -> Iterable[str]:
 def _positions(dag: Dag, position: Position) -> dict[str, Position]:
     """The position of each task: under its label where only one task has it, else under its name."""
     labels = {
-        name: re.sub(r"[^A-Za-z0-9._-]+", "-", task.label).strip("-.") for name, task in dag.tasks.items()
+        name: re.sub(r"[^A-Za-z0-9._-]+", "-", task.label)[:LABEL].strip("-.")
+        for name, task in dag.tasks.items()
     }
     counts = Counter(labels.values())
-    return {
-        name: position.below(label if label and counts[label] == 1 else name)
-        for name, label in labels.items()
-    }
+    titles = {name: label if label and counts[label] == 1 else name for name, label in labels.items()}
+    if len({*titles.values()}) < len(titles):  # the label of one is the name of another
+        titles = {name: name for name in titles}
+    return {name: position.below(title) for name, title in titles.items()}

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.code import ROOT
 from components.shared.runtime.errors import (
     ArtifactError,
@@ -23,6 +24,7 @@ from components.shared.runtime.errors import (
     InputError,
     Interrupted,
     PhaseFailed,
+    refused_by_system,
 )
 from components.shared.runtime.store.uri import download
 
@@ -101,7 +103,7 @@ class TaskRunner:
             raise UpstreamUnavailable(position.id, "left out")
         try:
             keep = self.options.resume and not self.options.again(status.phase)
-            if keep and (kept := await self._kept(component, folder, status)):
+            if keep and (kept := await self._kept(component, folder, status, inputs)):
                 return kept
             if self.options.given(status.phase):
                 raise InputError(
@@ -116,6 +118,7 @@ class TaskRunner:
                 name: [self.folder.relative(stored.path) for stored in group]
                 for name, group in inputs.artifacts.items()
             }
+            status.input_digests = _digests_of(inputs)
             if isinstance(component.body, Importer):
                 return await self._import(component, component.body, inputs, folder, status)
             inputs = Values(complete(inputs.parameters, component.parameters, position.id), inputs.artifacts)
@@ -127,7 +130,7 @@ class TaskRunner:
                 if cached is not None:
                     return await self._finish(component, folder, status, cached, "cached")
             for name in component.output_artifacts:
-                if old_key != status.cache_key or not (folder.output(name) / "forge.json").is_file():
+                if old_key != status.cache_key or not await asyncio.to_thread(_whole, folder.output(name)):
                     remove(folder.output(name))  # what a process that was killed may have left
             await self._attempts(task, component, folder, status, inputs)
             digests = {
@@ -135,13 +138,14 @@ class TaskRunner:
                 for name in component.output_artifacts
             }
             values = await self._finish(component, folder, status, digests, "succeeded")
-            await asyncio.to_thread(self.cache.remember, status.cache_key, folder, digests)
+            await asyncio.to_thread(self.cache.remember, status.cache_key, component, folder, digests)
             return values
-        except ForgeError as error:
+        except (ForgeError, OSError) as raised:
+            error = raised if isinstance(raised, ForgeError) else refused_by_system(raised)
             self._fail(
                 status, Failure(error.what, error.where, error.why, error.fix, error.exit_code), str(error)
             )
-            raise UpstreamUnavailable(position.id, "failed") from error
+            raise UpstreamUnavailable(position.id, "failed") from raised
 
     def stop(self) -> None:
         """Stop all processes; those that can write a checkpoint get the time to. A second call kills them."""
@@ -178,15 +182,33 @@ class TaskRunner:
         failure = Failure(error.what, error.where, error.why, error.fix, error.exit_code)
         self.events.append(failure, task=position.id)
 
-    async def _kept(self, component: Component, folder: TaskFolder, status: TaskStatus) -> Values | None:
-        """The outputs of a task that an earlier start of this run has finished; None when it has to run."""
+    async def _kept(
+        self, component: Component, folder: TaskFolder, status: TaskStatus, inputs: Values
+    ) -> Values | None:
+        """The outputs of a task that an earlier start of this run has finished; None when it has to run.
+
+        Every byte is read: a disk may have lost some since.
+        """
         if status.status not in DONE or isinstance(component.body, Importer):
             return None
-        for name in component.output_artifacts:
-            if not await asyncio.to_thread(self.cache.bring, folder.output(name)):
-                return None
-        digests = {name: content_digest(folder.output(name)) for name in component.output_artifacts}
-        return outputs_of(component, folder, digests)
+        try:
+            for name in component.output_artifacts:
+                if not await asyncio.to_thread(self.cache.bring, folder.output(name)):
+                    return None
+            digests = {
+                name: await asyncio.to_thread(content_digest, folder.output(name), verify=True)
+                for name in component.output_artifacts
+            }
+            if status.digests not in ({}, digests):
+                raise ArtifactError("it is not what the task has written", where=str(folder.path))
+            values = outputs_of(component, folder, digests)
+        except ForgeError as error:
+            self._say(folder.task)(f"its result is damaged, and so it runs again: {error}")
+            return None
+        if status.input_digests not in ({}, _digests_of(inputs)):
+            self._say(folder.task)("its inputs are not those that it had, and so it runs again")
+            return None
+        return values
 
     # -- running
 
@@ -298,6 +320,7 @@ class TaskRunner:
             for stored in group:
                 await asyncio.to_thread(self.cache.keep, stored.path)
         status.outputs = {name: self.folder.relative(folder.output(name)) for name in values.artifacts}
+        status.digests = dict(digests)
         self._end(status, state)
         return values
 
@@ -342,6 +365,18 @@ def _digest(path: Path) -> str:
     if not path.exists():
         raise PhaseFailed("the task ended without its output", where=str(path), fix="look into its log")
     return content_digest(path)
+
+
+def _whole(path: Path) -> bool:
+    """Whether an artifact was published here, and not a byte of it has changed since."""
+    try:
+        return (path / MANIFEST).is_file() and bool(content_digest(path, verify=True))
+    except ForgeError:
+        return False
+
+
+def _digests_of(inputs: Values) -> dict[str, list[str]]:
+    return {name: [stored.digest for stored in group] for name, group in inputs.artifacts.items()}
 
 
 def _reason(result: ProcessResult, timeout: float, folder: TaskFolder) -> str:

@@ -11,24 +11,31 @@ A task's name is its path in the pipeline: `evomerge-round-1-worker-2`, or with 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import functools
 import json
 import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from components.shared.runtime.atomic import write_atomically
-from components.shared.runtime.errors import ConfigError, InputError, LostRace
+from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.store.interface import is_safe_name
 
-RESERVED = ("cache", "mlartifacts")
-"""Folders beside the runs that are none: the index of results, and what MLflow keeps."""
+from .lock import held, holders, lock
+
+RESERVED = ("cache", "mlartifacts", "mlflow.db", "latest")
+"""What is beside the runs: the index of results, and what MLflow keeps; and the name of whichever is the last."""
 
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,199}")
-"""What a run may be called: the name of a folder, on any file system."""
+"""What a run may be called: the name of a folder, on any file system, where it is no longer than NAME_BYTES."""
+
+NAME_BYTES = 200
 
 
 class DamagedRun(InputError, ValueError):
@@ -40,7 +47,7 @@ def checked_name(name: str) -> str:
 
     :raises ConfigError: it may not.
     """
-    if NAME.fullmatch(name) and name not in RESERVED:
+    if NAME.fullmatch(name) and name not in RESERVED and len(name.encode()) <= NAME_BYTES:
         return name
     raise ConfigError(
         f"a run cannot be called {name!r:.100}",
@@ -63,12 +70,23 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def _inside(place: str) -> str:
+    """A place of a task: in the run's folder, or an absolute path where it was imported from elsewhere."""
+    if not os.path.isabs(place) and not is_safe_name(place):
+        raise ValueError("the place leads out of the run's folder")
+    return place
+
+
+Place = Annotated[str, AfterValidator(_inside)]
+
+
 @dataclass
 class RunStatus:
     """What is known of a run: `run.json`. Times are Unix seconds.
 
     :param experiment: MLflow's; empty where the environment says it.
     :param store: where its artifacts are kept beyond this machine; empty for nowhere.
+    :param cache: whether it takes what earlier runs have made of the same.
     :param process: the id of the process that runs it, or ran it last, on the machine `host`.
     """
 
@@ -81,6 +99,7 @@ class RunStatus:
     parameters: dict[str, Any] = field(default_factory=dict)
     experiment: str = ""
     store: str = ""
+    cache: bool = True
     slots: int = 0
     process: int = 0
     host: dict[str, Any] = field(default_factory=dict)
@@ -88,7 +107,10 @@ class RunStatus:
 
 @dataclass
 class TaskStatus:
-    """What is known of a task: `status.json`. Times are Unix seconds; paths inside the run's folder are relative to it."""
+    """What is known of a task: `status.json`. Times are Unix seconds; paths inside the run's folder are relative to it.
+
+    :param digests: of its output artifacts, as they were when it ended; `input_digests` of what it was given.
+    """
 
     task: str
     phase: str
@@ -105,8 +127,10 @@ class TaskStatus:
     peak_memory_bytes: int = 0
     exit_code: int | None = None
     cache_key: str = ""
-    inputs: dict[str, list[str]] = field(default_factory=dict)
-    outputs: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, list[Place]] = field(default_factory=dict)
+    input_digests: dict[str, list[str]] = field(default_factory=dict)
+    outputs: dict[str, Place] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     error: str = ""
 
 
@@ -161,7 +185,7 @@ class TaskFolder:
     def read(self) -> TaskStatus | None:
         """The status on disk, None before there is one."""
         path = self.path / "status.json"
-        return _status(path, TaskStatus) if path.is_file() else None
+        return _status(path, TaskStatus, task={"task": self.task}) if path.is_file() else None
 
     def write(self, status: TaskStatus) -> None:
         """Put the status on disk."""
@@ -202,7 +226,7 @@ class RunFolder:
 
         :raises DamagedRun: it cannot be understood.
         """
-        return _status(self.path / "run.json", RunStatus, name=self.name)
+        return _status(self.path / "run.json", RunStatus, run={"name": self.name})
 
     def write(self, status: RunStatus) -> None:
         """Put the run's status on disk."""
@@ -213,7 +237,11 @@ class RunFolder:
 
         :raises DamagedRun: the status of one cannot be understood.
         """
-        statuses = [_status(path, TaskStatus) for path in self.path.glob("tasks/**/status.json")]
+        tasks = self.path / "tasks"
+        statuses = [
+            _status(path, TaskStatus, task={"task": path.parent.relative_to(tasks).as_posix()})
+            for path in tasks.glob("**/status.json")
+        ]
         yield from sorted(statuses, key=lambda status: (status.started or time.time(), status.task))
 
     def relative(self, path: Path) -> str:
@@ -225,62 +253,55 @@ class RunFolder:
 
         :raises LostRace: someone is at it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        file = (self.path / "run.lock").open("a+")
-        for _ in range(5):  # whoever only looks (`active`) is gone at once
-            if taken := _flock(file, fcntl.LOCK_EX):
-                break
-            time.sleep(0.1)
-        if not taken:
-            file.seek(0)
-            raise LostRace(
-                "this run is being worked on",
-                where=str(self.path),
-                why=f"by process {file.read().strip() or 'unknown'}, or a phase that it started",
-                fix="wait for it, or stop it with Ctrl-C",
-            )
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        return file
+        return lock(self._lock)
 
     def active(self) -> bool:
         """Whether a process is at it."""
-        path = self.path / "run.lock"
-        if not path.exists():
-            return False
-        with path.open() as file:
-            return not _flock(file, fcntl.LOCK_SH)
+        return held(self._lock)
+
+    def runner(self) -> int:
+        """The process that runs it and can be asked to stop; 0 where there is none on this machine.
+
+        What run.json says is believed only of a process that has the run's lock: a signal goes to no other.
+        """
+        process = self.read().process
+        if not Path("/proc/self/fd").is_dir():  # no way to know
+            return process if process > 1 and self.active() else 0
+        return process if process in holders(self._lock) else 0
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / "run.lock"
 
 
-def _status(path: Path, kind: type[Status], **defaults: str) -> Status:
-    """What a file says of a run or a task; of keys that are not known here nothing."""
-    known = {known_field.name for known_field in fields(kind)}
+def _status(
+    path: Path, kind: type[Status], *, task: Mapping[str, str] = {}, run: Mapping[str, str] = {}
+) -> Status:
+    """What a file says of a run or a task; of keys that are not known here nothing.
+
+    :param task: what its place says of it, which it cannot say otherwise.
+    :param run: what it may leave out.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise TypeError("it holds no keys")
-        status = kind(**{**defaults, **{key: value for key, value in content.items() if key in known}})
-        if not isinstance(status.started, int | float | None):
-            raise TypeError("started is no time")
+        status: Status = _adapter(kind).validate_python({**run, **content, **task})
     except (ValueError, TypeError, RecursionError) as error:
+        problem = error.errors()[0] if isinstance(error, ValidationError) else None
+        why = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" if problem else str(error)
         raise DamagedRun(
             "this file of a run is damaged",
             where=str(path),
-            why=str(error),
+            why=why,
             fix="remove the run's folder, or start the run again under another name",
         ) from error
     return status
 
 
-def _flock(file: IO[str], kind: int) -> bool:
-    """Lock the file, for as long as it is open here or in a child. False when that cannot be done now."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+@functools.cache
+def _adapter(kind: type[Status]) -> TypeAdapter[Status]:
+    return TypeAdapter(kind)
 
 
 def readable(runs: Path) -> Iterator[tuple[RunFolder, RunStatus]]:

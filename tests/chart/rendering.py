@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.ir.reader import LOADER
 from tests.chart import tools
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +55,7 @@ def render(name: str = "defaults", *arguments: str, namespace: str = NAMESPACE) 
     ended = subprocess.run([*command, *values_file(name), *arguments], capture_output=True, text=True)
     if ended.returncode:
         raise Refused(ended.stderr.strip())
-    return tuple(each for each in yaml.safe_load_all(ended.stdout) if each)
+    return tuple(each for each in yaml.load_all(ended.stdout, Loader=LOADER) if each)
 
 
 def identity(thing: Object) -> str:

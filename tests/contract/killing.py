@@ -1,56 +1,62 @@
-"""Run a phase as the process that it is in a pod, and kill it at a random moment."""
+"""Run a phase as a process of its own, and kill it at a random moment."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-DEADLINE = 300.0  # seconds after which a process hangs: many times what a slow and busy machine needs
+from tests.contract.forked import DEADLINE, Forked
 
 
-def command(phase: str, output: Path, arguments: Sequence[str]) -> list[str]:
-    """How the phase is started by hand."""
-    return [sys.executable, "-m", f"components.{phase}", "--output", str(output), *map(str, arguments)]
+@functools.cache
+def _empty_database() -> bytes:
+    """An MLflow database without runs: making one takes seconds."""
+    from mlflow.tracking import MlflowClient
+
+    with tempfile.TemporaryDirectory() as folder:
+        MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+        return Path(folder, "mlflow.db").read_bytes()
 
 
 def quiet(folder: Path) -> dict[str, str]:
     """An environment with one thread of BLAS and an MLflow of the test's own."""
+    if not (folder / "mlflow.db").exists():
+        (folder / "mlflow.db").write_bytes(_empty_database())
     own = {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
     return {name: value for name, value in os.environ.items() if not name.startswith("FORGE_")} | own
 
 
-def _done(phase: str, output: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(phase, output, arguments),
-        env=quiet(output.parent),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
+def _start(phase: str, output: Path, arguments: Sequence[str]) -> Forked:
+    return Forked(f"components.{phase}", ["--output", output, *arguments], quiet(output.parent))
+
+
+def _done(phase: str, output: Path, arguments: Sequence[str]) -> Forked:
+    process = _start(phase, output, arguments)
+    process.wait()
+    return process
 
 
 def run(phase: str, output: Path, arguments: Sequence[str]) -> str:
     """Run the phase to its end; the digest of what it published. Its output is shown where it fails."""
     done = _done(phase, output, arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.output
     return str(json.loads((output / "forge.json").read_text())["digest"])
 
 
 def refused(phase: str, output: Path, arguments: Sequence[str]) -> str:
     """What the phase says when it refuses; it must neither succeed nor fall over, and must publish nothing."""
     done = _done(phase, output, arguments)
-    assert done.returncode not in (0, 1), done.stdout + done.stderr
-    assert "Traceback" not in done.stderr and not (output / "forge.json").exists()
-    return done.stderr
+    assert done.returncode not in (0, 1), done.output
+    assert "Traceback" not in done.output and not (output / "forge.json").exists()
+    return done.output
 
 
 def kill(phase: str, output: Path, arguments: Sequence[str], *, within: float, moment: random.Random) -> None:
@@ -60,13 +66,7 @@ def kill(phase: str, output: Path, arguments: Sequence[str], *, within: float, m
     """
     checkpoints = output.parent / f"{output.name}.checkpoints"
     for attempt in range(6):
-        process = subprocess.Popen(
-            command(phase, output, arguments),
-            env=quiet(output.parent),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = _start(phase, output, arguments)
         deadline = time.monotonic() + DEADLINE
         while not list(checkpoints.rglob("state.json")) and process.poll() is None:
             assert time.monotonic() < deadline, "the phase wrote no checkpoint"

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from components.shared.runtime.artifact.artifact import Manifest, read
 from components.shared.runtime.config.compose import compose
+from tests.contract.forked import Forked
 from tests.contract.toy_phase import CONFIGS, Settings
 
-SCRIPT = Path(__file__).with_name("toy_phase.py")
 RUN = "91db5f79-d1b0-4594-95fb-5f0c48db45d5"
 
 
@@ -61,10 +59,11 @@ class Pod:
         }
         return json.dumps({"inputs": {"parameterValues": values}, "outputs": outputs})
 
-    def start(self, *overrides: str) -> subprocess.Popen[str]:
-        command = [sys.executable, str(SCRIPT), "--executor-input", self.given(*overrides)]
-        root = {"PYTHONPATH": str(SCRIPT.parents[2]), "FORGE_PIPELINE_RUN": RUN, "FORGE_TASK": self.task}
-        return subprocess.Popen(command, env=os.environ | root, stderr=subprocess.PIPE, text=True)
+    def start(self, *overrides: str) -> Forked:
+        told = {"FORGE_PIPELINE_RUN": RUN, "FORGE_TASK": self.task}
+        return Forked(
+            "tests.contract.toy_phase", ["--executor-input", self.given(*overrides)], os.environ | told
+        )
 
     @property
     def manifest(self) -> Manifest:

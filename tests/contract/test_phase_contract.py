@@ -9,8 +9,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,24 +17,21 @@ import pytest
 import torch
 from filelock import FileLock
 
-from components.shared.runtime import code
+from components.shared.runtime import code, machine
 from components.shared.runtime.artifact.artifact import Manifest
 from components.shared.runtime.config.compose import compose
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.executor import main
 from components.shared.runtime.tracking import mlflow_tracker
-from tests.contract.killing import DEADLINE
+from tests.contract.forked import DEADLINE, Forked
 from tests.contract.toy_phase import CONFIGS, Settings, Toy
 from tests.contract.toy_runs import clean, manifest, toy  # noqa: F401
 
-SCRIPT = Path(__file__).with_name("toy_phase.py")
 LONG = ("toy.steps=150", "toy.pause=0.01", "toy.checkpoint_seconds=0.05", "toy.threads=1")
 
 
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    root = {"PYTHONPATH": str(SCRIPT.parents[2])}
-    return subprocess.Popen(command, env=os.environ | root, stderr=subprocess.PIPE, text=True)
+def start(*arguments: str | Path) -> Forked:
+    return Forked("tests.contract.toy_phase", arguments, os.environ)
 
 
 def kfp(folder: Path, *models: Path, output: str = "model", file: str = "out.json", **parameters: Any) -> str:
@@ -66,12 +61,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """What the long toy run gives when nobody disturbs it."""
     output = tmp_path_factory.mktemp("undisturbed") / "out"
     process = start("--output", output, *LONG)
-    _, errors = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 0, errors
+    assert process.wait() == 0, process.output
     return manifest(output)
 
 
-def wait_for_a_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_a_checkpoint(output: Path, process: Forked) -> None:
     deadline = time.monotonic() + DEADLINE
     while not list(output.parent.glob("out.checkpoints/*/*/state.json")) and process.poll() is None:
         assert time.monotonic() < deadline
@@ -90,19 +84,17 @@ def test_a_phase_killed_at_random_moments_ends_with_the_same_digest(
         process = start("--output", output, *LONG)
         wait_for_a_checkpoint(output, process)
         time.sleep(moment.uniform(0, 0.4))
-        process.kill()
-        _, errors = process.communicate()
-        if process.returncode == 0:  # this process slept longer than it asked: the phase was done before
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:  # this process slept longer than it asked: the phase was done before
             shutil.rmtree(output)
             kills = 0
             continue
         kills += 1
-        assert process.returncode == -signal.SIGKILL, errors
+        assert process.returncode == -signal.SIGKILL, process.output
         assert not output.exists()
     process = start("--output", output, *LONG)
-    _, errors = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 0, errors
-    assert "going on from the checkpoint at step" in errors
+    assert process.wait() == 0, process.output
+    assert "going on from the checkpoint at step" in process.output
     assert manifest(output).digest == undisturbed.digest
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "out"
@@ -121,9 +113,9 @@ def test_sigterm_writes_a_checkpoint_and_the_next_start_goes_on_from_there(
         assert process.poll() is None
         time.sleep(0.005)
     time.sleep(0.2)
-    process.terminate()
-    _, errors = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 75 and "start it again" in errors and "Traceback" not in errors
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 75
+    assert "start it again" in process.output and "Traceback" not in process.output
     assert not output.exists() and len(list(tmp_path.glob("out.checkpoints/*/*/state.json"))) == 1
     assert toy("--output", output, *LONG) == 0  # checkpoint_seconds is not part of the identity
     assert manifest(output).digest == undisturbed.digest
@@ -135,6 +127,15 @@ def test_equal_runs_have_equal_digests_and_another_seed_has_another(tmp_path: Pa
     first, second, third = (manifest(tmp_path / name) for name in "abc")
     assert first.digest == second.digest != third.digest
     assert first.extra == second.extra and first.scores == second.scores and first.metrics == second.metrics
+
+
+def test_more_threads_than_cores_are_taken_as_they_are_set_and_the_log_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 1.5)
+    assert toy("--output", tmp_path / "out", "toy.steps=5", "toy.threads=2") == 0
+    assert torch.get_num_threads() == 2
+    assert "toy.threads is 2, and 1.5 cores can be used here" in capsys.readouterr().err
 
 
 def test_muon_resumes_as_exactly_as_adamw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,6 +252,7 @@ def test_a_list_of_artifacts_arrives_in_order(tmp_path: Path) -> None:
         ("toy.stepz=3", ["toy.stepz is unknown", "override 'toy.stepz=3'", "did you mean steps"]),
         ("toy.optimizer=adam", ["toy.optimizer", "one of adamw, muon", "did you mean adamw"]),
         ("toy.steps=0", ["toy.steps = 0", "integer ≥ 1 and ≤ 100000"]),
+        ("toy.threads=100000000", ["toy.threads = 100000000", "integer ≥ 1 and ≤ 512"]),
         ("steps=3", ["there is no setting 'steps'", "toy.steps"]),
     ],
 )

@@ -20,6 +20,7 @@ from components.shared.runtime.executor import main
 from components.shared.runtime.store.interface import Store
 from components.shared.runtime.store.uri import open_store
 from components.shared.runtime.tracking import mlflow_tracker
+from tests.contract.forked import Forked
 from tests.contract.in_pod import SHORT, clean, live  # noqa: F401
 from tests.contract.pod import Pod
 from tests.contract.stores.proxy import Proxy
@@ -41,12 +42,12 @@ def by_hand(output: Path, *overrides: str) -> str:
     return str(json.loads((output / "forge.json").read_text())["digest"])
 
 
-def wait_for(store: Store, process: subprocess.Popen[str]) -> None:
+def wait_for(store: Store, process: Forked) -> None:
     """Until it says how far it is, and there is a checkpoint to go on from."""
     deadline = time.monotonic() + DEADLINE
     names = ("/state.json", "/toy.json")
     while not all(any(entry.key.endswith(name) for entry in store.list()) for name in names):
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.output
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -60,12 +61,11 @@ def test_a_pod_that_is_killed_goes_on_in_the_next_one_to_the_same_digest(bucket:
     process = pods[0].start(*LONG)
     wait_for(store, process)
     time.sleep(moment.uniform(0, 0.4))
-    process.kill()
-    _, errors = process.communicate()
-    assert process.returncode == -signal.SIGKILL, errors
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.output
     process = pods[1].start(*LONG)
-    _, errors = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 0, errors
+    assert process.wait() == 0, process.output
+    errors = process.output
     assert "going on from the checkpoint at step" in errors and "pod's disk" not in errors
     assert pods[1].manifest.digest == by_hand(tmp_path / "laptop", *LONG)
     record = pods[1].record
@@ -119,15 +119,12 @@ def test_a_pod_asked_to_stop_in_a_pause_ends_at_once(
     monkeypatch.setenv("FORGE_RETRIES", "1")
     monkeypatch.setenv("FORGE_RETRY_SECONDS", "100000")
     process = Pod(bucket, tmp_path / "pod").start(*SHORT)
-    assert process.stderr is not None
-    said = ""
-    while "attempt 1 of 2 failed: the store does not answer" not in said:
-        line = process.stderr.readline()
-        assert line, said
-        said += line
-    process.terminate()
-    _, errors = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 75 and "start it again" in errors and "Traceback" not in said + errors
+    while "attempt 1 of 2 failed: the store does not answer" not in process.output:
+        assert process.poll() is None, process.output
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 75
+    assert "start it again" in process.output and "Traceback" not in process.output
 
 
 @pytest.mark.parametrize("wrong", ["bucket", "key"])

@@ -1,7 +1,10 @@
-"""The whole pipeline, every phase at work, through an S3 server; then what a person does with the result."""
+"""The whole pipeline, every phase at work, through an S3 server; then what a person does with the result.
+
+It runs from a wheel, away from the checkout: a wheel has all that a run needs, with the configuration, the report, the
+compiled pipeline and the models' own code.
+"""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,34 +15,41 @@ import pytest
 from components.shared.runtime.artifact import artifact
 from pipelines.phases import PHASES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = ("components", "pipelines", "configs", "images", "tests")
 
 
-def forge(
-    *arguments: object, cwd: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *map(str, arguments)],
-        cwd=cwd or ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"} | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=580,
+def test_the_wheel_is_what_is_imported_and_the_checkout_is_not_seen(installed, tmp_path):
+    script = (
+        "import json, sys, importlib.util as u\n"
+        f"print(json.dumps({{n: s and s.origin for n in {PROJECT} for s in [u.find_spec(n)]}}), *sys.path, sep='\\n')"
     )
+    ended = installed.run("python", "-c", script, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    origins, *path = ended.stdout.splitlines()
+    origins = json.loads(origins)
+    assert all(origins[name].startswith(str(installed.folder)) for name in ("components", "pipelines"))
+    assert origins["configs"] is None and origins["images"] is None
+    assert str(ROOT) not in path
+
+
+def test_the_wheel_says_that_it_is_typed(installed):
+    packages = next(installed.folder.glob("lib/python*/site-packages"))
+    assert all((packages / name / "py.typed").exists() for name in ("components", "pipelines"))
 
 
 @pytest.mark.end_to_end
-def test_eight_phases_forge_an_agent_through_an_s3_server(tmp_path, s3_uri):
-    run = forge(
-        "run-pipeline", "--profile", "micro", "--runs", tmp_path, "--name", "whole", "--store", f"{s3_uri}/forge",
-        MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'mlflow.db'}",
+def test_eight_phases_of_a_wheel_forge_an_agent_through_an_s3_server(installed, tmp_path, s3_uri):
+    run = installed.run(
+        "forge", "run-pipeline", "--profile", "micro", "--runs", tmp_path, "--name", "whole", "--store", f"{s3_uri}/forge",
+        cwd=tmp_path, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'mlflow.db'}",
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     folder = tmp_path / "whole"
     tasks = [json.loads(path.read_text()) for path in (folder / "tasks").rglob("status.json")]
     assert {task["phase"] for task in tasks} == {*PHASES, ""}  # the report has none
     assert all(task["status"] == "succeeded" for task in tasks)
+    assert str(ROOT) not in "".join(path.read_text() for path in (folder / "tasks").rglob("log.txt"))
 
     models = {}
     for path in (folder / "artifacts").rglob("forge.json"):
@@ -58,7 +68,7 @@ def test_eight_phases_forge_an_agent_through_an_s3_server(tmp_path, s3_uri):
         text = page.read_text()
         assert "<script" not in text and all(phase in text for phase in PHASES)
     _the_agent_answers_in_plain_transformers(models["compression"][0].path, tmp_path)
-    asked = forge("test", "--runs", tmp_path, "--prompt", "next abc=")
+    asked = installed.run("forge", "test", "--runs", tmp_path, "--prompt", "next abc=", cwd=tmp_path)
     assert asked.returncode == 0, asked.stdout + asked.stderr
 
 

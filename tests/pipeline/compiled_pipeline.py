@@ -6,6 +6,7 @@ import yaml
 
 from pipelines import agent_forge
 from pipelines.cluster import load
+from pipelines.ir.reader import LOADER
 
 
 @functools.cache
@@ -14,7 +15,7 @@ def compiled(cluster="default", **shape):
 
 
 def documents(text):
-    spec, platform = yaml.safe_load_all(text)
+    spec, platform = yaml.load_all(text, Loader=LOADER)
     return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 

@@ -5,7 +5,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from kfp import dsl
 
@@ -85,11 +84,8 @@ def test_a_runner_that_is_killed_leaves_a_run_that_says_so_and_goes_on(forge, be
     while not started.exists():
         assert process.poll() is None
         time.sleep(0.05)
-    children = psutil.Process(process.pid).children()
     process.kill()
     process.wait()
-    for child in children:
-        child.terminate()
     while folder.active():
         time.sleep(0.05)
     assert json.loads(forge("status", "lost", "--json")[1])["state"] == "interrupted"

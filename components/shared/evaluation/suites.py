@@ -172,7 +172,9 @@ def suite_items(suite: str, *, split: Split, items: int, seed: int, difficulty: 
         raise ConfigError(f"a suite of {items} items", where="evaluation.items", fix="ask for two at least")
     cells = CELLS[suite]
     levels = [min(cell.level + difficulty, LEVELS[-1]) for cell in cells]
-    limits: dict[int, int] = {}  # of cells that have fewer items in this split than their share; the others make up for it
+    limits: dict[
+        int, int
+    ] = {}  # of cells that have fewer items in this split than their share; the others make up for it
     while True:
         drawn: dict[str, Item] = {}
         counts = shares_within([cell.weight for cell in cells], items, limits)

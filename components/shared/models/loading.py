@@ -119,12 +119,20 @@ def decode_all(model: PreTrainedModel, folder: Path) -> None:
             try:
                 if module.spec["codec"] != "ternary" or "transform" in module.spec:
                     _ = module.weight
-                elif len(module.code) != 4 + -(-prod(module.spec["shape"]) // 5) or module.code[4:].amax() > 242:
-                    raise ValueError(f"{len(module.code)} bytes are no trits of the shape {module.spec['shape']}")
+                elif (
+                    len(module.code) != 4 + -(-prod(module.spec["shape"]) // 5)
+                    or module.code[4:].amax() > 242
+                ):
+                    raise ValueError(
+                        f"{len(module.code)} bytes are no trits of the shape {module.spec['shape']}"
+                    )
             except ValueError as error:
                 raise ArtifactError(
-                    f"the weight of {path} cannot be decoded", where=str(folder), why=str(error), fix="fetch the model again"
-                ) from error  # fmt: skip
+                    f"the weight of {path} cannot be decoded",
+                    where=str(folder),
+                    why=str(error),
+                    fix="fetch the model again",
+                ) from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

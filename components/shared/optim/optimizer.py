@@ -1,21 +1,22 @@
 """One optimiser for a whole model: Muon on the hidden matrices, AdamW on everything else.
 
-Muon (Jordan 2024, kellerjordan.github.io/posts/muon) orthogonalises the momentum of a matrix, which has no meaning for
-embeddings, norms, gates and biases. Its updates are scaled to the size of AdamW's (0.2·√max(in, out), Moonlight,
-arXiv 2502.16982), so that one learning rate serves both.
+Muon orthogonalises the momentum of a matrix, which has no meaning for embeddings, norms, gates and biases. Its updates
+have the size of AdamW's, so that one learning rate serves both.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from components.shared.runtime.errors import ConfigError
 
 from .grokfast import Grokfast, attach
+from .kinds import OptimizerKind
+from .muon import fast_dtype, muon_step
 
 BETAS = (0.9, 0.95)
 SMALLEST_MATRIX = 16  # thinner ones are gates and heads: there is nothing to orthogonalise
@@ -23,7 +24,7 @@ SMALLEST_MATRIX = 16  # thinner ones are gates and heads: there is nothing to or
 
 def build_optimizer(
     model: nn.Module,
-    kind: Literal["muon", "adamw"] = "muon",
+    kind: OptimizerKind = "muon",
     lr: float = 5e-3,
     weight_decay: float = 0.0,
     grokfast: Grokfast | None = None,
@@ -33,7 +34,8 @@ def build_optimizer(
     Vectors (norms, gates, biases) are not decayed. The state has torch's own form, so it is saved and restored like any
     optimiser's.
 
-    :param kind: Muon on the hidden matrices and AdamW on the rest, or AdamW on all.
+    :param kind: Muon on the hidden matrices (in the dtype that the device is fast in, or in bfloat16) and AdamW on the
+        rest, or AdamW on all.
     :param lr: the peak learning rate; `schedule.set_rate` scales it step by step.
     :param grokfast: amplify slow gradients inside the optimiser's step.
     :raises ConfigError: nothing is trainable, or there is no such kind.
@@ -41,15 +43,23 @@ def build_optimizer(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise ConfigError("the model has nothing to train", where="optim", fix="unfreeze some parameters")
-    if kind not in ("muon", "adamw"):
-        raise ConfigError(f"there is no optimiser {kind!r}", where="optim", fix="use muon or adamw")
-    matrices = hidden_matrices(model) if kind == "muon" else []
+    kinds = get_args(OptimizerKind)
+    if kind not in kinds:
+        raise ConfigError(
+            f"there is no optimiser {kind!r}", where="optim", fix=f"use one of {', '.join(kinds)}"
+        )
+    matrices = hidden_matrices(model) if kind != "adamw" else []
     muon_ids = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in trainable if id(parameter) not in muon_ids]
     groups = [
         {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay, "muon": False},
         {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "muon": False},
-        {"params": matrices, "weight_decay": weight_decay, "muon": True},
+        {
+            "params": matrices,
+            "weight_decay": weight_decay,
+            "muon": True,
+            "dtype": "bfloat16" if kind == "muon_bfloat16" else fast_dtype(trainable[0].device),
+        },
     ]
     optimizer = MuonAdamW([group for group in groups if group["params"]], lr)
     if grokfast is not None:
@@ -75,27 +85,27 @@ def hidden_matrices(model: nn.Module) -> list[Tensor]:
 
 
 class MuonAdamW(Optimizer):
-    """torch's Muon and AdamW over one list of groups and one state: a group's `muon` says whose it is."""
+    """Muon and torch's AdamW over one list of groups and one state: a group's `muon` says whose it is."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
         super().__init__(groups, {"lr": lr, "initial_lr": lr})
         self.share()
 
     def share(self) -> None:
-        """Let the two work on this object's own groups and state."""
-        self.inner: list[Optimizer] = []
-        for muon in (False, True):
-            groups = [group for group in self.param_groups if group["muon"] == muon]
-            if groups:
-                inner = Muon(groups, adjust_lr_fn="match_rms_adamw") if muon else AdamW(groups, betas=BETAS)
-                inner.state = self.state
-                self.inner.append(inner)
+        """Let AdamW work on this object's own groups and state."""
+        groups = [group for group in self.param_groups if not group["muon"]]
+        self.adamw = AdamW(groups, betas=BETAS) if groups else None
+        if self.adamw is not None:
+            self.adamw.state = self.state
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient."""
-        for optimizer in self.inner:
-            optimizer.step()
+        if self.adamw is not None:
+            self.adamw.step()
+        for group in self.param_groups:
+            if group["muon"]:
+                muon_step(group, self.state)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then moved into it by rename(2)."""
+"""Files that are whole or not there, also behind a power loss: written and synced beside their place, then renamed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file so that a reader, or a kill, never meets half of it; missing folders are made.
+    """Write a file so that a reader, a kill or a power loss never leaves half of it; missing folders are made.
 
     Two writers may race: each writes its own draft, and the last rename wins.
 
@@ -17,7 +17,10 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.partial")
     try:
-        draft.write_bytes(data.encode() if isinstance(data, str) else data)
+        with draft.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from . import code, record
+from . import code, machine, record
 from .artifact import artifact
 from .artifact.artifact import MANIFEST, Artifact, Manifest
 from .artifact.manifest import decode
@@ -229,6 +229,10 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
     began, clock = time.time(), time.monotonic()
     request, config = work.request, work.config
     torch.set_num_threads(config.settings.threads)
+    if (asked := config.settings.threads) > (cores := machine.cores()):
+        work.progress.note(
+            f"{phase.name}.threads is {asked}, and {cores:g} cores can be used here: slower than with as many"
+        )
     seed_everything(config.seed)
     tracker.params(
         {**config.tree[phase.name], "profile": config.profile, "seed": config.seed, **request.parameters}

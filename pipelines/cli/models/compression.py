@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..overridden import Overridden
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -14,7 +16,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=Overridden)
 def compress(
     source: Annotated[str, typer.Option("--input", "-i", help="A model: folder or s3://…")],
     output: Annotated[str, typer.Option("--output", "-o", help="What is written: folder or s3://…")],

@@ -75,10 +75,12 @@ def arguments(
     overrides: list[str],
 ) -> list[str]:
     """The command line of `python -m components.evomerge`. What is overridden by name comes last and wins."""
+    from components.shared.runtime.config.literal import literal
+
     settings = {"generations": generations, "population": population, "islands": islands}
     overridden = [f"evomerge.{name}={value}" for name, value in settings.items()]
     if base:
         address = base if "://" in base else str(Path(base).resolve())
-        overridden.append(f"evomerge.base='{address}'")
+        overridden.append(f"evomerge.base={literal(address)}")
     inputs = [word for model in models for word in ("--input", model)]
     return [*inputs, "--output", output, "--profile", profile, "--seed", str(seed), *overridden, *overrides]

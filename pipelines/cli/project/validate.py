@@ -99,7 +99,8 @@ def _plan(plan: Plan, cluster: str, content: dict[str, Any] | None) -> None:
 
     console.print(plan_table(plan))
     say(
-        f"this machine: {needed.cores} cores, {size(needed.memory_bytes)}; {needed.slots} tasks at the same time"
+        f"this machine: {needed.cores:g} cores, {size(needed.memory_bytes)}, {size(needed.free_memory_bytes)} of it free; "
+        f"{needed.slots} tasks at the same time"
     )
     drawn = table(
         "phase", "tasks", "threads each", "memory each", f"pod on Kubeflow ({cluster})", "accelerators"

@@ -66,12 +66,19 @@ def _here(run: str, runs: Path, host: str) -> RunFolder | None:
 
 def _stop(folder: RunFolder) -> None:
     """Ask the process that runs it to stop."""
-    status = folder.read()
     if not folder.active():
         raise InputError(
-            f"nobody is at this run: {status.status}",
+            f"nobody is at this run: {folder.read().status}",
             where=str(folder.path),
             fix=f"go on with it: forge run-pipeline --resume {folder.name}",
         )
-    os.kill(status.process, signal.SIGTERM)
+    process = folder.runner()
+    if not process:
+        raise InputError(
+            "the process that runs it cannot be asked to stop",
+            where=str(folder.path),
+            why="it has been killed and its phases are ending, or it is on another machine, or somebody else's",
+            fix="wait a little, or stop it there",
+        )
+    os.kill(process, signal.SIGTERM)
     say(f"{folder.name} is being stopped: forge status {folder.name} --follow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +53,7 @@ def run_pipeline(
     ] = Path("runs"),
     store: Store = "",
     slots: Annotated[
-        int, typer.Option(help="Phases at the same time (default: one for two cores, at least three).")
+        int, typer.Option(help="Phases at the same time (default: what free cores and memory are good for).")
     ] = 0,
     rounds: Rounds = ROUNDS,
     workers: Workers = WORKERS,
@@ -174,8 +175,15 @@ async def _run(plan: Plan, screen: LiveRun | None) -> RunResult:
     from ...local.execute import start
 
     run = start(plan, [screen] if screen else [])
+    stops = 0
 
     def stop() -> None:
+        nonlocal stops
+        stops += 1
+        if stops > 2:  # phases are killed; what is left is a store or a disk that does not answer
+            if screen:
+                screen.__exit__()
+            os._exit(Interrupted.exit_code)
         if screen:
             grace = plan.options.grace
             screen.say(f"stopping: phases have {grace:g} s to write their checkpoints (again to kill them)")

@@ -2,9 +2,11 @@
 
 `ForkServer` is the runner's side. The other side is this module as a program: it reads a line of JSON for each task from
 its standard input and writes one when a task begins and one when it ends: {"number", "pid"} and {"number", "pid",
-"status", "usage": [cpu seconds, peak memory in ru_maxrss units]}. It ends when its standard input does. A forked task is
-the same as a started one: a process in a group of its own with the environment, folder and log that it was given, which
-runs its module as `__main__`.
+"status", "usage": [cpu seconds, peak memory in ru_maxrss units]}. A forked task is the same as a started one: a process in
+a group of its own with the environment, folder and log that it was given, which runs its module as `__main__`.
+
+Nothing is left over: tasks end with the server, however it ends. When the runner is killed the server's standard input
+ends; tasks then get the time to write their checkpoints, and the server ends behind them.
 
 Forking is safe here because the server itself computes nothing: torch has started no threads when it forks.
 """
@@ -19,17 +21,32 @@ import runpy
 import selectors
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from components.shared.runtime.code import ROOT
 from components.shared.runtime.errors import PhaseFailed
 
+from .orphans import end_with_parent, outlive_parent
+
 FAMILY = "components."
 """Modules that are forked: what the server has imported is theirs."""
 
+FIRST_TO_GO = "500"
+"""Where memory runs out, the kernel ends a task before anything that is not half as large as the machine: before the
+runner, which tries the task again, and before other people's work."""
+
 PRELOADED = ("components.shared.evaluation.suites", "components.shared.models.loading", "mlflow.tracking")
 """What most phases import. They are imported by name, and only in the server: a test of the pipeline needs no torch."""
+
+
+ORPHAN_GRACE = 30.0
+"""Seconds that tasks have for their checkpoints when the runner has been killed; a pod has as many."""
+
+END_SECONDS = 5.0
+"""So long a killed server is waited for: the run's lock is free when it is gone."""
 
 
 class ForkServerLost(PhaseFailed):
@@ -50,6 +67,8 @@ def module_to_fork(arguments: Sequence[str]) -> str:
 
 class ForkServer:
     """Starts with the first task; ends with the runner. One that has died is started anew for the next task."""
+
+    program: Sequence[str] = (sys.executable, "-m", __name__)
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
@@ -94,19 +113,29 @@ class ForkServer:
         cpu, memory = message["usage"]
         return int(message["status"]), float(cpu), int(memory)
 
-    def end(self) -> None:
-        """No more tasks: closes the server's input, at which it ends."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+    @property
+    def busy(self) -> bool:
+        """Whether one of its tasks has begun; before, it may be importing for seconds."""
+        return any(number not in self._begun for number in self._ends)
+
+    def kill(self) -> None:
+        """End it now, and with it every task of it, also one of which it has not told yet."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def close(self) -> None:
+        """No more tasks: the server is gone when this returns."""
+        self.kill()
+        if self._listener is not None:
+            await asyncio.wait([self._listener], timeout=END_SECONDS)
 
     async def _running(
         self, environment: Mapping[str, str], inherit: tuple[int, ...]
     ) -> asyncio.subprocess.Process:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                __name__,
+                *self.program,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
@@ -119,13 +148,14 @@ class ForkServer:
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         try:
-            while line := await process.stdout.readline():
+            while (line := await process.stdout.readline()).endswith(b"\n"):  # else it was killed within it
                 message = json.loads(line)
                 if "status" in message:
-                    self._begun.pop(message["number"], None)
-                    self._ends.pop(message["number"]).set_result(message)
+                    end = self._ends.pop(message["number"])
+                    if not end.done():
+                        end.set_result(message)
                 else:
-                    self._begun[message["number"]](message["pid"])
+                    self._begun.pop(message["number"])(message["pid"])
         finally:
             self._process = None
             lost, self._ends = self._ends, {}
@@ -138,10 +168,16 @@ class ForkServer:
                     end.set_exception(
                         ForkServerLost(
                             "the process that starts phases has ended",
-                            why=f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}",
-                            fix="run again with --resume",
+                            why=_ending(code),
+                            fix="go on with --resume",
                         )
                     )
+
+
+def _ending(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "it was killed (SIGKILL), most often because memory ran out"
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
 
 # -- the other side
@@ -151,6 +187,7 @@ def serve() -> None:
     """Fork tasks until standard input ends."""
     import importlib
 
+    end_with_parent(os.getppid())  # nothing is begun yet
     import components.shared.runtime  # noqa: F401 - sets how threads wait, before torch is there
 
     answers = os.dup(1)
@@ -166,6 +203,7 @@ def serve() -> None:
     waiting, buffer = selectors.DefaultSelector(), b""
     waiting.register(0, selectors.EVENT_READ)
     waiting.register(woken, selectors.EVENT_READ)
+    outlive_parent()  # by so much as tasks need for their checkpoints
     while True:
         ready = {key.fd for key, _ in waiting.select()}
         if woken in ready:
@@ -174,7 +212,8 @@ def serve() -> None:
         if 0 in ready:
             read = os.read(0, 1 << 20)
             if not read:
-                return
+                _end_orphans(tasks)
+                os._exit(0)  # what torch does when an interpreter ends takes seconds
             *lines, buffer = (buffer + read).split(b"\n")
             for line in lines:
                 request = json.loads(line)
@@ -183,6 +222,7 @@ def serve() -> None:
 
 def _fork(request: Mapping[str, Any], answers: int, close: tuple[int, ...]) -> int:
     """Start a task; its process id. The child never returns from here."""
+    server = os.getpid()
     pid = os.fork()
     if pid:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the child may be through already
@@ -191,6 +231,7 @@ def _fork(request: Mapping[str, Any], answers: int, close: tuple[int, ...]) -> i
         return pid
     code = 1
     try:
+        end_with_parent(server)
         code = _become(request, close)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -203,6 +244,8 @@ def _fork(request: Mapping[str, Any], answers: int, close: tuple[int, ...]) -> i
 def _become(request: Mapping[str, Any], close: tuple[int, ...]) -> int:
     """In the child: put on the task's environment and run its module as a program."""
     os.setpgid(0, 0)
+    with contextlib.suppress(PermissionError):  # a sandbox may forbid it
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGINT):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -232,6 +275,24 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def _end_orphans(tasks: dict[int, int]) -> None:
+    """The runner is gone: let the tasks write their checkpoints, and kill those that take too long, with all of theirs."""
+    until = time.monotonic() + ORPHAN_GRACE
+    groups = list(tasks)
+    _signal(groups, signal.SIGTERM)
+    while tasks and time.monotonic() < until:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        tasks.pop(pid, None)
+        time.sleep(0.02)
+    _signal(groups, signal.SIGKILL)
+
+
+def _signal(groups: Sequence[int], number: signal.Signals) -> None:
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):  # it has ended, with all that it started
+            os.killpg(group, number)
+
+
 def _reap(tasks: dict[int, int], answers: int) -> None:
     """Tell of every task that has ended."""
     while tasks:
@@ -246,7 +307,8 @@ def _reap(tasks: dict[int, int], answers: int) -> None:
 
 
 def _answer(answers: int, message: Mapping[str, Any]) -> None:
-    os.write(answers, json.dumps(message).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # the runner was killed: standard input says so next
+        os.write(answers, json.dumps(message).encode() + b"\n")
 
 
 if __name__ == "__main__":

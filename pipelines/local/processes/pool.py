@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .fork_server import ForkServer, module_to_fork
+from components.shared.runtime.errors import PhaseFailed
+
+from .fork_server import ForkServer, ForkServerLost, module_to_fork
+from .orphans import end_with_parent
 
 TIMEOUT_GRACE = 20.0
 """Seconds between the SIGTERM of a timeout and its SIGKILL, for a checkpoint."""
@@ -59,6 +63,7 @@ class ProcessPool:
         """Start a process, wait for its end, and end what it left running.
 
         :raises ForkServerLost: what forks phases has ended; the phase is ended too.
+        :raises PhaseFailed: the system cannot start it.
         """
         loop = asyncio.get_running_loop()
         began = time.monotonic()
@@ -87,6 +92,10 @@ class ProcessPool:
             code, cpu_seconds, peak = await (
                 self._forked if module_to_fork(spec.arguments) else self._started
             )(spec, begun)
+        except ForkServerLost:
+            if self._ending is None:
+                raise
+            code, cpu_seconds, peak = int(self._ending), 0.0, 0  # it was asked for
         finally:
             for timer in timers:
                 timer.cancel()
@@ -103,17 +112,26 @@ class ProcessPool:
 
     async def _started(self, spec: ProcessSpec, begun: Callable[[int], None]) -> tuple[int, float, int]:
         """A process of its own: (wait status, CPU seconds, ru_maxrss)."""
-        with spec.log.open("ab") as log:
-            process = subprocess.Popen(
-                list(spec.arguments),
-                cwd=spec.folder,
-                env=dict(spec.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=spec.inherit,
-            )
+        try:
+            with spec.log.open("ab") as log:
+                process = subprocess.Popen(
+                    list(spec.arguments),
+                    cwd=spec.folder,
+                    env=dict(spec.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=spec.inherit,
+                    preexec_fn=functools.partial(end_with_parent, os.getpid(), signal.SIGTERM),
+                )
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # no such program; a character 0; more text than a system takes
+            raise PhaseFailed(
+                "the process cannot be started", where=f"{spec.arguments[0]!r:.200}", why=str(error)
+            ) from error
         begun(process.pid)
         wait = asyncio.get_running_loop().run_in_executor(self._waiters, os.wait4, process.pid, 0)
         _, code, usage = await wait
@@ -130,17 +148,20 @@ class ProcessPool:
         self._ending = signal.SIGTERM
         for pid in self._living:
             _signal(pid, signal.SIGTERM)
+        if not self._fork_server.busy:  # it may be importing for seconds, for tasks that have not begun
+            self._fork_server.kill()
         asyncio.get_running_loop().call_later(grace, self.kill)
 
     def kill(self) -> None:
-        """SIGKILL to every living process."""
+        """SIGKILL to every living process, and to what would have to say that they have ended."""
         self._ending = signal.SIGKILL
         for pid in self._living:
             _signal(pid, signal.SIGKILL)
+        self._fork_server.kill()
 
-    def close(self) -> None:
-        """No more processes: the fork server ends, and so do the threads that wait."""
-        self._fork_server.end()
+    async def close(self) -> None:
+        """No more processes: the fork server is gone, and with it the last of ours that holds the run's lock."""
+        await self._fork_server.close()
         self._waiters.shutdown(wait=False)
 
 

@@ -1,19 +1,12 @@
 """How tasks and runs end: attempts, timeouts, Ctrl-C, and going on."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import psutil
-import pytest
 from kfp import dsl, kubernetes
 from kfp.dsl import Artifact, Output, ParallelFor
 
-from components.shared.runtime.errors import LostRace
-from pipelines.runs.folder import RunFolder
 from tests.pipeline.local.toy_pipelines import append, run_code, toy, write
 
 
@@ -169,24 +162,3 @@ def test_a_phase_that_was_asked_to_stop_by_someone_else_stops_the_run_and_is_not
 
     assert bench.run(preempted) == "interrupted"
     assert bench.statuses()["run-code"].attempts == 1
-
-
-def test_a_run_that_is_worked_on_cannot_be_gone_on_with_by_another_even_when_its_runner_died(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    code = (
-        "import subprocess, sys, pathlib; from pipelines.runs.folder import RunFolder\n"
-        f"lock = RunFolder(pathlib.Path({str(folder.path)!r})).lock()\n"
-        "subprocess.Popen(['sleep', '30'], pass_fds=[lock.fileno()], start_new_session=True)\n"
-        "print('started', flush=True)\n"
-        "import time; time.sleep(30)"
-    )
-    runner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert runner.stdout is not None and runner.stdout.readline() == "started\n"
-    [phase] = psutil.Process(runner.pid).children()
-    os.kill(runner.pid, signal.SIGKILL)
-    runner.wait()
-    with pytest.raises(LostRace, match=str(runner.pid)):
-        folder.lock()
-    phase.kill()
-    psutil.wait_procs([phase], timeout=10)
-    assert not folder.active()

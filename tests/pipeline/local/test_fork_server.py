@@ -7,10 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
-from pipelines.local.processes.fork_server import ForkServerLost, module_to_fork
+from pipelines.local.processes.fork_server import module_to_fork
 from pipelines.local.processes.pool import ProcessPool, ProcessResult, ProcessSpec
 
 
@@ -75,26 +74,3 @@ def test_a_forked_phase_can_be_stopped_and_says_so_by_its_exit_code(tmp_path, ho
     (outcome,) = run(one, stop_after=1.0 if how == "stop" else 0.0)
     assert outcome.exit_code in (75, 128 + signal.SIGTERM, 128 + signal.SIGKILL)
     assert outcome.timed_out == (how == "timeout")
-
-
-def test_the_death_of_the_fork_server_ends_its_phases_with_an_error_and_the_next_one_gets_a_new_one(tmp_path):
-    endless = ["--profile", "micro", "--step", "trunk", "cognate.trunk.steps=1000000"]
-    spec = job(tmp_path, "--output", str(tmp_path / "out"), *endless)
-
-    async def whole():
-        pool = ProcessPool(2)
-        running = asyncio.create_task(pool.run(spec))
-        while not pool._living:
-            assert not running.done()
-            await asyncio.sleep(0.05)
-        [phase] = pool._living
-        os.kill(psutil.Process(phase).ppid(), signal.SIGKILL)
-        with pytest.raises(ForkServerLost, match="SIGKILL"):
-            await asyncio.wait_for(running, 20)
-        after = await asyncio.wait_for(pool.run(job(tmp_path, "--help", name="help")), 60)
-        pool.close()
-        return phase, after
-
-    phase, after = asyncio.run(whole())
-    assert after.exit_code == 0
-    assert not psutil.pid_exists(phase) or psutil.Process(phase).status() == psutil.STATUS_ZOMBIE

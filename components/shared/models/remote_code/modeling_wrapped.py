@@ -81,7 +81,9 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         if inner is None:  # in the dtype that this model is being made in, not in that of its own config
             dtype = torch.get_default_dtype()
-            inner = AutoModelForCausalLM.from_config(config.inner_config, dtype=dtype, trust_remote_code=False)
+            inner = AutoModelForCausalLM.from_config(
+                config.inner_config, dtype=dtype, trust_remote_code=False
+            )
         self.inner = inner
         if config.thoughts:
             self.talk_head = TalkHead(config.hidden_size)

@@ -21,13 +21,8 @@ from ..wording import close_matches, did_you_mean
 from . import config_errors
 from .gate import Gate
 
-
-MOST_THREADS = 1024
-"""Of one process: OpenMP ends it without a word where it cannot start as many as it is asked for."""
-
-
-LONG = 200
-"""Characters of a value in an error."""
+MOST_THREADS = 512
+"""More than any machine has use for in one process; with very many, torch ends in a segmentation fault."""
 
 
 class PhaseSettings(BaseModel):
@@ -133,7 +128,7 @@ def parse(
     fix = f'give one JSON object: {{"profile": …, "evaluation": {{…}}, "{phase}": {{…}}}}'
     try:
         tree = json.loads(text)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ConfigError("the settings are not JSON", where=where, why=str(error), fix=fix) from error
     if not isinstance(tree, dict):
         raise ConfigError("the settings are no JSON object", where=where, fix=fix)
@@ -216,5 +211,4 @@ def _in_words(problem: Mapping[str, Any], key: str, source: str, schema: Mapping
         if isinstance(value, str) and allowed.startswith("one of "):
             near = close_matches(value, allowed.removeprefix("one of ").split(", "))
             detail += f"; did you mean {near[0]}?" if near else ""
-    text = json.dumps(value, ensure_ascii=False)
-    return f"{key} = {text if len(text) <= LONG else f'{text[:LONG]} …'} [{source}], {detail}"
+    return f"{key} = {json.dumps(value, ensure_ascii=False):.300} [{source:.300}], {detail:.1000}"

@@ -15,9 +15,15 @@ from hydra.core.override_parser.types import OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from omegaconf.grammar_parser import parse
 
 from ..errors import ConfigError
 from ..wording import close_matches, did_you_mean
+from .literal import literal
+
+LONGEST, LONGEST_KEY, DEEPEST = 10_000, 200, 30
+"""Characters of an override and of its key, and brackets in one another: Hydra's parser takes seconds, or the stack."""
 
 HYDRA = threading.Lock()
 """Hydra keeps its search path in a global: one composition at a time."""
@@ -43,18 +49,19 @@ def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictC
         with HYDRA, initialize_config_dir(str(configs), version_base="1.3"):
             phases = sorted(path.stem for path in (configs / "phase").glob("*.yaml"))
             files = [*(f"+phase@{phase}={phase}" for phase in phases), f"+profile={profile}"]
-            base = hydra_compose("config", overrides=files)
-            if not overrides:
-                return base
-            checked = (_checked(override, base, {*phases, "evaluation"}) for override in overrides)
-            changes = [change for change in checked if change is not None]
-            return hydra_compose("config", overrides=[*files, *changes])
+            tree = base = hydra_compose("config", overrides=files)
+            if overrides:
+                checked = (_checked(override, base, {*phases, "evaluation"}) for override in overrides)
+                changes = [change for change in checked if change is not None]
+                tree = hydra_compose("config", overrides=[*files, *changes])
+            _refuse_resolvers(OmegaConf.to_container(tree, resolve=False))
+            return tree
     except yaml.MarkedYAMLError as error:
         where = (
             f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else str(configs)
         )
         raise ConfigError("a file is not YAML", where=where, why=str(error.problem)) from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(
             "the configuration does not compose", where=str(configs), why=_first_line(error)
         ) from error
@@ -68,12 +75,20 @@ def _checked(override: str, base: DictConfig, here: Set[str]) -> str | None:
 
     :param here: the sections whose defaults are here.
     """
-    where = f"override {override!r}"
+    where = f"override {override!r:.300}"
+    _check_size(override, where)
     try:
         parsed = OverridesParser.create().parse_override(override)
-    except HydraException as error:
+    except (HydraException, ValueError) as error:
+        key, equals, value = override.partition("=")
+        quoted = f"{key}={literal(value)}"
+        fix = (
+            f'write key=value; text with other characters in quotes: "{quoted:.200}"'
+            if equals
+            else "write key=value"
+        )
         raise ConfigError(
-            "an override cannot be read", where=where, why=_first_line(error), fix="write key=value"
+            "an override cannot be read", where=where, why=_first_line(error), fix=fix
         ) from error
     key = str(parsed.key_or_group)
     if key in ("profile", "seed"):
@@ -94,14 +109,54 @@ def _checked(override: str, base: DictConfig, here: Set[str]) -> str | None:
     return "++" + override.lstrip("+")
 
 
+def _check_size(override: str, where: str) -> None:
+    """Refuse what no setting needs before Hydra's parser sees it."""
+    depth = deepest = 0
+    for character in override:
+        depth += (character in "[{(") - (character in ")}]")
+        deepest = max(deepest, depth)
+    for much, most, what in (
+        (len(override), LONGEST, "characters"),
+        (len(override.partition("=")[0]), LONGEST_KEY, "characters in front of ="),
+        (deepest, DEEPEST, "brackets in one another"),
+    ):
+        if much > most:
+            fix = f"at most {most:,} can be read; give more of them in a file: --config"
+            raise ConfigError(f"an override has {much:,} {what}", where=where, fix=fix)
+
+
+def _refuse_resolvers(node: Any, key: str = "") -> None:
+    """Refuse what would put something into the settings that is not in them, such as `${oc.env:SECRET}`.
+
+    :raises ConfigError: the text has more in `${…}` than the name of a setting.
+    """
+    if isinstance(node, dict | list):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            _refuse_resolvers(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, str) and "${" in node and _has_resolver(parse(node)):
+        raise ConfigError(
+            f"{key} asks for something from outside the settings",
+            where=key,
+            why=f"it is {node!r:.200}",
+            fix="write the value, or ${section.key} for that of another setting",
+        )
+
+
+def _has_resolver(node: Any) -> bool:
+    """Whether a text, parsed by the grammar of interpolations, calls a function anywhere."""
+    if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
+        return True
+    return any(_has_resolver(child) for child in getattr(node, "children", None) or ())
+
+
 def plain(tree: DictConfig, section: str) -> Any:
     """One section as plain JSON, its interpolations resolved."""
     try:
         node = tree[section]
         return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if node is not None else {}
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
         raise ConfigError("a value cannot be resolved", where=section, why=_first_line(error)) from error
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+    return str(error).strip().split("\n", 1)[0][:300]

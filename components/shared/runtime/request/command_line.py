@@ -56,12 +56,21 @@ def parse(phase: str, about: str, argv: Sequence[str] | None) -> Request:
         else:
             parser.add_argument(option, default="", metavar=metavar, help=text)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="overrides of the settings")
+    parser.add_argument(
+        "-O",
+        "--override",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        help="the same, repeatable",
+    )
     options = parser.parse_intermixed_args(argv)
+    overrides = [*options.override, *options.overrides]
     if options.executor_input:
-        if options.overrides:
+        if overrides:
             raise ConfigError(
                 "KFP's input holds the settings whole, and there are overrides beside it",
-                where=" ".join(options.overrides),
+                where=" ".join(overrides),
                 fix="give one of them",
             )
         request = from_kfp(options.executor_input)
@@ -75,7 +84,7 @@ def parse(phase: str, about: str, argv: Sequence[str] | None) -> Request:
         take(request, {"seed": options.seed, "checkpoint_root": options.checkpoints})
         take(request, dict(_setting(text) for text in options.set))
         group(request)
-        request.profile, request.overrides = options.profile, options.overrides
+        request.profile, request.overrides = options.profile, overrides
         request.step = options.step
     request.progress = options.progress or os.environ.get("FORGE_PROGRESS", "")
     request.checkpoint_root = request.checkpoint_root or os.environ.get("FORGE_CHECKPOINTS", "")

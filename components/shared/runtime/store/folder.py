@@ -19,6 +19,9 @@ from .interface import PARTIAL, Store, StoredObject, is_safe_name, walk
 TRANSIENT = (errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 """What a network file system answers while its server is away."""
 
+ATTEMPTS = 100
+"""So often a folder is made again that another process removes because it is empty."""
+
 
 def fsync(path: Path) -> None:
     """Make a file's content, or a directory's names, survive a crash of the machine."""
@@ -104,13 +107,15 @@ class FolderStore(Store):
     def _staged(self, path: Path, data: bytes | Path) -> Iterator[Path]:
         """A whole, synced copy of `data` beside `path`, removed afterwards where it was not moved."""
         partial = path.parent / f"{PARTIAL}{uuid.uuid4().hex}"
-        while True:
+        for attempt in range(ATTEMPTS):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial.touch()
                 break
-            except FileNotFoundError:
-                continue  # `delete` has just removed the empty folder
+            except FileNotFoundError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise OSError(errno.EACCES, "no folder can be made here", str(path.parent)) from error
+                # else `delete` has just removed the empty folder
         try:
             if isinstance(data, Path):
                 shutil.copyfile(data, partial)

@@ -28,13 +28,17 @@ MEMORY = 1 << 30
 SECONDS = 60
 EVIL = "from pathlib import Path\nPath({marker!r}).write_text('it ran')\nclass Evil: pass\n"
 VALUES: list[Any] = [
-    None, True, -1, 0, 1, 3, 10**9, 2**63, 1e308, float("inf"), float("nan"), "", "32", "x" * 1000, "org/kernel", "../../etc",
+    None, True, -1, 0, 1, 3, 10**9, 2**63, 1e308, float("inf"), float("nan"), "", "32", "x" * 1000, "org/kernel",
     [], {}, [1], {"a": 1}, ["x"], {"": "org/kernel"}, [[[[]]]],
 ]  # fmt: skip
+TOKENIZER = ["tokenizer_config.json", "tokenizer.json", "generation_config.json"]
+AUTO_MAP = {
+    "AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil", "AutoTokenizer": ["evil.Evil", None]
+}  # fmt: skip
 KEYS: dict[str, list[Any]] = {
-    "auto_map": [{"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil", "AutoTokenizer": ["evil.Evil", None]}, "x", []],
+    "auto_map": [AUTO_MAP, AUTO_MAP, "x", []],
     "model_type": ["llama", "gpt2", "cognate", "forge_wrapped", "bert", "evil", "clip", None, 3],
-    "quantization_config": [{}, {"quant_method": "bitnet"}, {"quant_method": "gptq", "bits": 4}, {"quant_method": "evil"}, "x", {"load_in_4bit": True}],
+    "quantization_config": [{}, {"quant_method": "bitnet"}, {"quant_method": "gptq", "bits": 4}, "x", {"load_in_4bit": True}],
     "attn_implementation": ["org/kernel", "flash_attention_2", {"": "org/kernel"}],
     "_attn_implementation": ["org/kernel"],
     "experts_implementation": ["org/kernel"],
@@ -50,7 +54,8 @@ KEYS: dict[str, list[Any]] = {
     "max_position_embeddings": [0, -1, 10**12, 1],
     "tokenizer_class": ["Evil", "BertTokenizer", 3, "LlamaTokenizer", None],
     "architectures": [["Evil"], 3, "x"],
-    "storage": [[], {"inner.lm_head": 3}, {"inner.lm_head": {"codec": "ternary", "shape": [10**5, 10**5], "bytes": 4}}, {"x": {"codec": "scalar", "shape": [4, 4], "bytes": 10**12}}],
+    "storage": [[], {"inner.lm_head": 3}, {"inner.lm_head": {"codec": "ternary", "shape": [10**5, 10**5], "bytes": 4}},
+                {"x": {"codec": "scalar", "shape": [4, 4], "bytes": 10**12}}],
     "inner": [None, 3, {}, {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}}],
     "eos_token_id": [10**9, -5, "x", [[]]],
     "chat_template": ["{{ evil", 3, "{{ messages.__class__.__mro__ }}"],
@@ -66,13 +71,19 @@ def tampered_json(content: Any, rng: random.Random) -> bytes:
     """A JSON file with one thing wrong."""
     way = rng.randrange(10)
     if way == 0:
-        return rng.choice([b"", b"[]", b"null", b'"x"', b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"{"])
+        return rng.choice(
+            [b"", b"[]", b"null", b'"x"', b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"{"]
+        )
     text = json.dumps(content).encode()
     if way == 1:
         return text[: rng.randrange(len(text))]
     nodes = [content]
     for node in nodes:
-        nodes += [value for value in (node.values() if isinstance(node, dict) else node) if isinstance(value, (dict, list)) and value]
+        nodes += [
+            value
+            for value in (node.values() if isinstance(node, dict) else node)
+            if isinstance(value, (dict, list)) and value
+        ]
     node = rng.choice(nodes) if way < 5 else content
     if way < 7:
         place = rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
@@ -96,7 +107,9 @@ def tampered_weights(data: bytes, rng: random.Random) -> bytes:
         return struct.pack("<Q", rng.choice([0, 1, length - 1, length + 1, 2**40, 2**63])) + data[8:]
     entry = header[rng.choice([name for name in header if name != "__metadata__"])]
     if way == 2:
-        entry["data_offsets"] = rng.choice([[0, 2**62], [-1, 4], [8, 4], [0, 0], ["0", "4"], [0], None, [4, 8]])
+        entry["data_offsets"] = rng.choice(
+            [[0, 2**62], [-1, 4], [8, 4], [0, 0], ["0", "4"], [0], None, [4, 8]]
+        )
     elif way == 3:
         entry["shape"] = rng.choice([[2**40, 2**40], [-1], [0], ["4"], None, [2**63], [1] * 100, []])
     elif way == 4:
@@ -116,12 +129,14 @@ def tampered_weights(data: bytes, rng: random.Random) -> bytes:
 
 def tamper(folder: Path, rng: random.Random) -> str:
     """Change one file of the model; which."""
-    name = rng.choice(
-        ["config.json"] * 5 + ["tokenizer_config.json", "tokenizer.json", "generation_config.json"] + ["model.safetensors"] * 2
-    )  # fmt: skip
+    name = rng.choice(["config.json"] * 5 + ["model.safetensors"] * 2 + TOKENIZER)
     file = folder / name
     data = file.read_bytes() if file.exists() else b"{}"
-    tampered = tampered_weights if name.endswith("safetensors") else lambda data, rng: tampered_json(json.loads(data), rng)
+    tampered = (
+        tampered_weights
+        if name.endswith("safetensors")
+        else lambda data, rng: tampered_json(json.loads(data), rng)
+    )
     file.write_bytes(tampered(data, rng))
     return name
 

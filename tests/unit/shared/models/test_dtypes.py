@@ -19,7 +19,13 @@ from .remote_code.test_coded import coded_twin
 from .variants import cognate, some_ids
 
 IDS = some_ids(2, 12)
-SHAPE = {"vocab_size": 272, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "pad_token_id": 256}
+SHAPE = {
+    "vocab_size": 272,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "pad_token_id": 256,
+}
 SHAPE |= {"num_attention_heads": 4, "num_key_value_heads": 2}
 FOREIGN = {
     "qwen2, with biases": Qwen2Config(**SHAPE, tie_word_embeddings=True),
@@ -49,7 +55,7 @@ def coded(name, dtype):
 
 def dtypes_in(file):
     with safe_open(file, "pt") as tensors:
-        return {tensors.get_tensor(name).dtype for name in tensors.keys()} - {torch.uint8}
+        return {tensors.get_tensor(name).dtype for name in sorted(tensors.keys())} - {torch.uint8}
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:])

@@ -46,7 +46,9 @@ def test_what_could_only_fail_late_is_refused_early(override: str) -> None:
 
 
 def test_a_file_of_text_is_looked_for_where_the_phase_runs() -> None:
-    override = "bitnet.tasks={file:/not/here/but/there.txt:1}".replace("file:/", "'file:/").replace("txt:", "txt':")
+    override = "bitnet.tasks={file:/not/here/but/there.txt:1}".replace("file:/", "'file:/").replace(
+        "txt:", "txt':"
+    )
     config = compose("bitnet", model_of("bitnet"), overrides=[override])
     assert list(config.tree["bitnet"]["tasks"]) == ["file:/not/here/but/there.txt"]
 
