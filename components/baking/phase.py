@@ -48,7 +48,7 @@ class Baking(Phase[Settings], spec=PHASE):
         check_mixture(settings.anchor_tasks, settings.anchor_levels)
         self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         spread_latents(self.model, self.run.generator("latents"))
-        longest = getattr(self.model.config, "max_position_embeddings", None)
+        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         encode(self._anchored("search", settings.held_out), self.tokenizer, max_length=longest)
 
     def execute(self) -> None:

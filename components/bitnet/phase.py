@@ -147,7 +147,7 @@ class BitNet(Phase[Settings], spec=PHASE):
             "bytes_after": bytes_after,
             "bits_per_parameter": 8 * bytes_after / self.teacher.num_parameters(),
         }
-        uniform = math.log(stored.config.vocab_size)
+        uniform = math.log(stored.config.get_text_config().vocab_size)
         if uniform > before:
             metrics["retention"] = (uniform - after) / (uniform - before)
         for name, model in (("before", self.teacher.cpu()), ("after", stored)):

@@ -59,7 +59,7 @@ class Training(Phase[Settings], spec=PHASE):
         encode(
             self.held_out,
             self.tokenizer,
-            max_length=getattr(self.model.config, "max_position_embeddings", None),
+            max_length=getattr(self.model.config.get_text_config(), "max_position_embeddings", None),
         )
 
     def execute(self) -> None:
@@ -210,7 +210,7 @@ class Training(Phase[Settings], spec=PHASE):
                 (state["train_loss"], train_loss), (start, end), (state["dimension"], dimension)
             ),
             "intrinsic_dimension": round(dimension, 3),
-            "intrinsic_dimension_share": round(dimension / self.model.config.hidden_size, 5),
+            "intrinsic_dimension_share": round(dimension / self.model.config.get_text_config().hidden_size, 5),
             "weight_spread": round(weight_spread(self.model), 6),
             **{name: state[name] for name in SERIES},
         }
@@ -229,7 +229,7 @@ class Training(Phase[Settings], spec=PHASE):
                 "held_out_loss": held_out_loss,
                 "train_loss": train_loss,
                 "intrinsic_dimension": dimension,
-                "intrinsic_dimension_share": dimension / self.model.config.hidden_size,
+                "intrinsic_dimension_share": dimension / self.model.config.get_text_config().hidden_size,
                 "weight_spread": weight_spread(self.model),
             },
             step=step,

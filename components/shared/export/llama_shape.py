@@ -65,7 +65,12 @@ def read(path: Path) -> LlamaShape:
         prefix, config = "inner.", model.config.inner_config
     why = foreign_parts(model, config)
     if why:
-        raise InputError("this model has not the shape of a Llama", where=str(path), why=why)
+        raise InputError(
+            "this model has not the shape of a Llama",
+            where=str(path),
+            why=why,
+            fix="load the artifact as it is, in any program that has transformers 5: its code travels with it",
+        )
     ternary: dict[str, tuple[np.ndarray, float]] = {}
     others: dict[str, Tensor] = {}
     normed: set[str] = set()

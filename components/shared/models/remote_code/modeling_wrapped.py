@@ -86,7 +86,7 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
             )
         self.inner = inner
         if config.thoughts:
-            self.talk_head = TalkHead(config.hidden_size)
+            self.talk_head = TalkHead(config.get_text_config().hidden_size)
         if config.storage:
             apply_storage(self, config.storage)
             self.tie_to_code()

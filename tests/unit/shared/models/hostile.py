@@ -23,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+GOOD = ("a model", "ArtifactError", "InputError", "ConfigError")
 MEMORY = 1 << 30
 """Bytes of address space that an attempt may take beside what the process has."""
 SECONDS = 60
@@ -175,13 +176,18 @@ def attempt(models: list[Path], seed: int) -> tuple[str, str]:
 
 def in_child(folder: Path) -> tuple[str, str]:
     """Load and ask the model, within limits."""
-    from components.shared.runtime.errors import ForgeError
-    from pipelines.generate import TextModel
-
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(SECONDS)
+    return outcome(folder)
+
+
+def outcome(folder: Path) -> tuple[str, str]:
+    """What comes of loading and asking the model."""
+    from components.shared.runtime.errors import ForgeError
+    from pipelines.generate import TextModel
+
     try:
         TextModel.load(folder).complete("12+", tokens=2)
     except ForgeError as error:
@@ -220,7 +226,7 @@ def main(attempts: int, first: int, models: list[Path]) -> list[str]:
     for seed in range(first, first + attempts):
         kind, detail = attempt(models, seed)
         ends[kind] += 1
-        if kind not in ("a model", "ArtifactError", "InputError", "ConfigError"):
+        if kind not in GOOD:
             wrong.append(f"seed {seed}: {kind}: {detail}")
     print(dict(ends), file=sys.stderr)
     return wrong
