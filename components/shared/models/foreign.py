@@ -1,8 +1,8 @@
 """What the folder of a model asks for, checked before transformers acts on it.
 
 A folder comes from anywhere. Nothing in it may name code to run, and what its config.json describes may not be more
-than its weights hold: a number there becomes memory and time before the first weight is read. So sizes are compared with the headers
-of the weights, and the network is first built on the meta device, where it costs nothing.
+than its weights hold: a number there becomes memory and time before the first weight is read. So sizes are compared
+with the headers of the weights, and the network is first built on the meta device, where it costs nothing.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ AUTO_MAP = {
 KEYS: dict[str, list[Any]] = {
     "auto_map": [AUTO_MAP, AUTO_MAP, "x", []],
     "model_type": ["llama", "gpt2", "cognate", "forge_wrapped", "bert", "evil", "clip", None, 3],
-    "quantization_config": [{}, {"quant_method": "bitnet"}, {"quant_method": "gptq", "bits": 4}, "x", {"load_in_4bit": True}],
+    "quantization_config": [{}, {"quant_method": "bitnet"}, {"quant_method": "gptq"}, "x", {"load_in_4bit": True}],
     "attn_implementation": ["org/kernel", "flash_attention_2", {"": "org/kernel"}],
     "_attn_implementation": ["org/kernel"],
     "experts_implementation": ["org/kernel"],

@@ -105,7 +105,7 @@ def test_the_root_of_a_hubs_cache_says_where_its_model_lies(folder, tmp_path):
     root = tmp_path / "models--org--name"
     shutil.copytree(folder, root / "snapshots" / "abc")
     for read in (load, adopt):
-        with pytest.raises(ArtifactError, match="hub's cache.*give .*snapshots/abc"):
+        with pytest.raises(ArtifactError, match=r"hub's cache.*give .*snapshots/abc"):
             read(root)
 
 
@@ -114,7 +114,7 @@ def test_an_artifact_that_was_changed_after_it_was_sealed_is_not_loaded(folder):
     seal(folder, kind="model", phase="test")
     assert TextModel.load(folder)
     change(folder, bos_token_id=3)
-    with pytest.raises(ArtifactError, match="config.json"):
+    with pytest.raises(ArtifactError, match=r"config\.json"):
         TextModel.load(folder)
 
 
