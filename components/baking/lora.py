@@ -48,7 +48,9 @@ class Free(nn.Module):
 
 
 def adapt(model: PreTrainedModel, rank: int | None, generator: torch.Generator) -> list[nn.Parameter]:
-    """Freeze the model and put a change on its linear layers (α = r; GPT-2 has them transposed, as Conv1D), but not on its output head; the new parameters.
+    """Freeze the model and put a change on its linear layers (α = r), but not on its output head; the new parameters.
+
+    GPT-2's layers are Conv1D, with weights (in, out): a low-rank change is one either way round.
 
     :param rank: of LoRA; None: no bound on the rank.
     :param generator: draws A, on the CPU.
