@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from components.shared.runtime.errors import ArtifactError, InputError
 from .runs.folder import DONE, find
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from components.shared.agent.agent import Agent
     from components.shared.agent.tools import Toolbox
@@ -196,7 +197,7 @@ class TextModel:
         padding = self.tokenizer.pad_token_id
         torch.manual_seed(seed)
         start = torch.tensor([ids], device=self.model.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), _in_words(self.folder):
             written = self.model.generate(
                 input_ids=start,
                 attention_mask=torch.ones_like(start),
@@ -243,6 +244,20 @@ class Chat:
         answer = self.model.reply([*self.messages, question], **how)
         self.messages += [question, {"role": "assistant", "content": answer.text}]
         return answer
+
+
+@contextmanager
+def _in_words(folder: Path) -> Iterator[None]:
+    """Say of what goes wrong inside the block that it is the model's: its generation settings and sizes come from its folder.
+
+    :raises ArtifactError: anything did.
+    """
+    from components.shared.models.foreign import unreadable
+
+    try:
+        yield
+    except Exception as error:
+        raise unreadable("the model cannot be run", folder, error) from error
 
 
 def _ends(model: Any, tokenizer: Any) -> list[int]:

@@ -145,6 +145,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
+        tokenizer.decode(tokenizer("a").input_ids)
     except Exception as error:  # whatever foreign files make transformers raise is a fault of those files
         raise unreadable("the model has no tokenizer that can be read", folder, error) from error
     return tokenizer

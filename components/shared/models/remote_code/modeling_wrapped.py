@@ -125,6 +125,6 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
         """As the wrapped model does."""
         return self.inner.prepare_inputs_for_generation(*args, **kwargs)
 
-    def forward(self, input_ids=None, **kwargs):
-        """As the wrapped model does."""
-        return self.inner(input_ids=input_ids, **kwargs)
+    def forward(self, input_ids=None, attention_mask=None, **kwargs):
+        """As the wrapped model does. `generate` takes a mask only where it is named here."""
+        return self.inner(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
