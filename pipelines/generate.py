@@ -248,7 +248,7 @@ class Chat:
 
 @contextmanager
 def _in_words(folder: Path) -> Iterator[None]:
-    """Say of what goes wrong inside the block that it is the model's: its generation settings and sizes come from its folder.
+    """What goes wrong inside the block is the model's: its generation settings and sizes come from its folder.
 
     :raises ArtifactError: anything did.
     """
