@@ -50,7 +50,7 @@ class Settings(PhaseSettings):
         1.0, ge=0, description="weight of the KL to the model before, on what must not change"
     )
     anchor_tasks: Weights = Field(min_length=1, description="unrelated tasks of the anchor, with weights")
-    anchor_levels: Levels = Field(min_length=1, description="their levels, for all or task by task")
+    anchor_levels: Levels = Field(description="their levels, for all or task by task")
     held_out: int = Field(64, ge=8, description="search questions each gate is measured on")
     forgetting: float = Field(
         0.1,

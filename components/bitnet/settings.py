@@ -35,7 +35,7 @@ class Settings(PhaseSettings):
     calibration_items: int = Field(128, ge=8, description="training items that the norms are calibrated on")
     held_out_items: int = Field(256, ge=8, description="search items that retention is measured on")
     tasks: Weights = Field(min_length=1, description="task → how often it is drawn")
-    levels: Levels = Field(min_length=1, description="difficulties, for all tasks or task by task")
+    levels: Levels = Field(description="difficulties, for all tasks or task by task")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
 
     @model_validator(mode="after")

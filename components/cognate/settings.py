@@ -67,7 +67,7 @@ class Course(BaseModel):
     )
     lr: float = Field(gt=0, description="peak learning rate")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
-    levels: Levels = Field(min_length=1, description="difficulties drawn from, for all tasks or task by task")
+    levels: Levels = Field(description="difficulties drawn from, for all tasks or task by task")
     opening: Opening = Opening()
     tasks: Weights = Field(min_length=1, description="task → how often it is drawn, in proportion")
 

@@ -15,7 +15,7 @@ class TaskMixture(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     tasks: Weights = Field(min_length=1, description="task → how often it is drawn, in proportion")
-    levels: Levels = Field(min_length=1, description="difficulties drawn from, for all tasks or task by task")
+    levels: Levels = Field(description="difficulties drawn from, for all tasks or task by task")
     batch: int = Field(ge=1, description="items a step")
 
     @model_validator(mode="after")

@@ -210,7 +210,9 @@ class Training(Phase[Settings], spec=PHASE):
                 (state["train_loss"], train_loss), (start, end), (state["dimension"], dimension)
             ),
             "intrinsic_dimension": round(dimension, 3),
-            "intrinsic_dimension_share": round(dimension / self.model.config.get_text_config().hidden_size, 5),
+            "intrinsic_dimension_share": round(
+                dimension / self.model.config.get_text_config().hidden_size, 5
+            ),
             "weight_spread": round(weight_spread(self.model), 6),
             **{name: state[name] for name in SERIES},
         }

@@ -23,7 +23,6 @@ class Stage(BaseModel):
     steps: int = Field(ge=1)
     lr: float = Field(1.0, gt=0, description="factor on the phase's learning rate")
     levels: Levels = Field(
-        min_length=1,
         description="difficulties, for all tasks or task by task; at the edge of chaos, those to choose from",
     )
     tasks: Weights | None = Field(None, description="task → how often it is drawn; null: as in the phase")

@@ -47,7 +47,7 @@ TaskName = Annotated[str, AfterValidator(_known)]
 Level = Annotated[int, Field(ge=LEVELS[0], le=LEVELS[-1])]
 LevelList = Annotated[list[Level], Field(min_length=1)]
 Levels = Annotated[
-    Annotated[LevelList, Tag("all")] | Annotated[dict[TaskName, LevelList], Tag("each")],
+    Annotated[LevelList, Tag("all")] | Annotated[dict[TaskName, LevelList], Field(min_length=1), Tag("each")],
     Discriminator(lambda levels: "each" if isinstance(levels, dict) else "all"),
 ]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
