@@ -12,7 +12,6 @@ without it; a model of ours was trained on bare prompts behind <bos>. Which of t
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,9 +56,9 @@ def model_folder(runs: Path, name: str) -> Path:
     :raises InputError: there is no such run.
     """
     if "://" in name:
-        from components.shared.runtime.store.uri import download
+        from components.shared.runtime.store import local_copy
 
-        return download(name, Path(tempfile.gettempdir()) / "agent-forge" / "inputs")
+        return local_copy.download(name, local_copy.inputs())
     if (Path(name) / "config.json").is_file():
         return Path(name)
     folder = find(runs, name)

@@ -80,9 +80,11 @@ class Settings(PhaseSettings):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             try:
-                merge_method(name)
+                method = merge_method(name)
             except ConfigError as error:
                 raise ValueError(f"{error.what}; {error.fix}") from error
+            if method.most is not None:
+                raise ValueError(f"{name} merges one model, and the search merges several: leave it out")
         return names
 
     @model_validator(mode="after")

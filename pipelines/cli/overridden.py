@@ -14,6 +14,8 @@ class Overridden(SeveralValues):
         """Parse the arguments; overrides without an option come behind those with one."""
         ctx.allow_extra_args = True
         super().parse_args(ctx, args)
+        if ctx.resilient_parsing:  # a shell asks what might come next
+            return []
         for word in ctx.args:
             if "=" not in word or word.startswith("-"):
                 ctx.fail(f"Got unexpected extra argument ({word})")

@@ -30,11 +30,12 @@ def documents(text: str) -> list[Any]:
 def _look_over(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, LOADER):
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes
-            raise ValueError(f"line {event.start_mark.line + 1}: an alias, which no compiled pipeline has")
+            raise ValueError(f"line {line}: an alias, which no compiled pipeline has")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
-                raise ValueError(f"line {event.start_mark.line + 1}: nested deeper than {DEEPEST}")
+                raise ValueError(f"line {line}: nested deeper than {DEEPEST}")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, NotRequired
 
-from pydantic import AfterValidator, ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, JsonValue, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from components.shared.runtime.errors import UnsupportedPipeline
@@ -46,143 +46,143 @@ Variable = Annotated[str, AfterValidator(_variable)]
 Number = int | float | str
 
 
+@with_config(EXACT)
 class Parameter(TypedDict):
     """Of an interface."""
 
-    __pydantic_config__ = EXACT
     parameterType: str
     defaultValue: NotRequired[JsonValue]
     isOptional: NotRequired[bool]
     description: NotRequired[str]
 
 
+@with_config(OPEN)
 class ArtifactType(TypedDict, total=False):
     """Its schema, by title or written out."""
 
-    __pydantic_config__ = OPEN
     schemaTitle: str
     instanceSchema: str
 
 
+@with_config(EXACT)
 class Artifact(TypedDict):
     """Of an interface."""
 
-    __pydantic_config__ = EXACT
     artifactType: ArtifactType
     isArtifactList: NotRequired[bool]
     isOptional: NotRequired[bool]
     description: NotRequired[str]
 
 
+@with_config(EXACT)
 class Interface(TypedDict, total=False):
     """One side of it."""
 
-    __pydantic_config__ = EXACT
     parameters: dict[Name, Parameter]
     artifacts: dict[Name, Artifact]
 
 
+@with_config(OPEN)
 class ParameterSource(TypedDict):
     """An output parameter of a task."""
 
-    __pydantic_config__ = OPEN
     outputParameterKey: str
     producerTask: NotRequired[str]
     producerSubtask: NotRequired[str]
 
 
+@with_config(OPEN)
 class ArtifactSource(TypedDict):
     """An output artifact of a task."""
 
-    __pydantic_config__ = OPEN
     outputArtifactKey: str
     producerTask: NotRequired[str]
     producerSubtask: NotRequired[str]
 
 
+@with_config(EXACT)
 class RuntimeValue(TypedDict):
     """A value that is written in the pipeline."""
 
-    __pydantic_config__ = EXACT
     constant: JsonValue
 
 
+@with_config(EXACT)
 class Argument(TypedDict, total=False):
     """Where a parameter of a task comes from."""
 
-    __pydantic_config__ = EXACT
     componentInputParameter: str
     taskOutputParameter: ParameterSource
     runtimeValue: RuntimeValue
 
 
+@with_config(EXACT)
 class ArtifactArgument(TypedDict, total=False):
     """Where an artifact of a task comes from."""
 
-    __pydantic_config__ = EXACT
     componentInputArtifact: str
     taskOutputArtifact: ArtifactSource
 
 
+@with_config(EXACT)
 class Arguments(TypedDict, total=False):
     """What a task is given."""
 
-    __pydantic_config__ = EXACT
     parameters: dict[str, Argument]
     artifacts: dict[str, ArtifactArgument]
 
 
+@with_config(EXACT)
 class Items(TypedDict, total=False):
     """What a loop goes over."""
 
-    __pydantic_config__ = EXACT
     raw: str
     inputParameter: str
 
 
+@with_config(OPEN)
 class Iterator(TypedDict):
     """A loop."""
 
-    __pydantic_config__ = OPEN
     itemInput: str
     items: Items
 
 
+@with_config(OPEN)
 class Retries(TypedDict, total=False):
     """Further attempts."""
 
-    __pydantic_config__ = OPEN
     maxRetryCount: Number
     backoffDuration: Number
     backoffFactor: Number
     backoffMaxDuration: Number
 
 
+@with_config(OPEN)
 class Named(TypedDict):
     """A reference, or what people call a task."""
 
-    __pydantic_config__ = OPEN
     name: str
 
 
+@with_config(OPEN)
 class Parallelism(TypedDict, total=False):
     """Turns of a loop at the same time."""
 
-    __pydantic_config__ = OPEN
     parallelismLimit: Number
 
 
+@with_config(OPEN)
 class Caching(TypedDict, total=False):
     """Whether the result of an earlier run will do."""
 
-    __pydantic_config__ = OPEN
     enableCache: bool
 
 
+@with_config(EXACT)
 class Task(TypedDict):
     """One use of a component."""
 
-    __pydantic_config__ = EXACT
     componentRef: Named
     taskInfo: NotRequired[Named]
     inputs: NotRequired[Arguments]
@@ -193,58 +193,58 @@ class Task(TypedDict):
     retryPolicy: NotRequired[Retries]
 
 
+@with_config(EXACT)
 class OutputParameter(TypedDict):
     """Of a DAG: that of one of its tasks."""
 
-    __pydantic_config__ = EXACT
     valueFromParameter: ParameterSource
 
 
+@with_config(OPEN)
 class OutputArtifact(TypedDict):
     """Of a DAG: that of one of its tasks; of one of several, which we do not run, more."""
 
-    __pydantic_config__ = OPEN
     artifactSelectors: list[ArtifactSource]
 
 
+@with_config(EXACT)
 class Outputs(TypedDict, total=False):
     """Of a DAG."""
 
-    __pydantic_config__ = EXACT
     parameters: dict[str, OutputParameter]
     artifacts: dict[str, OutputArtifact]
 
 
+@with_config(EXACT)
 class Dag(TypedDict):
     """Tasks, and what of theirs is the DAG's own."""
 
-    __pydantic_config__ = EXACT
     tasks: NotRequired[dict[Name, Task]]
     outputs: NotRequired[Outputs]
 
 
+@with_config(EXACT)
 class Component(TypedDict):
     """A DAG or something to execute, and its interface."""
 
-    __pydantic_config__ = EXACT
     dag: NotRequired[Dag]
     executorLabel: NotRequired[str]
     inputDefinitions: NotRequired[Interface]
     outputDefinitions: NotRequired[Interface]
 
 
+@with_config(OPEN)
 class Variables(TypedDict):
     """A variable of the environment."""
 
-    __pydantic_config__ = OPEN
     name: Variable
     value: NotRequired[Text]
 
 
+@with_config(EXACT)
 class Container(TypedDict):
     """A process."""
 
-    __pydantic_config__ = EXACT
     image: NotRequired[str]
     command: NotRequired[list[Text]]
     args: NotRequired[list[Text]]
@@ -252,43 +252,43 @@ class Container(TypedDict):
     resources: NotRequired[JsonValue]
 
 
+@with_config(OPEN)
 class Address(TypedDict, total=False):
     """Of an artifact that is there."""
 
-    __pydantic_config__ = OPEN
     constant: str
     runtimeParameter: str
 
 
+@with_config(EXACT)
 class Importer(TypedDict):
     """What takes it."""
 
-    __pydantic_config__ = EXACT
     artifactUri: Address
     typeSchema: NotRequired[JsonValue]
     reimport: NotRequired[bool]
     metadata: NotRequired[dict[str, JsonValue]]
 
 
+@with_config(EXACT)
 class Executor(TypedDict, total=False):
     """One of them."""
 
-    __pydantic_config__ = EXACT
     container: Container
     importer: Importer
 
 
+@with_config(OPEN)
 class Executors(TypedDict, total=False):
     """By their labels."""
 
-    __pydantic_config__ = OPEN
     executors: dict[str, Executor]
 
 
+@with_config(EXACT)
 class Specification(TypedDict):
     """The first document of the file."""
 
-    __pydantic_config__ = EXACT
     root: Component
     components: NotRequired[dict[str, Component]]
     deploymentSpec: NotRequired[Executors]
@@ -298,31 +298,31 @@ class Specification(TypedDict):
     defaultPipelineRoot: NotRequired[Any]
 
 
+@with_config(OPEN)
 class KubernetesExecutors(TypedDict, total=False):
     """What a cluster is told of each: of all that, only how long it may take means something here."""
 
-    __pydantic_config__ = OPEN
     executors: dict[str, dict[str, Any]]
 
 
+@with_config(OPEN)
 class Kubernetes(TypedDict, total=False):
     """A platform."""
 
-    __pydantic_config__ = OPEN
     deploymentSpec: KubernetesExecutors
 
 
+@with_config(EXACT)
 class Platforms(TypedDict, total=False):
     """By name."""
 
-    __pydantic_config__ = EXACT
     kubernetes: Kubernetes
 
 
+@with_config(OPEN)
 class Platform(TypedDict, total=False):
     """The second document."""
 
-    __pydantic_config__ = OPEN
     platforms: Platforms
 
 

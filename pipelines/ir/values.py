@@ -34,6 +34,11 @@ class Values:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, tuple[Stored, ...]] = field(default_factory=dict)
 
+    @property
+    def digests(self) -> dict[str, list[str]]:
+        """Of the artifacts."""
+        return {name: [stored.digest for stored in group] for name, group in self.artifacts.items()}
+
 
 def whole(value: Any) -> Any:
     """Doubles without a fraction as integers, at any depth: the IR and KFP's JSON know only doubles."""

@@ -2,31 +2,87 @@
 
 The store holds `<run>/artifacts/<task>/<output>/…`, as the runs folder does, and `cache/<key>.json`, which names the
 outputs of the task that once had this key. Without `--store` the runs folder itself is the store, and nothing is copied.
+
+The store may be shared, and whoever can write into it can write anything: an entry names a task of a run below the runs
+folder and the outputs that the component declares, or it is none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.atomic import write_atomically
-from components.shared.runtime.errors import ForgeError, MissingKey
-from components.shared.runtime.store.interface import Store, walk
+from components.shared.runtime.errors import ArtifactError, ForgeError, MissingKey
+from components.shared.runtime.store.interface import Store, is_safe_name, walk
 from components.shared.runtime.store.uri import open_store
 
 from ..ir.spec import Component
-from ..runs.folder import TaskFolder
-from .cache_entry import CacheEntry, read
+from ..ir.values import artifact_metadata, from_text
+from ..runs.folder import TaskFolder, checked_name
 from .cache_key import content_digest
 
 FICLONE = 0x40049409
 """The ioctl of Linux that makes one file of another without copying (btrfs, xfs)."""
+
+
+def _run(name: str) -> str:
+    try:
+        return checked_name(name)
+    except ForgeError as error:
+        raise ValueError(error.what) from error
+
+
+def _task(name: str) -> str:
+    if not is_safe_name(name):
+        raise ValueError(f"{name!r:.100} is no name of a task")
+    return name
+
+
+class CacheEntry(BaseModel):
+    """What the index says of a key.
+
+    :param outputs: the digest of each output artifact.
+    :param parameters: the text of each output parameter.
+    :param metadata: what the task wrote of its outputs, None for nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    run: Annotated[str, AfterValidator(_run)]
+    task: Annotated[str, AfterValidator(_task)]
+    outputs: Mapping[str, str]
+    parameters: Mapping[str, str]
+    metadata: dict[str, Any] | None
+
+
+def read_entry(content: bytes, component: Component, where: str) -> CacheEntry:
+    """The entry in a file of the index, for a task of this component.
+
+    :raises ArtifactError: it is damaged, or made for another component.
+    """
+    try:
+        entry = CacheEntry.model_validate_json(content)
+        for name, parameter in component.output_parameters.items():
+            from_text(entry.parameters[name], parameter.type, name)
+        artifact_metadata(entry.metadata, where)
+    except (ValidationError, KeyError, ForgeError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise ArtifactError("the entry of the cache is damaged", where=where, why=why) from error
+    declared = {*component.output_artifacts}, {*component.output_parameters}
+    if declared != ({*entry.outputs}, {*entry.parameters}):
+        raise ArtifactError("the entry of the cache names other outputs than the task has", where=where)
+    return entry
 
 
 class ArtifactCache:
@@ -107,7 +163,7 @@ class ArtifactCache:
             content = self.store.get(_address(key))
         except MissingKey:
             return None
-        return read(content, component, self.store.address(_address(key)))
+        return read_entry(content, component, self.store.address(_address(key)))
 
     def recall(
         self, key: str, component: Component, folder: TaskFolder, say: Callable[[str], None]
@@ -169,14 +225,14 @@ def _share(source: Path, target: Path) -> None:
     """
 
     def share(file: str, name: str) -> str:
-        try:
-            _clone(file, name)
-        except OSError:
+        ways: Sequence[Callable[[str, str], object]] = (_clone, _link, shutil.copyfile)
+        for way in ways:
             try:
-                os.link(file, name)
-                os.chmod(file, 0o444)
+                way(file, name)
+                break
             except OSError:
-                shutil.copyfile(file, name)
+                if way is shutil.copyfile:
+                    raise
         return name
 
     remove(target)
@@ -187,6 +243,12 @@ def _share(source: Path, target: Path) -> None:
     else:
         share(str(source), str(partial))
     partial.rename(target)
+
+
+def _link(file: str, name: str) -> None:
+    os.link(file, name)
+    with contextlib.suppress(OSError):  # somebody else's file, which we could not write either
+        os.chmod(file, 0o444)
 
 
 def _clone(file: str, name: str) -> None:

@@ -21,6 +21,7 @@ from components.shared.runtime.artifact.artifact import MANIFEST
 from components.shared.runtime.artifact.manifest import FileEntry, decode, digest_of
 from components.shared.runtime.code import code_version
 from components.shared.runtime.config.settings import model_of, parse
+from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.store import interface
 from components.shared.runtime.store.uri import SCHEMES, open_store
 
@@ -80,7 +81,7 @@ def cache_key(component: Component, inputs: Values) -> str:
         "environment": dict(container.environment),
         "parameters": parameters,
         "places": {text: place_digest(text) for text in _places(parameters)},
-        "inputs": {name: [stored.digest for stored in group] for name, group in inputs.artifacts.items()},
+        "inputs": inputs.digests,
         "outputs": sorted([*component.output_parameters, *component.output_artifacts]),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -107,6 +108,14 @@ def content_digest(path: Path, *, verify: bool = False) -> str:
         return decode((path / MANIFEST).read_bytes(), str(path / MANIFEST)).digest
     names = sorted(interface.walk(path)) if path.is_dir() else [""]
     return digest_of({name: _entry(path / name) for name in names})
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an artifact was published here, and not a byte of it has changed since."""
+    try:
+        return (path / MANIFEST).is_file() and bool(content_digest(path, verify=True))
+    except ForgeError:
+        return False
 
 
 def place_digest(text: str) -> str:

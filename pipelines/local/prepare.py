@@ -65,6 +65,8 @@ def prepare(request: RunRequest) -> Plan:
 
 def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
     """The folder, the pipeline and the status of a new run, with its complete parameters."""
+    if request.name:
+        checked_name(request.name)
     starting = starting_points(request.first, request.base_models, request.artifacts)
     pipeline = _pipeline(request)
     values = {**starting, **_settings(request, pipeline), **request.parameters}
@@ -74,7 +76,7 @@ def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
         check_search(configs, rounds=request.rounds, workers=request.workers)
     profiles = {config.profile for config in configs.values()}
     profile = profiles.pop() if len(profiles) == 1 else ""
-    name = checked_name(request.name) if request.name else _free_name(request.runs, profile or pipeline.name)
+    name = request.name or _free_name(request.runs, profile or pipeline.name)
     folder = RunFolder((request.runs / name).resolve())
     if folder.exists():
         raise InputError(

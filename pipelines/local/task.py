@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from components.shared.runtime.artifact.manifest import MANIFEST
+from components.shared.runtime import disk
 from components.shared.runtime.code import ROOT
 from components.shared.runtime.errors import (
     ArtifactError,
@@ -24,9 +24,8 @@ from components.shared.runtime.errors import (
     InputError,
     Interrupted,
     PhaseFailed,
-    refused_by_system,
 )
-from components.shared.runtime.store.uri import download
+from components.shared.runtime.store.local_copy import download
 
 from ..ir.spec import Component, Constant, Container, Importer, Task
 from ..ir.values import Stored, Values, command_line, complete, executor_input, outputs_of
@@ -35,7 +34,7 @@ from ..runs.folder import DONE, RunFolder, State, TaskFolder, TaskStatus, write_
 from ..runs.log import EventLog
 from ..runs.state import RunState
 from .cache import ArtifactCache, remove
-from .cache_key import cache_key, content_digest, module_of, phase_of, step_of
+from .cache_key import cache_key, content_digest, is_whole, module_of, phase_of, step_of
 from .feed import TaskFeed
 from .options import Position, RunOptions, UpstreamUnavailable
 from .processes.devices import Devices, visible
@@ -118,7 +117,7 @@ class TaskRunner:
                 name: [self.folder.relative(stored.path) for stored in group]
                 for name, group in inputs.artifacts.items()
             }
-            status.input_digests = _digests_of(inputs)
+            status.input_digests = inputs.digests
             if isinstance(component.body, Importer):
                 return await self._import(component, component.body, inputs, folder, status)
             inputs = Values(complete(inputs.parameters, component.parameters, position.id), inputs.artifacts)
@@ -130,7 +129,7 @@ class TaskRunner:
                 if cached is not None:
                     return await self._finish(component, folder, status, cached, "cached")
             for name in component.output_artifacts:
-                if old_key != status.cache_key or not await asyncio.to_thread(_whole, folder.output(name)):
+                if old_key != status.cache_key or not await asyncio.to_thread(is_whole, folder.output(name)):
                     remove(folder.output(name))  # what a process that was killed may have left
             await self._attempts(task, component, folder, status, inputs)
             digests = {
@@ -141,7 +140,9 @@ class TaskRunner:
             await asyncio.to_thread(self.cache.remember, status.cache_key, component, folder, digests)
             return values
         except (ForgeError, OSError) as raised:
-            error = raised if isinstance(raised, ForgeError) else refused_by_system(raised)
+            error = raised if isinstance(raised, ForgeError) else disk.refusal(raised)
+            if error is None:
+                raise
             self._fail(
                 status, Failure(error.what, error.where, error.why, error.fix, error.exit_code), str(error)
             )
@@ -205,7 +206,7 @@ class TaskRunner:
         except ForgeError as error:
             self._say(folder.task)(f"its result is damaged, and so it runs again: {error}")
             return None
-        if status.input_digests not in ({}, _digests_of(inputs)):
+        if status.input_digests not in ({}, inputs.digests):
             self._say(folder.task)("its inputs are not those that it had, and so it runs again")
             return None
         return values
@@ -365,18 +366,6 @@ def _digest(path: Path) -> str:
     if not path.exists():
         raise PhaseFailed("the task ended without its output", where=str(path), fix="look into its log")
     return content_digest(path)
-
-
-def _whole(path: Path) -> bool:
-    """Whether an artifact was published here, and not a byte of it has changed since."""
-    try:
-        return (path / MANIFEST).is_file() and bool(content_digest(path, verify=True))
-    except ForgeError:
-        return False
-
-
-def _digests_of(inputs: Values) -> dict[str, list[str]]:
-    return {name: [stored.digest for stored in group] for name, group in inputs.artifacts.items()}
 
 
 def _reason(result: ProcessResult, timeout: float, folder: TaskFolder) -> str:

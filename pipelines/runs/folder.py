@@ -300,7 +300,7 @@ def _status(
 
 
 @functools.cache
-def _adapter(kind: type[Status]) -> TypeAdapter[Status]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -6,7 +6,7 @@ import yaml
 
 from pipelines import agent_forge
 from pipelines.cluster import load
-from pipelines.ir.reader import LOADER
+from pipelines.ir.documents import LOADER
 
 
 @functools.cache

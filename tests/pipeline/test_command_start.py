@@ -28,8 +28,18 @@ def loaded(*arguments: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("arguments", ["--help", "run-pipeline --help", "status --help", "submit --help"])
-def test_help_loads_nothing_heavy(arguments: str) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--help",
+        "run-pipeline --help",
+        "status --help",
+        "submit --help",
+        "merge methods",
+        "report no-such-run",
+    ],
+)
+def test_what_needs_nothing_heavy_loads_nothing_heavy(arguments: str) -> None:
     packages = loaded(*arguments.split())
     assert "typer" in packages and not packages & HEAVY
 

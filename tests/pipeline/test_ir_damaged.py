@@ -71,12 +71,11 @@ CONTAINER = (*EXECUTORS, "exec-number", "container")
 OUTPUTS = ("components", "comp-number", "outputDefinitions", "artifacts")
 LOOP = (*TASKS, "for-loop-1")
 CASES = [
-    ((*TASKS, "number", "dependentTasks"), ["append-2"], "wait for each other"),
+    ((*TASKS, "number", "dependentTasks"), ["append"], "wait for each other"),
     ((*TASKS, "number", "dependentTasks"), ["number"], "wait for each other"),
     ((*TASKS, "number", "dependentTasks"), ["nobody"], "no task 'nobody'"),
     ((*TASKS, "number", "componentRef", "name"), "comp-nothing", "no component 'comp-nothing'"),
     (("components", "comp-number", "executorLabel"), "exec-nothing", "no executor 'exec-nothing'"),
-    (("components", "comp-inner", "dag", "tasks", "write", "componentRef", "name"), "comp-inner", "not given|nests"),
     ((*CONTAINER, "command"), "python", "command: .*list"),
     ((*CONTAINER, "args"), [1], "valid string"),
     ((*CONTAINER, "args"), ["a\0b"], "character 0"),
@@ -140,8 +139,11 @@ def test_pipelines_that_nest_each_other_twice_at_every_level_are_counted_and_not
         }
         for level in range(25)
     } | {"c25": documents[0]["components"]["comp-number"]}
-    spec = {**documents[0], "components": components, "root": components["c0"]}
+    spec = {**documents[0], "components": components, "root": copy.deepcopy(components["c0"])}
     with pytest.raises(UnsupportedPipeline, match="tasks is not supported"):
+        parsed([spec])
+    components["c20"]["dag"]["tasks"]["a"]["componentRef"]["name"] = "c3"
+    with pytest.raises(UnsupportedPipeline, match="it nests itself"):
         parsed([spec])
 
 

@@ -48,7 +48,6 @@ def validate(
     An unknown key is refused, with the one that was likely meant. forge run-pipeline --config FILE runs it. With
     --dry-run resources on Kubeflow are those of --cluster.
     """
-    from ...agent_forge import pipeline, text
     from ...api import request
     from ...cluster import FOLDER, load
     from ...ir import reader
@@ -64,6 +63,8 @@ def validate(
         content["phases"][composition.phase] = {"digest": composition.digest, "settings": composition.tree}
         if not as_json:
             say(f"ok   {composition.phase:<12} {composition.digest[:12]}")
+    from ...agent_forge import pipeline, text  # KFP's compiler takes a second: the settings fit
+
     for path in sorted(FOLDER.glob("*.yaml")):
         reader.parse(text(pipeline(cluster=load(path.stem), pinned=False)))
         content["clusters"].append(path.stem)

@@ -15,10 +15,11 @@ def report(run: Run = "latest", runs: Runs = Path("runs"), as_json: AsJson = Fal
     forge report
     forge report demo --json
     """
-    from ...report import page, records
     from ...runs.folder import find
 
     folder = find(runs, run)
+    from ...report import page, records  # which draws, and so loads matplotlib: there is a run
+
     written = page.write(folder.path)
     if as_json:
         say(json.dumps({**records.to_json(records.read(folder.path)), "page": str(written)}, indent=1))

@@ -121,8 +121,7 @@ class ForkServer:
     def kill(self) -> None:
         """End it now, and with it every task of it, also one of which it has not told yet."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            _kill(self._process)
 
     async def close(self) -> None:
         """No more tasks: the server is gone when this returns."""
@@ -160,8 +159,7 @@ class ForkServer:
             self._process = None
             lost, self._ends = self._ends, {}
             self._begun.clear()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _kill(process)
             code = await process.wait()
             for end in lost.values():
                 if not end.done():
@@ -172,6 +170,13 @@ class ForkServer:
                             fix="go on with --resume",
                         )
                     )
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """SIGKILL. `process.kill()` looks first whether it has ended, and takes its exit code from who waits for it."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def _ending(code: int) -> str:
@@ -244,7 +249,7 @@ def _fork(request: Mapping[str, Any], answers: int, close: tuple[int, ...]) -> i
 def _become(request: Mapping[str, Any], close: tuple[int, ...]) -> int:
     """In the child: put on the task's environment and run its module as a program."""
     os.setpgid(0, 0)
-    with contextlib.suppress(PermissionError):  # a sandbox may forbid it
+    with contextlib.suppress(OSError):  # a sandbox may forbid it, or have no such file
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGINT):

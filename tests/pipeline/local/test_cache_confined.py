@@ -8,7 +8,7 @@ from kfp import dsl
 
 from components.shared.runtime.errors import ArtifactError
 from pipelines.ir.spec import ArtifactSlot, Component, Container, Parameter
-from pipelines.local.cache_entry import read
+from pipelines.local.cache import read_entry
 from pipelines.runs.folder import DamagedRun, RunFolder
 from tests.pipeline.local.toy_pipelines import append, write
 
@@ -31,7 +31,7 @@ COMPONENT = Component(
 
 
 def test_an_entry_as_it_is_written_is_read():
-    assert read(json.dumps(ENTRY).encode(), COMPONENT, "here").parameters == {"number": "7"}
+    assert read_entry(json.dumps(ENTRY).encode(), COMPONENT, "here").parameters == {"number": "7"}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_an_entry_as_it_is_written_is_read():
         {"outputs": {"out": 1}},
         {"outputs": ["out"]},
         {"metadata": []},
-        {"metadata": {"artifacts": []}},
+        {"metadata": {"artifacts": [1]}},
         {"metadata": {"artifacts": {"out": {"artifacts": []}}}},
         {"metadata": {"artifacts": {"out": {"artifacts": [{"metadata": 3}]}}}},
     ],
@@ -66,13 +66,13 @@ def test_an_entry_as_it_is_written_is_read():
 )
 def test_an_entry_that_leads_elsewhere_or_holds_something_else_is_refused(changed):
     with pytest.raises(ArtifactError, match="the entry of the cache"):
-        read(json.dumps({**ENTRY, **changed}).encode(), COMPONENT, "here")
+        read_entry(json.dumps({**ENTRY, **changed}).encode(), COMPONENT, "here")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'"x"', b"{}"])
 def test_what_is_no_entry_at_all_is_refused(content):
     with pytest.raises(ArtifactError, match="the entry of the cache is damaged"):
-        read(content, COMPONENT, "here")
+        read_entry(content, COMPONENT, "here")
 
 
 @dsl.pipeline

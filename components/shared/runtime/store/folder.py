@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import uuid
@@ -97,6 +98,17 @@ class FolderStore(Store):
                 raise MissingKey("nothing is stored here", where=self.address(key))
             with self._staged(path, source) as partial:
                 os.replace(partial, path)
+
+    @override
+    def sha256(self, key: str) -> str:
+        with self._translated_errors(key), self._path(key).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def sweep(self) -> None:
+        """Remove the writes that somebody began here and did not end."""
+        for path in self.root.rglob(f"{PARTIAL}*"):
+            with self._translated_errors(""):
+                path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         if not is_safe_name(key):

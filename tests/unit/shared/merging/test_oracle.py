@@ -21,8 +21,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from components.shared.merging.mergekit.configuration import parse
 from components.shared.merging.streaming.merge import StreamingMerge
-from components.shared.merging.streaming.mergekit_yaml import parse
 from components.shared.runtime.tracking.progress import Progress
 from tests.unit.shared.merging.mergekit_cases import CASES, write_models
 
