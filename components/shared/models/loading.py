@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ for config_class, model_class in ((CognateConfig, CognateForCausalLM), (ForgeWra
 transformers_logging.disable_progress_bar()
 if "TRANSFORMERS_VERBOSITY" not in os.environ:
     transformers_logging.set_verbosity_error()  # what matters of a folder is an error here, with what to do
+    warnings.filterwarnings("ignore", module=r"transformers\.")
 
 
 def load(
