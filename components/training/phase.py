@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import batches, correct, loss
 from components.shared.evaluation.claims import claim
-from components.shared.evaluation.report_split import score
+from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.models.card import model_card
 from components.shared.models.latents import save_trained, spread_latents
 from components.shared.models.loading import load
@@ -59,7 +59,7 @@ class Training(Phase[Settings], spec=PHASE):
         encode(
             self.held_out,
             self.tokenizer,
-            max_length=getattr(self.model.config, "max_position_embeddings", None),
+            max_length=getattr(self.model.config.get_text_config(), "max_position_embeddings", None),
         )
 
     def execute(self) -> None:
@@ -209,7 +209,9 @@ class Training(Phase[Settings], spec=PHASE):
                 (state["train_loss"], train_loss), (start, end), (state["dimension"], dimension)
             ),
             "intrinsic_dimension": round(dimension, 3),
-            "intrinsic_dimension_share": round(dimension / self.model.config.hidden_size, 5),
+            "intrinsic_dimension_share": round(
+                dimension / self.model.config.get_text_config().hidden_size, 5
+            ),
             "weight_spread": round(weight_spread(self.model), 6),
             **{name: state[name] for name in SERIES},
         }
@@ -228,7 +230,7 @@ class Training(Phase[Settings], spec=PHASE):
                 "held_out_loss": held_out_loss,
                 "train_loss": train_loss,
                 "intrinsic_dimension": dimension,
-                "intrinsic_dimension_share": dimension / self.model.config.hidden_size,
+                "intrinsic_dimension_share": dimension / self.model.config.get_text_config().hidden_size,
                 "weight_spread": weight_spread(self.model),
             },
             step=step,
@@ -272,6 +274,7 @@ class Training(Phase[Settings], spec=PHASE):
             "intrinsic_dimension": self.state["dimension"],
             "weight_spread": weight_spread(self.model),
         }
+        self.metrics |= score_thinking(run, stored, self.tokenizer)
         if edge:
             self.metrics |= {
                 "share_in_band": sum(band.low <= s <= band.high for s in edge) / len(edge),

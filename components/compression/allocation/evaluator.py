@@ -86,7 +86,7 @@ class Evaluator:
                 module: Any = self.model.get_submodule(path)
                 if isinstance(module, Coded):
                     before[path] = module.decoded
-                    module.decoded = torch.as_tensor(w).to(module.code.device, torch.float32)
+                    module.decoded = torch.as_tensor(w).to(module.code.device, module.like.dtype)
                 else:
                     before[path] = module.weight.data
                     module.weight.data = torch.as_tensor(w).to(module.weight.device, module.weight.dtype)
