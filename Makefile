@@ -8,7 +8,7 @@ PROFILE ?= tiny
 FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run report test verify lint types unit deps dead docs docs-serve hooks format phase compile clean
+.PHONY: help setup lock run report test attack verify lint types unit deps dead docs docs-serve hooks format phase compile clean
 .PHONY: images images-push images-test chart-test cluster-test kind-up kind-load kind-test kind-down
 
 help: ## show this list
@@ -76,6 +76,9 @@ types: $(READY) ## mypy: strict for the runtime and the pipelines
 
 unit: $(READY) ## pytest, with its slow proofs left out (they are tests/performance)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
+
+attack: $(READY) ## a thousand hostile attempts in ten minutes at most (ATTACK_ARGS="--seed 7 --classes damage"); 1 where one is not survived
+	$(BIN)/python -m tests.attack $(ATTACK_ARGS)
 
 format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .

@@ -20,10 +20,10 @@ from components.shared.models.loading import load, save
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
 from components.shared.optim.optimizer import build_optimizer
-from components.shared.runtime.artifact.artifact import adopt
+from components.shared.runtime.artifact.plain_model import adopt
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
-from components.shared.runtime.store.uri import download
+from components.shared.runtime.store.local_copy import download
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 from components.shared.training.device import device
@@ -210,7 +210,8 @@ class Cognate(Phase[Settings], spec=PHASE):
         save(model, tokenizer, self.run.output, card=_card(name, model))
         items = mixture(course.tasks, course.levels, "train", self.run.seed, 0, settings.gram_items)
         encoded = (
-            encode(items[i : i + settings.batch], tokenizer) for i in range(0, len(items), settings.batch)
+            encode(items[i : i + settings.batch], tokenizer).to(model.device)
+            for i in range(0, len(items), settings.batch)
         )
         inputs = ({"input_ids": b.input_ids, "attention_mask": b.attention_mask} for b in encoded)
         save_grams(capture_grams(model, inputs), self.run.output)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.errors import ConfigError, InputError
 from components.shared.runtime.phase import Phase, Run
-from components.shared.runtime.store.uri import download
+from components.shared.runtime.store.local_copy import download
 
 from .component import PHASE
 from .connectivity import connections, warning

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from components.shared.runtime.errors import ForgeError, refused_by_system
+from components.shared.runtime import disk
+from components.shared.runtime.errors import ForgeError
 
 from .analysis import analyze, catalog, metrics
 from .cluster import clean, retry, submit
@@ -36,14 +36,12 @@ class Commands(TyperGroup):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except ForgeError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # whoever read our output has gone: click ends in silence
+        except Exception as error:
+            ours = error if isinstance(error, ForgeError) else disk.refusal(error)
+            if ours is None:
                 raise
-            print(f"error: {refused_by_system(error)}", file=sys.stderr)
-            raise typer.Exit(ForgeError.exit_code) from error
+            print(f"error: {ours}", file=sys.stderr)
+            raise typer.Exit(ours.exit_code) from error
 
 
 app = typer.Typer(

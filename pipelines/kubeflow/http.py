@@ -19,6 +19,8 @@ from urllib.parse import urlencode
 
 from components.shared.runtime.errors import ConfigError, ForgeError, InputError, StoreError
 
+from . import answers
+
 API = "/apis/v2beta1"
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
 """Of one request."""
@@ -27,6 +29,9 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers of gateways, and of servers that start, that the next request may not get."""
 
 LOGINS = frozenset({301, 302, 303, 307, 308, 401, 403})
+RUN = re.compile(rf"{API}/runs/[^/:]+")
+"""The path of one run; those that end in a verb answer nothing."""
+
 PAGE = re.compile(rb"\s*<")
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"
 """Where kubelet puts a pod's own token, as KFP documents it; KF_PIPELINES_SA_TOKEN_PATH names another place."""
@@ -175,10 +180,14 @@ class Connection:
             raise self.login(path, "the answer is a web page, not the API's")
         try:
             content = json.loads(answer or b"{}")
+        except RecursionError as error:
+            raise self.strange(path, "it is nested too deep") from error
         except ValueError as error:
             raise self.lost(path, f"the answer is no JSON, or breaks off: {error}") from error
         if not isinstance(content, dict):
             raise self.strange(path, f"{type(content).__name__} in place of an object")
+        if problem := answers.problem(content, run=bool(RUN.fullmatch(path))):
+            raise self.strange(path, problem)
         return content
 
     def _ask(
@@ -258,7 +267,7 @@ def _message(body: bytes) -> str:
     """What the API says of an error; nothing of a page's source."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "" if PAGE.match(body) else _short(body.decode(errors="replace"))
     if not isinstance(content, dict):
         return _short(str(content))

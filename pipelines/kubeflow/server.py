@@ -58,9 +58,8 @@ class Server:
         self._id(answer, "run_id", f"/runs/{run}")
         reference = answer.get("pipeline_version_reference") or {}
         if not answer.get("pipeline_spec") and reference.get("pipeline_version_id"):
-            version_path = (
-                f"/pipelines/{reference['pipeline_id']}/versions/{reference['pipeline_version_id']}"
-            )
+            pipeline = self._id(reference, "pipeline_id", f"/runs/{run}")
+            version_path = f"/pipelines/{pipeline}/versions/{reference['pipeline_version_id']}"
             answer["pipeline_spec"] = self.http.get(version_path).get("pipeline_spec")
         return answer
 

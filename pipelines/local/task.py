@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from components.shared.runtime import disk
 from components.shared.runtime.code import ROOT
 from components.shared.runtime.errors import (
     ArtifactError,
@@ -23,9 +24,8 @@ from components.shared.runtime.errors import (
     InputError,
     Interrupted,
     PhaseFailed,
-    refused_by_system,
 )
-from components.shared.runtime.store.uri import download
+from components.shared.runtime.store.local_copy import download
 
 from ..ir.spec import Component, Constant, Container, Importer, Task
 from ..ir.values import Stored, Values, command_line, complete, executor_input, outputs_of
@@ -140,7 +140,9 @@ class TaskRunner:
             await asyncio.to_thread(self.cache.remember, status.cache_key, component, folder, digests)
             return values
         except (ForgeError, OSError) as raised:
-            error = raised if isinstance(raised, ForgeError) else refused_by_system(raised)
+            error = raised if isinstance(raised, ForgeError) else disk.refusal(raised)
+            if error is None:
+                raise
             self._fail(
                 status, Failure(error.what, error.where, error.why, error.fix, error.exit_code), str(error)
             )

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.ir.reader import LOADER
+from pipelines.ir.documents import LOADER
 from tests.chart import tools
 
 ROOT = Path(__file__).resolve().parents[2]

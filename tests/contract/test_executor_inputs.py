@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from components.shared.runtime.config.compose import compose
-from components.shared.runtime.errors import ConfigError
+from components.shared.runtime.config.settings import parse
+from components.shared.runtime.errors import ConfigError, ForgeError
 from components.shared.runtime.identity import identity_of
-from components.shared.runtime.request import run_root
+from components.shared.runtime.request import command_line, run_root
 from components.shared.runtime.request.inputs import COMMON, Request, from_kfp
 from tests.contract.toy_phase import CONFIGS, Settings
+from tests.mutated import mutations
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "fixtures" / "executor_inputs").glob("*.json"))
 RUN = "91db5f79-d1b0-4594-95fb-5f0c48db45d5"
@@ -126,3 +128,23 @@ def test_an_optional_input_that_is_not_there_is_no_member_of_its_list() -> None:
     given["inputs"]["artifacts"]["record_1"] = given["inputs"]["artifacts"].pop("models")
     given["inputs"]["artifacts"]["record_2"] = {"artifacts": []}
     assert len(parsed(given).inputs["records"]) == 1
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
+def test_a_mutated_input_is_understood_or_refused(path: Path) -> None:
+    refused = 0
+    for text in mutations(recording(path), seed=len(path.stem), count=60):
+        try:
+            request = command_line.parse("toy", "", ["--executor-input", text])
+            if request.settings:
+                parse("toy", Settings, request.settings, request.seed or 0)
+        except ForgeError as error:
+            refused += 1
+            assert error.what and (error.where or error.why)
+    assert refused > 10
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"inputs":' * 50_000, "null", "1", '"text"'])
+def test_json_that_is_no_executor_input_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        from_kfp(text)

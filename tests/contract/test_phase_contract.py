@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,16 @@ def test_sigterm_writes_a_checkpoint_and_the_next_start_goes_on_from_there(
     assert not output.exists() and len(list(tmp_path.glob("out.checkpoints/*/*/state.json"))) == 1
     assert toy("--output", output, *LONG) == 0  # checkpoint_seconds is not part of the identity
     assert manifest(output).digest == undisturbed.digest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's choice is Linux's")
+def test_where_memory_runs_out_a_phase_goes_before_the_one_that_runs_it(tmp_path: Path) -> None:
+    process = start("--output", tmp_path / "out", *LONG)
+    score, deadline = Path(f"/proc/{process.pid}/oom_score_adj"), time.monotonic() + DEADLINE
+    while score.read_text() != "500\n":
+        assert process.poll() is None and time.monotonic() < deadline
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
 
 
 def test_equal_runs_have_equal_digests_and_another_seed_has_another(tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def phases_that_differ(one, other):
     return {name.split("-")[0] for name in one if one[name] != other[name]}
 
 
+def test_what_the_last_phase_makes_is_registered_and_nothing_before_it():
+    names = {phase: config.settings.register_as for phase, config in composed().items()}
+    assert [phase for phase, name in names.items() if name] == [PHASES[-1]]
+    assert '"register_as":"agent-forge"' in as_parameters(composed())[parameter_of(PHASES[-1])]
+
+
 def test_a_changed_setting_changes_the_parameters_of_its_own_phase_alone():
     before = told(compiled())
     for phase in PHASES:

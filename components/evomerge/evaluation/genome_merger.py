@@ -126,6 +126,8 @@ class GenomeMerger:
             return self._module_tensor(name, tensors, weights, scale)
         method = merge_method(genome.method)
         base = None if models.base is None else models.base[name].float()
+        if not tensors[0].numel():
+            return tensors[0]
         inputs = MergeInputs(tensors, base, grams=self._grams(name) if method.needs_grams else None)
         parameters = self._parameters(method, name, genome, weights, scale)
         return method.merge(inputs, parameters, method.survey(TensorInMemory(inputs), parameters))

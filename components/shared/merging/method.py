@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 Gene = Literal["weights", "scales", "density", "alpha", "path", "hops"]
 Kind = Literal["tensors", "features", "layers"]
-MOST_MODELS = 10
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,8 @@ class MergeMethod:
     :param searched: whether the search uses it unless its settings say otherwise.
     :param mergekit_flags: booleans that mergekit writes beside the parameters, and the only values that hold here.
     :param mergekit_differs: why a mergekit configuration of this name is refused; empty: it is read.
+    :param fewest: how many models it takes at least, the base not counted.
+    :param most: how many at most; None: any number.
     :param source: the file that declares it.
     :param function: the name of its function there.
     :param module: what to import; empty: the file itself.
@@ -138,6 +139,8 @@ class MergeMethod:
     searched: bool = True
     mergekit_flags: Mapping[str, bool] = field(default_factory=dict)
     mergekit_differs: str = ""
+    fewest: int = 1
+    most: int | None = None
     source: Path = Path()
     function: str = ""
     module: str = ""

@@ -74,6 +74,10 @@ class MissingKey(StoreError):
     """The store works, but holds nothing under this key."""
 
 
+class DamagedObject(StoreError):
+    """The store answers, and what it gives under this key is not what was stored."""
+
+
 class InputError(ForgeError):
     """A phase was given something that it cannot work on."""
 
@@ -102,13 +106,3 @@ class Interrupted(ForgeError):
     """The phase was asked to stop (SIGTERM) and has written its checkpoint; start it again to go on."""
 
     exit_code = 75
-
-
-def refused_by_system(error: OSError) -> ForgeError:
-    """What the operating system has refused, in words: a place that cannot be written, a name too long, a full disk."""
-    return ForgeError(
-        "the operating system refuses",
-        where=f"{error.filename!s:.300}" if error.filename is not None else "",
-        why=error.strerror or str(error) or type(error).__name__,
-        fix="give another place, or check its rights and the free space",
-    )

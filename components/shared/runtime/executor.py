@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from . import disk
 from .code import CONFIGS
 from .errors import ForgeError, Interrupted, PhaseFailed
 from .lifecycle import Attempts, perform
@@ -41,9 +42,11 @@ def main(phase: type[Phase[Any]], argv: Sequence[str] | None = None, *, configs:
     def say(text: str) -> None:
         print(f"{phase.name}: {text}", file=sys.stderr, flush=True)
 
+    request: Request | None = None
     try:
         with stoppable():
-            _perform(phase, command_line.parse(phase.name, about, argv), configs, say)
+            request = command_line.parse(phase.name, about, argv)
+            _perform(phase, request, configs, say)
         return 0
     except ForgeError as error:
         say(str(error))
@@ -58,7 +61,10 @@ def main(phase: type[Phase[Any]], argv: Sequence[str] | None = None, *, configs:
         )
         say(str(failure))
         return failure.exit_code
-    except Exception:
+    except Exception as error:
+        if refusal := disk.refusal(error, f"{request.target} and its checkpoints" if request else ""):
+            say(str(refusal))
+            return refusal.exit_code
         traceback.print_exc()
         return 1
 

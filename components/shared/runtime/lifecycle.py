@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from . import code, machine, record
-from .artifact import artifact
+from .artifact import artifact, publication, publish_lock
 from .artifact.artifact import MANIFEST, Artifact, Manifest
 from .artifact.manifest import decode
 from .checkpoint import scratch
@@ -88,6 +88,8 @@ def perform(
     attempts.number += 1
     work = _understand(phase, request, configs, attempts.sink)
     done = published(request.target)
+    if done is None:
+        publication.refuse_occupied(request.target)
     if done is not None and done.extra.get("identity") != work.identity:
         raise ArtifactError(
             "the target holds another artifact",
@@ -266,6 +268,7 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
             raise PhaseFailed(
                 f"{phase.name} wrote {MANIFEST} itself", fix="leave the manifest to the runtime"
             )
+        inputs.require_unchanged(work.inputs)
         metrics = {name: float(value) for name, value in instance.get_metrics().items()}
         check_gates(run, metrics)
         manifest = artifact.seal(
@@ -285,7 +288,7 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
         )
         tracker.metrics({**metrics, **scores_of(run.scores)})
         tracker.tags({"forge.output": manifest.digest})
-        artifact.publish(staging, request.target)
+        publication.publish(staging, request.target)
         if name := config.settings.register_as:
             tracker.register(staging if "://" in request.target else Path(request.target), name)
             tracker.flush()
@@ -297,11 +300,15 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
 
 
 def published(target: str) -> Manifest | None:
-    """The manifest of what the target holds already, or None. A folder is verified in full."""
+    """The manifest of what the target holds already, every byte verified, or None."""
     if "://" not in target:
         return artifact.read(target).manifest if (Path(target) / MANIFEST).is_file() else None
     store = open_store(target)
-    return decode(store.get(MANIFEST), store.address(MANIFEST)) if store.exists(MANIFEST) else None
+    if not store.exists(MANIFEST):
+        return None
+    manifest = decode(store.get(MANIFEST), store.address(MANIFEST))
+    publish_lock.published(manifest, store)
+    return manifest
 
 
 def _timing(began: float, clock: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -105,7 +105,7 @@ def merge(
     model: Annotated[
         list[Path],
         typer.Option(
-            "--model", "-m", help="A model's folder; two to ten.", default_factory=list, show_default=False
+            "--model", "-m", help="A model's folder; once for each.", default_factory=list, show_default=False
         ),
     ],
     base: Annotated[Path | None, typer.Option(help="What the models were trained from.")] = None,
@@ -124,12 +124,12 @@ def merge(
         typer.Option(help="Vocabularies that differ: same refuses them; base or union aligns them by token."),
     ] = "same",
     dtype: Annotated[
-        str, typer.Option(help="bfloat16, float16, float32; by default the first model's.")
+        str, typer.Option(help="bfloat16, float16, float32; by default each weight's in the first model.")
     ] = "",
     seed: Annotated[int, typer.Option(help="Of random masks.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="How many pieces are worked on at once.")] = 2,
 ) -> None:
-    """Merge two to ten models of one architecture into one, by one method.
+    """Merge models of one architecture into one, by one method.
 
     \b
     forge merge --method linear --model A --model B --output C
@@ -147,8 +147,8 @@ def merge(
         return
     if output is None:
         raise typer.BadParameter("a merge needs a folder to go to", param_hint="--output")
+    from components.shared.merging.mergekit.chain import merge_documents
     from components.shared.merging.streaming.merge import StreamingMerge
-    from components.shared.merging.streaming.mergekit_yaml import parse
     from components.shared.runtime.tracking.progress import Progress
 
     numbers: dict[str, list[float]] = ctx.meta.get(NUMBERS, {})
@@ -157,18 +157,25 @@ def merge(
             method=method, model=model, base=base, dtype=dtype, trim=trim != "model", tokenizer=tokenizer != "same",
             **numbers,
         )  # fmt: skip
-        recipe = parse(config, seed=seed)
-    else:
-        recipe = _recipe(method, model, base, numbers, trim=trim, tokenizer=tokenizer, dtype=dtype, seed=seed)
     progress = Progress("merge")
-    streaming = StreamingMerge(recipe, threads=threads)
-    for note in streaming.notes:
-        progress.note(f"warning: {note}")
-    result = streaming.write(output, progress=progress)
-    typer.echo(
-        f"{output}: {result.parameters:,} parameters by {recipe.method} in "
-        f"{result.seconds + result.disk_seconds:.1f} s"
-    )
+
+    def write(recipe: Recipe, target: Path) -> None:
+        streaming = StreamingMerge(recipe, threads=threads)
+        for note in streaming.notes:
+            progress.note(f"warning: {note}")
+        result = streaming.write(target, progress=progress)
+        typer.echo(
+            f"{target}: {result.parameters:,} parameters by {recipe.method} in "
+            f"{result.seconds + result.disk_seconds:.1f} s"
+        )
+
+    if config is not None:
+        merge_documents(config, output, write, seed=seed)
+    else:
+        write(
+            _recipe(method, model, base, numbers, trim=trim, tokenizer=tokenizer, dtype=dtype, seed=seed),
+            output,
+        )
 
 
 @app.command("methods")
@@ -246,7 +253,7 @@ def _recipe(
     seed: int,
 ) -> Recipe:
     """The recipe of the options. A number that is there once is every model's."""
-    from components.shared.merging.streaming.recipe import Recipe, RecipeModel
+    from components.shared.merging.streaming.recipe import Recipe, RecipeModel, TokenizerRecipe
     from components.shared.runtime.errors import ConfigError
 
     for name, choice, allowed in (
@@ -266,7 +273,7 @@ def _recipe(
         if len(values) > 1:
             for parameters, value in zip(own, values, strict=True):
                 parameters[name] = value
-    choices: dict[str, Any] = {"trim": trim, "tokenizer": tokenizer}
+    choices: dict[str, Any] = {"trim": trim}
     return Recipe(
         method,
         tuple(RecipeModel(folder, parameters) for folder, parameters in zip(folders, own, strict=True)),
@@ -274,5 +281,6 @@ def _recipe(
         {name: values[0] for name, values in numbers.items() if len(values) == 1},
         dtype=dtype,
         seed=seed,
+        tokenizer=TokenizerRecipe(cast("Any", tokenizer)),
         **choices,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,16 +43,24 @@ def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskState]:
 
 
 def _tasks(
-    spec: Mapping[str, Any], dag: Mapping[str, Any], executors: Mapping[str, Any], above: str
+    spec: Mapping[str, Any],
+    dag: Mapping[str, Any],
+    executors: Mapping[str, Any],
+    above: str,
+    inside: Sequence[str] = (),
 ) -> Iterator[TaskState]:
+    """The containers of one graph and of those in it.
+
+    :param inside: the components around this graph; one that holds itself is not entered again.
+    """
     tasks_here = []
     tasks: Mapping[str, Any] = dag.get("tasks") or {}
     for name in _in_order(tasks):
         task = tasks[name]
         reference = (task.get("componentRef") or {}).get("name") or ""
         component = (spec.get("components") or {}).get(reference) or {}
-        if "dag" in component:
-            yield from _tasks(spec, component["dag"], executors, f"{above}{name}/")
+        if "dag" in component and reference not in inside:
+            yield from _tasks(spec, component["dag"], executors, f"{above}{name}/", (*inside, reference))
         container = (executors.get(component.get("executorLabel") or "") or {}).get("container")
         if container:
             title = str((task.get("taskInfo") or {}).get("name") or name)
@@ -82,6 +90,6 @@ def seconds(text: Any) -> float | None:
     """Unix seconds of the API's time; None for none, which it writes as 1970."""
     try:
         moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(text))).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment > 0 else None

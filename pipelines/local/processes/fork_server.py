@@ -249,7 +249,7 @@ def _fork(request: Mapping[str, Any], answers: int, close: tuple[int, ...]) -> i
 def _become(request: Mapping[str, Any], close: tuple[int, ...]) -> int:
     """In the child: put on the task's environment and run its module as a program."""
     os.setpgid(0, 0)
-    with contextlib.suppress(PermissionError):  # a sandbox may forbid it
+    with contextlib.suppress(OSError):  # a sandbox may forbid it, or have no such file
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGINT):

@@ -16,18 +16,22 @@ import pytest
 from safetensors.numpy import save_file
 
 from components.shared.runtime.artifact import publish_lock
-from components.shared.runtime.artifact.artifact import MANIFEST, publish, read, seal
+from components.shared.runtime.artifact.artifact import MANIFEST, read, seal
 from components.shared.runtime.artifact.manifest import Manifest
+from components.shared.runtime.artifact.publication import publish
 from components.shared.runtime.errors import ArtifactError, LostRace
+from components.shared.runtime.lifecycle import published
 from components.shared.runtime.store.interface import Store
-from components.shared.runtime.store.uri import download, open_store
+from components.shared.runtime.store.local_copy import download
+from components.shared.runtime.store.uri import open_store
 
 ROOT = Path(__file__).parents[3]
 
 PUBLISHER = """
 import pathlib, sys, time
 from components.shared.runtime.artifact import publish_lock
-from components.shared.runtime.artifact.artifact import publish, read
+from components.shared.runtime.artifact.artifact import read
+from components.shared.runtime.artifact.publication import publish
 from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.store.uri import open_store
 staging, target, start, way = sys.argv[1:]
@@ -176,3 +180,56 @@ def test_an_artifact_in_a_store_that_lost_a_file_is_not_taken_for_published(
     store.delete("1.txt")
     with pytest.raises(ArtifactError, match=r"not whole.*1\.txt"):
         publish(tmp_path / "staging", store_uri)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "of the same size"])
+def test_what_is_not_whole_of_an_earlier_try_is_written_again(
+    store_uri: str, tmp_path: Path, damage: str
+) -> None:
+    manifest = make(tmp_path / "staging", 1.0)
+    store = open_store(store_uri)
+    store.put(publish_lock.LOCK, json.dumps({"digest": manifest.digest}).encode())
+    content = (tmp_path / "staging" / "config.json").read_bytes()
+    store.put("config.json", content[:-4] if damage == "truncated" else bytes(len(content)))
+    publish_lock.publish(tmp_path / "staging", manifest, store)
+    assert read(download(store_uri, tmp_path / "cache")).digest == manifest.digest
+    assert not store.exists(publish_lock.LOCK)
+
+
+def test_a_published_file_of_the_right_size_and_other_bytes_is_not_published(
+    store_uri: str, tmp_path: Path
+) -> None:
+    manifest = make(tmp_path / "staging", 1.0)
+    store = open_store(store_uri)
+    publish_lock.publish(tmp_path / "staging", manifest, store)
+    assert published(store_uri) == manifest
+    store.put("config.json", bytes(manifest.files["config.json"]["bytes"]))
+    with pytest.raises(ArtifactError, match=r"config\.json"):
+        published(store_uri)
+    with pytest.raises(ArtifactError, match=r"not whole.*config\.json"):
+        publish_lock.publish(tmp_path / "staging", manifest, store)
+
+
+def test_a_store_that_does_not_keep_what_it_is_given_holds_no_artifact(
+    store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = make(tmp_path / "staging", 1.0)
+    store = open_store(store_uri)
+    put = store.put
+    monkeypatch.setattr(store, "put", lambda key, data: put(key, bytes(data.stat().st_size)))
+    with pytest.raises(ArtifactError, match="not whole"):
+        publish_lock.publish(tmp_path / "staging", manifest, store)
+    assert not store.exists(MANIFEST)
+
+
+@pytest.mark.parametrize("content", [b"{}", "of the same size"])
+def test_somebody_elses_file_of_the_same_name_is_not_written_over(
+    store_uri: str, tmp_path: Path, content: bytes | str
+) -> None:
+    manifest = make(tmp_path / "staging", 1.0)
+    theirs = content if isinstance(content, bytes) else bytes(manifest.files["config.json"]["bytes"])
+    store = open_store(store_uri)
+    store.put("config.json", theirs)
+    with pytest.raises(ArtifactError, match=r"not part of the artifact.*config\.json"):
+        publish_lock.publish(tmp_path / "staging", manifest, store)
+    assert store.get("config.json") == theirs and not store.exists(publish_lock.LOCK)

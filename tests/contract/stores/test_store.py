@@ -17,8 +17,9 @@ from boto3.session import Session
 
 from components.shared.runtime.errors import MissingKey, StoreError
 from components.shared.runtime.store.interface import PARTIAL, Store
+from components.shared.runtime.store.local_copy import download
 from components.shared.runtime.store.s3 import S3Store
-from components.shared.runtime.store.uri import download, open_store
+from components.shared.runtime.store.uri import open_store
 from tests.contract.stores.proxy import Proxy
 
 PART = 5 * 2**20  # the smallest part that S3 allows
@@ -181,6 +182,53 @@ def test_a_busy_store_is_asked_again(proxy: Proxy, s3_uri: str) -> None:
     assert proxy.puts == 3 and store.get("key") == b"value"
 
 
+def test_a_server_without_checksum_headers_is_written_without_them_and_that_is_said_once(
+    proxy: Proxy, s3_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxy.old = "x-amz-checksum"
+    store = open_store(s3_uri, multipart_bytes=PART)
+    (tmp_path / "large").write_bytes(b"large" * (PART // 4))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: store.put(str(number), b"small"), range(4)))
+    store.put("large", tmp_path / "large")
+    assert store.put_if_absent("lock", b"first") and not store.put_if_absent("lock", b"second")
+    assert store.get("0") == b"small" and store.sha256("large") == _sha256(b"large" * (PART // 4))
+    assert capsys.readouterr().err.count("AWS_REQUEST_CHECKSUM_CALCULATION=when_required") == 1
+
+
+def test_a_server_without_conditional_writes_is_still_refused(proxy: Proxy, s3_uri: str) -> None:
+    proxy.old = "if-none-match"
+    with pytest.raises(StoreError, match="If-None-Match"):
+        open_store(s3_uri).put_if_absent("lock", b"first")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400])
+def test_a_server_that_sends_us_elsewhere_or_nowhere_is_asked_once_and_the_region_is_named(
+    proxy: Proxy, s3_uri: str, status: int
+) -> None:
+    proxy.away = status
+    with pytest.raises(StoreError, match="AWS_REGION"):
+        open_store(s3_uri)
+    assert proxy.asked == 1
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_the_sha256_of_what_is_stored_is_of_what_is_there(store: Store) -> None:
+    store.put("key", b"value")
+    assert store.sha256("key") == _sha256(b"value")
+    if isinstance(store, S3Store):
+        metadata = {"sha256": _sha256(b"value")}
+        store.client.put_object(
+            Bucket=store.bucket, Key=f"{store.prefix}key", Body=b"other", Metadata=metadata
+        )
+        assert store.sha256("key") == _sha256(b"other")
+    with pytest.raises(MissingKey):
+        store.sha256("missing")
+
+
 def test_a_winner_whose_answer_is_lost_still_learns_that_it_won(proxy: Proxy, s3_uri: str) -> None:
     store = open_store(s3_uri)
     proxy.lose = 1
@@ -207,6 +255,17 @@ def test_a_garbled_answer_is_asked_for_again_and_never_returned(
     with pytest.raises(StoreError, match="does not arrive"):
         store.fetch("key", tmp_path / "garbled")
     assert [path.name for path in tmp_path.iterdir() if "garbled" in path.name or PARTIAL in path.name] == []
+
+
+def test_a_login_page_in_place_of_an_object_is_refused(proxy: Proxy, s3_uri: str, tmp_path: Path) -> None:
+    store = open_store(s3_uri)
+    store.put("key", b"value")
+    proxy.fault, proxy.times = "login page", 1000
+    with pytest.raises(StoreError, match="does not arrive"):
+        store.get("key")
+    with pytest.raises(StoreError):
+        store.fetch("key", tmp_path / "key")
+    assert not (tmp_path / "key").exists()
 
 
 def test_an_object_changed_behind_its_checksum_is_refused(s3_bucket: str) -> None:

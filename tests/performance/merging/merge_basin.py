@@ -14,10 +14,11 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import components.shared.runtime  # noqa: F401
 from components.shared.merging.streaming.basin import cosines
-from components.shared.merging.streaming.mapped_model import MappedModel
+from components.shared.merging.streaming.merge import StreamingMerge
+from components.shared.merging.streaming.recipe import Recipe, RecipeModel
 
 if __name__ == "__main__":
-    models = [MappedModel(folder) for folder in sys.argv[1:]]
-    names = sorted(set.intersection(*(set(model.tensors) for model in models)))
-    for (a, b), cosine in cosines(models, names).items():
-        print(f"{models[a].folder}  {models[b].folder}  {cosine:.3f}")
+    folders = [Path(folder) for folder in sys.argv[1:]]
+    merge = StreamingMerge(Recipe("linear", tuple(RecipeModel(folder) for folder in folders)))
+    for (a, b), cosine in cosines(merge.parents, merge.plan.targets).items():
+        print(f"{folders[a]}  {folders[b]}  {cosine:.3f}")

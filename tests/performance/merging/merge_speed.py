@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def generate(folder: Path, size: str) -> list[Path]:
     """A base and two models near to it, written tensor by tensor."""
     import torch
 
-    from components.shared.merging.streaming.writing import WeightsWriter
+    from components.shared.merging.checkpoint.writing import WeightsWriter
 
     hidden, inner, layers, heads, groups, vocabulary = SIZES[size]
     width = hidden // heads * groups
@@ -69,7 +70,7 @@ def generate(folder: Path, size: str) -> list[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(config))
-        files.append(WeightsWriter(folder, shapes, torch.bfloat16))
+        files.append(WeightsWriter(folder, shapes, dict.fromkeys(shapes, torch.bfloat16)))
     for name, shape in shapes.items():
         count = math.prod(shape)
         for at in range(0, count, 1 << 22):
@@ -102,7 +103,7 @@ def recipe(method: str, folders: list[Path]) -> str:
 OURS = """
 import sys, time
 from pathlib import Path
-from components.shared.merging.streaming.mergekit_yaml import parse
+from components.shared.merging.mergekit.configuration import parse
 from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.runtime.tracking.progress import Progress
 job = StreamingMerge(parse(Path(sys.argv[1])), threads=int(sys.argv[3]))
@@ -142,8 +143,6 @@ def memory(pid: int) -> tuple[int, int]:
 
 def timed(command: list[str], threads: int) -> dict[str, float]:
     """Runs it, and watches its memory."""
-    import os
-
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
@@ -208,6 +207,7 @@ def main() -> None:
         print(
             f"{options.size}: {size / 2e6:,.0f} M parameters, {size >> 20} MiB a model; copying {speed / 1e9:.1f} GB/s"
         )
+        print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
         if not options.peer_python:
             print("mergekit: not measured (--peer-python)")
         print(

@@ -14,41 +14,46 @@ import statistics
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
+from ..checkpoint.mapped_model import MappedModel
 from ..gram import gram
-from .mapped_model import MappedModel
+from .plan import Target
 
 SAMPLE = 1 << 14  # entries of each matrix: independent ones have a cosine of 0 ± .008
 UNRELATED = 0.2
 TENSORS = 64
 
 
-def cosines(models: Sequence[MappedModel], names: Sequence[str]) -> dict[tuple[int, int], float]:
+def cosines(models: Sequence[MappedModel], targets: Sequence[Target]) -> dict[tuple[int, int], float]:
     """For each two models, the median over matrices of the cosine of the same evenly spaced entries."""
-    matrices = [name for name in names if len(models[0].tensors[name].shape) == 2]
-    by_pair: dict[tuple[int, int], list[float]] = {
-        pair: [] for pair in itertools.combinations(range(len(models)), 2)
-    }
-    for name in matrices[:: -(-len(matrices) // TENSORS) or 1]:
-        if len({model.tensors[name].shape for model in models}) > 1:
-            continue
-        count = models[0].tensors[name].count
-        samples = [model.flat(name)[:: max(1, count // SAMPLE)].float() for model in models]
+    matrices = [
+        target for target in targets if len(target.shape) == 2 and not target.carried and not target.by_token
+    ]
+    values: dict[tuple[int, int], list[float]] = {}
+    for target in matrices[:: -(-len(matrices) // TENSORS) or 1]:
+        own = list(zip(target.models, target.names, strict=True))
+        samples = [_sample(models[number].flat(name)) for number, name in own]
         products = gram(samples)
-        for a, b in by_pair:
+        for a, b in itertools.combinations(range(len(own)), 2):
             norm = float(np.sqrt(products[a, a] * products[b, b]))
-            by_pair[a, b].append(float(products[a, b]) / norm if norm else 0.0)
-        for model in models:
-            model.release(name)
-    return {pair: statistics.median(values) for pair, values in by_pair.items() if values}
+            cosine = float(products[a, b]) / norm if norm else 0.0
+            values.setdefault((target.models[a], target.models[b]), []).append(cosine)
+        for number, name in own:
+            models[number].release(name)
+    return {pair: statistics.median(cosines) for pair, cosines in values.items()}
 
 
-def warnings(models: Sequence[MappedModel], names: Sequence[str]) -> list[str]:
+def _sample(numbers: Tensor) -> Tensor:
+    return numbers[:: max(1, len(numbers) // SAMPLE)].float()
+
+
+def warnings(models: Sequence[MappedModel], targets: Sequence[Target]) -> list[str]:
     """What a person should know of models that come from different initialisations, in words."""
     return [
         f"{models[a].folder.name} and {models[b].folder.name} come from different initialisations (the median cosine of "
         f"their matrices is {cosine:.2f}; models of one trunk have one near 1). Merged, they will most likely answer no "
         "better than chance: merge models that were trained from one base"
-        for (a, b), cosine in cosines(models, names).items()
+        for (a, b), cosine in cosines(models, targets).items()
         if cosine < UNRELATED
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +14,101 @@ import yaml
 from components.shared.models.card import model_card
 from components.shared.runtime.artifact.manifest import MANIFEST
 
+from ..checkpoint import families
+from ..checkpoint.mapped_model import MappedModel
 from . import vocabulary as vocabularies
-from .mapped_model import MappedModel
-from .recipe import Filtered, ParameterValue, Recipe
-from .vocabulary import Vocabulary
+from .plan import Plan
+from .recipe import Filtered, LayerBlock, ParameterValue, Recipe, RecipeModel, TokenizerRecipe
 
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
     "tokenizer.model", "chat_template.jinja",
 )  # fmt: skip
+TEMPLATE = "chat_template.jinja"
+DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
-def write(
-    folder: Path,
-    recipe: Recipe,
-    first: MappedModel,
-    reference: MappedModel,
-    vocabulary: Vocabulary | None,
-    *,
-    dtype: str,
-    parameters: int,
-    notes: list[str],
-) -> None:
+def write(folder: Path, plan: Plan, *, dtype: str, parameters: int, notes: list[str]) -> None:
     """Write all of a merged model's folder but its weights.
 
     :param folder: where.
-    :param first: whose configuration is taken.
-    :param reference: whose tokenizer is taken.
-    :param vocabulary: the merged one, where vocabularies differ.
-    :param dtype: of the weights, in torch's words.
+    :param plan: of the merge; the first model's configuration is taken.
+    :param dtype: of most weights, in torch's words.
     :param parameters: how many the merged model has.
     :param notes: warnings for the card.
     """
-    config = {
-        key: value for key, value in first.config.items() if key not in ("_name_or_path", "torch_dtype")
-    }
-    config["dtype"] = dtype
-    if vocabulary is not None:
-        config["vocab_size"] = vocabulary.rows
-    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    first, tokenizer = plan.models[0], tokenizer_folder(plan)
+    (folder / "config.json").write_text(
+        json.dumps(configuration(plan, dtype), indent=1, sort_keys=True) + "\n"
+    )
     for source, names in (
-        (reference.folder, TOKENIZER),
+        (tokenizer, TOKENIZER),
         (first.folder, ("generation_config.json", *(p.name for p in first.folder.glob("*.py")))),
     ):
         for name in names:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
-    if vocabulary is not None and vocabulary.added:
-        vocabularies.save(vocabulary, reference.folder, folder)
-    (folder / "README.md").write_text(card(recipe, parameters, notes))
+    if plan.vocabulary is not None and plan.vocabulary.added:
+        vocabularies.save(plan.vocabulary, folder)
+    if template := plan.recipe.tokenizer.chat_template:
+        _set_template(folder, template, plan.models)
+    (folder / "README.md").write_text(card(plan.recipe, parameters, notes))
+
+
+def tokenizer_folder(plan: Plan) -> Path:
+    """Whose tokenizer is taken: the recipe's choice, the base's, or the first model's."""
+    wanted = plan.recipe.tokenizer
+    if isinstance(wanted.source, Path):
+        return wanted.source
+    return wanted.base or plan.recipe.base or plan.models[0].folder
+
+
+def configuration(plan: Plan, dtype: str) -> dict[str, Any]:
+    """The first model's, with what the merge changed: type, rows of the embedding, depth, the output layer."""
+    config = json.loads(json.dumps(plan.models[0].config))
+    for key in ("_name_or_path", "torch_dtype"):
+        config.pop(key, None)
+    config["dtype"] = dtype
+    text = families.text_config(config)
+    if plan.vocabulary is not None:
+        text["vocab_size"] = plan.vocabulary.rows
+    if plan.unties:
+        for part in (config, text):
+            part["tie_word_embeddings"] = False
+    before = plan.stacks[0].count
+    if plan.recipe.blocks and plan.origins() != list(range(before)):
+        for key, value in text.items():
+            if key in DEPTH and value == before:
+                text[key] = plan.layers
+            elif "layer" in key and isinstance(value, list) and len(value) == before:
+                text[key] = [value[layer] if layer < before else value[-1] for layer in plan.origins()]
+    return dict(config)
+
+
+def _set_template(folder: Path, template: str, models: Sequence[MappedModel]) -> None:
+    """Write the chat template, and take away the one that the tokenizer's configuration has."""
+    if template == "auto":
+        known = [text for model in models if (text := _template(model.folder))]
+        if not known:
+            return
+        template = Counter(known).most_common(1)[0][0]
+    (folder / TEMPLATE).write_text(template, encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    if path.is_file():
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if settings.pop("chat_template", None) is not None:
+            path.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _template(folder: Path) -> str:
+    """A model's own chat template, or ""."""
+    if (folder / TEMPLATE).is_file():
+        return (folder / TEMPLATE).read_text(encoding="utf-8").strip()
+    path = folder / "tokenizer_config.json"
+    own = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.is_file() else None
+    if isinstance(own, list):  # several, by name
+        own = next((entry.get("template") for entry in own if entry.get("name") == "default"), None)
+    return own.strip() if isinstance(own, str) else ""
 
 
 def card(recipe: Recipe, parameters: int, notes: list[str]) -> str:
@@ -68,7 +116,7 @@ def card(recipe: Recipe, parameters: int, notes: list[str]) -> str:
     method = recipe.merge_method
     facts = {
         "method": f"[{method.pretty_name}]({method.paper})",
-        "models": ", ".join(name_and_digest(model.folder) for model in recipe.models),
+        "models": ", ".join(_named(model) for model in recipe.models),
         "base": name_and_digest(recipe.base) if recipe.base else "none",
         "parameters": f"{parameters:,}",
     }
@@ -87,6 +135,37 @@ def name_and_digest(folder: Path) -> str:
     return f"{name} ({json.loads(manifest.read_text())['digest'][:12]})" if manifest.is_file() else name
 
 
+def _origin(recipe: Recipe, block: LayerBlock) -> dict[str, Any]:
+    """From which layers of which models a block is merged, where that is not the same everywhere."""
+    if not block.starts:
+        return {}
+    count = block.last - block.first
+    sources = zip(recipe.parents_of(block), block.starts, strict=True)
+    return {
+        "from": [f"{_named(recipe.models[number])}: {start} to {start + count}" for number, start in sources]
+    }
+
+
+def _named(model: RecipeModel) -> str:
+    """The model, and what is added to it."""
+    return name_and_digest(model.folder) + (f" + {name_and_digest(model.lora)}" if model.lora else "")
+
+
+def _tokenizer(wanted: TokenizerRecipe) -> Any:
+    source = name_and_digest(wanted.source) if isinstance(wanted.source, Path) else wanted.source
+    if not (wanted.tokens or wanted.multiple):
+        return source
+    rules = {
+        token: {
+            "model": name_and_digest(row.model) if row.model else "zeros",
+            "token": row.token or token,
+            "force": row.force,
+        }
+        for token, row in wanted.tokens.items()
+    }
+    return {"source": source, "tokens": rules, "pad_to_multiple_of": wanted.multiple}
+
+
 def described(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain YAML."""
 
@@ -101,19 +180,19 @@ def described(recipe: Recipe) -> dict[str, Any]:
     content: dict[str, Any] = {
         "merge_method": recipe.method,
         "models": [
-            {"model": name_and_digest(model.folder), "parameters": numbers(model.parameters)}
-            for model in recipe.models
+            {"model": _named(model), "parameters": numbers(model.parameters)} for model in recipe.models
         ],
         "base_model": name_and_digest(recipe.base) if recipe.base else None,
         "parameters": numbers(recipe.parameters),
         "seed": recipe.seed,
         "trim": recipe.trim,
-        "tokenizer": recipe.tokenizer,
+        "tokenizer": _tokenizer(recipe.tokenizer),
     }
     if recipe.blocks:
         content["layers"] = [
             {
                 "range": [block.first, block.last],
+                **_origin(recipe, block),
                 "parameters": numbers(block.parameters),
                 "models": [*map(numbers, block.own)],
             }

@@ -1,6 +1,6 @@
 """A merge from files to a file: memory for a few pieces, however large the models are.
 
-read     the parents' safetensors are mapped; a piece of 65,536 entries is read in float32
+read     the parents' safetensors are mapped; a piece of 131,072 entries is read in float32
 survey   where a method asks for it, a first pass over a tensor: thresholds, angles, energies
 merge    piece by piece on a few threads; results are rounded once, into their place in the new file
 publish  the finished folder is renamed to its name: there is all of it or none
@@ -8,10 +8,12 @@ publish  the finished folder is renamed to its name: there is all of it or none
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,15 +26,16 @@ from torch import Tensor
 from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.runtime.tracking.progress import Progress
 
-from ..inputs import MergeInputs, MergeParameters
-from ..layer_groups import LayerStack
+from ..checkpoint.mapped_model import CARRIED, DTYPES, MappedModel
+from ..checkpoint.operand import Operand
+from ..checkpoint.writing import WeightsWriter
+from ..inputs import MergeInputs
 from ..magnitude import threshold
 from . import basin, compatibility, files
-from .mapped_model import DTYPES, MappedModel
-from .pieces import PIECE, Operand, Pieces, StoredTensor, one_thread, rows_of
+from .pieces import PIECE, Line, Pieces, one_thread, rows_of
+from .plan import Plan, Target
 from .recipe import Recipe
-from .vocabulary import AlignedTensor, Vocabulary, align
-from .writing import WeightsWriter
+from .vocabulary import AlignedTensor, align
 
 
 @dataclass(frozen=True)
@@ -64,62 +67,96 @@ class StreamingMerge:
     def __init__(self, recipe: Recipe, *, threads: int = 2, piece: int = PIECE) -> None:
         recipe.check()
         self.recipe, self.threads, self.size = recipe, threads, piece
-        self.parents = [MappedModel(model.folder) for model in recipe.models]
+        self.parents = [MappedModel(model.folder, model.lora) for model in recipe.models]
         self.base = None if recipe.base is None else MappedModel(recipe.base)
-        models = self.models = [*self.parents, *([self.base] if self.base else [])]
-        self.names = compatibility.common_tensors(models)
-        self.reference = len(models) - 1 if self.base else 0
-        self.vocabulary: Vocabulary | None = align(models, self.reference, recipe.tokenizer)
-        self.stack: LayerStack = compatibility.check_shapes(
-            self.names, models, aligned=self.vocabulary is not None
-        )
-        if recipe.blocks and recipe.blocks[-1].last != self.stack.count:
-            raise InputError(
-                f"the slices end at layer {recipe.blocks[-1].last}, and the models have {self.stack.count} layers",
-                where="slices",
-                fix="this merge keeps the depth: give every layer once",
-            )
-        self.numbers = {name: self._numbers(name) for name in self.names}  # bad ones are refused here
-        self.notes = compatibility.differences(models) + basin.warnings(self.parents, self.names)
-        self.dtype = self._dtype()
+        self.models = [*self.parents, *([self.base] if self.base else [])]
+        named = recipe.base or recipe.tokenizer.base
+        base = next((number for number, model in enumerate(self.models) if model.folder == named), None)
+        self.vocabulary = align(self.models, base, recipe.tokenizer)
+        self.plan = Plan(recipe, self.models, self.vocabulary)
+        self.dtypes = {target.name: self._dtype(target) for target in self.plan.targets}
+        self.notes = [
+            *recipe.notes,
+            *compatibility.differences(self.models),
+            *self._changes(),
+            *basin.warnings(self.parents, self.plan.targets),
+        ]
 
-    def _numbers(self, name: str) -> MergeParameters:
-        location = self.stack.locate(name)
-        return self.recipe.parameters_of(name, None if location is None else location[0], self.stack.count)
-
-    def _dtype(self) -> torch.dtype:
+    def _dtype(self, target: Target) -> torch.dtype:
+        stored = self.parents[target.models[0]].tensors[target.names[0]].dtype
+        if target.carried:
+            return CARRIED[stored]
         if not self.recipe.dtype:
-            return DTYPES[self.parents[0].tensors[self.names[0]].dtype]
-        known = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
+            return DTYPES[stored]
+        known = {_word(dtype): dtype for dtype in DTYPES.values()}
         if self.recipe.dtype not in known:
             raise InputError(
                 f"there is no type {self.recipe.dtype!r}", where="dtype", fix=f"use {', '.join(known)}"
             )
         return known[self.recipe.dtype]
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Of the merged tensor."""
-        shape = self.parents[0].tensors[name].shape
-        return (self.vocabulary.rows, *shape[1:]) if self._by_token(name) and self.vocabulary else shape
+    def _changes(self) -> list[str]:
+        """What the merged file has otherwise than a model's, and was not asked for, in words."""
+        notes = list(self.vocabulary.notes) if self.vocabulary else []
+        if self.plan.unties:
+            notes.append(
+                "an output layer of its own is in the merged model, and its configuration says so: "
+                "tie_word_embeddings is true for a model, but lm_head.weight is not the embedding in all of them"
+            )
+        stack = self.plan.stacks[0]
+        if self.plan.layers != stack.count:
+            notes.append(f"the merged model has {self.plan.layers} layers, the first model {stack.count}")
+        if self.recipe.dtype:
+            return notes
+        for number, model in enumerate(self.parents[1:], 1):
+            other = {
+                (_word(DTYPES[model.tensors[name].dtype]), _word(self.dtypes[target.name]))
+                for target in self.plan.targets
+                if not target.carried
+                for owner, name in zip(target.models, target.names, strict=True)
+                if owner == number and DTYPES[model.tensors[name].dtype] != self.dtypes[target.name]
+            }
+            notes += [
+                f"{model.folder.name} has weights in {own} that are {merged} in the merged model, as in "
+                f"{self.parents[0].folder.name}: --dtype chooses"
+                for own, merged in sorted(other)
+            ]
+        return notes
 
-    def _by_token(self, name: str) -> bool:
-        return self.vocabulary is not None and compatibility.is_vocabulary(name, self.models, self.stack)
-
-    def _pieces(self, name: str, pool: ThreadPoolExecutor) -> Pieces:
-        method, shape = self.recipe.merge_method, self.shape(name)
-        whole, reads_base = method.whole_rows, method.base != "unused"
+    def _pieces(self, target: Target, pool: ThreadPoolExecutor) -> Pieces:
+        method = self.recipe.merge_method
+        whole = method.whole_rows
+        numbers = [*target.models, *([len(self.parents)] if target.base is not None else [])]
+        names = [*target.names, *([target.base] if target.base is not None else [])]
         operands: list[Operand]
-        if self._by_token(name) and self.vocabulary:
-            matrices = [model.flat(name).view(model.tensors[name].shape) for model in self.models]
-            operands = [AlignedTensor(matrices, self.vocabulary, own) for own in range(len(matrices))]
+        if target.by_token and self.vocabulary:
+            operands = self._aligned(target, numbers, whole=whole and len(target.shape) == 1)
         else:
-            width = rows_of(shape, whole=whole)[1]
-            operands = [StoredTensor(model.flat(name), width) for model in self.models]
-        count = len(self.parents)
+            width = rows_of(target.shape, whole=whole)[1]
+            operands = [
+                self.models[number].operand(name, width) for number, name in zip(numbers, names, strict=True)
+            ]
+        count = len(target.models)
+        reads_base = target.base is not None and method.base != "unused"
         return Pieces(
-            shape, operands[:count], operands[count] if self.base and reads_base else None, pool,
+            target.shape, operands[:count], operands[count] if reads_base else None, pool,
             threads=self.threads, whole=whole, size=self.size,
         )  # fmt: skip
+
+    def _aligned(self, target: Target, numbers: list[int], *, whole: bool) -> list[Operand]:
+        """The operands of a tensor whose rows are tokens. Any model may lend a row."""
+        assert self.vocabulary is not None
+        matrices = []
+        for number, model in enumerate(self.models):
+            name = self.plan.name_in(number, target)
+            if model.lora is not None and model.lora.adds_to(name):
+                raise InputError(
+                    "a LoRA changes the rows of tokens that are to be brought together",
+                    where=f"{model.lora.folder}: {name}",
+                    fix="merge it into its model first",
+                )
+            matrices.append(model.flat(name).view(model.tensors[name].shape[0], -1))
+        return [AlignedTensor(matrices, self.vocabulary, number, whole) for number in numbers]
 
     def write(self, target: Path, *, progress: Progress, sync: bool = True) -> MergeResult:
         """Merge into a folder.
@@ -131,56 +168,74 @@ class StreamingMerge:
         :raises ArtifactError: the target cannot be written.
         """
         started = time.perf_counter()
-        shapes = {name: self.shape(name) for name in self.names}
-        parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
+        shapes = {target.name: target.shape for target in self.plan.targets}
+        parameters = sum(math.prod(shape) for shape in shapes.values())
         with _staging(target) as staging, one_thread(), ThreadPoolExecutor(self.threads) as pool:
-            weights = WeightsWriter(staging, shapes, self.dtype)
+            weights = WeightsWriter(staging, shapes, self.dtypes)
             try:
-                thresholds = self._thresholds(pool, progress, parameters)
+                thresholds = self._thresholds(pool, progress)
                 progress.start("merge", parameters)
-                for name in self.names:
-                    self._tensor(name, replace(self.numbers[name], thresholds=thresholds), weights, pool)
-                    progress.step(torch.Size(shapes[name]).numel())
+                with Line(pool, self.threads) as line:
+                    for tensor in self.plan.targets:
+                        self._tensor(tensor, thresholds, weights, line)
+                        progress.step(math.prod(tensor.shape))
                 progress.done()
                 merged = time.perf_counter()
             finally:
                 weights.close(sync=sync)
-            dtype = str(self.dtype).removeprefix("torch.")
             files.write(
-                staging, self.recipe, self.parents[0], self.models[self.reference], self.vocabulary,
-                dtype=dtype, parameters=parameters, notes=self.notes,
-            )  # fmt: skip
+                staging, self.plan, dtype=self._most_common_dtype(), parameters=parameters, notes=self.notes
+            )
         ended = time.perf_counter()
         return MergeResult(parameters, merged - started, ended - merged, self.notes)
 
+    def _most_common_dtype(self) -> str:
+        sizes: Counter[torch.dtype] = Counter()
+        for target in self.plan.targets:
+            if not target.carried:
+                sizes[self.dtypes[target.name]] += 1 + math.prod(target.shape)
+        return _word(sizes.most_common(1)[0][0])
+
     def _tensor(
-        self, name: str, numbers: MergeParameters, weights: WeightsWriter, pool: ThreadPoolExecutor
+        self, target: Target, thresholds: list[float] | None, weights: WeightsWriter, line: Line
     ) -> None:
-        method, pieces = self.recipe.merge_method, self._pieces(name, pool)
+        if target.carried:
+            weights.write(target.name, 0, self.parents[target.models[0]].flat(target.names[0]))
+            return
+        if not math.prod(target.shape):
+            return
+        method, pieces = self.recipe.merge_method, self._pieces(target, line.pool)
+        numbers = replace(target.numbers, thresholds=thresholds)
         surveyed = method.survey(pieces, numbers)
 
-        def work(piece: MergeInputs) -> bool:
-            merged = method.merge(piece, numbers, surveyed)
-            weights.write(name, piece.start, merged)
-            return bool(torch.isfinite(merged.sum()))
-
-        if not all(list(pieces.map(work))):
+        def work(piece: MergeInputs) -> None:
+            if weights.write(target.name, piece.start, method.merge(piece, numbers, surveyed)):
+                return
             raise InputError(
-                f"{name} is not finite after {self.recipe.method}",
+                f"{target.name} is not finite after {self.recipe.method}",
                 where=str(self.parents[0].folder),
-                fix="look for inf or nan in the models, or for weights that cancel each other out",
+                why=f"as {_word(self.dtypes[target.name])} it holds inf or nan",
+                fix="--dtype bfloat16 or float32 hold numbers above 65504; or look for inf and nan in the models, or for "
+                "weights that cancel each other out",
             )
-        for model in self.models:
-            model.release(name)
 
-    def _thresholds(
-        self, pool: ThreadPoolExecutor, progress: Progress, parameters: int
-    ) -> list[float] | None:
+        line.add(pieces, work, lambda: self._release(target))
+
+    def _release(self, target: Target) -> None:
+        for number, model in enumerate(self.models):
+            for owner, name in zip(target.models, target.names, strict=True):
+                if owner == number or target.by_token:
+                    model.release(self.plan.name_in(number, target) if target.by_token else name)
+        if self.base is not None and target.base is not None:
+            self.base.release(target.base)
+
+    def _thresholds(self, pool: ThreadPoolExecutor, progress: Progress) -> list[float] | None:
         """TIES's, over each parent's whole task vector, as in the paper."""
         if not self.recipe.merge_method.trims_model or self.recipe.trim == "tensor":
             return None
+        targets = [target for target in self.plan.targets if not target.carried and math.prod(target.shape)]
         densities = [
-            {numbers.own[i]["density"] for numbers in self.numbers.values()} for i in range(len(self.parents))
+            {target.numbers.own[i]["density"] for target in targets} for i in range(len(self.parents))
         ]
         if any(len(own) > 1 for own in densities):
             raise InputError(
@@ -190,8 +245,8 @@ class StreamingMerge:
             )
 
         def task_vector(parent: int) -> Iterator[Tensor]:
-            for name in self.names:
-                yield from self._pieces(name, pool).task_vector(parent)
+            for target in targets:
+                yield from self._pieces(target, pool).task_vector(parent)
 
         progress.start("thresholds", len(self.parents))
         limits = pool.map(
@@ -203,10 +258,13 @@ class StreamingMerge:
             thresholds.append(limit)
             progress.step()
         progress.done()
-        for model in self.models:
-            for name in self.names:
-                model.release(name)
+        for target in targets:
+            self._release(target)
         return thresholds
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 @contextmanager

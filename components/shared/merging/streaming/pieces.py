@@ -7,38 +7,20 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from ..checkpoint.operand import Operand
 from ..inputs import MergeInputs
 
-PIECE = 1 << 16  # entries: a float32 copy of a piece, and a few of its kind, stay within a core's cache
+# Entries: large enough that threads seldom wait for each other between two operations, small enough that a float32 copy and
+# a few of its kind stay within a core's cache.
+PIECE = 1 << 17
 AHEAD = 4  # pieces a thread may be ahead
 
 T = TypeVar("T")
-
-
-class Operand(Protocol):
-    """One model's tensor, (rows, width)."""
-
-    def read(self, first: int, last: int) -> Tensor:
-        """Rows first … last − 1 in float32; not to be written to."""
-        ...
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor as its file has it. numbers: (rows·width,)."""
-
-    numbers: Tensor
-    width: int
-
-    def read(self, first: int, last: int) -> Tensor:
-        """Rows first … last − 1 in float32."""
-        return self.numbers[first * self.width : last * self.width].float().view(-1, self.width)
 
 
 class Pieces:
@@ -83,11 +65,14 @@ class Pieces:
             return
         waiting: deque[Future[T]] = deque()
         for span in self.spans:
-            waiting.append(self.pool.submit(lambda span: work(self.piece(*span)), span))
+            waiting.append(self.pool.submit(self._work, work, span))
             if len(waiting) > AHEAD * self.threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+    def _work(self, work: Callable[[MergeInputs], T], span: tuple[int, int]) -> T:
+        return work(self.piece(*span))
 
     def task_vector(self, parent: int) -> Iterator[Tensor]:
         """One parent's task vector, piece by piece, in this thread."""
@@ -108,6 +93,50 @@ def rows_of(shape: Sequence[int], *, whole: bool = False) -> tuple[int, int]:
         return math.prod(shape[:-1]), shape[-1]
     count = math.prod(shape)
     return (1, count) if whole else (count, 1)
+
+
+class Line:
+    """Work that goes on while the next tensor is looked at: a tensor's last pieces do not keep a thread waiting.
+
+    :param pool: of `threads` threads; one thread works at once.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
+        self.pool, self.threads = pool, threads
+        self._waiting: deque[tuple[Future[None], Callable[[], None] | None]] = deque()
+
+    def add(self, pieces: Pieces, work: Callable[[MergeInputs], None], after: Callable[[], None]) -> None:
+        """Work on all pieces of a tensor, then do `after`, in this thread; errors of earlier ones are raised here too."""
+        for number, span in enumerate(pieces.spans):
+            last = number == len(pieces.spans) - 1
+            if self.threads == 1:
+                work(pieces.piece(*span))
+                if last:
+                    after()
+                continue
+            self._waiting.append((self.pool.submit(pieces._work, work, span), after if last else None))
+            while len(self._waiting) > AHEAD * self.threads:
+                self._next()
+
+    def __enter__(self) -> Line:
+        """Nothing waits yet."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for all that is left; after an error it is not begun, and what has begun ends before files are closed."""
+        try:
+            while kind is None and self._waiting:
+                self._next()
+        finally:
+            for future, _after in self._waiting:
+                if not future.cancel():
+                    future.exception()
+
+    def _next(self) -> None:
+        future, after = self._waiting.popleft()
+        future.result()
+        if after is not None:
+            after()
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.wording import did_you_mean
 
-from ..method import MOST_MODELS, MergeMethod, Parameter
+from ..checkpoint.families import EMBEDDINGS
+from ..method import MergeMethod, Parameter
 from ..registry import merge_method, merge_methods, streamed_methods
 
 if TYPE_CHECKING:
@@ -29,29 +30,67 @@ class Filtered:
 ParameterValue = float | Sequence[float] | Sequence[Filtered]
 ParameterValues = Mapping[str, ParameterValue]
 
-EMBEDDINGS = ("embed_tokens", "embed_in", "embed_positions", "word_embeddings", "wte", "wpe")
-
 
 @dataclass(frozen=True)
 class RecipeModel:
-    """A parent: its folder, and the parameters that are its own."""
+    """A parent: its folder, the parameters that are its own, and the folder of a LoRA that is added to it."""
 
     folder: Path
     parameters: ParameterValues = field(default_factory=dict)
+    lora: Path | None = None
 
 
 @dataclass(frozen=True)
 class LayerBlock:
-    """Layers first … last − 1 with numbers of their own; along them a row of numbers runs anew.
+    """Layers first … last − 1 of the merged model, with numbers of their own; along them a row of numbers runs anew.
 
-    :param own: of each parent, in the order of the recipe's models.
-    :param parameters: those that all parents share.
+    :param own: of each of its parents.
+    :param parameters: those that its parents share.
+    :param parents: the numbers of the recipe's models that it is merged from; none: all of them.
+    :param starts: the layer of each parent that the first one is merged from; none: `first`.
+    :param base_start: the same of the base; None: `first`.
     """
 
     first: int
     last: int
     own: tuple[ParameterValues, ...]
     parameters: ParameterValues = field(default_factory=dict)
+    parents: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
+    base_start: int | None = None
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """Where the row of a token comes from that a model lacks.
+
+    :param model: the folder of the model that has it; None: zeros.
+    :param token: its name or number there; None: its own name.
+    :param force: whether the models that have the token take this row too.
+    """
+
+    model: Path | None
+    token: str | int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """What is done with the vocabularies.
+
+    :param source: "same" refuses vocabularies that differ, "base" takes the base's (or first parent's), "union" adds to it;
+        a folder: the tokenizer there.
+    :param tokens: rules for single tokens, by their names; those that are new are added.
+    :param multiple: the rows of the embedding are filled up to a multiple of it; 0: they are not.
+    :param chat_template: "" the tokenizer's own, "auto" what most models have, or the template itself.
+    :param base: the folder of the model whose rows stand in where others have none; None: the recipe's base.
+    """
+
+    source: Literal["same", "base", "union"] | Path = "same"
+    tokens: Mapping[str, TokenRow] = field(default_factory=dict)
+    multiple: int = 0
+    chat_template: str = ""
+    base: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +98,15 @@ class Recipe:
     """A merge, before any model is opened.
 
     :param method: a name of the registry.
-    :param models: two to ten parents.
+    :param models: the parents.
     :param base: what they were trained from.
     :param parameters: those that all parents share, or that are the same for all.
-    :param dtype: of the merged file; "" as the first parent.
+    :param blocks: where layers differ in their numbers or in what they are merged from.
+    :param dtype: of the merged file; "" tensor by tensor as the first parent.
     :param seed: of random masks.
     :param trim: whether TIES's density is of the whole model, as in its paper, or of each tensor, as in mergekit.
-    :param tokenizer: "same" refuses vocabularies that differ, "base" takes the base's (or first parent's), "union" adds
-        to it.
+    :param tokenizer: what is done with vocabularies that differ.
+    :param notes: what to know of where the recipe was read, in words.
     """
 
     method: str
@@ -77,12 +117,17 @@ class Recipe:
     dtype: str = ""
     seed: int = 0
     trim: Literal["model", "tensor"] = "model"
-    tokenizer: Literal["same", "base", "union"] = "same"
+    tokenizer: TokenizerRecipe = TokenizerRecipe()
+    notes: tuple[str, ...] = ()
 
     @property
     def merge_method(self) -> MergeMethod:
         """The method itself."""
         return merge_method(self.method)
+
+    def parents_of(self, block: LayerBlock | None) -> Sequence[int]:
+        """The numbers of the models that a block is merged from; None: all."""
+        return range(len(self.models)) if block is None or not block.parents else block.parents
 
     def check(self) -> None:
         """Refuse what cannot be merged by this recipe.
@@ -102,12 +147,8 @@ class Recipe:
                 else did_you_mean(self.method, list(streamed)),
             )
         method = self.merge_method
-        if not 2 <= len(self.models) <= MOST_MODELS:
-            raise InputError(
-                f"{self.method} merges 2 to {MOST_MODELS} models, and {len(self.models)} are given",
-                where="models",
-                fix="give each with --model; the base, with --base, is none of them",
-            )
+        for count in {len(self.parents_of(block)) for block in self.blocks or (None,)}:
+            self._check_count(method, count)
         if method.needs_base and self.base is None:
             baseless = [name for name, other in streamed.items() if not other.needs_base]
             raise InputError(
@@ -118,13 +159,25 @@ class Recipe:
         self._check_parameters(method)
         end = 0
         for block in self.blocks:
-            if block.first != end:
+            if block.first != end or block.last <= end:
                 raise InputError(
                     "the layers of the slices do not follow each other",
                     where=f"layers {block.first} to {block.last}",
                     why=f"the next layer is {end}",
                 )
             end = block.last
+
+    def _check_count(self, method: MergeMethod, count: int) -> None:
+        if method.fewest <= count and (method.most is None or count <= method.most):
+            return
+        takes = f"{method.fewest} or more models"
+        if method.most is not None:
+            takes = "1 model" if method.most == 1 else f"{method.fewest} to {method.most} models"
+        raise InputError(
+            f"{self.method} merges {takes}, and {count} are given",
+            where="models",
+            fix="give each with --model; the base, with --base, is none of them",
+        )
 
     def _check_parameters(self, method: MergeMethod) -> None:
         scopes: list[ParameterValues] = [self.parameters, *(model.parameters for model in self.models)]
@@ -157,29 +210,36 @@ class Recipe:
 
         :param name: the tensor's.
         :param layer: that it belongs to; None for what lies outside the layers, and takes a row's first number.
-        :param layers: how many the models have.
+        :param layers: how many the merged model has.
         :raises InputError: a number is out of its parameter's bounds.
         """
         from ..inputs import MergeParameters
 
-        block = self._block(name, layer)
+        block = self.block_of(name, layer)
         first, last = (block.first, block.last) if block else (0, layers)
         depth = 0.0 if layer is None else (layer - first) / (last - first - 1) if last - first > 1 else 1.0
         shared: list[ParameterValues] = [*([block.parameters] if block else []), self.parameters]
         own = [
-            [block.own[index] if block else model.parameters, *shared]
-            for index, model in enumerate(self.models)
+            [*([block.own[index]] if block else []), self.models[number].parameters, *shared]
+            for index, number in enumerate(self.parents_of(block))
         ]
         parameters = self.merge_method.parameters
-        return MergeParameters(
+        numbers = MergeParameters(
             name,
             [{p.name: _value(p, name, depth, scopes) for p in parameters if p.per_model} for scopes in own],
             {p.name: _value(p, name, depth, shared) for p in parameters if not p.per_model},
             self.seed,
         )
+        if self.base and numbers.common.get("normalize") and sum(numbers.weights) < 0:
+            raise InputError(
+                f"the weights sum to {sum(numbers.weights):g}: divided by it, the step would turn around",
+                where=name,
+                fix="--sum takes the weights as they are; in a mergekit file: normalize: false",
+            )
+        return numbers
 
-    def _block(self, name: str, layer: int | None) -> LayerBlock | None:
-        """What lies outside the layers goes with the first block where it is an embedding, with the last otherwise."""
+    def block_of(self, name: str, layer: int | None) -> LayerBlock | None:
+        """The block of a tensor; what lies outside the layers goes with the first where it is an embedding, or the last."""
         if not self.blocks:
             return None
         if layer is None:

@@ -139,7 +139,11 @@ def decode(code: bytes) -> np.ndarray:
     level[:, :height] = expected if height == rows else expected.T.reshape(1, -1)
     width = unpack_numbers(spans)[0]
     tables = np.array(unpack_numbers(frequencies)[0], np.int64).reshape(2 * len(width), -1)
-    if len(width) > CLASSES or not level.max(initial=0) < sum(width) <= LEVELS or tables.shape[1] != escape + 2:
+    if (
+        len(width) > CLASSES
+        or not level.max(initial=0) < sum(width) <= LEVELS
+        or tables.shape[1] != escape + 2
+    ):
         raise CodeError("an ECTCQ code whose classes are damaged")
     if (tables.sum(axis=1) != 1 << COARSE).any():
         raise CodeError("an ECTCQ code whose tables are damaged")

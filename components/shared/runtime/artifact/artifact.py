@@ -2,7 +2,7 @@
 
     staging/  config.json  model.safetensors  tokenizer.json  README.md  …
         seal     hashes every file and writes forge.json
-        publish  moves the whole to its target, all or nothing
+        publish  moves the whole to its target, all or nothing (publication.py)
         read     verifies every byte before anything is used
 
 Weights are safetensors only; pickles are refused by name, and nothing is ever unpickled.
@@ -10,30 +10,32 @@ Weights are safetensors only; pickles are refused by name, and nothing is ever u
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast, get_args
 
-from ..errors import ArtifactError
+from ..errors import ArtifactError, StoreError
 from ..store.folder import FolderStore, fsync
 from ..store.interface import PARTIAL, is_safe_name
-from ..store.uri import open_store
 from . import publish_lock
 from .manifest import FORMAT, MANIFEST, FileEntry, Kind, Manifest, decode, digest_of, encode
-from .model_folder import require_model_folder
-from .weights import INDEX, SINGLE, describe, headers
+from .weights import describe, headers
 
-__all__ = ["MANIFEST", "Artifact", "FileEntry", "Manifest", "adopt", "digest_of", "publish", "read", "seal"]
-
-NOT_RENAMABLE = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)
-"""Why rename(2) may fail although the target can be written: it holds something, or is a mount point."""
+__all__ = [
+    "MANIFEST",
+    "Artifact",
+    "FileEntry",
+    "Manifest",
+    "digest_of",
+    "hashed",
+    "read",
+    "refuse_pickles",
+    "seal",
+]
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
@@ -63,8 +65,8 @@ def read(path: str | os.PathLike[str]) -> Artifact:
     """
     folder = Path(path)
     try:
-        text = (folder / MANIFEST).read_bytes()
-    except OSError as error:
+        text = FolderStore(folder).get(MANIFEST)
+    except StoreError as error:
         raise ArtifactError(
             f"there is no {MANIFEST}",
             where=str(folder),
@@ -72,7 +74,9 @@ def read(path: str | os.PathLike[str]) -> Artifact:
             fix="give the folder of a published artifact or of a Hugging Face model",
         ) from error
     manifest = decode(text, str(folder / MANIFEST))
-    names = _names(folder)
+    names, unfinished = _names(folder)
+    if unfinished and not publish_lock.is_lock_of(_bytes(folder / publish_lock.LOCK), manifest.digest):
+        names += unfinished  # nobody is publishing this here: they are files like any other
     for name in sorted(set(manifest.files) - set(names)):
         raise ArtifactError(
             "a file of the artifact is missing", where=str(folder / name), fix="fetch the artifact again"
@@ -88,7 +92,7 @@ def read(path: str | os.PathLike[str]) -> Artifact:
                 why=f"{size} bytes, and the manifest says {entry['bytes']}",
                 fix="fetch the artifact again",
             )
-    for name, actual in _hash(folder, names).items():
+    for name, actual in hashed(folder, names).items():
         if actual["sha256"] != manifest.files[name]["sha256"]:
             raise ArtifactError(
                 "a file was changed after the artifact was sealed",
@@ -124,13 +128,17 @@ def seal(
         raise ArtifactError(
             f"unknown kind {kind!r}", where=str(staging), fix=f"use one of {', '.join(get_args(Kind))}"
         )
-    names = _names(staging)
+    names, unfinished = _names(staging)
+    if unfinished:
+        raise ArtifactError(
+            "a draft of a file is left", where=str(staging / unfinished[0]), fix="remove it, or rename it"
+        )
     if not names:
         raise ArtifactError("there is nothing to seal", where=str(staging), fix="write the files first")
     tensors, parameters = describe(staging)
     for name in names:
         fsync(staging / name)
-    files = _hash(staging, names)
+    files = hashed(staging, names)
     manifest = Manifest(
         format=FORMAT,
         kind=cast(Kind, kind),
@@ -156,111 +164,14 @@ def seal(
     return decode(text, str(staging / MANIFEST))
 
 
-def adopt(path: str | os.PathLike[str]) -> Artifact:
-    """A plain Hugging Face model directory as an artifact, without writing to it.
+def _names(folder: Path) -> tuple[list[str], list[str]]:
+    """The files of an artifact but its manifest, and what a publication under way has besides: its lock, its drafts.
 
-    Links are followed here (the Hugging Face cache is made of them) and hidden files are not part of it.
-
-    :raises ArtifactError: no config.json, no safetensors, pickled weights, or a manifest (then `read` it).
+    Refuses links, pickles and unsafe names.
     """
-    folder = Path(path)
-    if (folder / MANIFEST).exists():
-        raise ArtifactError("the folder is an artifact already", where=str(folder), fix="read it as one")
-    require_model_folder(folder)
-    names = sorted(
-        name
-        for root, _, files in os.walk(folder)
-        for name in (Path(root, file).relative_to(folder).as_posix() for file in files)
-        if not any(part.startswith(".") for part in name.split("/"))
-    )
-    _refuse_pickles(folder, names)
-    if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
-        raise ArtifactError(
-            f"there is neither {SINGLE} nor {INDEX}", where=str(folder), fix="save it as safetensors"
-        )
-    tensors, parameters = describe(folder)
-    files = _hash(folder, names)
-    manifest = Manifest(
-        format=FORMAT,
-        kind="model",
-        phase="adopted",
-        digest=digest_of(files),
-        parents=[],
-        config={},
-        config_digest="",
-        seed=0,
-        code_version="",
-        metrics={},
-        scores={},
-        gates=[],
-        bytes=sum(entry["bytes"] for entry in files.values()),
-        parameters=parameters,
-        files=files,
-        tensors=tensors,
-        timing={},
-        extra={},
-    )
-    return Artifact(folder, manifest)
-
-
-def publish(staging: Path, target: str) -> None:
-    """Move the sealed artifact in `staging` to `target` (a folder, or s3://…), all or nothing.
-
-    An empty folder as target is as good as none. Publishing the same content again is a success. Do not use
-    `staging` afterwards: a folder target takes it over.
-
-    :raises LostRace: another content is published there.
-    """
-    manifest = read(staging).manifest
-    if "://" in target:
-        store = open_store(target)
-        store.probe()
-        publish_lock.publish(staging, manifest, store)
-    else:
-        _publish_to_folder(staging, manifest, Path(target))
-
-
-def _publish_to_folder(staging: Path, manifest: Manifest, target: Path) -> None:
-    if not (target / MANIFEST).exists():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _rename(staging, target)
-            fsync(target.parent)
-            return
-        except OSError as error:
-            if error.errno not in NOT_RENAMABLE:
-                raise ArtifactError(
-                    "the artifact cannot be published",
-                    where=str(target),
-                    why=error.strerror or str(error),
-                    fix="give a folder that is empty or does not exist, on a disk with free space",
-                ) from error
-    # What cannot be renamed onto (a mount point, a parent that is not ours) is written into, manifest last.
-    publish_lock.publish(staging, manifest, FolderStore(target))
-    read(target)
-
-
-def _rename(staging: Path, target: Path) -> None:
-    """rename(2), by way of a copy beside the target when `staging` lies on another file system."""
-    try:
-        staging.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        sibling = target.parent / f"{PARTIAL}{uuid.uuid4().hex}"
-        try:
-            shutil.copytree(staging, sibling)
-            for name in [*_names(sibling), MANIFEST]:
-                fsync(sibling / name)
-            sibling.rename(target)
-        finally:
-            shutil.rmtree(sibling, ignore_errors=True)
-
-
-def _names(folder: Path) -> list[str]:
-    """The files of an artifact but its manifest, sorted. Refuses links, pickles and unsafe names."""
-    names = []
-    for root, folders, files in os.walk(folder):
+    names: list[str] = []
+    unfinished: list[str] = []
+    for root, folders, files in os.walk(folder, onerror=unreadable):
         for entry in sorted(folders) + sorted(files):
             path = Path(root, entry)
             name = PurePosixPath(path.relative_to(folder)).as_posix()
@@ -270,16 +181,37 @@ def _names(folder: Path) -> list[str]:
                 )
             if not is_safe_name(name):
                 raise ArtifactError(f"the file name {name!r} is not safe", where=str(folder), fix="rename it")
-            if entry in folders or entry.startswith(PARTIAL) or name in (MANIFEST, publish_lock.LOCK):
+            if entry in folders or name == MANIFEST:
                 continue
             if not path.is_file():
                 raise ArtifactError("an artifact holds regular files only", where=str(path), fix="remove it")
-            names.append(name)
-    _refuse_pickles(folder, names)
-    return sorted(names)
+            (unfinished if entry.startswith(PARTIAL) or name == publish_lock.LOCK else names).append(name)
+    refuse_pickles(folder, names)
+    return sorted(names), sorted(unfinished)
 
 
-def _refuse_pickles(folder: Path, names: Sequence[str]) -> None:
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def unreadable(error: OSError) -> None:
+    """For os.walk, which would leave out what it cannot read.
+
+    :raises ArtifactError: always.
+    """
+    raise ArtifactError(
+        "a folder cannot be read",
+        where=str(error.filename),
+        why=error.strerror or str(error),
+        fix="check its rights",
+    ) from error
+
+
+def refuse_pickles(folder: Path, names: Sequence[str]) -> None:
+    """Refuse names of files that are unpickled where they are read.
+
+    :raises ArtifactError: naming the first.
+    """
     for name in names:
         if name.lower().endswith(PICKLES):
             raise ArtifactError(
@@ -290,7 +222,9 @@ def _refuse_pickles(folder: Path, names: Sequence[str]) -> None:
             )
 
 
-def _hash(folder: Path, names: Sequence[str]) -> dict[str, FileEntry]:
+def hashed(folder: Path, names: Sequence[str]) -> dict[str, FileEntry]:
+    """Size and SHA-256 of these files."""
+
     def entry(name: str) -> FileEntry:
         with (folder / name).open("rb") as file:
             return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=file.tell())

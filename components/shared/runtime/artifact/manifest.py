@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
 from ..errors import ArtifactError
+from ..store import sealed_json
 from ..store.interface import is_safe_name
 
 MANIFEST = "forge.json"
 FORMAT = 1
+STYLE: dict[str, Any] = {"indent": 1, "ensure_ascii": False, "allow_nan": False}
+"""How its text is written."""
 
 Kind = Literal["model", "trunk", "population"]
 
@@ -106,10 +109,6 @@ def _not_json(value: Any, path: str) -> str:
     return next(filter(None, (_not_json(item, inner) for item, inner in items)), "")
 
 
-def _text(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-
 def encode(manifest: Manifest) -> bytes:
     """The bytes of `forge.json`.
 
@@ -117,7 +116,7 @@ def encode(manifest: Manifest) -> bytes:
     """
     content = dataclasses.asdict(manifest)
     try:
-        return _text(content | {"seal": hashlib.sha256(_text(content)).hexdigest()})
+        return sealed_json.encode(content, **STYLE)
     except (TypeError, ValueError) as error:
         raise ArtifactError(
             "the manifest cannot be written",
@@ -138,27 +137,20 @@ def decode(text: bytes, where: str) -> Manifest:
     }
     try:
         content = json.loads(text)
-    except ValueError as error:
-        raise ArtifactError("the manifest is damaged", why=f"not JSON ({error})", **damaged) from error
-    if not isinstance(content, dict):
-        raise ArtifactError("the manifest is damaged", why="not a JSON object", **damaged)
-    if content.get("format") != FORMAT:
+    except (ValueError, RecursionError):
+        content = None  # what is wrong with it is said below
+    if isinstance(content, dict) and content.get("format") != FORMAT:
         raise ArtifactError(
-            f"the manifest has format {content.get('format')!r}",
+            f"the manifest has format {content.get('format')!r:.80}",
             where=where,
             why=f"this version reads format {FORMAT}",
             fix="use the version of Agent Forge that wrote it",
         )
-    unsealed = {key: value for key, value in content.items() if key != "seal"}
     try:
-        intact = hashlib.sha256(_text(unsealed)).hexdigest() == content.get("seal") and _text(content) == text
-    except ValueError:  # NaN, or a lone surrogate: never written by encode
-        intact = False
-    if not intact:
-        raise ArtifactError("the manifest is damaged", why="its text does not match its own seal", **damaged)
-    try:
-        manifest = TypeAdapter(Manifest).validate_json(_text(unsealed))  # lists and dicts, as in strict JSON
-    except ValidationError as error:
+        unsealed = sealed_json.decode(text, **STYLE)
+        # Lists and dicts, as in strict JSON.
+        manifest = TypeAdapter(Manifest).validate_json(json.dumps(unsealed, **STYLE))
+    except ValueError as error:
         raise ArtifactError("the manifest is damaged", why=str(error), **damaged) from error
     for name in manifest.files:
         if not is_safe_name(name) or name == MANIFEST:

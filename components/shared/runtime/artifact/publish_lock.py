@@ -1,8 +1,9 @@
-"""Publishing into a store that can only write single objects: lock, upload, manifest last.
+"""Publishing into a store that can only write single objects: lock, upload, read back, manifest last.
 
 1. `forge.lock` is put if absent and holds the content digest. Another digest in it: the race is lost. The
-   same digest: an earlier try of ours, or an equal writer, and going on does no harm.
-2. Files are uploaded in parallel, then counted in the listing.
+   same digest: an earlier try of ours, or an equal writer, and going on does no harm: what is there of the
+   content stays, and what is not whole is written again.
+2. Files are uploaded in parallel, then read back: their SHA-256 must be the manifest's.
 3. The manifest is put if absent: from this moment, and not before, the artifact exists. The lock is removed.
 
 A writer that dies leaves its lock. The same content may be published over it; all else is refused with its owner.
@@ -13,11 +14,14 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import ArtifactError, LostRace, MissingKey
-from ..store.interface import Store
+from ..store.folder import FolderStore
+from ..store.interface import TRANSFERS, Store
 from .manifest import MANIFEST, Manifest, decode
 
 LOCK = "forge.lock"
@@ -27,29 +31,40 @@ def publish(staging: Path, manifest: Manifest, store: Store) -> None:
     """Publish the sealed artifact in `staging` at the root of `store`; a success where it is there already.
 
     :raises LostRace: another content is published there, or its writer holds the lock.
-    :raises ArtifactError: the target holds files of something else.
+    :raises ArtifactError: the target holds files of something else, or does not keep what was written.
     """
-    if not published(manifest, store):
-        newly_locked = _acquire(manifest, store)
-        try:
-            published_meanwhile = published(manifest, store)
-            if not published_meanwhile:
-                _refuse_foreign_files(manifest, store)
-        except ArtifactError:
-            if newly_locked:
-                store.delete(LOCK)
+    try:
+        if not published(manifest, store):
+            _upload(staging, manifest, store)
+    except MissingKey:  # an equal writer was first, and has swept what others had begun
+        if not published(manifest, store):
             raise
-        if not published_meanwhile:
-            store.upload(staging, names=manifest.files)
-            _verify_sizes(manifest, store)
-            if not store.put_if_absent(MANIFEST, (staging / MANIFEST).read_bytes()):
-                published(manifest, store)
     if _owner(store).get("digest") == manifest.digest:
+        if isinstance(store, FolderStore):
+            store.sweep()
         store.delete(LOCK)
 
 
+def _upload(staging: Path, manifest: Manifest, store: Store) -> None:
+    newly_locked = _acquire(manifest, store)
+    try:
+        if published(manifest, store):  # meanwhile
+            return
+        sizes = _sizes(store)
+        damaged = _not_whole(manifest, store, sizes)
+        _refuse_foreign_files(manifest, store, sizes, damaged if newly_locked else ())
+    except ArtifactError:
+        if newly_locked:
+            store.delete(LOCK)
+        raise
+    store.upload(staging, names=damaged)
+    _require_whole(manifest, store)
+    if not store.put_if_absent(MANIFEST, (staging / MANIFEST).read_bytes()):
+        published(manifest, store)
+
+
 def published(manifest: Manifest, store: Store) -> bool:
-    """Whether this very content is published, and whole, in `store`.
+    """Whether this very content is published, and whole, in `store`: every byte of it is read.
 
     :raises LostRace: another content is.
     :raises ArtifactError: the manifest there is damaged, or a file of it is not whole.
@@ -65,7 +80,7 @@ def published(manifest: Manifest, store: Store) -> bool:
             why=f"its digest is {other.digest}, ours is {manifest.digest}",
             fix="publish to another target, or delete that artifact first",
         )
-    _verify_sizes(manifest, store)
+    _require_whole(manifest, store)
     return True
 
 
@@ -99,7 +114,7 @@ def _owner(store: Store) -> dict[str, str]:
         return {}
     try:
         return {str(key): str(value) for key, value in json.loads(text).items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(
             "the lock on this target is not one of ours",
             where=store.address(LOCK),
@@ -108,13 +123,30 @@ def _owner(store: Store) -> dict[str, str]:
         ) from error
 
 
-def _refuse_foreign_files(manifest: Manifest, store: Store) -> None:
-    files = manifest.files
+def is_lock_of(text: bytes, digest: str) -> bool:
+    """Whether this is the lock of a publication of this very content."""
+    try:
+        return bool(json.loads(text)["digest"] == digest)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False
+
+
+def _sizes(store: Store) -> dict[str, int]:
+    return {stored.key: stored.bytes for stored in store.list()}
+
+
+def _refuse_foreign_files(
+    manifest: Manifest, store: Store, sizes: Mapping[str, int], damaged: Collection[str]
+) -> None:
+    """Refuse what is no part of the content, and what is called like a part and is none.
+
+    :param sizes: of all that the store holds.
+    :param damaged: names of the manifest under which nothing may be that is not whole.
+    """
     foreign = [
-        stored.key
-        for stored in store.list()
-        if stored.key not in (LOCK, MANIFEST)
-        and (stored.key not in files or stored.bytes != files[stored.key]["bytes"])
+        name
+        for name in sizes
+        if name not in (LOCK, MANIFEST) and (name not in manifest.files or name in damaged)
     ]
     if foreign:
         raise ArtifactError(
@@ -125,13 +157,27 @@ def _refuse_foreign_files(manifest: Manifest, store: Store) -> None:
         )
 
 
-def _verify_sizes(manifest: Manifest, store: Store) -> None:
-    sizes = {stored.key: stored.bytes for stored in store.list()}
+def _not_whole(manifest: Manifest, store: Store, sizes: Mapping[str, int]) -> dict[str, str]:
+    """The files of the manifest that the store does not hold as they are, each with what is there instead."""
+    wrong: dict[str, str] = {}
+    right_size: list[str] = []
     for name, entry in manifest.files.items():
-        if sizes.get(name) != entry["bytes"]:
-            raise ArtifactError(
-                "a published file is not whole",
-                where=store.address(name),
-                why=f"{sizes.get(name, 0)} of {entry['bytes']} bytes are there",
-                fix="delete the artifact there and publish it again",
-            )
+        if sizes.get(name) == entry["bytes"]:
+            right_size.append(name)
+        else:
+            wrong[name] = f"{sizes.get(name, 0)} of {entry['bytes']} bytes are there"
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        for name, digest in zip(right_size, pool.map(store.sha256, right_size), strict=True):
+            if digest != manifest.files[name]["sha256"]:
+                wrong[name] = f"its SHA-256 is {digest}, not {manifest.files[name]['sha256']}"
+    return wrong
+
+
+def _require_whole(manifest: Manifest, store: Store) -> None:
+    for name, why in sorted(_not_whole(manifest, store, _sizes(store)).items()):
+        raise ArtifactError(
+            "a published file is not whole",
+            where=store.address(name),
+            why=why,
+            fix="delete the artifact there and publish it again",
+        )

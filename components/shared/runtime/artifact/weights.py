@@ -39,7 +39,7 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArtifactError("not a JSON file", where=str(path), why=str(error)) from error
     if not isinstance(content, dict):
         raise ArtifactError("not a JSON object", where=str(path))
@@ -86,9 +86,16 @@ def storage(folder: Path) -> dict[str, dict[str, Any]]:
         return {}
     if not isinstance(declared, dict):
         raise ArtifactError("`storage` is not a map from module to codec", where=str(path))
-    return {
+    specs = {
         module: spec if isinstance(spec, dict) else {"codec": str(spec)} for module, spec in declared.items()
     }
+    for module, spec in specs.items():
+        shape: Any = spec.get("shape", [])
+        if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+            raise ArtifactError(
+                "a shape in `storage` is no list of sizes", where=f"{path}: {module}", why=f"{shape!r:.80}"
+            )
+    return specs
 
 
 def describe(folder: Path) -> tuple[dict[str, TensorEntry], int]:

@@ -2,14 +2,13 @@
 
 A checkpoint is a directory `<identity>/000003-step-00000120/` in a store, numbered in the order of writing:
 `tensors.safetensors`, then `state.json`, which is written last, all or nothing, and holds the sha256 of the
-tensors. Without a whole `state.json` there is no checkpoint. The last two are kept: where the newest is damaged,
-the one before it is used, and that is said aloud. Work whose results add up writes each once, as a part of its
-own (`append`, `parts`). Nothing is pickled.
+tensors and its own. Without a whole `state.json` there is no checkpoint. The last two are kept: where the newest is
+damaged, the one before it is used, and that is said aloud; a store that cannot be reached is an error. Work whose
+results add up writes each once, as a part of its own (`append`, `parts`). Nothing is pickled.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -19,14 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from typing_extensions import TypedDict
 
 from .. import stopping
-from ..errors import Interrupted, MissingKey, PhaseFailed
+from ..errors import DamagedObject, Interrupted, MissingKey, PhaseFailed
+from ..store import sealed_json
+from ..store.folder import FolderStore
 from ..store.interface import Store
-from ..store.uri import download, open_store
+from ..store.uri import open_store
 from ..tracking import curves
 from . import state_codec
 from .state_codec import pack, unpack
@@ -37,6 +40,18 @@ STATE = "state.json"
 TENSORS = "tensors.safetensors"
 SAVE_INTERVAL_FACTOR = 10
 """Between two checkpoints lies at least this many times the seconds that the last one took."""
+
+
+class Header(TypedDict):
+    """What `state.json` holds beside its seal."""
+
+    format: int
+    identity: str
+    step: int
+    sha256: str
+    same: dict[str, str]
+    state: dict[str, Any]
+    mark: int
 
 
 @dataclass(frozen=True)
@@ -124,19 +139,18 @@ class Checkpoints:
         with tempfile.TemporaryDirectory(prefix="forge-checkpoint-", dir=self._scratch()) as folder:
             path = Path(folder) / TENSORS
             save_file(stored, path)
-            header = {
-                "format": FORMAT,
-                "identity": self.identity,
-                "step": step,
-                "sha256": state_codec.sha256(path),
-                "bytes": path.stat().st_size,
-                "same": same,
-                "state": state,
-                "mark": curves.mark(self.metrics) if self.metrics is not None else 0,
-            }
+            header = Header(
+                format=FORMAT,
+                identity=self.identity,
+                step=step,
+                sha256=state_codec.sha256(path),
+                same=same,
+                state=dict(state),
+                mark=curves.mark(self.metrics) if self.metrics is not None else 0,
+            )
             self.store.put(f"{name}/{TENSORS}", path)
         self.put_metrics()
-        self.store.put(f"{name}/{STATE}", json.dumps(header).encode())
+        self.store.put(f"{name}/{STATE}", sealed_json.encode(header))
         self.last = time.monotonic()
         self.cost = self.last - began
 
@@ -178,7 +192,7 @@ class Checkpoints:
         for name in names:
             try:
                 checkpoint = self._read(name)
-            except (OSError, ValueError, KeyError, MissingKey, SafetensorError) as error:
+            except (ValueError, KeyError, MissingKey, DamagedObject, SafetensorError) as error:
                 self.say(f"the checkpoint {self.uri}/{name} is damaged and is left out: {error}")
                 continue
             yield checkpoint
@@ -192,12 +206,16 @@ class Checkpoints:
             shutil.rmtree(self.uri, ignore_errors=True)
 
     def _read(self, name: str) -> Checkpoint:
-        header = json.loads(self.store.get(f"{name}/{STATE}"))
+        text = self.store.get(f"{name}/{STATE}")
+        header = TypeAdapter(Header).validate_python(sealed_json.decode(text), strict=True)
         if header["format"] != FORMAT or header["identity"] != self.identity:
             raise ValueError("it belongs to other work")
         with tempfile.TemporaryDirectory(prefix="forge-checkpoint-") as folder:
-            path = download(f"{self.uri}/{name}", Path(folder)) / TENSORS
-            if path.stat().st_size != header["bytes"] or state_codec.sha256(path) != header["sha256"]:
+            path = Path(self.uri) / name / TENSORS
+            if "://" in self.uri:
+                path = Path(folder) / TENSORS
+                self.store.fetch(f"{name}/{TENSORS}", path)
+            if FolderStore(path.parent).sha256(TENSORS) != header["sha256"]:
                 raise ValueError(f"{TENSORS} is not what {STATE} says")
             # Copied out of the file's pages, so that the file may go while the tensors stay.
             tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}

@@ -45,7 +45,7 @@ class EvaluationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    items: int = Field(ge=1, description="items of each suite")
+    items: int = Field(ge=2, description="items of each suite")
     batch: int = Field(ge=1, description="items in one forward pass")
 
 
@@ -128,6 +128,7 @@ def parse(
     fix = f'give one JSON object: {{"profile": …, "evaluation": {{…}}, "{phase}": {{…}}}}'
     try:
         tree = json.loads(text)
+        json.dumps(tree, ensure_ascii=False).encode()  # what is no Unicode could not be kept
     except (ValueError, TypeError, RecursionError) as error:
         raise ConfigError("the settings are not JSON", where=where, why=str(error), fix=fix) from error
     if not isinstance(tree, dict):

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .inputs import Request, from_kfp, group, take
+from .sanity import require_sane
 
 OPTIONS = (
     (
@@ -89,6 +90,7 @@ def parse(phase: str, about: str, argv: Sequence[str] | None) -> Request:
     request.progress = options.progress or os.environ.get("FORGE_PROGRESS", "")
     request.checkpoint_root = request.checkpoint_root or os.environ.get("FORGE_CHECKPOINTS", "")
     request.pipeline_run = request.pipeline_run or os.environ.get("FORGE_PIPELINE_RUN", "")
+    require_sane(request)
     return request
 
 
@@ -108,5 +110,5 @@ def _setting(text: str) -> tuple[str, Any]:
         raise ConfigError("a parameter has no value", where=f"--set {text}", fix="write --set key=value")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value

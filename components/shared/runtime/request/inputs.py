@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..artifact import artifact
 from ..artifact.artifact import Artifact
-from ..errors import ConfigError, InputError
-from ..store.uri import download
+from ..artifact.plain_model import adopt
+from ..errors import ArtifactError, ConfigError, InputError
+from ..store import local_copy
 
 COMMON = ("settings", "seed", "code_version", "checkpoint_root", "pipeline_run")
 """KFP parameters that every phase understands; all others are the phase's own."""
@@ -152,19 +152,38 @@ def _numbered(names: Iterable[str]) -> dict[str, list[str]]:
     return {name: [member for _, member in sorted(members)] for name, members in lists.items()}
 
 
+def require_unchanged(inputs: Mapping[str, Sequence[Artifact]]) -> None:
+    """Verify the inputs again, after the work: what a phase reads late is what was verified before.
+
+    :raises ArtifactError: one is not what it was.
+    """
+    for artifacts in inputs.values():
+        for before in artifacts:
+            after = _opened(before.path, by_hand=True)
+            if after.digest != before.digest:
+                raise ArtifactError(
+                    "an input was changed while the phase worked on it",
+                    where=str(before.path),
+                    why=f"its digest was {before.digest}, and is {after.digest}",
+                    fix="start the phase again, and leave its inputs alone while it works",
+                )
+
+
+def _opened(folder: Path, *, by_hand: bool) -> Artifact:
+    plain = by_hand and not (folder / artifact.MANIFEST).exists()
+    return adopt(folder) if plain else artifact.read(folder)
+
+
 def read(request: Request) -> dict[str, list[Artifact]]:
     """Fetch and verify the inputs. A plain Hugging Face model is adopted when it is given by hand.
 
     :raises InputError: there is nothing at an address.
     """
-    cache = Path(tempfile.gettempdir()) / "agent-forge" / "inputs"
     artifacts: dict[str, list[Artifact]] = {}
     for name, addresses in request.inputs.items():
         for address in addresses:
-            folder = download(address, cache)
-            plain = request.by_hand and not (folder / artifact.MANIFEST).exists()
-            opened = artifact.adopt(folder) if plain else artifact.read(folder)
-            artifacts.setdefault(name, []).append(opened)
+            folder = local_copy.download(address, local_copy.inputs())
+            artifacts.setdefault(name, []).append(_opened(folder, by_hand=request.by_hand))
     return artifacts
 
 

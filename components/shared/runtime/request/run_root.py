@@ -53,7 +53,9 @@ def _unreachable(root: str, uri: str) -> str:
     scheme = root.partition("://")[0]
     if scheme not in SCHEMES:
         return f"no store of ours speaks {scheme}://; set FORGE_CHECKPOINTS"
-    from ..store.s3 import missing_settings  # boto3 costs a third of a second, which only a pod need pay
+    from ..store.s3_client import (
+        missing_settings,
+    )  # boto3 costs a third of a second, which only a pod need pay
 
     missing = missing_settings(root)
     if not missing:

@@ -90,6 +90,13 @@ class Store(ABC):
         :raises MissingKey: there is none.
         """
 
+    @abstractmethod
+    def sha256(self, key: str) -> str:
+        """The SHA-256 of what is stored under `key`, read from its first byte to its last.
+
+        :raises MissingKey: there is nothing.
+        """
+
     def upload(self, folder: Path, prefix: str = "", names: Iterable[str] | None = None) -> None:
         """Write the files of `folder` (all, or those named) under `prefix/`, several at a time.
 

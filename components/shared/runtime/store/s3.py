@@ -13,69 +13,29 @@ from __future__ import annotations
 import builtins
 import contextlib
 import hashlib
-import os
 import random
 import re
+import sys
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as aws
-from botocore.config import Config
-from s3transfer.exceptions import RetriesExceededError
 from typing_extensions import override
 
-from ..errors import MissingKey, StoreError
+from ..errors import DamagedObject, MissingKey, StoreError
 from .interface import MULTIPART_BYTES, PARTIAL, TRANSFERS, Store, StoredObject, is_safe_name
+from .s3_client import ATTEMPTS, connect, endpoint
+from .s3_errors import BROKEN, GARBLED, code_of, translate
 
-ATTEMPTS = 6
-"""Tries of one request, about 15 s in all; the environment's AWS_MAX_ATTEMPTS takes precedence."""
-
-CONNECTION_ERRORS = (aws.HTTPClientError, aws.FlexibleChecksumError)
-"""What a connection that breaks, or garbles, in the middle of an answer raises."""
-
-TRANSIENT = {"InternalError", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "SlowDown"}
-"""Refusals of a server that is overloaded or starting, beside those with status 429 and 500 up."""
-
+T = TypeVar("T")
 SHA256 = "sha256"
 WRITER = "writer"
-
-CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a key that may read and write this bucket"
-ADVICE = {
-    "AccessDenied": CREDENTIALS,
-    "403": CREDENTIALS,
-    "InvalidAccessKeyId": CREDENTIALS,
-    "SignatureDoesNotMatch": CREDENTIALS,
-    "NoSuchBucket": "make the bucket, or correct its name",
-    "404": "make the bucket, or correct its name",
-    "NotImplemented": "use a store that honours If-None-Match on PUT (Amazon S3, MinIO, Ceph), or a folder",
-    "EntityTooLarge": "what is put if absent is a single PUT, of 5 GiB at most",
-}
-
-
-ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-
-
-def endpoint() -> str:
-    """The server's address, "" for Amazon's own."""
-    return next(filter(None, map(os.environ.get, ENDPOINT)), "")
-
-
-def missing_settings(uri: str) -> list[str]:
-    """The environment variables without which the store at `uri` cannot be used here; none: it can be tried."""
-    missing = [] if endpoint() or not uri.startswith("minio://") else ["AWS_ENDPOINT_URL"]
-    try:
-        has_credentials = boto3.session.Session().get_credentials() is not None
-    except aws.PartialCredentialsError:
-        has_credentials = False
-    except aws.BotoCoreError:  # configured, and broken: using the store will tell
-        has_credentials = True
-    return missing if has_credentials else [*missing, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
 
 
 class S3Store(Store):
@@ -101,62 +61,86 @@ class S3Store(Store):
             multipart_chunksize=multipart_bytes,
             max_concurrency=TRANSFERS,
         )
-        retries: dict[str, Any] = {"mode": "standard"}
-        if "AWS_MAX_ATTEMPTS" not in os.environ:
-            retries["total_max_attempts"] = ATTEMPTS
+        self._connecting = threading.Lock()
+        self._checksums = True
         with self._translated_errors():
-            session = boto3.session.Session()
-            self.client: Any = session.client(
-                "s3",
-                region_name=os.environ.get("AWS_REGION") or session.region_name or "us-east-1",
-                config=Config(
-                    s3={"addressing_style": "path"},
-                    retries=retries,
-                    connect_timeout=10,
-                    read_timeout=60,
-                    max_pool_connections=TRANSFERS * TRANSFERS,
-                ),
-            )
+            self.client: Any = connect(checksums=True)
             self.client.head_bucket(Bucket=self.bucket)
 
     @override
     def get(self, key: str) -> bytes:
-        for _ in range(ATTEMPTS):
-            with self._translated_errors(key):
-                answer = self.client.get_object(**self._location(key))
-                try:
-                    data: bytes = answer["Body"].read()
-                except CONNECTION_ERRORS:
-                    continue  # botocore retries only until the answer begins
-            if _is_whole(answer, data):
-                return data
-        raise self._damaged(key)
+        def whole() -> bytes | None:
+            answer = self.client.get_object(**self._location(key))
+            data: bytes = answer["Body"].read()
+            return data if _is_whole(answer, data) else None
+
+        return self._received(key, whole)
 
     @override
     def fetch(self, key: str, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._translated_errors(key):
+            path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.parent / f"{PARTIAL}{uuid.uuid4().hex}"
+
+        def whole() -> Path | None:
+            head = self.client.head_object(**self._location(key))
+            self.client.download_file(self.bucket, self._key(key), str(partial), Config=self.transfer)
+            return partial.replace(path) if _is_whole(head, partial) else None
+
         try:
-            for _ in range(ATTEMPTS):
-                with self._translated_errors(key):
-                    head = self.client.head_object(**self._location(key))
-                    try:
-                        self.client.download_file(
-                            self.bucket, self._key(key), str(partial), Config=self.transfer
-                        )
-                    except CONNECTION_ERRORS:
-                        continue
-                if _is_whole(head, partial):
-                    partial.replace(path)
-                    return
+            self._received(key, whole)
         finally:
             partial.unlink(missing_ok=True)
-        raise self._damaged(key)
+
+    @override
+    def sha256(self, key: str) -> str:
+        last = ""
+
+        def whole() -> str | None:
+            nonlocal last
+            answer, digest = self.client.get_object(**self._location(key)), hashlib.sha256()
+            for chunk in answer["Body"].iter_chunks(2**20):
+                digest.update(chunk)
+            last = digest.hexdigest()
+            return last if last == answer["Metadata"].get(SHA256, last) else None
+
+        try:
+            return self._received(key, whole)
+        except DamagedObject:
+            return last  # what is there, whatever it says of itself
+
+    def _received(self, key: str, whole: Callable[[], T | None]) -> T:
+        """What `whole` gives, asked again where it is not whole; botocore asks again only until an answer begins.
+
+        :raises DamagedObject: it never is.
+        """
+        broken: BaseException | None = None
+        for _ in range(ATTEMPTS):
+            with self._translated_errors(key):
+                try:
+                    if (received := whole()) is not None:
+                        return received
+                    broken = None
+                except GARBLED:
+                    broken = None
+                except BROKEN as error:
+                    broken = error
+        if broken is not None:
+            raise translate(broken, self.address(key), bucket=False) from broken
+        raise DamagedObject(
+            "an object does not arrive as it was stored",
+            where=self.address(key),
+            why=f"its checksum was wrong {ATTEMPTS} times",
+            fix="check the network and the store; write the object again",
+            transient=True,
+        )
 
     @override
     def put(self, key: str, data: bytes | Path) -> None:
         with self._translated_errors(key):
             metadata = {SHA256: _digest(data)}
+
+        def write() -> None:
             if isinstance(data, Path):
                 extra = {"Metadata": metadata}
                 self.client.upload_file(
@@ -165,13 +149,17 @@ class S3Store(Store):
             else:
                 self.client.put_object(**self._location(key), Body=data, Metadata=metadata)
 
+        with self._translated_errors(key):
+            self._written(write)
+
     @override
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        body = data.read_bytes() if isinstance(data, Path) else data
+        with self._translated_errors(key):
+            body = data.read_bytes() if isinstance(data, Path) else data
         metadata = {SHA256: _digest(body), WRITER: uuid.uuid4().hex}
         for attempt in range(ATTEMPTS):
             with self._translated_errors(key):
-                if self._put_once(key, body, metadata):
+                if self._written(lambda: self._put_once(key, body, metadata)):
                     return True
             # A retried request may meet its own first try, whose answer was lost: look whose object it is.
             with contextlib.suppress(MissingKey), self._translated_errors(key):
@@ -233,14 +221,28 @@ class S3Store(Store):
     def _location(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self._key(key)}
 
-    def _damaged(self, key: str) -> StoreError:
-        return StoreError(
-            "an object does not arrive as it was stored",
-            where=self.address(key),
-            why=f"its checksum was wrong, or the connection broke, {ATTEMPTS} times",
-            fix="check the network and the store; write the object again",
-            transient=True,
-        )
+    def _written(self, write: Callable[[], T]) -> T:
+        """Do a write; once more, and from then on, without the checksums that some servers do not know."""
+        client = self.client
+        try:
+            return write()
+        except (aws.ClientError, Boto3Error) as error:
+            cause = error if isinstance(error, aws.ClientError) else error.__context__
+            if not isinstance(cause, aws.ClientError) or code_of(cause) != "NotImplemented":
+                raise
+            with self._connecting:
+                if client is self.client:
+                    if not self._checksums:
+                        raise
+                    self._checksums = False
+                    self.client = connect(checksums=False)
+                    print(
+                        f"{self.uri}: the server knows no x-amz-checksum headers; writing goes on without them "
+                        "(AWS_REQUEST_CHECKSUM_CALCULATION=when_required), what is read is checked by its SHA-256",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+            return write()
 
     @contextlib.contextmanager
     def _translated_errors(self, key: str = "") -> Iterator[None]:
@@ -248,39 +250,9 @@ class S3Store(Store):
         try:
             yield
         except Boto3Error as error:  # s3transfer's envelope around the error of a request
-            raise self._translate(error.__context__ or error, key) from error
+            raise translate(error.__context__ or error, self.address(key), bucket=not key) from error
         except (aws.ClientError, aws.BotoCoreError, OSError, ValueError) as error:
-            raise self._translate(error, key) from error
-
-    def _translate(self, error: BaseException, key: str) -> StoreError:
-        where = f"{self.address(key)} at {endpoint() or 'Amazon S3'}"
-        transient = False
-        if isinstance(error, aws.ClientError):
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            if key and code in ("NoSuchKey", "404"):
-                return MissingKey("nothing is stored here", where=where)
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            transient = code in TRANSIENT or (code not in ADVICE and (status == 429 or status >= 500))
-            what = "the bucket does not exist" if code in ("NoSuchBucket", "404") else "the store refuses"
-            fix = ADVICE.get(code, "look at the store's own log; try again if it was overloaded")
-        elif isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError)):
-            what, fix = "there are no credentials for the store", CREDENTIALS
-        elif isinstance(
-            error, (*CONNECTION_ERRORS, aws.ConnectionError, RetriesExceededError, ConnectionError)
-        ):
-            transient = not isinstance(error, aws.SSLError)
-            what, fix = (
-                "the store does not answer",
-                "check that it runs and that AWS_ENDPOINT_URL is its address",
-            )
-        elif isinstance(error, OSError):
-            what, fix = (
-                "a file on this machine is in the way",
-                "check its path, its rights and the free space",
-            )
-        else:
-            what, fix = "the store cannot be used", "check its address and the AWS_* settings"
-        return StoreError(what, where=where, why=str(error), fix=fix, transient=transient)
+            raise translate(error, self.address(key), bucket=not key) from error
 
 
 def _digest(data: bytes | Path, algorithm: str = SHA256) -> str:
@@ -291,9 +263,14 @@ def _digest(data: bytes | Path, algorithm: str = SHA256) -> str:
 
 
 def _is_whole(answer: dict[str, Any], data: bytes | Path) -> bool:
-    """Whether `data` is what was stored: by our SHA-256, else by the MD5 that is a one-part object's ETag."""
+    """Whether `data` is what was stored: by our SHA-256, else by the MD5 that is a one-part object's ETag.
+
+    An answer without an ETag is none of S3's: a login page, mostly, of something in between.
+    """
     if sha256 := answer["Metadata"].get(SHA256):
         return _digest(data) == str(sha256)
+    if "ETag" not in answer:
+        return False
     tag = str(answer["ETag"]).strip('"')
     if re.fullmatch("[0-9a-f]{32}", tag) and answer.get("ServerSideEncryption") in (None, "AES256"):
         return _digest(data, "md5") == tag

@@ -59,9 +59,13 @@ def _whole(text: str) -> dict[str, Any] | None:
     """The line that `text` is, None where a part of it is missing."""
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return line if isinstance(line, dict) and "metrics" in line else None
+    if not (
+        isinstance(line, dict) and isinstance(line.get("metrics"), dict) and isinstance(line.get("run"), str)
+    ):
+        return None
+    return line if all(isinstance(value, (int, float)) for value in line["metrics"].values()) else None
 
 
 def thinned(lines: Sequence[dict[str, Any]], points: int = POINTS) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ class ProgressObject:
         """Do what may fail: nobody's training ends because somebody else cannot watch it."""
         try:
             return work()
-        except (ForgeError, ValueError, KeyError, TypeError) as error:
+        except (ForgeError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             if not self._broken:
                 self._broken = True
                 self.say(f"progress cannot be followed in {self.root}/progress/{self.key}: {error}")

@@ -17,8 +17,8 @@ from components.evomerge.search.generation_zero import generation_zero
 from components.evomerge.search.genome import Genome
 from components.evomerge.search.space import SearchSpace
 from components.evomerge.settings import Settings
+from components.shared.merging.mergekit.configuration import parse
 from components.shared.merging.registry import FOLDERS, families, merge_method, merge_methods
-from components.shared.merging.streaming.mergekit_yaml import parse
 from components.shared.runtime.config.compose import compose
 from components.shared.runtime.errors import ConfigError
 from pipelines.cli import app

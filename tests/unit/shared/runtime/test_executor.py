@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from components.shared.runtime.artifact.artifact import Artifact, adopt
+from components.shared.runtime.artifact.artifact import Artifact
+from components.shared.runtime.artifact.plain_model import adopt
 from components.shared.runtime.config.compose import compose
 from components.shared.runtime.config.settings import Config, PhaseSettings
 from components.shared.runtime.errors import ConfigError, ForgeError, InputError, StoreError

@@ -19,11 +19,14 @@ from ...inputs import MergeInputs, MergeParameters, WholeTensor
 from ...method import LAMBDA, merge_method
 from .linear import linear
 
+NO_CENTRE = 1e-6  # 1 + (k − 1)·cos θ below this is 0, but for rounding
+
 
 def ratio(products: np.ndarray) -> float:
-    """The way t from the base to the mean, within [0, 1].
+    """The way t from the base to the mean, at most 1.
 
-    Task vectors that point away from each other tell nothing of a centre, and t is 0. A task vector of length 0 has the
+    Where the task vectors point away from each other t is negative, as the formula has it: the merge steps back behind
+    the base. Where 1 + (k − 1)·cos θ is 0, the formula has no value, and t is 0. A task vector of length 0 has the
     cosine 0 with every other.
 
     :param products: Gram matrix (k, k) of the task vectors, k ≥ 2, float64.
@@ -36,7 +39,8 @@ def ratio(products: np.ndarray) -> float:
     norms = np.where(norms > 0, norms, 1)
     cosines = np.clip(products / np.outer(norms, norms), -1, 1)
     cosine = float(np.mean([cosines[i, j] for i, j in itertools.combinations(range(count), 2)]))
-    return count * cosine / (1 + (count - 1) * cosine) if cosine > 0 else 0.0
+    divisor = 1 + (count - 1) * cosine
+    return count * cosine / divisor if abs(divisor) > NO_CENTRE else 0.0
 
 
 def model_stock(base: Tensor, tensors: Sequence[Tensor]) -> Tensor:
@@ -59,6 +63,7 @@ def survey(tensor: WholeTensor, parameters: MergeParameters) -> float:
     summary="how far to go from the base follows from the angle between the models; nothing to choose",
     parameters=(LAMBDA.but(mergekit=""),),
     survey=survey,
+    fewest=2,
 )
 def merge(inputs: MergeInputs, parameters: MergeParameters, t: float) -> Tensor:
     """The base, and t of the mean task vector."""

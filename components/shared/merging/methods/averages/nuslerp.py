@@ -1,28 +1,58 @@
-"""NuSLERP: SLERP of the task vectors, row by row, each row's length interpolated linearly.
+"""NuSLERP: SLERP of two models or of their task vectors – row by row, column by column, or of the tensor as one vector.
 
-Source: mergekit's `nuslerp` (G. Cyganov and C. Goddard, 2024, documentation): the directions of the
-differences from the base are interpolated on the sphere, so that the merged step keeps the parents' length
-where plain averaging of nearly orthogonal task vectors would shorten it. mergekit applies the two sines to the rows as they
-are, so that a row's length between two of different lengths is not between them; ours is.
+Source: mergekit's `nuslerp` (G. Cyganov and C. Goddard, 2024, documentation): Ω is the angle between the vectors, and
+the merge is (sin((1−t)Ω)·a + sin(tΩ)·b) / sin Ω with the vectors at their own lengths, t the second model's share of
+the weights. More than two models are folded from the left. mergekit takes a tensor as one vector unless
+`nuslerp_flatten` is false; without a say ours goes row by row, which is what `slerp` does not do. mergekit's
+`nuslerp_row_wise` goes along the other dimension.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ...inputs import MergeInputs, MergeParameters
-from ...method import LAMBDA, WEIGHT, merge_method
+from ...gram import gram_of_parents, gram_of_task_vectors
+from ...inputs import MergeInputs, MergeParameters, WholeTensor
+from ...method import LAMBDA, WEIGHT, Parameter, merge_method
+from .linear import linear
+from .slerp import coefficients
 
-SMALL_SINE = 1e-4
+SMALL_SINE = 1e-8
+
+FLATTEN = Parameter(
+    "flatten", 0.0, "the tensor is one vector, as it is in mergekit", low=0.0, high=1.0,
+    mergekit="nuslerp_flatten", mergekit_default=1.0, flag=1.0,
+)  # fmt: skip
+COLUMNS = Parameter(
+    "columns", 0.0, "a vector is a column, in place of a row", low=0.0, high=1.0,
+    mergekit="nuslerp_row_wise", flag=1.0,
+)  # fmt: skip
+
+
+def factors(t: float, aa: Tensor, ab: Tensor, bb: Tensor) -> tuple[Tensor, Tensor]:
+    """sin((1−t)Ω)/sin Ω and sin(tΩ)/sin Ω of many pairs of vectors; 1 − t and t of those without a great circle.
+
+    :param t: in [0, 1].
+    :param aa: ⟨a,a⟩ of every pair.
+    :param ab: ⟨a,b⟩.
+    :param bb: ⟨b,b⟩.
+    """
+    length = (aa * bb).sqrt()
+    cosine = torch.where(length > 0, ab / length.clamp_min(torch.finfo(length.dtype).tiny), 0.0).clamp(
+        -1.0, 1.0
+    )
+    curved = (1 - cosine.square() > SMALL_SINE**2) & (length > 0)
+    angle = torch.where(curved, cosine, 0.0).acos()
+    keep, add = ((1 - t) * angle).sin() / angle.sin(), (t * angle).sin() / angle.sin()
+    return torch.where(curved, keep, 1 - t), torch.where(curved, add, t)
 
 
 def nuslerp(t: float, a: Tensor, b: Tensor) -> Tensor:
-    """Row-wise SLERP of directions with linearly interpolated row norms.
-
-    Rows without a direction (zero, parallel or opposite) are interpolated in a straight line.
+    """Row-wise SLERP at the rows' own lengths; rows without an angle (zero, parallel, opposite) in a straight line.
 
     :param t: in [0, 1].
     :param a: (..., n), a row is the last dimension.
@@ -30,15 +60,11 @@ def nuslerp(t: float, a: Tensor, b: Tensor) -> Tensor:
     :returns: float32 (..., n).
     """
     a, b = a.float(), b.float()
-    length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
-    tiny = torch.finfo(torch.float32).tiny
-    unit_a, unit_b = a / length_a.clamp_min(tiny), b / length_b.clamp_min(tiny)
-    angle = (unit_a * unit_b).sum(-1, keepdim=True).clamp(-1.0, 1.0).acos()
-    sine = angle.sin()
-    curved = (sine > SMALL_SINE) & (length_a > 0) & (length_b > 0)
-    safe = torch.where(curved, sine, torch.ones_like(sine))
-    direction = (unit_a * ((1 - t) * angle).sin() + unit_b * (t * angle).sin()) / safe
-    return torch.where(curved, direction * torch.lerp(length_a, length_b, t), torch.lerp(a, b, t))
+    if a.dim() == 0:
+        return torch.lerp(a, b, t)
+    products = [(x.double() * y.double()).sum(-1, keepdim=True) for x, y in ((a, a), (a, b), (b, b))]
+    keep, add = factors(t, *products)
+    return keep.float() * a + add.float() * b
 
 
 def fold(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -52,18 +78,68 @@ def fold(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     return merged
 
 
+def folded_columns(products: np.ndarray, weights: Sequence[float]) -> list[Tensor]:
+    """Every parent's factor of every column. products: the Gram matrix (N, N, columns) of each, float64."""
+    count, columns = len(weights), products.shape[-1]
+    grams = torch.from_numpy(products)
+    merged = torch.zeros(count, columns, dtype=torch.float64)
+    merged[0], total = 1.0, weights[0]
+    for index, weight in enumerate(weights[1:], 1):
+        if weight == 0:
+            continue
+        total += weight
+        across = (grams * merged).sum(1)  # ⟨θᵢ, merged⟩
+        keep, add = factors(weight / total, (across * merged).sum(0), across[index], grams[index, index])
+        merged = merged * keep
+        merged[index] += add
+    return list(merged.float())
+
+
+def _vectors(inputs: MergeInputs) -> list[Tensor]:
+    return inputs.parents if inputs.base is None else inputs.task_vectors()
+
+
+def _column_products(inputs: MergeInputs) -> np.ndarray:
+    rows = [vector.double().reshape(-1, vector.shape[-1]) for vector in _vectors(inputs)]
+    stacked = torch.stack(rows)
+    return np.asarray(torch.einsum("irc,jrc->ijc", stacked, stacked))
+
+
+def survey(tensor: WholeTensor, parameters: MergeParameters) -> Sequence[Tensor | float] | None:
+    """The factors of the parents: of the whole tensor, of every column; None where rows have their own."""
+    if parameters["flatten"]:
+        of_models = next(iter(tensor.map(lambda inputs: inputs.base is None)))
+        products = gram_of_parents(tensor) if of_models else gram_of_task_vectors(tensor)
+        return coefficients(products, parameters.weights)
+    rows = sum(tensor.map(lambda inputs: inputs.parents[0].shape[:-1].numel()))
+    if parameters["columns"] and rows > 1:  # a vector has no columns
+        sums = list(tensor.map(_column_products))
+        return folded_columns(np.sum(sums, axis=0), parameters.weights)
+    return None
+
+
 @merge_method(
     "nuslerp",
     pretty_name="NuSLERP",
     paper="https://github.com/arcee-ai/mergekit/blob/main/docs/merge_methods.md#nuslerp-nuslerp",
     summary="SLERP row by row; of the task vectors where a base is given",
-    parameters=(WEIGHT, LAMBDA.but(mergekit="")),
+    parameters=(WEIGHT, FLATTEN, COLUMNS, LAMBDA.but(mergekit="")),
     base="optional",
     whole_rows=True,
-    mergekit_differs="ours interpolates the lengths of the rows, mergekit's follows from those of the models",
+    fewest=2,
+    survey=survey,
 )
-def merge(inputs: MergeInputs, parameters: MergeParameters) -> Tensor:
+def merge(
+    inputs: MergeInputs, parameters: MergeParameters, surveyed: Sequence[Tensor | float] | None
+) -> Tensor:
     """The folded task vectors, added to the base; without one the folded models."""
-    if inputs.base is None:
-        return fold(inputs.parents, parameters.weights)
-    return fold(inputs.task_vectors(), parameters.weights).mul_(parameters["lambda"]).add_(inputs.base)
+    vectors = _vectors(inputs)
+    if surveyed is None:
+        merged = fold(vectors, parameters.weights)
+    elif parameters["flatten"]:
+        merged = linear(vectors, [float(factor) for factor in surveyed])
+    else:
+        merged = torch.stack([vector * factor for vector, factor in zip(vectors, surveyed, strict=True)]).sum(
+            0
+        )
+    return merged if inputs.base is None else merged.mul_(parameters["lambda"]).add_(inputs.base)

@@ -89,6 +89,7 @@ def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[float]:
     summary="along the great circle between two models: keeps the weights' length",
     parameters=(WEIGHT.but(mergekit="t"),),
     base="unused",
+    fewest=2,
     survey=survey,
 )
 def merge(inputs: MergeInputs, parameters: MergeParameters, factors: list[float]) -> Tensor:

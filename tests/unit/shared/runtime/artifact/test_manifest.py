@@ -17,8 +17,10 @@ from components.shared.runtime.artifact.artifact import (
     read,
     seal,
 )
-from components.shared.runtime.artifact.manifest import decode
+from components.shared.runtime.artifact.manifest import STYLE, decode
 from components.shared.runtime.errors import ArtifactError
+from components.shared.runtime.store import sealed_json
+from tests.mutated import mutations
 from tests.unit.shared.runtime.artifact.cases import make, rewrite, write_model
 
 
@@ -55,7 +57,18 @@ def test_an_unknown_format_is_refused_as_such(artifact: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "\x00", "\xff", '{"format": 1}', '{"format": 1, "seal": NaN}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "\x00",
+        "\xff",
+        '{"format": 1}',
+        '{"format": 1, "seal": NaN}',
+        pytest.param("[" * 100_000, id="lists in lists"),
+        pytest.param('{"format": ' * 50_000, id="objects in objects"),
+    ],
 )
 def test_a_damaged_manifest_is_refused(artifact: Path, text: str) -> None:
     (artifact / MANIFEST).write_bytes(text.encode("latin-1"))
@@ -74,6 +87,27 @@ def test_a_manifest_that_says_the_same_in_other_bytes_is_refused(
     assert json.loads((artifact / MANIFEST).read_bytes()) == json.loads(text)
     with pytest.raises(ArtifactError, match="does not match its own seal"):
         read(artifact)
+
+
+def test_of_five_hundred_mutations_of_a_manifest_none_is_read(artifact: Path) -> None:
+    before = (artifact / MANIFEST).read_bytes()
+    content = decode(before, "")
+    for text in mutations(json.loads(before), seed=3, count=250):
+        for changed in (text.encode(errors="surrogatepass"), _resealed(text)):
+            try:
+                assert decode(changed, "x") != content or changed == before
+            except ArtifactError as error:
+                assert error.where == "x"
+
+
+def _resealed(text: str) -> bytes:
+    """The same by somebody who knows how to seal."""
+    try:
+        content = json.loads(text)
+        content.pop("seal", None)
+        return sealed_json.encode(content, **STYLE)
+    except (ValueError, TypeError, AttributeError):  # no JSON object, or none that may be sealed
+        return text.encode(errors="surrogatepass")
 
 
 @pytest.mark.parametrize("field", ["seed", "files", "kind"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 import threading
@@ -11,11 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.runtime.artifact.artifact import (
-    publish,
-    read,
-    seal,
-)
+from components.shared.runtime.artifact.artifact import read, seal
+from components.shared.runtime.artifact.publication import publish, refuse_occupied
 from components.shared.runtime.errors import ArtifactError, LostRace
 from tests.unit.shared.runtime.artifact.cases import make, write_model
 
@@ -98,7 +96,7 @@ def test_a_damaged_copy_at_the_target_is_no_success(tmp_path: Path) -> None:
     shard = target / "model-1.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1] + b"\xff")
     make(tmp_path / "second")
-    with pytest.raises(ArtifactError, match="changed after"):
+    with pytest.raises(ArtifactError, match="not whole"):
         publish(tmp_path / "second", str(target))
 
 
@@ -128,3 +126,45 @@ def test_a_target_that_is_a_file_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "staging")
     with pytest.raises(ArtifactError, match=r"cannot be published.*target"):
         publish(tmp_path / "staging", str(tmp_path / "target"))
+
+
+@pytest.mark.parametrize("name", ["forge.lock", f".forge-partial-{'0' * 32}", "code/.forge-partial-x"])
+def test_a_lock_or_a_draft_is_part_of_no_artifact_but_while_it_is_published(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "artifact"
+    digest = make(folder).digest
+    (folder / name).write_text("extra")
+    with pytest.raises(ArtifactError, match="not part of the artifact"):
+        read(folder)
+    (folder / "forge.lock").write_text(json.dumps({"digest": "another"}))
+    with pytest.raises(ArtifactError, match="not part of the artifact"):
+        read(folder)
+    (folder / "forge.lock").write_text(json.dumps({"digest": digest}))
+    assert read(folder).digest == digest
+
+
+def test_what_a_killed_writer_has_left_is_gone_when_its_content_is_published(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    digest = make(tmp_path / "staging").digest
+    target.mkdir()
+    (target / "forge.lock").write_text(json.dumps({"digest": digest}))
+    (target / f".forge-partial-{'0' * 32}").write_text("half")
+    (target / "config.json").write_text("{")
+    publish(tmp_path / "staging", str(target))
+    assert read(target).digest == digest
+    names = {path.name for path in target.iterdir()}
+    assert "forge.json" in names and not any(name.startswith((".forge", "forge.lock")) for name in names)
+
+
+@pytest.mark.parametrize("where", ["/", "a folder with something in it", "a file"])
+def test_a_target_that_nothing_can_be_published_to_is_refused_before_the_work(
+    tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    place = {"/": "/", "a file": str(tmp_path / "thesis.tex")}.get(where, str(tmp_path))
+    with pytest.raises(ArtifactError, match="target"):
+        refuse_occupied(place)
+    (tmp_path / "a fresh disk" / "lost+found").mkdir(parents=True)
+    for free in ("new", "a fresh disk"):
+        refuse_occupied(str(tmp_path / free))

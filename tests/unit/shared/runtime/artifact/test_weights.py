@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from components.shared.runtime.artifact.artifact import (
-    adopt,
-    read,
-    seal,
-)
+from components.shared.runtime.artifact.artifact import read, seal
+from components.shared.runtime.artifact.plain_model import adopt
 from components.shared.runtime.errors import ArtifactError
 from tests.unit.shared.runtime.artifact.cases import INDEX, rewrite, write_model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import torch
 from components.shared.runtime import stopping
 from components.shared.runtime.checkpoint import checkpoints as checkpoints_module
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
-from components.shared.runtime.errors import Interrupted
+from components.shared.runtime.errors import Interrupted, StoreError
+from components.shared.runtime.store.s3 import S3Store
 
 IDENTITY = "ab" * 32
 
@@ -83,6 +85,50 @@ def test_the_newest_is_restored_and_the_last_two_are_kept(checkpoints: Checkpoin
 def test_another_identity_sees_nothing(checkpoints: Checkpoints, tmp_path: Path) -> None:
     save(checkpoints, 1)
     assert Checkpoints(str(tmp_path / "checkpoints"), "cd" * 32).restore() is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[]",
+        b"null",
+        b"1",
+        b"",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"format": 1}',
+        b'{"step": 2}\n',
+        lambda text: text.replace(b'"loss": 0.25', b'"loss": 0.35'),
+        lambda text: text.replace(b'"step": 2,', b'"step": 7,', 1),
+        lambda text: text.replace(b'"mark": 0', b'"mark": 9'),
+        lambda text: text.replace(b" ", b"  ", 1),
+    ],
+)
+def test_no_changed_byte_of_a_state_is_gone_on_from(
+    checkpoints: Checkpoints, said: list[str], text: Any
+) -> None:
+    for step in (1, 2):
+        checkpoints.save(step, {"weight": torch.full((3,), float(step))}, {"loss": 0.25})
+    state = folder(checkpoints, 2) / "state.json"
+    before = state.read_bytes()
+    state.write_bytes(text if isinstance(text, bytes) else text(before))
+    assert state.read_bytes() != before
+    found = checkpoints.restore()
+    assert found is not None and found.step == 1 and found.state == {"loss": 0.25}
+    assert any("step-00000002 is damaged" in line for line in said)
+
+
+def test_of_two_hundred_mutations_of_a_state_none_is_gone_on_from(checkpoints: Checkpoints) -> None:
+    save(checkpoints, 1, 2)
+    state = folder(checkpoints, 2) / "state.json"
+    before, chance = state.read_bytes(), random.Random(6)
+    for _ in range(200):
+        text = bytearray(before)
+        for _ in range(chance.randint(1, 3)):
+            text[chance.randrange(len(text))] ^= 1 << chance.randrange(8)
+        state.write_bytes(text[: chance.choice([len(text), chance.randrange(len(text))])])
+        found = checkpoints.restore()
+        assert found is not None and (found.step == 1 or state.read_bytes() == before)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "missing tensors", "half a state", "wrong state"])
@@ -172,6 +218,53 @@ def test_a_bucket_is_as_good_as_a_folder(s3_uri: str, said: list[str]) -> None:
     assert any("damaged" in line for line in said)
     checkpoints.clear()
     assert checkpoints.store.list() == []
+
+
+@pytest.mark.parametrize("file", ["state.json", "tensors.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "unreadable"])
+def test_what_is_no_file_of_a_checkpoint_is_damage(
+    checkpoints: Checkpoints, said: list[str], file: str, kind: str
+) -> None:
+    save(checkpoints, 1, 2)
+    path = folder(checkpoints, 2) / file
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path.name if kind == "loop" else "/proc/self/mem")
+    found = checkpoints.restore()
+    assert found is not None and found.step == 1
+
+
+@pytest.mark.parametrize("file", ["state.json", "tensors.safetensors"])
+def test_an_object_that_is_not_what_was_stored_falls_back_to_the_checkpoint_before(
+    s3_uri: str, said: list[str], file: str
+) -> None:
+    checkpoints = Checkpoints(s3_uri, IDENTITY, say=said.append)
+    save(checkpoints, 1, 2)
+    store = checkpoints.store
+    assert isinstance(store, S3Store)
+    key = f"{store.prefix}000002-step-00000002/{file}"
+    head = store.client.head_object(Bucket=store.bucket, Key=key)
+    store.client.put_object(Bucket=store.bucket, Key=key, Body=b"rot", Metadata=head["Metadata"])
+    found = checkpoints.restore()
+    assert found is not None and found.step == 1
+    assert any("step-00000002 is damaged" in line for line in said)
+
+
+def test_a_store_that_cannot_be_reached_is_an_error_and_no_damage(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(checkpoints, 1, 2)
+
+    def away(key: str) -> bytes:
+        raise StoreError("the store does not answer", transient=True)
+
+    monkeypatch.setattr(checkpoints.store, "get", away)
+    with pytest.raises(StoreError, match="does not answer"):
+        checkpoints.restore()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import pytest
 from components.shared.runtime.errors import StoreError
 from components.shared.runtime.request import run_root
 from components.shared.runtime.request.inputs import Request
-from components.shared.runtime.store.uri import download, open_store
+from components.shared.runtime.store.local_copy import download
+from components.shared.runtime.store.uri import open_store
 from components.shared.runtime.tracking.progress_object import ProgressObject
 
 ROOT = "minio://mlpipeline/v2/artifacts/agent-forge/91db5f79"

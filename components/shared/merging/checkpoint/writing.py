@@ -13,9 +13,9 @@ from torch import Tensor
 
 from components.shared.runtime.artifact.weights import INDEX, SINGLE
 
-from .mapped_model import DTYPES
+from .mapped_model import CARRIED, DTYPES
 
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
+NAMES = {dtype: name for name, dtype in (DTYPES | CARRIED).items()}
 
 
 class WeightsWriter:
@@ -25,18 +25,23 @@ class WeightsWriter:
 
     :param folder: where they go.
     :param shapes: of every tensor, in the order in which they are to lie.
-    :param dtype: of all tensors.
+    :param dtypes: of every tensor.
     :param shard: bytes of a file at most (a single tensor may be more).
     :raises OSError: there is too little room.
     """
 
     def __init__(
-        self, folder: Path, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, *, shard: int = 5 << 30
+        self,
+        folder: Path,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtypes: Mapping[str, torch.dtype],
+        *,
+        shard: int = 5 << 30,
     ) -> None:
-        self.dtype = dtype
+        self.dtypes = dtypes
         self._locations: dict[str, tuple[int, int]] = {}
         self._open: list[int] = []
-        sizes = {name: math.prod(shape) * dtype.itemsize for name, shape in shapes.items()}
+        sizes = {name: math.prod(shape) * dtypes[name].itemsize for name, shape in shapes.items()}
         files: list[list[str]] = [[]]
         filled = 0
         for name, size in sizes.items():
@@ -62,7 +67,7 @@ class WeightsWriter:
         end = 0
         for name in names:
             head[name] = {
-                "dtype": NAMES[self.dtype],
+                "dtype": NAMES[self.dtypes[name]],
                 "shape": list(shapes[name]),
                 "data_offsets": [end, end + sizes[name]],
             }
@@ -78,15 +83,20 @@ class WeightsWriter:
             self._locations[name] = (file, start)
             start += sizes[name]
 
-    def write(self, name: str, start: int, piece: Tensor) -> None:
-        """Write entries start … of the flat tensor, rounded to the file's type. From any thread."""
+    def write(self, name: str, start: int, piece: Tensor) -> bool:
+        """Write entries start … of the flat tensor, rounded to the file's type. From any thread.
+
+        :returns: whether all of them are finite in that type.
+        """
         file, offset = self._locations[name]
-        rounded = piece.to(self.dtype).contiguous().view(-1)
-        data = memoryview(rounded.view(torch.uint8).numpy().data)
-        position = offset + start * self.dtype.itemsize
+        dtype = self.dtypes[name]
+        rounded = piece.to(dtype).contiguous().view(-1)
+        data = memoryview(rounded.view(torch.uint8).numpy().data) if len(rounded) else memoryview(b"")
+        position = offset + start * dtype.itemsize
         while data:
             written = os.pwrite(file, data, position)
             data, position = data[written:], position + written
+        return is_finite(rounded)
 
     def close(self, *, sync: bool) -> None:
         """Close the files. sync: wait until the disk has it all."""
@@ -97,3 +107,10 @@ class WeightsWriter:
                     os.fsync(file)
             finally:
                 os.close(file)
+
+
+def is_finite(numbers: Tensor) -> bool:
+    """Whether none is inf or nan: a sum tells where it is finite itself, and is ten times as fast."""
+    if not numbers.is_floating_point() or math.isfinite(float(numbers.sum(dtype=torch.float32))):
+        return True
+    return bool(torch.isfinite(numbers).all())

@@ -1,0 +1,1 @@
+"""Model folders: safetensors read where they lie, and written in any order."""
