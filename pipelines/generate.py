@@ -11,7 +11,7 @@ without it; a model of ours was trained on bare prompts behind <bos>. Which of t
 
 from __future__ import annotations
 
-import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,10 @@ from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.errors import ArtifactError, InputError
 
 from .runs.folder import DONE, find
+from .runs.published import manifest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from components.shared.agent.agent import Agent
     from components.shared.agent.tools import Toolbox
@@ -64,9 +65,8 @@ def model_folder(runs: Path, name: str) -> Path:
     finished = [status for status in folder.tasks() if status.status in DONE]
     for status in sorted(finished, key=lambda status: status.finished or 0.0, reverse=True):
         for output in status.outputs.values():
-            manifest = folder.path / output / MANIFEST
-            if manifest.is_file() and json.loads(manifest.read_text())["kind"] == "model":
-                return manifest.parent
+            if manifest_of(folder.path / output).get("kind") == "model":
+                return folder.path / output
     raise ArtifactError(
         "this run has not made a model yet", where=str(folder.path), fix="wait, or go on: --resume"
     )
@@ -94,11 +94,12 @@ class TextModel:
 
         :param template: use the tokenizer's chat template, or do not; None: where there is one and the model is not ours.
         :param plain: take an agent as the model below it, without experts, thoughts and tools.
-        :raises ArtifactError: no such model; an artifact that was changed after it was sealed; pickled weights; code of its own, which is not run.
+        :raises ArtifactError: no such model; an artifact that was changed; pickled weights;
+            code of its own, which is not run.
         :raises InputError: a template is asked for, and there is none.
         """
         from components.shared.agent.agent import AGENT, Agent
-        from components.shared.models.loading import AUTO_MAP, load
+        from components.shared.models.loading import AUTO_MAP, decode_all, load
         from components.shared.models.ternary.inference import MIN_WEIGHTS, accelerate
         from components.shared.training.device import device
 
@@ -106,8 +107,10 @@ class TextModel:
             artifact.read(folder)
         if (folder / AGENT).is_file() and not plain and not template:
             agent = Agent.load(folder, device=str(device()))
+            decode_all(agent.model, folder)
             return cls(folder, agent.model, agent.tokenizer, agent, ours=True)
         model, tokenizer = load(folder, device=device())
+        decode_all(model, folder)
         accelerate(model, least=MIN_WEIGHTS)
         ours = (folder / MANIFEST).is_file() or getattr(model.config, "model_type", "") in AUTO_MAP
         has_template = getattr(tokenizer, "chat_template", None) is not None
@@ -192,7 +195,7 @@ class TextModel:
         padding = self.tokenizer.pad_token_id
         torch.manual_seed(seed)
         start = torch.tensor([ids], device=self.model.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), _in_words(self.folder):
             written = self.model.generate(
                 input_ids=start,
                 attention_mask=torch.ones_like(start),
@@ -239,6 +242,20 @@ class Chat:
         answer = self.model.reply([*self.messages, question], **how)
         self.messages += [question, {"role": "assistant", "content": answer.text}]
         return answer
+
+
+@contextmanager
+def _in_words(folder: Path) -> Iterator[None]:
+    """What goes wrong inside the block is the model's: its generation settings and sizes come from its folder.
+
+    :raises ArtifactError: anything did.
+    """
+    from components.shared.models.foreign import unreadable
+
+    try:
+        yield
+    except Exception as error:
+        raise unreadable("the model cannot be run", folder, error) from error
 
 
 def _ends(model: Any, tokenizer: Any) -> list[int]:

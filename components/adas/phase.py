@@ -65,6 +65,7 @@ class Adas(Phase[Settings], spec=PHASE):
             raise InputError(
                 "the model has no linear layer whose singular values could be weighed",
                 where=str(self.run.artifact.path),
+                fix="give a model whose blocks are made of nn.Linear (GPT-2's are of Conv1D)",
             )
         self.experts: dict[str, Expert] = {}
         self.dispatcher: Dispatcher | None = None
@@ -317,7 +318,7 @@ class Adas(Phase[Settings], spec=PHASE):
             self.model.config.experts = {"names": sorted(self.experts)}  # set_expert travels with the model
         facts = {"architecture": f"`{design.name}`", "experts": ", ".join(self.experts) or "none"}
         card = model_card("Agent", (Adas.__doc__ or "").split("\n")[0], facts=facts)
-        save(self.model, self.tokenizer, run.output, card=card)
+        save(self.model, self.tokenizer, run.output, card=card, half=True)
         self._agent(design.architecture).save(run.output)
         stored = Agent.load(run.output, device=str(self.model.device))
         experts = {family.name: (family.tasks, self._levels(family)) for family in self._learnable()}

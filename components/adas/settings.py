@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.runtime.config.settings import PhaseSettings
+from components.shared.tasks.settings import LevelList, TaskName
 
 
 class Section(BaseModel):
@@ -17,8 +18,8 @@ class Family(Section):
     """Tasks that share an expert."""
 
     name: str = Field(pattern=r"^[a-z_]+$")
-    tasks: list[str] = Field(min_length=1)
-    levels: list[int] = Field(min_length=1, description="where the base is tried; one of them is learnt at")
+    tasks: list[TaskName] = Field(min_length=1)
+    levels: LevelList = Field(description="where the base is tried; one of them is learnt at")
 
 
 class Svf(Section):
@@ -47,7 +48,7 @@ class Cem(Section):
     iterations: int = Field(ge=0, description="0: no such design")
     population: int = Field(6, ge=2)
     elites: int = Field(2, ge=1)
-    items: int = Field(ge=1, description="search items of each suite (the few shots)")
+    items: int = Field(ge=2, description="search items of each suite (the few shots)")
 
 
 class Search(Section):
@@ -70,7 +71,7 @@ class Settings(PhaseSettings):
     answer_tokens: int = Field(16, ge=1, description="longest answer")
     svf: Svf
     dispatch_items: int = Field(ge=8, description="training items of each class of the dispatcher")
-    other_tasks: list[str] = Field(
+    other_tasks: list[TaskName] = Field(
         min_length=1, description="tasks of no family, so that the dispatcher can say so"
     )
     cem: Cem

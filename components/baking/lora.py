@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from components.shared.runtime.errors import InputError
 
 SMALLEST = 16
 """Thinner layers are gates; a low-rank change of them is no saving."""
@@ -47,14 +50,17 @@ class Free(nn.Module):
 def adapt(model: PreTrainedModel, rank: int | None, generator: torch.Generator) -> list[nn.Parameter]:
     """Freeze the model and put a change on its linear layers (α = r), but not on its output head; the new parameters.
 
+    GPT-2's layers are Conv1D, with weights (in, out): a low-rank change is one either way round.
+
     :param rank: of LoRA; None: no bound on the rank.
     :param generator: draws A, on the CPU.
     :returns: what is to be trained.
+    :raises InputError: there is no such layer.
     """
     model.requires_grad_(False)
     head = model.get_output_embeddings()
     for path, module in list(model.named_modules()):
-        wide = isinstance(module, nn.Linear) and min(module.weight.shape) >= SMALLEST
+        wide = isinstance(module, (nn.Linear, Conv1D)) and min(module.weight.shape) >= SMALLEST
         if wide and module is not head and "talk_head" not in path.split("."):
             change = (
                 Free(module.weight)
@@ -62,7 +68,15 @@ def adapt(model: PreTrainedModel, rank: int | None, generator: torch.Generator) 
                 else LowRank(module.weight, min(rank, *module.weight.shape), float(rank), generator)
             )
             parametrize.register_parametrization(module, "weight", change)
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise InputError(
+            "the model has no linear layer that a behaviour could be baked into",
+            where=type(model).__name__,
+            why=f"none is an nn.Linear or a Conv1D of {SMALLEST} rows and columns",
+            fix="give a model of another architecture",
+        )
+    return trained
 
 
 def merge(model: nn.Module, *, keep: bool = True) -> None:

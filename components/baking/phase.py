@@ -9,13 +9,12 @@ from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct
 from components.shared.evaluation.claims import claim
-from components.shared.evaluation.report_split import score
+from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.models.card import model_card
 from components.shared.models.latents import save_trained, spread_latents
 from components.shared.models.loading import load
 from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
 from components.shared.runtime.checkpoint.state_codec import unpack
-from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.generators.behaviours import FAMILIES
@@ -44,19 +43,12 @@ class Baking(Phase[Settings], spec=PHASE):
     """
 
     def validate_input(self) -> None:
-        """The behaviours and tasks exist, the model loads, and takes items of that length."""
+        """The tasks have items at their levels, the model loads, and takes items of that length."""
         settings = self.run.settings
-        for setting in settings.bakes:
-            if setting.behaviour not in FAMILIES:
-                raise ConfigError(
-                    f"there is no behaviour {setting.behaviour!r}",
-                    where="baking.bakes",
-                    fix=f"use: {', '.join(FAMILIES)}",
-                )
         check_mixture(settings.anchor_tasks, settings.anchor_levels)
         self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         spread_latents(self.model, self.run.generator("latents"))
-        longest = getattr(self.model.config, "max_position_embeddings", None)
+        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         encode(self._anchored("search", settings.held_out), self.tokenizer, max_length=longest)
 
     def execute(self) -> None:
@@ -274,6 +266,7 @@ class Baking(Phase[Settings], spec=PHASE):
                 tolerance=forgetting,
             )
         )
+        self.metrics |= score_thinking(run, stored, self.tokenizer)
         self.metrics["forgotten"] = float(np.mean(theirs) - np.mean(ours))
         run.extra["behaviours"] = table
         run.extra["controls"] = controls

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from components.shared.runtime.config.settings import PhaseSettings
-
-Levels = list[int] | dict[str, list[int]]
+from components.shared.runtime.wording import did_you_mean
+from components.shared.tasks.generators.behaviours import FAMILIES
+from components.shared.tasks.settings import LevelList, Levels, Weights, require_levels
 
 
 class Bake(BaseModel):
     """One behaviour to bake, and what has to come of it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     behaviour: str = Field(description="a family of components/shared/tasks/generators/behaviours.py")
     steps: int = Field(ge=1)
@@ -22,6 +23,13 @@ class Bake(BaseModel):
         le=1,
         description="share of the way from the rate without the instruction to the rate with it that must be gone",
     )
+
+    @field_validator("behaviour")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in FAMILIES:
+            raise ValueError(f"there is no behaviour {name!r}, {did_you_mean(name, sorted(FAMILIES))}")
+        return name
 
 
 class Settings(PhaseSettings):
@@ -34,17 +42,15 @@ class Settings(PhaseSettings):
     )
     temperature: float = Field(1.0, gt=0, description="of that sampling")
     answer_tokens: int = Field(16, ge=1, description="longest sampled answer")
-    levels: list[int] = Field(min_length=1, description="difficulties of the questions")
+    levels: LevelList = Field(description="difficulties of the questions")
     batch: int = Field(32, ge=1, description="trajectories a step; as many anchors beside them")
     rank: int | None = Field(8, ge=1, description="of LoRA; null: no bound on the rank")
     lr: float = Field(gt=0)
     anchor: float = Field(
         1.0, ge=0, description="weight of the KL to the model before, on what must not change"
     )
-    anchor_tasks: dict[str, float] = Field(
-        min_length=1, description="unrelated tasks of the anchor, with weights"
-    )
-    anchor_levels: Levels = Field(min_length=1, description="their levels, for all or task by task")
+    anchor_tasks: Weights = Field(min_length=1, description="unrelated tasks of the anchor, with weights")
+    anchor_levels: Levels = Field(description="their levels, for all or task by task")
     held_out: int = Field(64, ge=8, description="search questions each gate is measured on")
     forgetting: float = Field(
         0.1,
@@ -59,3 +65,8 @@ class Settings(PhaseSettings):
         le=1,
         description="largest share of questions that do not call for the behaviour on which it may be shown",
     )
+
+    @model_validator(mode="after")
+    def _levels_for_all(self) -> Settings:
+        require_levels(self.anchor_tasks, self.anchor_levels)
+        return self

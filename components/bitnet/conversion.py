@@ -29,7 +29,9 @@ KEPT = ("talk_head", "lm_head", "rates", "halt")
 def linears_to_convert(model: PreTrainedModel) -> dict[str, nn.Linear]:
     """Module path → linear layer that becomes ternary.
 
-    :raises InputError: there is none, one has a bias (BitNet has none), or the model is ternary already.
+    A bias stays as it is, in full precision: BitNet's own networks have none, Qwen2's have a few.
+
+    :raises InputError: there is none, or the model is ternary already.
     """
     head = model.get_output_embeddings()
     linears = {
@@ -46,14 +48,12 @@ def linears_to_convert(model: PreTrainedModel) -> dict[str, nn.Linear]:
             "the model is ternary or coded already", where=ternary, fix="give the model as it was before"
         )
     if not linears:
-        raise InputError("the model has no linear layers to convert", where=type(model).__name__)
-    for path, module in linears.items():
-        if module.bias is not None:
-            raise InputError(
-                "a linear layer with a bias cannot become a BitLinear",
-                where=path,
-                fix="use a model without biases",
-            )
+        raise InputError(
+            "the model has no linear layers to convert",
+            where=type(model).__name__,
+            why=f"none in its blocks is an nn.Linear of {SMALLEST} rows and columns (GPT-2 has Conv1D)",
+            fix="give a Llama, Qwen, Mistral or another model whose blocks are made of nn.Linear",
+        )
     return linears
 
 
@@ -93,9 +93,13 @@ def convert(model: PreTrainedModel, gains: Mapping[str, float]) -> None:
     """
     for path, linear in linears_to_convert(model).items():
         ternary = BitLinear(
-            linear.in_features, linear.out_features, norm=path in gains, device=linear.weight.device
+            linear.in_features,
+            linear.out_features,
+            bias=linear.bias is not None,
+            norm=path in gains,
+            device=linear.weight.device,
         )
-        ternary.weight = linear.weight
+        ternary.weight, ternary.bias = linear.weight, linear.bias
         if ternary.norm is not None:
             nn.init.constant_(ternary.norm.weight, gains[path] or 1.0)
         parent, _, name = path.rpartition(".")

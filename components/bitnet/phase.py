@@ -129,8 +129,7 @@ class BitNet(Phase[Settings], spec=PHASE):
         run.extra["controls"] = [
             against_rounding(self.losses["ternary"], self.losses["ternary without training"], run.seed)
         ]
-        if getattr(stored.config, "thoughts", None):
-            self.metrics |= score_thinking(run, stored, self.tokenizer)
+        self.metrics |= score_thinking(run, stored, self.tokenizer)
 
     def _measure(self, stored: PreTrainedModel) -> dict[str, float]:
         """Losses, what was retained, sizes and speeds."""
@@ -148,7 +147,7 @@ class BitNet(Phase[Settings], spec=PHASE):
             "bytes_after": bytes_after,
             "bits_per_parameter": 8 * bytes_after / self.teacher.num_parameters(),
         }
-        uniform = math.log(stored.config.vocab_size)
+        uniform = math.log(stored.config.get_text_config().vocab_size)
         if uniform > before:
             metrics["retention"] = (uniform - after) / (uniform - before)
         for name, model in (("before", self.teacher.cpu()), ("after", stored)):

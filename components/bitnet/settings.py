@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
+from components.shared.tasks.settings import Levels, Weights, require_levels
 
 
 class Settings(PhaseSettings):
@@ -33,8 +34,11 @@ class Settings(PhaseSettings):
     )
     calibration_items: int = Field(128, ge=8, description="training items that the norms are calibrated on")
     held_out_items: int = Field(256, ge=8, description="search items that retention is measured on")
-    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn")
-    levels: list[int] | dict[str, list[int]] = Field(
-        min_length=1, description="difficulties, for all tasks or task by task"
-    )
+    tasks: Weights = Field(min_length=1, description="task → how often it is drawn")
+    levels: Levels = Field(description="difficulties, for all tasks or task by task")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
+
+    @model_validator(mode="after")
+    def _levels_for_all(self) -> Settings:
+        require_levels(self.tasks, self.levels)
+        return self

@@ -14,7 +14,8 @@ from torch import Tensor
 def relative_distance(weights: Mapping[str, Tensor], trunk: Mapping[str, Tensor]) -> float:
     """‖θ − θ₀‖ / ‖θ₀‖ over the tensors that the trunk has: the length of the task vector (arXiv 2212.04089)."""
     moved = sum(
-        float((weights[name].double() - start.double()).square().sum()) for name, start in trunk.items()
+        float((weights[name].double() - start.to(weights[name].device).double()).square().sum())
+        for name, start in trunk.items()
     )
     length = sum(float(start.double().square().sum()) for start in trunk.values())
     return (moved / length) ** 0.5

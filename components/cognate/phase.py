@@ -210,7 +210,8 @@ class Cognate(Phase[Settings], spec=PHASE):
         save(model, tokenizer, self.run.output, card=_card(name, model))
         items = mixture(course.tasks, course.levels, "train", self.run.seed, 0, settings.gram_items)
         encoded = (
-            encode(items[i : i + settings.batch], tokenizer) for i in range(0, len(items), settings.batch)
+            encode(items[i : i + settings.batch], tokenizer).to(model.device)
+            for i in range(0, len(items), settings.batch)
         )
         inputs = ({"input_ids": b.input_ids, "attention_mask": b.attention_mask} for b in encoded)
         save_grams(capture_grams(model, inputs), self.run.output)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import MOST_THREADS, PhaseSettings
+from components.shared.tasks.settings import Levels, Weights, require_levels
 
-Levels = list[int] | dict[str, list[int]]
 VARIANTS = ("standard", "memory", "reasoning")
 
 
 class Geometry(BaseModel):
     """The network of all variants: a decoder with RMSNorm, RoPE, SwiGLU and tied embeddings over bytes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     hidden_size: int = Field(ge=8)
     intermediate_size: int = Field(ge=8)
@@ -28,23 +28,38 @@ class Geometry(BaseModel):
     refinement_size: int = Field(128, ge=8, description="width inside the reasoning variant's block")
     refinement_steps: int = Field(2, ge=1)
 
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Geometry:
+        """As in CognateConfig, which is not there yet where settings are checked."""
+        for whole, part in (
+            ("hidden_size", "num_attention_heads"),
+            ("num_attention_heads", "num_key_value_heads"),
+            ("memory_size", "memory_heads"),
+        ):
+            sizes = getattr(self, whole), getattr(self, part) or 1
+            if sizes[0] % sizes[1]:
+                raise ValueError(f"{whole} ({sizes[0]}) is not a multiple of {part} ({sizes[1]})")
+        if self.hidden_size // self.num_attention_heads % 2:
+            raise ValueError("hidden_size / num_attention_heads must be even: RoPE rotates pairs")
+        return self
+
 
 class Opening(BaseModel):
     """What a course begins with: a mixture of its own, for the circuits that all else is built on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(0, ge=0, description="at most; none without it")
     loss: float = Field(
         0.0, ge=0, description="the opening ends when ten steps in a row have this mean loss, nats a token"
     )
-    tasks: dict[str, float] = Field(default_factory=dict)
+    tasks: Weights = Field(default_factory=dict)
 
 
 class Course(BaseModel):
     """What a network is trained on, and for how long."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(ge=1, description="at most; convergence may end the course earlier")
     threads: int = Field(
@@ -52,9 +67,16 @@ class Course(BaseModel):
     )
     lr: float = Field(gt=0, description="peak learning rate")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
-    levels: Levels = Field(min_length=1, description="difficulties drawn from, for all tasks or task by task")
+    levels: Levels = Field(description="difficulties drawn from, for all tasks or task by task")
     opening: Opening = Opening()
-    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn, in proportion")
+    tasks: Weights = Field(min_length=1, description="task → how often it is drawn, in proportion")
+
+    @model_validator(mode="after")
+    def _levels_for_all(self) -> Course:
+        require_levels([*self.tasks, *self.opening.tasks], self.levels)
+        if self.opening.steps and not self.opening.tasks:
+            raise ValueError("the opening has steps and no tasks")
+        return self
 
 
 class Settings(PhaseSettings):

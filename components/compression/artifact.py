@@ -66,7 +66,7 @@ def attach_decoded(
         layer: Any = model.get_submodule(path)
         if not np.array_equal(layer.code.cpu().numpy(), code):
             raise ArtifactError("a code was not stored as it was made", where=path)
-        layer.decoded = weights[path].to(layer.code.device)
+        layer.decoded = weights[path].to(layer.code.device, layer.like.dtype)
 
 
 def write_model(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from components.shared.agent.agent import AGENT, Agent
-from components.shared.evaluation.report_split import score
+from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.evaluation.suites import all_items
 from components.shared.models.card import model_card
 from components.shared.models.half import round_to_half
@@ -291,3 +291,5 @@ class Compression(Phase[Settings], spec=PHASE):
             self.metrics["retention"] = retained
         run.extra["sizes"] = size_breakdown(self.tensors, plan, size)
         score(run, agent.answers if agent else model, tokenizer)
+        if agent is None:  # an agent thinks where its architecture says so
+            self.metrics |= score_thinking(run, model, tokenizer)

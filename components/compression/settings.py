@@ -22,7 +22,7 @@ class RecoverySettings(BaseModel):
 
     steps: int = Field(0, ge=0, description="0: none")
     lr: float = Field(0.01, gt=0, description="of Adam, falling along a cosine")
-    items: int = Field(64, ge=1, description="of each suite, train split: what it learns from")
+    items: int = Field(64, ge=2, description="of each suite, train split: what it learns from")
 
 
 class Settings(PhaseSettings):
@@ -45,8 +45,8 @@ class Settings(PhaseSettings):
     candidates: list[str] = Field(min_length=1, description="presets that a tensor may be given")
     smallest: int = Field(2048, ge=1, description="weights of a matrix; smaller ones are kept in 16 bits")
     sample: int = Field(1 << 19, ge=1024, description="weights of a tensor on which a code is tried")
-    calibration_items: int = Field(32, ge=1, description="of each suite, train split: inputs of the layers")
-    search_items: int = Field(24, ge=1, description="of each suite, search split: what chooses")
+    calibration_items: int = Field(32, ge=2, description="of each suite, train split: inputs of the layers")
+    search_items: int = Field(24, ge=2, description="of each suite, search split: what chooses")
     select_items: int = Field(
         64, ge=2, description="of each suite, select split: what retention is measured on"
     )

@@ -27,7 +27,7 @@ class Settings(PhaseSettings):
         description="what the search may use; what the parents do not allow is left out, and that is said",
     )
     calibration_items: int = Field(
-        16, ge=1, description="items of each suite, train split, to which FeatCal fits the layers"
+        16, ge=2, description="items of each suite, train split, to which FeatCal fits the layers"
     )
     layer_groups: int = Field(
         ge=1, description="runs of layers with weights of their own; what is no layer is one more group"
@@ -66,14 +66,14 @@ class Settings(PhaseSettings):
         min_length=1,
         description="what fitness is the mean of",
     )
-    items: int = Field(ge=1, description="items of each suite, search split")
+    items: int = Field(ge=2, description="items of each suite, search split")
     fitness: Literal["likelihood", "accuracy"] = Field(
         "likelihood", description="mean probability of an answer's token, or share of right answers"
     )
     finalists: int = Field(
         ge=1, description="best genomes of the search among which the select split chooses the champion"
     )
-    select_items: int = Field(ge=1, description="items of each suite, select split")
+    select_items: int = Field(ge=2, description="items of each suite, select split")
 
     @field_validator("methods")
     @classmethod

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
-
-Levels = list[int] | dict[str, list[int]]
+from components.shared.tasks.settings import Levels, Weights, require_levels
 
 
 class TaskMixture(BaseModel):
     """Items drawn from tasks by weight, each at a level of equal probability."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn, in proportion")
-    levels: Levels = Field(min_length=1, description="difficulties drawn from, for all tasks or task by task")
+    tasks: Weights = Field(min_length=1, description="task → how often it is drawn, in proportion")
+    levels: Levels = Field(description="difficulties drawn from, for all tasks or task by task")
     batch: int = Field(ge=1, description="items a step")
+
+    @model_validator(mode="after")
+    def _levels_for_all(self) -> TaskMixture:
+        require_levels(self.tasks, self.levels)
+        return self
 
 
 class Settings(PhaseSettings):

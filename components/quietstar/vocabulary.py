@@ -70,6 +70,7 @@ def add_thought_tokens(
     if not model.config.thoughts:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model.talk_head = TalkHead(model.config.hidden_size).to(device=model.device, dtype=model.dtype)
+            talk_head = TalkHead(model.config.get_text_config().hidden_size)
+            model.talk_head = talk_head.to(device=model.device, dtype=model.dtype)
     model.config.thoughts = {"length": length, "mixing": True, "start": tokens.start, "end": tokens.end}
     return model, tokens

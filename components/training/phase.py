@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import batches, correct, loss
 from components.shared.evaluation.claims import claim
-from components.shared.evaluation.report_split import score
+from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.models.card import model_card
 from components.shared.models.latents import save_trained, spread_latents
 from components.shared.models.loading import load
@@ -59,7 +59,7 @@ class Training(Phase[Settings], spec=PHASE):
         encode(
             self.held_out,
             self.tokenizer,
-            max_length=getattr(self.model.config, "max_position_embeddings", None),
+            max_length=getattr(self.model.config.get_text_config(), "max_position_embeddings", None),
         )
 
     def execute(self) -> None:
@@ -71,11 +71,12 @@ class Training(Phase[Settings], spec=PHASE):
             "done": 0,
             "rates": {},
             "results": [],
-            "input": loss(self.model, self.tokenizer, self.held_out),
+            "start": loss(self.model, self.tokenizer, self.held_out),
             "train_loss": loss(self.model, self.tokenizer, self.practised),
             "dimension": self._dimension(),
             **_new_stage(),
         }
+        self.state["input"] = self.state["start"]
         if not self._resume():
             self._track(self.state["input"], self.state["train_loss"], self.state["dimension"])
         for number in range(self.state["stage"], len(stages)):
@@ -119,18 +120,16 @@ class Training(Phase[Settings], spec=PHASE):
         """One stage: train, look, keep or undo."""
         run, settings, number = self.run, self.run.settings, self.state["stage"]
         before = copy.deepcopy(self.model).eval()
-        if not self.state["within"]:
-            self.state["start"] = loss(before, self.tokenizer, self.held_out)
-            if stage.kind == "dreaming":
-                tasks = stage.tasks or settings.tasks
-                items = mixture(tasks, stage.levels, "train", run.seed, 10**6 + number, settings.dreams)
-                self.state["dreams"] = dream(
-                    before,
-                    self.tokenizer,
-                    items,
-                    temperature=settings.dream_temperature,
-                    generator=run.generator(f"dreams/{number}"),
-                )
+        if not self.state["within"] and stage.kind == "dreaming":
+            tasks = stage.tasks or settings.tasks
+            items = mixture(tasks, stage.levels, "train", run.seed, 10**6 + number, settings.dreams)
+            self.state["dreams"] = dream(
+                before,
+                self.tokenizer,
+                items,
+                temperature=settings.dream_temperature,
+                generator=run.generator(f"dreams/{number}"),
+            )
         run.progress.start(
             f"{number + 1}/{len(settings.stages)} {stage.name}", stage.steps, at=self.state["within"]
         )
@@ -210,14 +209,16 @@ class Training(Phase[Settings], spec=PHASE):
                 (state["train_loss"], train_loss), (start, end), (state["dimension"], dimension)
             ),
             "intrinsic_dimension": round(dimension, 3),
-            "intrinsic_dimension_share": round(dimension / self.model.config.hidden_size, 5),
+            "intrinsic_dimension_share": round(
+                dimension / self.model.config.get_text_config().hidden_size, 5
+            ),
             "weight_spread": round(weight_spread(self.model), 6),
             **{name: state[name] for name in SERIES},
         }
         state["results"].append(result)
         self._track(end, train_loss, dimension, step=result["last_step"])
         if result["kept"]:
-            state |= {"train_loss": train_loss, "dimension": dimension}
+            state |= {"start": end, "train_loss": train_loss, "dimension": dimension}
         else:
             run.progress.note(f"{stage.name} is undone: held-out loss {start:.3f} → {end:.3f}")
             self.model = before
@@ -229,7 +230,7 @@ class Training(Phase[Settings], spec=PHASE):
                 "held_out_loss": held_out_loss,
                 "train_loss": train_loss,
                 "intrinsic_dimension": dimension,
-                "intrinsic_dimension_share": dimension / self.model.config.hidden_size,
+                "intrinsic_dimension_share": dimension / self.model.config.get_text_config().hidden_size,
                 "weight_spread": weight_spread(self.model),
             },
             step=step,
@@ -273,6 +274,7 @@ class Training(Phase[Settings], spec=PHASE):
             "intrinsic_dimension": self.state["dimension"],
             "weight_spread": weight_spread(self.model),
         }
+        self.metrics |= score_thinking(run, stored, self.tokenizer)
         if edge:
             self.metrics |= {
                 "share_in_band": sum(band.low <= s <= band.high for s in edge) / len(edge),
@@ -286,4 +288,4 @@ class Training(Phase[Settings], spec=PHASE):
 
 def _new_stage() -> dict[str, Any]:
     """The state of a stage that has not begun."""
-    return {"loss": [], "success": [], "unsteered": [], "dreams": [], "start": 0.0}
+    return {"loss": [], "success": [], "unsteered": [], "dreams": []}

@@ -8,34 +8,31 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
+from components.shared.tasks.settings import Levels, Weights, require_levels
 
-Levels = list[int] | dict[str, list[int]]
 Kind = Literal["adaptation", "edge_of_chaos", "dreaming", "self_modelling", "stabilisation"]
 
 
 class Stage(BaseModel):
     """One of the ten stages."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     kind: Kind
     steps: int = Field(ge=1)
     lr: float = Field(1.0, gt=0, description="factor on the phase's learning rate")
     levels: Levels = Field(
-        min_length=1,
         description="difficulties, for all tasks or task by task; at the edge of chaos, those to choose from",
     )
-    tasks: dict[str, float] | None = Field(
-        None, description="task → how often it is drawn; null: as in the phase"
-    )
+    tasks: Weights | None = Field(None, description="task → how often it is drawn; null: as in the phase")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
 
 
 class Band(BaseModel):
     """The edge of chaos: where the success rate is held by choosing the difficulty."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     low: float = Field(0.55, ge=0, le=1)
     high: float = Field(0.75, ge=0, le=1)
@@ -51,7 +48,7 @@ class Band(BaseModel):
 class GrokfastSettings(BaseModel):
     """Grokfast-EMA (arXiv 2405.20233)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     alpha: float = Field(0.98, ge=0, lt=1)
     strength: float = Field(2.0, ge=0)
@@ -63,7 +60,7 @@ class Settings(PhaseSettings):
     stages: list[Stage] = Field(
         min_length=10, max_length=10, description="ten, in the order in which they run"
     )
-    tasks: dict[str, float] = Field(min_length=1, description="task → how often it is drawn, in proportion")
+    tasks: Weights = Field(min_length=1, description="task → how often it is drawn, in proportion")
     batch: int = Field(64, ge=2, description="items a step")
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"
@@ -88,6 +85,12 @@ class Settings(PhaseSettings):
     )
     held_out: int = Field(192, ge=16, description="search items that stages are judged on")
     probe_items: int = Field(256, ge=32, description="search items of the geometry probe")
+
+    @model_validator(mode="after")
+    def _levels_for_all(self) -> Settings:
+        for stage in self.stages:
+            require_levels(stage.tasks or self.tasks, stage.levels)
+        return self
 
 
 def all_levels(settings: Settings) -> dict[str, list[int]]:

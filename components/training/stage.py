@@ -69,7 +69,11 @@ def train(
     :returns: the model that comes of it, in evaluation mode: in stabilisation its weight average.
     :raises PhaseFailed: the loss is not finite.
     """
-    read_out = SelfModel(model.config.hidden_size).to(model.device) if kind == "self_modelling" else None
+    read_out = (
+        SelfModel(model.config.get_text_config().hidden_size).to(model.device)
+        if kind == "self_modelling"
+        else None
+    )
     averaged = None
     if kind == "stabilisation":
         averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(average))

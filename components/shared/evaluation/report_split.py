@@ -27,8 +27,10 @@ def score(
 def score_thinking(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
     """How well a model with a talk head reasons when it thinks, into `run.extra`. Call `score` first.
 
-    :returns: metrics: the score of the suite reasoning with and without thinking.
+    :returns: metrics: the score of the suite reasoning with and without thinking; none for a model without a talk head.
     """
+    if not getattr(model.config, "thoughts", None):
+        return {}
     thinker = partial(answers_with_thoughts, model, tokenizer)
     score = _scores(run, thinker, tokenizer, ["reasoning"], "score, thinking")["reasoning"]
     run.extra["thinking"] = {"reasoning": score.as_dict()}

@@ -10,7 +10,7 @@ safety          balanced accuracy over requests to obey and to refuse
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -113,6 +113,19 @@ def shares(weights: Sequence[float], total: int) -> list[int]:
     return counts.tolist()
 
 
+def shares_within(weights: Sequence[float], total: int, limits: Mapping[int, int]) -> list[int]:
+    """The same where some cells can take no more than a limit: what they cannot take is shared among the others.
+
+    Where all are limited, the last one gets what is left, and cannot have it.
+    """
+    free = [place for place in range(len(weights)) if place not in limits] or [len(weights) - 1]
+    rest = total - sum(limit for place, limit in limits.items() if place not in free)
+    counts = [limits.get(place, 0) for place in range(len(weights))]
+    for place, count in zip(free, shares([weights[place] for place in free], rest), strict=True):
+        counts[place] = count
+    return counts
+
+
 def draw(
     task: str,
     split: Split,
@@ -146,21 +159,33 @@ def draw(
 def suite_items(suite: str, *, split: Split, items: int, seed: int, difficulty: int = 0) -> list[Item]:
     """The items of a suite, all different, in the order of its cells: the same for every model, so scores can be paired.
 
+    A cell that has fewer items in this split than its share gives what it has, and the others give more.
+
     :param items: how many, at least 2.
     :param difficulty: added to every cell's level.
     :raises ConfigError: an unknown suite, or fewer than two items.
-    :raises InputError: a task has fewer items in this split, as in `draw`.
+    :raises InputError: all tasks together have fewer items in this split, or one of safety, which is balanced, has.
     """
     if suite not in CELLS:
         raise ConfigError(f"there is no suite {suite!r}", where="evaluation", fix=did_you_mean(suite, SUITES))
     if items < 2:
         raise ConfigError(f"a suite of {items} items", where="evaluation.items", fix="ask for two at least")
     cells = CELLS[suite]
-    drawn: dict[str, Item] = {}
-    for cell, count in zip(cells, shares([cell.weight for cell in cells], items), strict=True):
-        level = min(cell.level + difficulty, LEVELS[-1])
-        drawn |= {item.prompt: item for item in draw(cell.task, split, level, count, seed, drawn)}
-    return list(drawn.values())
+    levels = [min(cell.level + difficulty, LEVELS[-1]) for cell in cells]
+    limits: dict[
+        int, int
+    ] = {}  # of cells that have fewer items in this split than their share; the others make up for it
+    while True:
+        drawn: dict[str, Item] = {}
+        counts = shares_within([cell.weight for cell in cells], items, limits)
+        for place, (cell, level, count) in enumerate(zip(cells, levels, counts, strict=True)):
+            enough = count if suite == "safety" or len(limits) == len(cells) else 0
+            more = draw(cell.task, split, level, count, seed, drawn, enough)
+            if len(more) < count:
+                limits[place] = len(more)
+            drawn |= {item.prompt: item for item in more}
+        if len(drawn) == items:
+            return list(drawn.values())
 
 
 def all_items(*, split: Split, items: int, seed: int) -> list[Item]:

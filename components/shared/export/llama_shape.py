@@ -65,7 +65,12 @@ def read(path: Path) -> LlamaShape:
         prefix, config = "inner.", model.config.inner_config
     why = foreign_parts(model, config)
     if why:
-        raise InputError("this model has not the shape of a Llama", where=str(path), why=why)
+        raise InputError(
+            "this model has not the shape of a Llama",
+            where=str(path),
+            why=why,
+            fix="load the artifact as it is, in any program that has transformers 5: its code travels with it",
+        )
     ternary: dict[str, tuple[np.ndarray, float]] = {}
     others: dict[str, Tensor] = {}
     normed: set[str] = set()
@@ -79,11 +84,11 @@ def read(path: Path) -> LlamaShape:
             if module.norm is not None:
                 block, _, last = name.rpartition(".")
                 normed.add(last)
-                others[f"{block}.{SUB_NORMS.get(last, last)}.weight"] = module.norm.weight.detach()
+                others[f"{block}.{SUB_NORMS.get(last, last)}.weight"] = module.norm.weight.detach().float()
         elif isinstance(module, Coded):
-            others[f"{name}.weight"] = module.weight
+            others[f"{name}.weight"] = module.weight.float()
         elif not name.endswith("_proj.norm"):
-            others |= {f"{name}.{key}": value.detach() for key, value in parameters}
+            others |= {f"{name}.{key}": value.detach().float() for key, value in parameters}
     expected = 7 * config.num_hidden_layers
     if len(ternary) != expected:
         raise InputError(

@@ -15,7 +15,7 @@ def model_card(title: str, summary: str, *, facts: dict[str, str] | None = None)
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [agent-forge]\n---\n\n"
         f"# {title}\n\n{summary}\n{table}\n"
-        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        "It loads in transformers 5:\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         "model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)\n"
         "tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=True)\n```\n"
     )

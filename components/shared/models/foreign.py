@@ -1,12 +1,13 @@
 """What the folder of a model asks for, checked before transformers acts on it.
 
-A folder comes from anywhere. Nothing in it may name code to run, and what its config.json describes may not be more than its
-weights hold: a number there becomes memory and time before the first weight is read. So sizes are compared with the
-headers of the weights, and the network is first built on the meta device, where it costs nothing.
+A folder comes from anywhere. Nothing in it may name code to run, and what its config.json describes may not be more
+than its weights hold: a number there becomes memory and time before the first weight is read. So sizes are compared
+with the headers of the weights, and the network is first built on the meta device, where it costs nothing.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -29,6 +30,7 @@ SMALL = 1 << 24
 MODULES = 4096
 """As many layers, or experts in a layer, any model may have, however few tensors hold them."""
 COUNTS = re.compile(r"(num|n)_.*(layers?|blocks?|experts?)|n_layers?|n_blocks?|layers")
+SIZES = re.compile(r"size|dim|heads|length|positions?$|experts|groups|rank")
 PER_BYTE = 1024
 """Weights that a byte of code stands for at most: a tensor of zeros has more, but no model lives of them."""
 KERNELS = re.compile(r"attn_implementation|experts_implementation|use_kernels|kernel_config")
@@ -51,8 +53,10 @@ def checked_config(folder: Path, own: Mapping[str, Any]) -> PreTrainedConfig:
     json_object(folder / "generation_config.json", needed=False)
     if (folder / "adapter_config.json").exists():
         raise ArtifactError(
-            "the model is an adapter beside its base", where=str(folder), fix="merge it into the base (peft: merge_and_unload)"
-        )  # fmt: skip
+            "the model is an adapter beside its base",
+            where=str(folder),
+            fix="merge it into the base (peft: merge_and_unload)",
+        )
     weights = headers(folder)
     stored = stored_bytes(config, folder)
     elements = sum(math.prod(entry["shape"]) for entry in weights.values()) + sum(stored.values())
@@ -97,8 +101,11 @@ def unreadable(what: str, path: Path, error: BaseException) -> ArtifactError:
     """What transformers or a parser said of a file, in one line."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return ArtifactError(
-        what, where=str(path), why=f"{type(error).__name__}: {said[:300]}", fix="fetch the model again, or save it with transformers 5"
-    )  # fmt: skip
+        what,
+        where=str(path),
+        why=f"{type(error).__name__}: {said[:300]}",
+        fix="fetch the model again, or save it with transformers 5",
+    )
 
 
 def entries(value: Any) -> Iterator[tuple[str, Any]]:
@@ -148,7 +155,7 @@ def refuse_code(config: Mapping[str, Any], folder: Path, own: Mapping[str, Any])
                     f"the weights are quantised ({kind})",
                     where=where,
                     why=f"of quantised models only {', '.join(QUANTISED)} can be read here",
-                    fix="give the model as it was before, or dequantise it (model.dequantize() in transformers) and save that",
+                    fix="give the model as it was before, or what model.dequantize() of transformers makes of it",
                 )
 
 
@@ -188,21 +195,21 @@ def refuse_sizes(config: Mapping[str, Any], folder: Path, elements: int, tensors
     :raises ArtifactError: more layers than tensors, or a size beyond all that the files hold.
     """
     for name, value in entries(config):
-        if type(value) not in (int, float) or not isinstance(name, str):
+        if type(value) not in (int, float):
             continue
-        most = max(tensors, MODULES) if COUNTS.fullmatch(name) else max(elements, SMALL)
-        if COUNTS.fullmatch(name) or re.search(
-            r"size|dim|heads|length|positions?$|experts|groups|rank", name
+        count = COUNTS.fullmatch(name)
+        if (count or SIZES.search(name)) and value > max(
+            *((tensors, MODULES) if count else (elements, SMALL))
         ):
-            if value > most:
-                raise ArtifactError(
-                    f"{name} is {value:,} in a model of {elements:,} weights in {tensors:,} tensors",
-                    where=str(folder / "config.json"), fix="fetch the model again",
-                )  # fmt: skip
+            raise ArtifactError(
+                f"{name} is {value:,} in a model of {elements:,} weights in {tensors:,} tensors",
+                where=str(folder / "config.json"),
+                fix="fetch the model again",
+            )
 
 
 def elements_of(config: PreTrainedConfig) -> int:
     """Numbers that a model of this config holds in memory, buffers included."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
     return sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))

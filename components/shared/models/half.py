@@ -31,9 +31,10 @@ def round_to_half(model: nn.Module, coded: Iterable[nn.Module] = ()) -> None:
 
 
 def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, in float16 where they are float32 and float16 holds them exactly."""
-    return {name: tensor.half() if _is_half(tensor) else tensor for name, tensor in tensors.items()}
-
-
-def _is_half(tensor: Tensor) -> bool:
-    return tensor.dtype == torch.float32 and torch.equal(tensor.half().float(), tensor)
+    """The same tensors, the float32 ones in float16 if it holds all of them exactly: a file has one dtype."""
+    floats = [tensor for tensor in tensors.values() if tensor.dtype == torch.float32]
+    exact = all(torch.equal(tensor.half().float(), tensor) for tensor in floats)
+    return {
+        name: tensor.half() if exact and tensor.dtype == torch.float32 else tensor
+        for name, tensor in tensors.items()
+    }

@@ -14,7 +14,7 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 
     :raises ValueError: there is none of config.num_hidden_layers blocks.
     """
-    count = model.config.num_hidden_layers
+    count = model.config.get_text_config().num_hidden_layers
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module

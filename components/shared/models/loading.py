@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ for config_class, model_class in ((CognateConfig, CognateForCausalLM), (ForgeWra
 transformers_logging.disable_progress_bar()
 if "TRANSFORMERS_VERBOSITY" not in os.environ:
     transformers_logging.set_verbosity_error()  # what matters of a folder is an error here, with what to do
+    warnings.filterwarnings("ignore", module=r"transformers\.")
 
 
 def load(
@@ -99,7 +102,39 @@ def load(
         )
     tokenizer = load_tokenizer(folder)
     model = model.to(device).eval()
-    return (trainable_layers(model) if trainable else model), tokenizer
+    if trainable:
+        decode_all(model, folder)
+        trainable_layers(model)
+    return model, tokenizer
+
+
+def decode_all(model: PreTrainedModel, folder: Path) -> None:
+    """Decode every coded layer now, so that a damaged code is refused here and not where the layer is first used.
+
+    Ternary codes stay as they are: what is wrong with one is seen without decoding it.
+
+    :param folder: of the model, for the error.
+    :raises ArtifactError: a code cannot be read; it names the layer.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, Coded):
+            try:
+                if module.spec["codec"] != "ternary" or "transform" in module.spec:
+                    _ = module.weight
+                elif (
+                    len(module.code) != 4 + -(-prod(module.spec["shape"]) // 5)
+                    or module.code[4:].amax() > 242
+                ):
+                    raise ValueError(
+                        f"{len(module.code)} bytes are no trits of the shape {module.spec['shape']}"
+                    )
+            except ValueError as error:
+                raise ArtifactError(
+                    f"the weight of {path} cannot be decoded",
+                    where=str(folder),
+                    why=str(error),
+                    fix="fetch the model again",
+                ) from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -112,6 +147,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
+        tokenizer.decode(tokenizer("a").input_ids)
     except Exception as error:  # whatever foreign files make transformers raise is a fault of those files
         raise unreadable("the model has no tokenizer that can be read", folder, error) from error
     return tokenizer
@@ -146,7 +182,7 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
                 bias=coded.bias is not None,
                 norm=coded.norm is not None,
             )
-            layer.weight = nn.Parameter(to_latent(coded.weight.sign(), scale))
+            layer.weight = nn.Parameter(to_latent(coded.weight.sign(), scale).to(scale.dtype))
         else:
             rows, columns = coded.weight.shape
             layer = nn.Linear(columns, rows, bias=coded.bias is not None)

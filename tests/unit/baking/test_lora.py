@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from components.baking.lora import LowRank, adapt, merge
 from components.shared.models.build import build
@@ -15,6 +15,7 @@ from components.shared.models.latents import spread_latents
 from components.shared.models.loading import load, save
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.models.remote_code.ternary import BitLinear, ternarise
+from components.shared.runtime.errors import InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -109,6 +110,24 @@ def test_the_head_thin_layers_and_the_talk_head_are_let_alone():
         *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     }
     assert len(learnt) == 14
+
+
+def test_gpt2_whose_weights_lie_the_other_way_round_is_adapted_too():
+    model = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=272)).eval()
+    ids = torch.arange(8)[None]
+    before, parameters = model(ids).logits, adapt(model, 4, torch.Generator().manual_seed(0))
+    assert torch.equal(model(ids).logits, before) and len(parameters) == 8
+    with torch.no_grad():
+        parameters[1].normal_()
+    changed = model(ids).logits
+    merge(model)
+    assert not torch.allclose(changed, before) and torch.allclose(model(ids).logits, changed, atol=1e-5)
+
+
+def test_a_model_of_which_nothing_can_be_adapted_is_refused():
+    config = GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=272)
+    with pytest.raises(InputError, match="could be baked into"):
+        adapt(GPT2LMHeadModel(config), 4, torch.Generator())
 
 
 def test_the_rank_is_bounded_as_asked():

@@ -43,16 +43,21 @@ def test_of_a_llama_the_blocks_become_ternary_and_not_its_output_layer():
     assert set(linears_to_convert(llama())) == paths_of_blocks("inner.model.layers")
 
 
-def test_a_layer_with_a_bias_is_refused_by_name():
-    with pytest.raises(
-        InputError, match=r"bias cannot become a BitLinear.*inner\.model\.layers\.0\.self_attn\.q_proj"
-    ):
-        linears_to_convert(llama(attention_bias=True))
+def test_a_bias_stays_as_it_is():
+    """Qwen2 has them at q, k and v."""
+    model = llama(attention_bias=True)
+    biases = {path: bias for path, bias in model.named_parameters() if path.endswith("bias")}
+    torch.nn.init.normal_(biases["inner.model.layers.0.self_attn.q_proj.bias"])
+    convert(model, {})
+    layer = model.get_submodule("inner.model.layers.0.self_attn.q_proj")
+    x = torch.randn(2, layer.in_features)
+    assert type(layer) is BitLinear and dict(model.named_parameters()).keys() >= biases.keys()
+    assert torch.equal(layer(torch.zeros_like(x)), layer.bias.expand(2, -1)) and layer.bias.any()
 
 
 def test_a_model_without_linear_layers_is_refused():
     """GPT-2's are of another class, whose weights lie the other way round."""
-    with pytest.raises(InputError, match="no linear layers to convert"):
+    with pytest.raises(InputError, match=r"no linear layers to convert.*Conv1D.*give a Llama"):
         linears_to_convert(GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=272)))
 
 

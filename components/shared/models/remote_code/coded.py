@@ -16,23 +16,28 @@ from .ternary import BitLinear, quantise_activations, straight_through
 
 
 class Coded(nn.Module):
-    """`code`: uint8 buffer, the stored bytes. `weight`: what they decode to, a float32 constant."""
+    """`code`: uint8 buffer, the stored bytes. `weight`: what they decode to, a constant in the layer's dtype.
+
+    like: an empty buffer that is not stored; it has the dtype that the model was loaded in or moved to.
+    """
 
     code: torch.Tensor
+    like: torch.Tensor
 
-    def __init__(self, spec, code=None):
+    def __init__(self, spec, code=None, dtype=None):
         super().__init__()
         self.spec = {name: value for name, value in spec.items() if value not in (None, False)}
         code = torch.empty(spec["bytes"], dtype=torch.uint8) if code is None else code
         self.register_buffer("code", code)
+        self.register_buffer("like", torch.empty(0, dtype=dtype), persistent=False)
         self.decoded = None
 
     @property
     def weight(self):
-        """What the code decodes to: (out, in) float32."""
+        """What the code decodes to: (out, in)."""
         if self.decoded is None:
             array = decode(self.spec, self.code.cpu().numpy())
-            self.decoded = torch.from_numpy(array.copy()).to(self.code.device)
+            self.decoded = torch.from_numpy(array.copy()).to(self.code.device, self.like.dtype)
         return self.decoded
 
     def _apply(self, fn, recurse=True):
@@ -51,11 +56,11 @@ class Coded(nn.Module):
 class CodedLinear(Coded):
     """y = x Wᵀ + b. With "activations": "int8" the same function as a BitLinear of full strength."""
 
-    def __init__(self, spec, code=None):
-        super().__init__(spec, code)
+    def __init__(self, spec, code=None, dtype=None):
+        super().__init__(spec, code, dtype)
         self.out_features, self.in_features = spec["shape"]
-        self.bias = nn.Parameter(torch.zeros(self.out_features)) if spec.get("bias") else None
-        self.norm = nn.RMSNorm(self.in_features, 1e-6) if spec.get("norm") else None
+        self.bias = nn.Parameter(torch.zeros(self.out_features, dtype=dtype)) if spec.get("bias") else None
+        self.norm = nn.RMSNorm(self.in_features, 1e-6, dtype=dtype) if spec.get("norm") else None
 
     def forward(self, x):
         """Activations x (…, in) → (…, out)."""
@@ -68,13 +73,13 @@ class CodedLinear(Coded):
 class CodedEmbedding(Coded):
     """Rows of a decoded matrix."""
 
-    def __init__(self, spec, code=None):
-        super().__init__(spec, code)
+    def __init__(self, spec, code=None, dtype=None):
+        super().__init__(spec, code, dtype)
         self.num_embeddings, self.embedding_dim = spec["shape"]
 
     def forward(self, ids):
         """Token ids (…) → rows (…, embedding)."""
-        return F.embedding(ids, self.weight)
+        return F.embedding(ids, self.weight).to(self.like.dtype)
 
 
 def install(model, path, spec, code=None):
@@ -86,13 +91,14 @@ def install(model, path, spec, code=None):
     """
     parent, _, name = path.rpartition(".")
     old = model.get_submodule(path)
+    dtype = old.like.dtype if isinstance(old, Coded) else old.weight.dtype
     if isinstance(old, (nn.Embedding, CodedEmbedding)):
-        new: Coded = CodedEmbedding(spec, code)
+        new: Coded = CodedEmbedding(spec, code, dtype)
     else:
         kept_parts: dict = {part: True for part in ("bias", "norm") if getattr(old, part, None) is not None}
         if isinstance(old, BitLinear) or getattr(old, "spec", spec).get("activations") == "int8":
             kept_parts["activations"] = "int8"
-        new = CodedLinear(spec | kept_parts, code)
+        new = CodedLinear(spec | kept_parts, code, dtype)
         for part in ("bias", "norm"):
             if part in kept_parts:
                 setattr(new, part, getattr(old, part))

@@ -39,10 +39,15 @@ def decode(spec, code):
     :param spec: an entry of `config.storage`: {"codec": …, "shape": […]} and, where there are any, "transform", "slabs".
     :param code: uint8 array or bytes.
     :returns: float32 array of that shape.
-    :raises ValueError: the codec is unknown, or the code holds too few weights.
+    :raises ValueError: the codec is unknown, or the code is damaged or holds too few weights.
     """
-    size = math.prod(spec["shape"])
-    weights = np.asarray(decoder(spec)(bytes(code)), dtype=np.float32).reshape(-1)
+    size, read = math.prod(spec["shape"]), decoder(spec)
+    try:
+        weights = np.asarray(read(bytes(code)), dtype=np.float32).reshape(-1)
+    except ValueError:
+        raise
+    except Exception as error:  # numbers in a header that no encoder wrote lead anywhere
+        raise ValueError(f"a damaged {spec['codec']} code: {type(error).__name__}: {error}") from error
     if weights.size < size:
         raise ValueError(
             f"{spec['codec']} code holds {weights.size} weights, the shape {spec['shape']} needs {size}"

@@ -1,5 +1,6 @@
 """Any causal language model of transformers, with some of its layers stored coded or trained ternary."""
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
@@ -78,11 +79,14 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config, inner=None):
         super().__init__(config)
-        if inner is None:
-            inner = AutoModelForCausalLM.from_config(config.inner_config, trust_remote_code=False)
+        if inner is None:  # in the dtype that this model is being made in, not in that of its own config
+            dtype = torch.get_default_dtype()
+            inner = AutoModelForCausalLM.from_config(
+                config.inner_config, dtype=dtype, trust_remote_code=False
+            )
         self.inner = inner
         if config.thoughts:
-            self.talk_head = TalkHead(config.hidden_size)
+            self.talk_head = TalkHead(config.get_text_config().hidden_size)
         if config.storage:
             apply_storage(self, config.storage)
             self.tie_to_code()
@@ -121,6 +125,6 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
         """As the wrapped model does."""
         return self.inner.prepare_inputs_for_generation(*args, **kwargs)
 
-    def forward(self, input_ids=None, **kwargs):
-        """As the wrapped model does."""
-        return self.inner(input_ids=input_ids, **kwargs)
+    def forward(self, input_ids=None, attention_mask=None, **kwargs):
+        """As the wrapped model does. `generate` takes a mask only where it is named here."""
+        return self.inner(input_ids=input_ids, attention_mask=attention_mask, **kwargs)

@@ -75,7 +75,8 @@ def _at(root: Mapping[str, Any], schema: Mapping[str, Any], location: Location) 
     if not location:
         return schema
     head, rest = location[0], location[1:]
-    for option in schema.get("anyOf", ()):
+    options = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    for option in options:
         node = _at(root, option, location)
         if node is not None:
             return node
@@ -87,7 +88,7 @@ def _at(root: Mapping[str, Any], schema: Mapping[str, Any], location: Location) 
     if isinstance(below, Mapping):
         return _at(root, below, rest)
     # Pydantic puts the name of a union's member into the location: step over it.
-    return _at(root, schema, rest) if "anyOf" in schema else None
+    return _at(root, schema, rest) if options else None
 
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -95,8 +96,8 @@ BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiv
 
 def _words(root: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     schema = _resolve(root, schema)
-    if "anyOf" in schema:
-        return " or ".join(_words(root, option) for option in schema["anyOf"])
+    if options := [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
+        return " or ".join(_words(root, option) for option in options)
     if "enum" in schema:
         return "one of " + ", ".join(str(value) for value in schema["enum"])
     if "const" in schema:

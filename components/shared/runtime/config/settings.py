@@ -45,7 +45,7 @@ class EvaluationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    items: int = Field(ge=1, description="items of each suite")
+    items: int = Field(ge=2, description="items of each suite")
     batch: int = Field(ge=1, description="items in one forward pass")
 
 

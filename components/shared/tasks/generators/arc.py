@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import random
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ..item import LEVELS, Draft, Task
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EXAMPLES = 3  # pairs shown at most: the last ones
 
@@ -42,6 +43,8 @@ def puzzle_text(puzzle: Any, test: int) -> tuple[str, str]:
 
 def arc(rng: random.Random, level: int) -> Draft:
     """A puzzle of the level with its colours renamed (but 0) and all grids turned alike. The split is the puzzle's."""
+    import numpy as np  # for those who use it: settings name tasks without it
+
     puzzle = rng.choice(puzzles()[level - 1])
     colours = np.array([0, *rng.sample(range(1, 10), 9)])
     turns, mirrored = rng.randrange(4), rng.random() < 0.5

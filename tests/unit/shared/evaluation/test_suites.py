@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -217,3 +218,15 @@ def test_speed_is_measured_and_bytes_are_counted():
     assert figures["weight_bytes"] == sum(
         4 * tensor.numel() for tensor in held if tensor.dtype == torch.float32
     )
+
+
+def test_a_task_that_has_too_few_items_leaves_its_share_to_the_others():
+    few, many = (suite_items("efficiency", split="report", items=items, seed=0) for items in (60, 512))
+    assert len({item.prompt for item in many}) == 512
+    count = Counter((item.task, item.level) for item in many)
+    assert count["chain", 1] < 512 // 6 < max(count.values())
+    assert Counter(item.task for item in few) == dict.fromkeys(count_of_tasks(few), 10)
+
+
+def count_of_tasks(items):
+    return sorted({item.task for item in items})

@@ -130,7 +130,7 @@ def test_an_integer_is_nothing_but_an_integer(configs: Path, value: str) -> None
 
 def test_a_common_setting_is_checked_too(configs: Path) -> None:
     text = problem(configs, "evaluation.items=0")
-    assert "evaluation.items = 0" in text and "override" in text and "integer ≥ 1" in text
+    assert "evaluation.items = 0" in text and "override" in text and "integer ≥ 2" in text
 
 
 def test_all_problems_are_reported_at_once(configs: Path) -> None:
@@ -256,7 +256,7 @@ def test_floats_arrive_exactly(tmp_path_factory: pytest.TempPathFactory, value: 
     if not configs.exists():
         (configs / "phase").mkdir(parents=True)
         (configs / "profile").mkdir()
-        (configs / "config.yaml").write_text("seed: 0\nevaluation: {items: 1, batch: 1}\n")
+        (configs / "config.yaml").write_text("seed: 0\nevaluation: {items: 2, batch: 1}\n")
         (configs / "phase" / "one.yaml").write_text("")
         (configs / "profile" / "tiny.yaml").write_text("# @package _global_\nprofile: tiny\n")
     assert compose("one", One, overrides=[f"one.rate={value!r}"], configs=configs).settings.rate == value
@@ -323,7 +323,7 @@ def test_the_settings_of_every_phase_and_profile_survive_it(phase: str) -> None:
         ('{"evaluation": {"items": 1, "batch": 1}, "press": {"steps": 0}}', "press.steps = 0"),
         ('{"evaluation": {"items": 1, "batch": 1}, "press": {"steps": NaN}}', "press.steps = NaN"),
         ('{"evaluation": {"items": 1, "batch": 1}, "press": {"stepz": 3}}', "did you mean steps?"),
-        ('{"press": {}}', "evaluation.items is not set, allowed: integer ≥ 1"),
+        ('{"press": {}}', "evaluation.items is not set, allowed: integer ≥ 2"),
         ('{"profile": 3}', "the profile is 3"),
         ('{"evaluation": [], "press": 3}', "2 settings are wrong"),
     ],

@@ -1,0 +1,90 @@
+"""A coded model runs in the dtype of its model, and in any that is asked for at loading."""
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    MixtralConfig,
+    Qwen2Config,
+)
+
+from components.shared.models.half import halved
+from components.shared.models.loading import load, save, trainable_layers, wrap
+from components.shared.tasks.tokenizer import byte_tokenizer
+
+from .remote_code.test_coded import coded_twin
+from .variants import cognate, some_ids
+
+IDS = some_ids(2, 12)
+SHAPE = {
+    "vocab_size": 272,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "pad_token_id": 256,
+}
+SHAPE |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+FOREIGN = {
+    "qwen2, with biases": Qwen2Config(**SHAPE, tie_word_embeddings=True),
+    "gpt2": GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=272),
+    "mixtral": MixtralConfig(**SHAPE, num_local_experts=2),
+    "llama": LlamaConfig(**SHAPE),
+}
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def coded(name, dtype):
+    """A model whose matrices are coded, random biases included, in a dtype."""
+    torch.manual_seed(0)
+    if name == "cognate":
+        model = cognate("union", thoughts={"length": 4, "start": 259, "end": 260, "mixing": True}).to(dtype)
+    else:
+        model = wrap(AutoModelForCausalLM.from_config(FOREIGN[name], dtype=dtype))
+    with torch.no_grad():
+        for path, parameter in model.named_parameters():
+            if path.endswith("bias"):
+                parameter.normal_(std=0.1)
+    twin = coded_twin(model.eval())
+    if name != "cognate":
+        twin.tie_to_code()
+    return twin
+
+
+def dtypes_in(file):
+    with safe_open(file, "pt") as tensors:
+        return {tensors.get_tensor(name).dtype for name in sorted(tensors.keys())} - {torch.uint8}
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+@pytest.mark.parametrize("name", ["cognate", *FOREIGN])
+def test_a_coded_model_is_stored_loaded_and_run_in_its_models_dtype(name, dtype, tmp_path):
+    model = coded(name, dtype)
+    save(model, byte_tokenizer(), tmp_path / "m", card="", half=True)
+    back, _ = load(tmp_path / "m")
+    assert dtypes_in(tmp_path / "m" / "model.safetensors") == {dtype} == {p.dtype for p in back.parameters()}
+    assert torch.equal(back(IDS).logits, model(IDS).logits) and back(IDS).logits.dtype == dtype
+    plain = trainable_layers(load(tmp_path / "m")[0])
+    assert torch.equal(plain(IDS).logits, back(IDS).logits)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["cognate", *FOREIGN])
+def test_it_runs_in_any_dtype_that_is_asked_for_at_loading(name, dtype, tmp_path):
+    model = coded(name, torch.float32)
+    save(model, byte_tokenizer(), tmp_path / "m", card="", half=True)
+    back = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=dtype).eval()
+    logits = back(IDS).logits
+    assert {p.dtype for p in back.parameters()} == {dtype} == {logits.dtype}
+    close = torch.cosine_similarity(logits.float(), model(IDS).logits, dim=-1)
+    assert close.min() > 0.99
+    written = back.generate(IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=2, do_sample=False)
+    assert written.shape[1] <= IDS.shape[1] + 2
+
+
+def test_a_file_has_one_dtype_halves_or_none():
+    exact, other = torch.ones(2), torch.full((2,), 1 / 3)
+    assert {t.dtype for t in halved({"a": exact, "b": exact}).values()} == {torch.float16}
+    assert {t.dtype for t in halved({"a": exact, "b": other}).values()} == {torch.float32}
