@@ -110,9 +110,9 @@ class Plan:
             for own, number in zip(rests[1:], numbers[1:], strict=True):
                 compatibility.same_names(rests[0], own, self.models[number])
             for rest in rests[0]:
-                names = tuple(self.stacks[number].name(source, rest) for number, source in sources)
+                stored = tuple(self.stacks[number].name(source, rest) for number, source in sources)
                 in_base = self.stacks[-1].name(self._base_layer(layer), rest)
-                yield self._target(self.stacks[0].name(layer, rest), layer, numbers, names, in_base)
+                yield self._target(self.stacks[0].name(layer, rest), layer, numbers, stored, in_base)
 
     def _sources(self, layer: int) -> list[tuple[int, int]]:
         """(model, layer) of everything that a layer is merged from."""
