@@ -22,7 +22,7 @@ class AttackClass(Protocol):
     """A module of this folder that attacks in one way.
 
     `COUNT`: its attempts among a thousand. `LIMIT`: seconds after which one hangs, on a busy machine. Where it has a
-    function `serve`, that starts a process for all attempts, which finds a folder for itself, and returns its id.
+    function `serve`, that starts a process for all attempts and returns its id.
     """
 
     COUNT: int
@@ -74,27 +74,35 @@ class Campaign:
     keep: bool = False
     say: Callable[[str], None] = print
     servers: list[int] = field(default_factory=list)
+    shared: dict[str, Path] = field(default_factory=dict)
 
     def prepare(self, names: Sequence[str]) -> list[str]:
-        """Let each class make what it attacks, in a child as an attempt has one. Those where that went well."""
+        """Let classes make what they attack, in a child as an attempt has one, once where they have that in common.
+
+        :returns: the names of those where that went well.
+        """
         ready = []
         for name in names:
             if serve := getattr(self.classes[name], "serve", None):
-                self.servers.append(serve(self.folder / name / "server"))
-        waiting = deque(names)
-        running: dict[str, Running] = {}
+                self.servers.append(serve())
+        groups: dict[Callable[[Bench], str], list[str]] = {}
+        for name in names:
+            groups.setdefault(self.classes[name].prepare, []).append(name)
+        waiting = deque(groups.items())
+        running: dict[tuple[str, ...], Running] = {}
         while waiting or running:
             while waiting and len(running) < self.jobs:
-                name = waiting.popleft()
-                work, rng = self.classes[name].prepare, random.Random(self.seed)
-                running[name] = Running(work, rng, self.folder / name / "shared", Path(), PREPARATION)
-            for name, child in list(running.items()):
+                work, group = waiting.popleft()
+                place = self.folder / group[0] / "shared"
+                self.shared.update(dict.fromkeys(group, place / "inside"))
+                running[tuple(group)] = Running(work, random.Random(self.seed), place, Path(), PREPARATION)
+            for members, child in list(running.items()):
                 if ended := child.poll():
-                    del running[name]
+                    del running[members]
                     if ended.verdict != "survived" or ended.note.startswith("refused"):
-                        self.say(f"what {name} attacks could not be made: {ended.note}")
+                        self.say(f"what {', '.join(members)} attacks could not be made: {ended.note}")
                     else:
-                        ready.append(name)
+                        ready.extend(members)
             time.sleep(TICK)
         return ready
 
@@ -132,7 +140,7 @@ class Campaign:
         kind = self.classes[name]
         folder = self.folder / name / str(number)
         rng = random.Random(f"{self.seed}/{name}/{number}")
-        return Running(kind.attempt, rng, folder, self.folder / name / "shared" / "inside", kind.LIMIT)
+        return Running(kind.attempt, rng, folder, self.shared.get(name, Path()), kind.LIMIT)
 
     def command(self, name: str, number: int) -> str:
         """How exactly this attempt is repeated."""

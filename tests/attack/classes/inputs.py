@@ -25,11 +25,12 @@ from pipelines.local.prepare import prepare as planned
 from pipelines.phases import COMPILED, PHASES
 from pipelines.settings import composed
 from tests.attack.attempt import Bench, Loss
-from tests.attack.classes import mutations, runner
+from tests.attack.classes import kill, mutations, runner
 from tests.contract import toy_phase
 
 COUNT = 300
 LIMIT = 60.0
+prepare = kill.prepare
 RECORDED = Path(__file__).parents[2] / "fixtures" / "executor_inputs"
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 NAMES = (
@@ -49,11 +50,6 @@ NAMES = (
     "ä",
     "\ud800",
 )
-
-
-def prepare(bench: Bench) -> str:
-    """A run to ask about."""
-    return runner.prepare(bench)
 
 
 def attempt(bench: Bench) -> str:
