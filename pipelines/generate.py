@@ -11,7 +11,6 @@ without it; a model of ours was trained on bare prompts behind <bos>. Which of t
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.errors import ArtifactError, InputError
 
 from .runs.folder import DONE, find
+from .runs.published import manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,9 +65,8 @@ def model_folder(runs: Path, name: str) -> Path:
     finished = [status for status in folder.tasks() if status.status in DONE]
     for status in sorted(finished, key=lambda status: status.finished or 0.0, reverse=True):
         for output in status.outputs.values():
-            manifest = folder.path / output / MANIFEST
-            if manifest.is_file() and json.loads(manifest.read_text())["kind"] == "model":
-                return manifest.parent
+            if manifest_of(folder.path / output).get("kind") == "model":
+                return folder.path / output
     raise ArtifactError(
         "this run has not made a model yet", where=str(folder.path), fix="wait, or go on: --resume"
     )

@@ -22,6 +22,8 @@ from .distillation_set import DistillationSet, kl, log_probabilities
 
 CLIP = 1.0
 WARMUP = 5
+ROWS = 16
+"""Rows of like length that pass the network together."""
 
 
 def bake(
@@ -67,25 +69,25 @@ def bake(
         offset=state["done"],
     )
 
-    def divergence(rows: DistillationSet) -> Tensor:
+    def loss_of(part: tuple[str, float, float, DistillationSet]) -> tuple[Tensor, dict[str, Tensor]]:
+        name, weight, share, rows = part
         student = log_probabilities(model, rows.rows)
-        return kl(rows.teacher.to(student), student)
+        divergence = share * kl(rows.teacher.to(student), student)
+        return weight * divergence, {name: divergence.detach()}
 
-    def loss_of(terms: list[DistillationSet]) -> tuple[Tensor, dict[str, Tensor]]:
-        divergences = [divergence(term) for term in terms]
-        loss = divergences[0] + (anchor * divergences[1] if anchor else 0)
-        return loss, {
-            name: each.detach() for name, each in zip(("kl", "anchor_kl"), divergences, strict=False)
-        }
-
+    terms = [("kl", 1.0, prompted), ("anchor_kl", anchor, anchors)]
     model.train()
     for step in range(loop.step, steps):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        terms = [
-            part.select(torch.randint(len(part.rows.input_ids), (batch,), generator=generator))
-            for part in ((prompted, anchors) if anchor else (prompted,))
+        parts = [
+            (name, weight, share, rows)
+            for name, weight, term in terms
+            if weight
+            for share, rows in term.parts(
+                torch.randint(len(term.rows.input_ids), (batch,), generator=generator), ROWS
+            )
         ]
-        update = loop.update([terms], loss_of, rate=warmup_cosine(step, steps, warmup=min(WARMUP, steps)))
+        update = loop.update(parts, loss_of, rate=warmup_cosine(step, steps, warmup=min(WARMUP, steps)))
         state["within"] = loop.step
         state["curve"].append([round(value, 6) for value in update.metrics.values()])
         loop.end_step(update.metrics)

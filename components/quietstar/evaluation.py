@@ -18,8 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.answers import batches, evaluating
 from components.shared.models.remote_code.thoughts import encode_text, silence, think_at
-from components.shared.tasks.batches import IGNORED, without_scratch
+from components.shared.tasks.batches import IGNORED, Batch, without_scratch
 from components.shared.tasks.item import Item
+from components.shared.training.side_by_side import pieces_of
 
 from .vocabulary import ThoughtTokens
 
@@ -69,25 +70,29 @@ def evaluate(
     """
     right, nll = np.zeros(len(items), dtype=bool), np.zeros(len(items))
     device = next(model.parameters()).device
+
+    @torch.no_grad()
+    def measure(piece: tuple[list[int], Batch]) -> None:
+        indices, rows = piece[0], piece[1].to(device)
+        text = encode_text(model, rows.input_ids, rows.attention_mask)
+        positions, valid = answer_positions(rows.labels)
+        targets = F.pad(rows.labels, (0, 1)).gather(1, positions + 1).masked_fill(~valid, IGNORED)
+        if mode == "no thought":
+            logits = text.logits.gather(1, positions[..., None].expand(-1, -1, text.logits.shape[-1]))
+        elif mode == "pause":
+            length = model.config.thoughts["length"]
+            pauses = torch.full((*positions.shape, length), tokens.pause, device=device)
+            logits = think_at(model, text, positions, thoughts=pauses).logits
+        else:
+            thought = think_at(model, text, positions)
+            if mode == "shuffled":
+                thought = think_at(model, text, positions, thoughts=thought.tokens.roll(1, dims=0))
+            logits = thought.logits
+        logits = silence(logits.float(), tuple(tokens))
+        each = F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
+        right[indices] = ((logits.argmax(-1) == targets) | ~valid).all(-1).cpu().numpy()
+        nll[indices] = (each.double().sum(-1) / valid.sum(-1)).cpu().numpy()
+
     with evaluating(model):
-        for indices, rows in batches([without_scratch(item) for item in items], tokenizer, batch):
-            rows = rows.to(device)
-            text = encode_text(model, rows.input_ids, rows.attention_mask)
-            positions, valid = answer_positions(rows.labels)
-            targets = F.pad(rows.labels, (0, 1)).gather(1, positions + 1).masked_fill(~valid, IGNORED)
-            if mode == "no thought":
-                logits = text.logits.gather(1, positions[..., None].expand(-1, -1, text.logits.shape[-1]))
-            elif mode == "pause":
-                length = model.config.thoughts["length"]
-                pauses = torch.full((*positions.shape, length), tokens.pause, device=device)
-                logits = think_at(model, text, positions, thoughts=pauses).logits
-            else:
-                thought = think_at(model, text, positions)
-                if mode == "shuffled":
-                    thought = think_at(model, text, positions, thoughts=thought.tokens.roll(1, dims=0))
-                logits = thought.logits
-            logits = silence(logits.float(), tuple(tokens))
-            each = F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
-            right[indices] = ((logits.argmax(-1) == targets) | ~valid).all(-1).cpu().numpy()
-            nll[indices] = (each.double().sum(-1) / valid.sum(-1)).cpu().numpy()
+        pieces_of(model)(measure, list(batches([without_scratch(item) for item in items], tokenizer, batch)))
     return ItemScores(right.tolist(), nll.tolist())

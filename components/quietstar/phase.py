@@ -27,7 +27,7 @@ from .component import PHASE
 from .evaluation import ItemScores, Mode, evaluate
 from .findings import claims, thought_samples
 from .settings import Settings, TaskMixture
-from .training_loss import ArmName, StepLoss, training_loss
+from .training_loss import ArmName, StepLoss, text_loss, thought_loss
 from .vocabulary import ThoughtTokens, add_thought_tokens
 
 __all__ = ["QuietStar"]
@@ -134,12 +134,13 @@ class QuietStar(Phase[Settings], spec=PHASE):
             offset=before,
         )
 
-        def loss_of(part: tuple[Batch, Batch]) -> StepLoss:
-            text, questions = part
-            return training_loss(
+        def loss_of(part: tuple[str, Batch]) -> StepLoss:
+            kind, rows = part
+            if kind == "text":
+                return text_loss(arm.model, rows, settings.text_weight)
+            return thought_loss(
                 arm.model,
-                text,
-                questions,
+                rows,
                 name,
                 arm.tokens,
                 generator,
@@ -150,7 +151,6 @@ class QuietStar(Phase[Settings], spec=PHASE):
                 talk=settings.talk,
                 temperature=settings.temperature,
                 policy_temperature=settings.policy_temperature,
-                text_weight=settings.text_weight,
                 policy_weight=settings.policy_weight,
                 clamp=settings.clamp,
             )
@@ -161,9 +161,9 @@ class QuietStar(Phase[Settings], spec=PHASE):
         for step in range(loop.step, settings.steps):
             if name == "thoughts" and step == settings.warmup:
                 self.scores["before REINFORCE"] = self.evaluate(arm, "thoughts")
-            part = self.step_batches(arm, name, step)
+            parts = self.step_batches(arm, name, step)
             rate = warmup_stable_decay(step, settings.steps, warmup, decay)
-            update = loop.update([part], loss_of, rate=rate)
+            update = loop.update(parts, loss_of, rate=rate)
             for metric, value in update.metrics.items():
                 self.curves[name].setdefault(metric, []).append(round(value, 6))
             scores = {mode: each._asdict() for mode, each in self.scores.items()}
@@ -172,14 +172,14 @@ class QuietStar(Phase[Settings], spec=PHASE):
         arm.model.eval()
         run.progress.done()
 
-    def step_batches(self, arm: Arm, name: ArmName, step: int) -> tuple[Batch, Batch]:
-        """Plain text and questions of a step. The pause arm has as many questions more as the other thinks more often."""
+    def step_batches(self, arm: Arm, name: ArmName, step: int) -> list[tuple[str, Batch]]:
+        """Questions and plain text of a step. The pause arm has as many questions more as the other thinks more often."""
         settings = self.run.settings
         rows = settings.questions.batch * (settings.passes if name == "pause" else 1)
-        return (
-            self.batch(settings.text, arm, "text", step, settings.text.batch, settings.scratch),
-            self.batch(settings.questions, arm, "questions", step, rows, 0.0),
-        )
+        return [
+            ("questions", self.batch(settings.questions, arm, "questions", step, rows, 0.0)),
+            ("text", self.batch(settings.text, arm, "text", step, settings.text.batch, settings.scratch)),
+        ]
 
     def batch(self, mix: TaskMixture, arm: Arm, name: str, step: int, size: int, scratch: float) -> Batch:
         """The items of a step: a function of the seed, the mixture's name and the step."""

@@ -1,6 +1,6 @@
-"""The training loss of one arm: plain text, questions, and a thought or a pause before each answer token.
+"""The training loss of one arm: questions, with a thought or a pause before each answer token, and plain text.
 
-The loss is the reference's: half the cross-entropy without and half that with the thought, over the talk tokens, plus
+The first is the reference's: half the cross-entropy without and half that with the thought, over the talk tokens, plus
 REINFORCE on the thoughts. Here the language-model loss of plain text joins it, so that the model goes on working without
 thinking.
 """
@@ -30,9 +30,20 @@ class StepLoss(NamedTuple):
     metrics: dict[str, float]
 
 
-def training_loss(
+def text_loss(model: PreTrainedModel, text: Batch, weight: float) -> StepLoss:
+    """The language-model loss of plain text.
+
+    :param text: on the CPU; it is moved to the model's device.
+    :returns: the loss in nats, times `weight`, with its graph; metric `text`.
+    """
+    text = text.to(next(model.parameters()).device)
+    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
+    plain = model(input_ids=text.input_ids, labels=text.labels).loss
+    return StepLoss(weight * plain, {"text": plain.item()})
+
+
+def thought_loss(
     model: PreTrainedModel,
-    text: Batch,
     questions: Batch,
     arm: ArmName,
     tokens: ThoughtTokens,
@@ -45,17 +56,15 @@ def training_loss(
     talk: int,
     temperature: float,
     policy_temperature: float,
-    text_weight: float,
     policy_weight: float,
     clamp: bool,
 ) -> StepLoss:
-    """The loss of one step.
+    """The loss of the questions of a step.
 
     The pause arm holds <pause> where the other samples: the same number of tokens, between the same <think> and </think>.
     Two passes of pauses would be the same twice, so its caller gives it `passes` times the questions instead.
 
-    :param text: plain text, on the CPU; it is moved to the model's device.
-    :param questions: what is thought about, on the CPU too.
+    :param questions: what is thought about, on the CPU; it is moved to the model's device.
     :param generator: draws positions and thoughts.
     :param reinforce: add the policy loss (thoughts only).
     :param positions: at which a question is thought about, at most.
@@ -64,18 +73,13 @@ def training_loss(
     :param talk: true tokens after a thought that reward it.
     :param temperature: at which thoughts are sampled.
     :param policy_temperature: at which their likelihood is taken.
-    :param text_weight: of the language-model loss on plain text.
     :param policy_weight: of the policy loss.
     :param clamp: leave thoughts below the mean alone.
-    :returns: the loss in nats, with its graph; metrics `text`, `before`, `mixed`, `weight`,
-        and for thoughts `reward` and `policy`.
+    :returns: the loss in nats, with its graph; metrics `before`, `mixed`, `weight`, and for thoughts `reward` and `policy`.
     """
     device = next(model.parameters()).device
     columns, valid = (t.to(device) for t in choose_positions(questions.labels, positions, generator))
-    text, questions = text.to(device), questions.to(device)
-    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    plain = model(input_ids=text.input_ids, labels=text.labels).loss
-
+    questions = questions.to(device)
     context = encode_text(model, questions.input_ids, questions.attention_mask)
     targets = talk_targets(questions.labels, columns, valid, talk)
     passes = passes if arm == "thoughts" else 1
@@ -105,9 +109,8 @@ def training_loss(
     )
     count = ((targets != IGNORED).sum() * passes).clamp(min=1)
     before, mixed = scores.before.sum() / count, scores.mixed.sum() / count
-    loss = text_weight * plain + (before + mixed) / 2
+    loss = (before + mixed) / 2
     metrics = {
-        "text": plain.item(),
         "before": before.item(),
         "mixed": mixed.item(),
         "weight": scores.weight[..., 0][valid].mean().item(),

@@ -71,11 +71,12 @@ class Training(Phase[Settings], spec=PHASE):
             "done": 0,
             "rates": {},
             "results": [],
-            "input": loss(self.model, self.tokenizer, self.held_out),
+            "start": loss(self.model, self.tokenizer, self.held_out),
             "train_loss": loss(self.model, self.tokenizer, self.practised),
             "dimension": self._dimension(),
             **_new_stage(),
         }
+        self.state["input"] = self.state["start"]
         if not self._resume():
             self._track(self.state["input"], self.state["train_loss"], self.state["dimension"])
         for number in range(self.state["stage"], len(stages)):
@@ -119,18 +120,16 @@ class Training(Phase[Settings], spec=PHASE):
         """One stage: train, look, keep or undo."""
         run, settings, number = self.run, self.run.settings, self.state["stage"]
         before = copy.deepcopy(self.model).eval()
-        if not self.state["within"]:
-            self.state["start"] = loss(before, self.tokenizer, self.held_out)
-            if stage.kind == "dreaming":
-                tasks = stage.tasks or settings.tasks
-                items = mixture(tasks, stage.levels, "train", run.seed, 10**6 + number, settings.dreams)
-                self.state["dreams"] = dream(
-                    before,
-                    self.tokenizer,
-                    items,
-                    temperature=settings.dream_temperature,
-                    generator=run.generator(f"dreams/{number}"),
-                )
+        if not self.state["within"] and stage.kind == "dreaming":
+            tasks = stage.tasks or settings.tasks
+            items = mixture(tasks, stage.levels, "train", run.seed, 10**6 + number, settings.dreams)
+            self.state["dreams"] = dream(
+                before,
+                self.tokenizer,
+                items,
+                temperature=settings.dream_temperature,
+                generator=run.generator(f"dreams/{number}"),
+            )
         run.progress.start(
             f"{number + 1}/{len(settings.stages)} {stage.name}", stage.steps, at=self.state["within"]
         )
@@ -219,7 +218,7 @@ class Training(Phase[Settings], spec=PHASE):
         state["results"].append(result)
         self._track(end, train_loss, dimension, step=result["last_step"])
         if result["kept"]:
-            state |= {"train_loss": train_loss, "dimension": dimension}
+            state |= {"start": end, "train_loss": train_loss, "dimension": dimension}
         else:
             run.progress.note(f"{stage.name} is undone: held-out loss {start:.3f} → {end:.3f}")
             self.model = before
@@ -289,4 +288,4 @@ class Training(Phase[Settings], spec=PHASE):
 
 def _new_stage() -> dict[str, Any]:
     """The state of a stage that has not begun."""
-    return {"loss": [], "success": [], "unsteered": [], "dreams": [], "start": 0.0}
+    return {"loss": [], "success": [], "unsteered": [], "dreams": []}

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.tracking import curves
 from components.shared.runtime.wording import did_you_mean
 
 from ..runs.folder import DONE, RunFolder, TaskStatus
+from ..runs.published import manifest_of, record
 
 RECORD = "metrics"
 """The output of a task that is the file of its record."""
@@ -107,11 +107,9 @@ def _published(folder: RunFolder, status: TaskStatus) -> tuple[dict[str, Any], l
     for name, output in status.outputs.items():
         path = folder.path / output  # an absolute path stays what it is
         if name == RECORD and path.is_file():
-            record = json.loads(path.read_text())
-            if "manifest" in record:
-                return record["manifest"], record.get("curves", [])
-        elif (path / MANIFEST).is_file():
-            manifest = json.loads((path / MANIFEST).read_text())
+            written = record(path)
+            return written["manifest"], written.get("curves", [])
+        manifest = manifest_of(path) or manifest
     return manifest, []
 
 
@@ -158,13 +156,17 @@ def _progress(status: TaskStatus, file: Path) -> Iterator[Series]:
     for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:  # being written, or cut off by a kill
+            stage, step = str(line["stage"]), float(line["step"])
+            values = {
+                str(metric): float(value)
+                for metric, value in (line.get("metrics") or {}).items()
+                if value is not None
+            }
+        except (ValueError, KeyError, TypeError, AttributeError):  # a note, or cut off by a kill
             continue
-        for metric, value in (line.get("metrics") or {}).items():
-            if value is None:
-                continue
-            name = f"{line['stage']}: {metric}"
-            measured = series.setdefault(name, Series(status.task, status.phase, name, line["stage"]))
-            measured.steps.append(float(line["step"]))
-            measured.values.append(float(value))
+        for metric, value in values.items():
+            name = f"{stage}: {metric}"
+            measured = series.setdefault(name, Series(status.task, status.phase, name, stage))
+            measured.steps.append(step)
+            measured.values.append(value)
     yield from series.values()

@@ -107,6 +107,8 @@ def _of_store(store: Store, task: TaskFolder | None = None, phase: str = PHASE) 
             header = json.loads(store.get(key))
         except MissingKey:  # a newer one has taken its place since
             continue
+        except (ValueError, RecursionError) as error:
+            raise InputError("the checkpoint is damaged", where=store.address(key), why=str(error)) from error
         if header.get("format") != FORMAT:
             raise InputError(
                 f"the checkpoint has format {header.get('format')!r}", where=store.address(key),
@@ -158,9 +160,9 @@ def _settings(task: TaskFolder | None, phase: str) -> Mapping[str, Any] | None:
         return None
     from components.shared.runtime.config.settings import model_of, parse
 
-    parameters = json.loads(task.executor_input.read_text())["inputs"].get("parameterValues", {})
     try:
+        parameters = json.loads(task.executor_input.read_text())["inputs"].get("parameterValues", {})
         config = parse(phase, model_of(phase), parameters["settings"], int(parameters.get("seed", 0)))
-    except (ForgeError, KeyError):  # of another version of the project
+    except (ForgeError, KeyError, ValueError, TypeError, AttributeError):  # damaged, or of another version
         return None
     return dict(config.tree[phase])

@@ -11,26 +11,29 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-_Object = dict[str, Any] | None
-_Text = str | None
+_List: Any = list
+_Map: Any = dict
+_Object: Any = _Map[str, Any] | None
+_Text: Any = str | None
+_TypedDict: Any = TypedDict
 
 
 def _some(name: str, /, **fields: Any) -> Any:
     """An object of which any of these fields may be there."""
-    return TypedDict(name, fields, total=False)  # type: ignore[operator, misc]
+    return _TypedDict(name, fields, total=False)
 
 
 _Named = _some("_Named", name=_Text)
-_Task = _some("_Task", componentRef=_Named | None, taskInfo=_Named | None, dependentTasks=list[str] | None)
-_Dag = _some("_Dag", tasks=dict[str, _Task] | None)
+_Task = _some("_Task", componentRef=_Named | None, taskInfo=_Named | None, dependentTasks=_List[str] | None)
+_Dag = _some("_Dag", tasks=_Map[str, _Task] | None)
 _Component = _some("_Component", executorLabel=_Text, dag=_Dag)
 _Metadata = _some("_Metadata", annotations=_Object, labels=_Object)
 _Executor = _some("_Executor", container=_Object, podMetadata=_Metadata | None)
-_Deployment = _some("_Deployment", executors=dict[str, _Executor] | None)
-_GRAPH = {
+_Deployment = _some("_Deployment", executors=_Map[str, _Executor] | None)
+_GRAPH: dict[str, Any] = {
     "pipelineInfo": _Named | None,
     "root": _some("_Root", dag=_Dag | None) | None,
-    "components": dict[str, _Component] | None,
+    "components": _Map[str, _Component] | None,
     "deploymentSpec": _Deployment | None,
 }
 _Kubernetes = _some("_Kubernetes", deploymentSpec=_Deployment | None)
@@ -44,31 +47,31 @@ _Documents = _some(
 _Detail = _some(
     "_Detail",
     error=_Object,
-    child_tasks=list[_some("_Child", pod_name=_Text)] | None,  # type: ignore[misc]
+    child_tasks=_List[_some("_Child", pod_name=_Text)] | None,
 )
-_IDS = dict.fromkeys(("run_id", "experiment_id", "pipeline_id", "pipeline_version_id"), _Text)
+_IDS: dict[str, Any] = dict.fromkeys(("run_id", "experiment_id", "pipeline_id", "pipeline_version_id"), _Text)
 _Thing = _some("_Thing", **_IDS)
 
-RUN = TypeAdapter(
+RUN: TypeAdapter[Any] = TypeAdapter(
     _some(
         "_Run",
         run_id=_Text,
         error=_Object,
-        state_history=list[dict[str, Any]] | None,
+        state_history=_List[_Map[str, Any]] | None,
         runtime_config=_Object,
-        run_details=_some("_Details", task_details=list[_Detail] | None) | None,
+        run_details=_some("_Details", task_details=_List[_Detail] | None) | None,
         pipeline_spec=_Documents | None,
         pipeline_version_reference=_Thing | None,
     )
 )
 """A run, with its pipeline."""
 
-OTHER = TypeAdapter(
+OTHER: TypeAdapter[Any] = TypeAdapter(
     _some(
         "_Answer",
         **_IDS,
         pipeline_spec=_Documents | None,
-        **dict.fromkeys(("runs", "experiments", "pipeline_versions"), list[_Thing] | None),
+        **dict.fromkeys(("runs", "experiments", "pipeline_versions"), _List[_Thing] | None),
     )
 )
 """Any other answer: something that has an id, or a list of such."""

@@ -8,16 +8,15 @@ On a cluster it also ends the MLflow run that stands for the whole pipeline: it 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from components.shared.runtime.errors import ForgeError, InputError
 from components.shared.runtime.request import inputs
 from pipelines.runs import mlflow_run
+from pipelines.runs.published import record
 
 from .page import render
 from .records import Run, from_records
@@ -43,20 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"report: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     return 0
-
-
-def record(path: Path) -> dict[str, Any]:
-    """What one task left in its output `metrics`.
-
-    :raises InputError: it is no record.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        if not isinstance(content["manifest"], dict):
-            raise TypeError("its manifest is no object")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError("this is no task's record", where=str(path), why=repr(error)) from error
-    return content
 
 
 def _close(run: Run) -> None:

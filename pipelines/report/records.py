@@ -6,7 +6,6 @@ in the manifest of the artifact that it published; how long it took is in its ta
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from components.shared.runtime.errors import InputError
 
 from ..phases import PHASES
 from ..runs.folder import DONE, RunFolder, TaskStatus
+from ..runs.published import manifest_of
 
 SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
 
@@ -187,11 +187,9 @@ def _run(name: str, info: dict[str, Any], tasks: list[Task]) -> Run:
 
 
 def _task(status: TaskStatus, folder: Path) -> Task:
-    manifest = {}
+    manifest: dict[str, Any] = {}
     for output in status.outputs.values():
-        candidate = folder / output / "forge.json"  # an absolute output path wins over the folder
-        if candidate.is_file():
-            manifest = json.loads(candidate.read_text())
+        manifest = manifest_of(folder / output) or manifest  # an absolute output path wins over the folder
     return Task(asdict(status), manifest)
 
 

@@ -11,7 +11,6 @@ A task's name is its path in the pipeline: `evomerge-round-1-worker-2`, or with 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import re
@@ -135,6 +134,8 @@ class TaskStatus:
 
 
 Status = TypeVar("Status", RunStatus, TaskStatus)
+
+ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (RunStatus, TaskStatus)}
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,7 @@ def _status(
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise TypeError("it holds no keys")
-        status: Status = _adapter(kind).validate_python({**run, **content, **task})
+        status: Status = ADAPTERS[kind].validate_python({**run, **content, **task})
     except (ValueError, TypeError, RecursionError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else None
         why = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" if problem else str(error)
@@ -297,11 +298,6 @@ def _status(
             fix="remove the run's folder, or start the run again under another name",
         ) from error
     return status
-
-
-@functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def readable(runs: Path) -> Iterator[tuple[RunFolder, RunStatus]]:

@@ -31,6 +31,7 @@ from typing import Literal, NoReturn
 
 import psutil
 
+from components.shared.runtime import disk
 from components.shared.runtime.errors import ForgeError
 
 Verdict = Literal["survived", "loss", "hang", "traceback"]
@@ -168,13 +169,14 @@ def _live(work: Work, bench: Bench) -> NoReturn:
         _settle(bench)
         try:
             verdict, note = "survived", work(bench)
-        except ForgeError as error:
-            verdict, note = "survived", f"refused: {error}"
         except Loss as error:
             verdict, note = "loss", str(error)
         except BaseException as error:
-            traceback.print_exc()
-            verdict, note = "traceback", f"{type(error).__name__}: {error} at {place(error)}"
+            if ours := refusal(error):
+                verdict, note = "survived", f"refused: {ours}"
+            else:
+                traceback.print_exc()
+                verdict, note = "traceback", f"{type(error).__name__}: {error} at {place(error)}"
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -222,12 +224,23 @@ def end_family(pid: int) -> tuple[int, resource.struct_rusage]:
     return os.wait4(pid, 0)[1:]
 
 
+def refusal(error: BaseException) -> ForgeError | None:
+    """The error of ours that the command line makes of this one; None where it would show a trace, or it is not theirs."""
+    if isinstance(error, ForgeError):
+        return error
+    return disk.refusal(error) if _frames(error) else None
+
+
 def place(error: BaseException) -> str:
     """Where an exception was raised: the innermost frame of the project, else the innermost."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "/components/" in frame.filename or "/pipelines/" in frame.filename]
-    frame = (ours or frames)[-1]
+    frame = (_frames(error) or traceback.extract_tb(error.__traceback__))[-1]
     return f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno}"
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Those of the project that an exception has come through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if "/components/" in frame.filename or "/pipelines/" in frame.filename]
 
 
 def tail(text: str) -> str:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from components.quietstar.evaluation import ItemScores, Mode, evaluate
-from components.quietstar.training_loss import ArmName, StepLoss, training_loss
+from components.quietstar.training_loss import ArmName, StepLoss, text_loss, thought_loss
 from components.quietstar.vocabulary import add_thought_tokens
 from components.shared.evaluation.statistics import paired_interval
 from components.shared.models.build import build
@@ -94,12 +94,13 @@ def train(
     loop = TrainingLoop(model.parameters(), {"model": optimizer}, clip=1.0, where=arm, fix="lower --lr")
     generator = torch.Generator().manual_seed(seed)
 
-    def loss_of(part: tuple[Batch, Batch]) -> StepLoss:
-        text, questions = part
-        return training_loss(
+    def loss_of(part: tuple[str, Batch]) -> StepLoss:
+        kind, rows = part
+        if kind == "text":
+            return text_loss(model, rows, 1.0)
+        return thought_loss(
             model,
-            text,
-            questions,
+            rows,
             arm,
             tokens,
             generator,
@@ -110,7 +111,6 @@ def train(
             talk=2,
             temperature=1.0,
             policy_temperature=1.0,
-            text_weight=1.0,
             policy_weight=policy_weight,
             clamp=True,
         )
@@ -121,7 +121,7 @@ def train(
         text = encode(documents(seed, "text", step, options.batch, scratch=SCRATCH), tokenizer)
         questions = encode(documents(seed, "questions", step, rows, scratch=0.0), tokenizer)
         rate = warmup_stable_decay(step, options.steps, 10, options.steps // 3)
-        update = loop.update([(text, questions)], loss_of, rate=rate)
+        update = loop.update([("questions", questions), ("text", text)], loss_of, rate=rate)
         if step % 50 == 0:
             figures = " ".join(f"{name} {value:.3f}" for name, value in update.metrics.items())
             print(f"  {arm} {step}/{steps}: {figures}", flush=True)

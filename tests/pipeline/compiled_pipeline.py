@@ -7,11 +7,17 @@ import yaml
 from pipelines import agent_forge
 from pipelines.cluster import load
 from pipelines.ir.documents import LOADER
+from pipelines.settings import as_parameters, composed
+
+
+@functools.cache
+def defaults():
+    return as_parameters(composed())
 
 
 @functools.cache
 def compiled(cluster="default", **shape):
-    return agent_forge.text(agent_forge.pipeline(cluster=load(cluster), **shape))
+    return agent_forge.text(agent_forge.pipeline(cluster=load(cluster), settings=defaults(), **shape))
 
 
 def documents(text):

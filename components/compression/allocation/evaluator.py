@@ -22,6 +22,7 @@ from components.shared.models.remote_code.thoughts import think
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.tasks.item import Item
+from components.shared.training.side_by_side import pieces_of
 
 
 def codable(model: PreTrainedModel, smallest: int) -> dict[str, nn.Module]:
@@ -109,8 +110,10 @@ class Evaluator:
 
     def reference(self, items: Sequence[Item]) -> list[ReferenceOutputs]:
         """What the model as it is now predicts for items, for `kl_increase` to compare with."""
-        return [self.outputs(batch) for _, batch in batches(items, self.tokenizer, self.batch)]
+        rows = [batch for _, batch in batches(items, self.tokenizer, self.batch)]
+        return pieces_of(self.model)(self.outputs, rows)
 
+    @torch.no_grad()
     def outputs(self, batch: Batch) -> ReferenceOutputs:
         """What the model as it is now predicts for a batch: at once and, where it can think, after a thought."""
         with evaluating(self.model):
@@ -152,24 +155,27 @@ class Evaluator:
         Of answers at once and, where the model can think, of answers after the reference's thoughts. It is quadratic in
         small changes of weights.
         """
-        total, tokens = 0.0, 0
+
+        @torch.no_grad()
+        def measure(before: ReferenceOutputs) -> tuple[float, int]:
+            logits, targets = next_logits(self.model, before.batch)
+            plain = logits[targets != IGNORED].float().log_softmax(-1)
+            total, tokens = divergence(before.plain, plain), len(plain)
+            if before.positions is not None and before.mixed is not None:
+                thought = think(
+                    self.model,
+                    before.batch.input_ids,
+                    before.batch.attention_mask,
+                    before.positions,
+                    thoughts=before.thoughts,
+                )
+                total += divergence(before.mixed, thought.logits.float().log_softmax(-1))
+                tokens += before.positions.numel()
+            return total, tokens
+
         with evaluating(self.model):
-            for before in reference:
-                logits, targets = next_logits(self.model, before.batch)
-                plain = logits[targets != IGNORED].float().log_softmax(-1)
-                total += divergence(before.plain, plain)
-                tokens += len(plain)
-                if before.positions is not None and before.mixed is not None:
-                    thought = think(
-                        self.model,
-                        before.batch.input_ids,
-                        before.batch.attention_mask,
-                        before.positions,
-                        thoughts=before.thoughts,
-                    )
-                    total += divergence(before.mixed, thought.logits.float().log_softmax(-1))
-                    tokens += before.positions.numel()
-        return max(total / max(tokens, 1), 0.0)
+            measured = pieces_of(self.model)(measure, reference)
+        return max(sum(total for total, _ in measured) / max(sum(tokens for _, tokens in measured), 1), 0.0)
 
     def uniform_loss(self) -> float:
         """The loss of a model that knows nothing: ln of the vocabulary's size."""

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.batches import IGNORED, Batch, encode, without_scratch
 from components.shared.tasks.item import Item
+from components.shared.training.side_by_side import pieces_of
 
 AnswerFunction = Callable[[Sequence[Item]], list[str]]
 """An agent: one answer an item. It may think, call tools, ask experts."""
@@ -78,11 +79,15 @@ def correct(
                 f"an agent gave {len(answers)} answers to {len(items)} items", where="evaluation.correct"
             )
         return np.array([text == item.answer for text, item in zip(answers, items, strict=True)], dtype=bool)
-    right = np.zeros(len(items), dtype=bool)
-    with evaluating(agent):
-        for indices, rows in batches(items, tokenizer, batch):
-            logits, targets = next_logits(agent, rows)
-            right[indices] = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(-1).cpu().numpy()
+    right, model = np.zeros(len(items), dtype=bool), agent
+
+    @torch.no_grad()
+    def measure(piece: tuple[list[int], Batch]) -> None:
+        logits, targets = next_logits(model, piece[1])
+        right[piece[0]] = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(-1).cpu().numpy()
+
+    with evaluating(model):
+        pieces_of(model)(measure, list(batches(items, tokenizer, batch)))
     return right
 
 
@@ -94,14 +99,18 @@ def nll(
     An item that shows its scratch has scratch and answer counted together; strip it (`without_scratch`) to leave it out.
     """
     total, tokens = np.zeros(len(items)), np.zeros(len(items), dtype=np.int64)
+
+    @torch.no_grad()
+    def measure(piece: tuple[list[int], Batch]) -> None:
+        logits, targets = next_logits(model, piece[1])
+        token_nll = F.cross_entropy(
+            logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
+        )
+        total[piece[0]] = token_nll.double().sum(-1).cpu().numpy()
+        tokens[piece[0]] = (targets != IGNORED).sum(-1).cpu().numpy()
+
     with evaluating(model):
-        for indices, rows in batches(items, tokenizer, batch):
-            logits, targets = next_logits(model, rows)
-            token_nll = F.cross_entropy(
-                logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
-            )
-            total[indices] = token_nll.double().sum(-1).cpu().numpy()
-            tokens[indices] = (targets != IGNORED).sum(-1).cpu().numpy()
+        pieces_of(model)(measure, list(batches(items, tokenizer, batch)))
     return total, tokens
 
 

@@ -1,13 +1,15 @@
-"""What a model says: sampled or greedy answers, as token ids, to prompts that are grouped so that none is padded."""
+"""What a model says: sampled or greedy answers, as token ids, to prompts that go through it in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.tasks.item import Item
+from components.shared.training.side_by_side import pieces_of
 
 ROWS = 64
 """Sequences in one forward pass."""
@@ -20,7 +22,6 @@ def prompt_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> lis
     return [start + ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
-@torch.no_grad()
 def sample_answers(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
@@ -32,7 +33,7 @@ def sample_answers(
 ) -> list[list[int]]:
     """Sample an answer to each prompt up to and with <eos>, or `limit` tokens; temperature 0 is greedy.
 
-    Prompts of one length go together, so that nothing needs padding.
+    Prompts of like length go together, padded on the left where the model takes that (`pads_by_mask`), else of one length.
 
     :param eos: the id of <eos>.
     :param limit: tokens of an answer at most.
@@ -40,23 +41,67 @@ def sample_answers(
     :returns: token ids, an answer a prompt, in the order of the prompts.
     """
     answers: list[list[int]] = [[] for _ in prompts]
-    for indices in _of_one_length(prompts):
-        ids = torch.tensor([prompts[index] for index in indices], device=model.device)
-        unfinished, cache = torch.ones(len(indices), dtype=torch.bool), None
-        for _ in range(limit):
-            out = model(input_ids=ids, past_key_values=cache, use_cache=True)
-            logits, cache = out.logits[:, -1].float().cpu(), out.past_key_values
-            if temperature:
-                chosen = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
-            else:
-                chosen = logits.argmax(-1)
-            for row in unfinished.nonzero()[:, 0].tolist():
-                answers[indices[row]].append(int(chosen[row]))
-            unfinished &= chosen != eos
-            if not unfinished.any():
-                break
-            ids = chosen[:, None].to(model.device)
+    together = _of_like_length if getattr(model, "pads_by_mask", False) else _of_one_length
+    batches = list(together(prompts))
+    seeds = torch.randint(2**62, (len(batches),), generator=generator).tolist() if temperature else []
+
+    def answer(number: int) -> None:
+        own = torch.Generator().manual_seed(seeds[number]) if temperature else None
+        rows = [prompts[index] for index in batches[number]]
+        for index, ids in zip(
+            batches[number], _continue(model, rows, eos, limit, temperature, own), strict=True
+        ):
+            answers[index] = ids
+
+    pieces_of(model)(answer, range(len(batches)))
     return answers
+
+
+@torch.no_grad()
+def _continue(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    eos: int,
+    limit: int,
+    temperature: float,
+    generator: torch.Generator | None,
+) -> list[list[int]]:
+    """The answers to one batch of prompts; as `sample_answers`."""
+    width = max(map(len, prompts))
+    padded = [[eos] * (width - len(prompt)) + prompt for prompt in prompts]
+    ids = torch.tensor(padded, device=model.device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+    mask = (torch.arange(width, device=model.device) >= width - lengths[:, None]).long()
+    plain = bool(mask.all())
+    answers: list[list[int]] = [[] for _ in prompts]
+    unfinished, cache = torch.ones(len(prompts), dtype=torch.bool), None
+    for _ in range(limit):
+        out = model(
+            input_ids=ids,
+            past_key_values=cache,
+            use_cache=True,
+            **({} if plain else {"attention_mask": mask}),
+        )
+        logits, cache = out.logits[:, -1].float().cpu(), out.past_key_values
+        if temperature:
+            chosen = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
+        else:
+            chosen = logits.argmax(-1)
+        for row, token in zip(unfinished.nonzero()[:, 0].tolist(), chosen[unfinished].tolist(), strict=True):
+            answers[row].append(token)
+        unfinished &= chosen != eos
+        if not unfinished.any():
+            break
+        ids = chosen[:, None].to(model.device)
+        mask = F.pad(mask, (0, 1), value=1)
+    return answers
+
+
+def _of_like_length(prompts: Sequence[list[int]]) -> Iterator[list[int]]:
+    """Indices of prompts in the order of their length, ROWS at a time."""
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    for start in range(0, len(order), ROWS):
+        yield order[start : start + ROWS]
 
 
 def _of_one_length(prompts: Sequence[list[int]]) -> Iterator[list[int]]:

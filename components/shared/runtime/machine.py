@@ -141,7 +141,7 @@ def groups(root: Path, controller: str) -> Iterator[Path]:
     What a container sees is often the middle of a tree: the mount begins at a group of its own (`root` of mountinfo),
     while /proc/self/cgroup tells the path from the top; and where a namespace hides the top, it may tell `/../other`.
     """
-    paths = {}
+    paths: dict[str, PurePosixPath] = {}
     for line in _lines(root / "proc/self/cgroup"):
         number, controllers, path = line.split(":", 2)
         for name in controllers.split(",") if number != "0" else [""]:
@@ -151,13 +151,13 @@ def groups(root: Path, controller: str) -> Iterator[Path]:
         kind, _, options = after.split(" ", 2)
         begins, mount = (PurePosixPath(part.replace("\\040", " ")) for part in before.split()[3:5])
         if kind == "cgroup2":
-            path = paths.get("")
+            own = paths.get("")
         elif kind == "cgroup" and controller in options.split()[-1].split(","):
-            path = paths.get(controller)
+            own = paths.get(controller)
         else:
             continue
-        if path is not None:
-            yield from _upwards(root / mount.relative_to("/"), path, begins)
+        if own is not None:
+            yield from _upwards(root / mount.relative_to("/"), own, begins)
 
 
 def _upwards(mount: Path, path: PurePosixPath, begins: PurePosixPath) -> Iterator[Path]:

@@ -12,7 +12,7 @@ What is learnt, from what and along which schedule is the phase's; a loop that w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -26,12 +26,15 @@ from components.shared.runtime.tracking.mlflow_tracker import Tracker
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
 
+from .side_by_side import is_small, side_by_side
+
 Metrics = dict[str, float]
 Report = Callable[[int, Metrics], None]
 """Called after each step with the steps that the loop has taken by then, and what was measured in the last of them."""
 Part = TypeVar("Part")
 LossOf = Callable[[Part], tuple[Tensor, Mapping[str, Tensor | float]]]
-"""The forward pass of one part of a step: part → scalar loss with its graph, and what else is worth a curve."""
+"""The forward pass of one part of a step: part → scalar loss with its graph, and what else is worth a curve. It may be
+called in several threads at once."""
 
 
 class Update(NamedTuple):
@@ -90,7 +93,7 @@ class TrainingLoop:
         """Accumulate the gradients of all parts and take one step of every optimiser.
 
         The forward pass of a part is done only when the backward pass of the one before it is, so that one graph is in
-        memory at a time.
+        memory at a time; with a small model on a CPU they go side by side, a graph a thread.
 
         :param rate: factor on the optimisers' own learning rates (`set_rate`).
         :param weights: of the parts' losses and metrics, as `token_shares` gives them; left out: 1 each.
@@ -100,14 +103,9 @@ class TrainingLoop:
             set_rate(optimizer, rate)
             optimizer.zero_grad()
         loss, metrics = 0.0, dict[str, float]()
-        for part, weight in zip(parts, weights or [1.0] * len(parts), strict=True):
-            with torch.autocast(
-                self._device, torch.bfloat16, enabled=self.bfloat16 and self._device == "cuda"
-            ):
-                part_loss, measured = loss_of(part)
-            part_loss = weight * part_loss
-            part_loss.backward()
-            loss += float(part_loss.detach())
+        weighted = list(zip(parts, weights or [1.0] * len(parts), strict=True))
+        for part_loss, measured, weight in self._gradients(weighted, loss_of):
+            loss += part_loss
             for name, value in measured.items():
                 metrics[name] = metrics.get(name, 0.0) + weight * float(value)
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.clip))
@@ -132,6 +130,35 @@ class TrainingLoop:
         if self.snapshot is not None and self.checkpoints is not None and self.checkpoints.due():
             self.snapshot.save(self.checkpoints, self.offset + self.step)
             self.checkpoints.stop_if_asked()
+
+    def _gradients(
+        self, parts: Sequence[tuple[Part, float]], loss_of: LossOf[Part]
+    ) -> Iterator[tuple[float, Mapping[str, Tensor | float], float]]:
+        """Accumulate the gradients of weighted parts; of each in turn its weighted loss, what was measured, its weight."""
+        trainable = [parameter for parameter in self.parameters if parameter.requires_grad]
+
+        def forward(part: Part, weight: float) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+            with torch.autocast(
+                self._device, torch.bfloat16, enabled=self.bfloat16 and self._device == "cuda"
+            ):
+                loss, measured = loss_of(part)
+            return weight * loss, measured
+
+        def apart(piece: tuple[Part, float]) -> tuple[float, Mapping[str, Tensor | float], Sequence[Tensor]]:
+            loss, measured = forward(*piece)
+            return float(loss.detach()), measured, torch.autograd.grad(loss, trainable, allow_unused=True)
+
+        if len(parts) > 1 and is_small(self.parameters):
+            for (_, weight), (loss, measured, grads) in zip(parts, side_by_side(apart, parts), strict=True):
+                for parameter, grad in zip(trainable, grads, strict=True):
+                    if grad is not None:  # and it may be another parameter's too
+                        parameter.grad = grad.clone() if parameter.grad is None else parameter.grad.add_(grad)
+                yield loss, measured, weight
+            return
+        for part, weight in parts:
+            loss_with_graph, measured = forward(part, weight)
+            loss_with_graph.backward()
+            yield float(loss_with_graph.detach()), measured, weight
 
     @property
     def _device(self) -> str:

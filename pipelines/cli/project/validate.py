@@ -53,7 +53,7 @@ def validate(
     from ...ir import reader
     from ...local.prepare import prepare
     from ...request_file import merged
-    from ...settings import composed
+    from ...settings import as_parameters, composed
 
     options = merged(config, {"profile": profile, "overrides": override, "seed": seed})
     chosen = request(**options)
@@ -66,7 +66,8 @@ def validate(
     from ...agent_forge import pipeline, text  # KFP's compiler takes a second: the settings fit
 
     for path in sorted(FOLDER.glob("*.yaml")):
-        reader.parse(text(pipeline(cluster=load(path.stem), pinned=False)))
+        graph = pipeline(cluster=load(path.stem), settings=as_parameters(settings), pinned=False)
+        reader.parse(text(graph))
         content["clusters"].append(path.stem)
         if not as_json:
             say(f"ok   cluster {path.stem}")

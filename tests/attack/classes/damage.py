@@ -17,7 +17,7 @@ from pipelines.runs import folder as run_folders
 from pipelines.runs import prune
 from pipelines.runs.log import EventReader
 from pipelines.runs.state import read_state
-from tests.attack.attempt import Bench, Loss
+from tests.attack.attempt import Bench, Loss, refusal
 from tests.attack.classes import kill, mutations, runner
 from tests.attack.classes.processes import CONFIGS, Toy, resumed, toy
 
@@ -143,8 +143,10 @@ def folder_of_a_run(bench: Bench) -> str:
     for name, look in looks.items():
         try:
             look()
-        except ForgeError as error:
-            said.append(f"{name}: {error.what}")
+        except Exception as error:
+            if (ours := refusal(error)) is None:
+                raise
+            said.append(f"{name}: {ours.what}")
     if not run_folders.RunFolder(runs / "other").exists():
         raise Loss("another run has gone")
     return f"{done}: {said}"

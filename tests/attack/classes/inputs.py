@@ -19,7 +19,7 @@ from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.executor import main
 from pipelines import cli, request_file
 from pipelines.api import request
-from pipelines.ir import reader
+from pipelines.ir.documents import LOADER
 from pipelines.local.plan import RunRequest
 from pipelines.local.prepare import prepare as planned
 from pipelines.phases import COMPILED, PHASES
@@ -79,9 +79,7 @@ def pipeline(bench: Bench) -> str:
     if bench.rng.random() < 0.25:
         content = mutations.text(content, bench.rng)
     else:
-        documents = [
-            mutations.tree(document, bench.rng) for document in yaml.load_all(content, reader.LOADER)
-        ]
+        documents = [mutations.tree(document, bench.rng) for document in yaml.load_all(content, LOADER)]
         content = yaml.dump_all(documents, Dumper=DUMPER, allow_unicode=True)
     path = bench.inside / "mutated.yaml"
     path.write_bytes(content.encode(errors="surrogatepass"))

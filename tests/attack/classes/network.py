@@ -15,7 +15,8 @@ from components.shared.runtime.artifact import artifact
 from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.executor import main
 from components.shared.runtime.store import s3
-from components.shared.runtime.store.uri import download, open_store
+from components.shared.runtime.store.local_copy import download
+from components.shared.runtime.store.uri import open_store
 from tests.attack.attempt import Bench, Loss
 from tests.attack.classes import kill
 from tests.attack.classes.processes import CONFIGS, Toy

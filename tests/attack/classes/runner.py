@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.shared.runtime.errors import ForgeError, LostRace
+from components.shared.runtime.errors import LostRace
 from pipelines.cli.runs import run_pipeline
 from pipelines.local.cache_key import content_digest
 from pipelines.local.plan import RunRequest
 from pipelines.local.prepare import prepare as planned
-from tests.attack.attempt import TRACE, Bench, Loss, read_text
+from tests.attack.attempt import TRACE, Bench, Loss, read_text, refusal
 from tests.attack.classes.processes import Process, stopped
 
 ENDINGS = {"succeeded": 0, "failed": 9, "interrupted": 75}
@@ -41,9 +41,11 @@ def run(pipeline: Path, runs: Path, *, name: str = "", resume: str = "", **more:
     named: dict[str, Any] = {"resume": resume} if resume else {"name": name, "pipeline": pipeline}
     try:
         return carried_out(RunRequest(runs=runs, slots=2, grace=5.0, **named, **more))
-    except ForgeError as error:
-        print(f"error: {error}")
-        return error.exit_code
+    except Exception as error:
+        if ours := refusal(error):
+            print(f"error: {ours}")
+            return ours.exit_code
+        raise
 
 
 def carried_out(request: RunRequest) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from components.compression.phase import Compression
-from components.shared.runtime.errors import ForgeError, Interrupted, PhaseFailed
+from components.shared.runtime.errors import Interrupted, PhaseFailed
 from components.shared.runtime.executor import main
 from pipelines.local.plan import RunRequest
 from tests.attack.attempt import Bench, Loss
@@ -49,11 +49,7 @@ def cognates(runs: Path, name: str) -> int:
     request = RunRequest(
         runs=runs, name=name, profile="micro", last="cognate", slots=2, grace=5.0, cache=False
     )
-    try:
-        return runner.carried_out(request)
-    except ForgeError as error:
-        print(f"error: {error}")
-        return error.exit_code
+    return runner.carried_out(request)
 
 
 def compressed(bench: Bench, model: Path, output: Path) -> Process:

@@ -28,6 +28,7 @@ def address(s3_uri: str) -> str:
     [
         lambda folder: (folder / "config.json").write_bytes(b"[]"),
         lambda folder: (folder / "config.json").unlink(),
+        lambda folder: os.mkfifo(folder / "pipe"),
         lambda folder: (folder / "extra.txt").write_bytes(b"extra"),
         lambda folder: folder.with_name(f"{folder.name}.sha256").unlink(),
         lambda folder: folder.with_name(f"{folder.name}.sha256").write_bytes(b"[" * 100_000),

@@ -257,6 +257,17 @@ def test_a_garbled_answer_is_asked_for_again_and_never_returned(
     assert [path.name for path in tmp_path.iterdir() if "garbled" in path.name or PARTIAL in path.name] == []
 
 
+def test_a_login_page_in_place_of_an_object_is_refused(proxy: Proxy, s3_uri: str, tmp_path: Path) -> None:
+    store = open_store(s3_uri)
+    store.put("key", b"value")
+    proxy.fault, proxy.times = "login page", 1000
+    with pytest.raises(StoreError, match="does not arrive"):
+        store.get("key")
+    with pytest.raises(StoreError):
+        store.fetch("key", tmp_path / "key")
+    assert not (tmp_path / "key").exists()
+
+
 def test_an_object_changed_behind_its_checksum_is_refused(s3_bucket: str) -> None:
     store = open_store(s3_bucket)
     digest = hashlib.sha256(b"what was meant").hexdigest()

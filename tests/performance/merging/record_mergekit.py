@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import yaml
 from mergekit.config import MergeConfiguration
+from mergekit.io.tasks import LoaderCache
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
 from safetensors.torch import load_file, save_file
@@ -40,6 +41,7 @@ def module(name: str) -> ModuleType:
 
 def merged(content: Any, out: Path) -> dict[str, torch.Tensor]:
     """What mergekit makes of a configuration, in the current folder."""
+    LoaderCache().loaders.clear()  # it knows models by their names, and every case has models of the same names
     options = MergeOptions(
         write_model_card=False, quiet=True, lora_merge_cache=str(out.parent / "loras"), random_seed=0
     )

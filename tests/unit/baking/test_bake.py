@@ -63,6 +63,21 @@ def test_the_divergence_of_two_tokens_by_hand():
     assert kl(student, teacher).item() != pytest.approx(by_hand / 2), "the teacher stands first"
 
 
+def test_parts_of_like_length_weigh_together_as_much_as_all_rows_at_once():
+    prompts, answers = [[0, 1], [1, 2, 3, 4], [2], [3, 3]], [[1, 5], [2, 5], [3, 4, 1, 5], [5]]
+    batch, model = rows(prompts, answers, 5), Table()
+    teacher = log_probabilities(Table(seed=1), batch).detach()
+    whole, indices = DistillationSet(batch, teacher), torch.tensor([3, 1, 1, 0, 2])
+    parts = list(whole.parts(indices, 2))
+    assert [len(part.rows.input_ids) for _, part in parts] == [2, 2, 1]
+    assert [part.rows.input_ids.shape[1] for _, part in parts] == sorted(
+        part.rows.input_ids.shape[1] for _, part in parts
+    )
+    mean = sum(share * kl(part.teacher, log_probabilities(model, part.rows)) for share, part in parts)
+    picked = whole.select(indices)
+    torch.testing.assert_close(mean, kl(picked.teacher, log_probabilities(model, picked.rows)))
+
+
 def test_the_first_token_of_the_answer_and_its_end_are_learnt_and_the_prompt_is_not():
     """By gradients on the logits, place by place: the authors' code shifts its mask and loses these two."""
     logits = torch.zeros(2, 7, 300, requires_grad=True)

@@ -16,7 +16,9 @@ from components.shared.merging.registry import merge_methods
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.tracking.progress import Progress
 
-TENSORWISE = tuple(name for name, method in merge_methods().items() if method.kind == "tensors" and method.most is None)
+TENSORWISE = tuple(
+    name for name, method in merge_methods().items() if method.kind == "tensors" and method.most is None
+)
 EVERYTHING = (*TENSORWISE, "frankenmerge", "dfs")
 SPACE = SearchSpace(parents=3, groups=2, methods=TENSORWISE)
 IDENTITY = SearchIdentity(("a", "b", "c"), 0, ("reasoning",), 8, "accuracy", 4)

@@ -1,34 +1,42 @@
 """The report is drawn from what a run leaves behind, and says plainly what is not there."""
 
+import hashlib
 import html.parser
 import json
+from dataclasses import replace
 
 import pytest
 
-from components.shared.runtime.errors import InputError
+from components.shared.runtime.artifact.manifest import FORMAT, FileEntry, Manifest, digest_of, encode
+from components.shared.runtime.errors import ArtifactError, InputError
 from pipelines.cli.rendering import report as terminal
 from pipelines.report import formatting, page, records
 
 SCORE = {"score": 0.61, "low": 0.52, "high": 0.69, "n": 100, "chance": 0.1}
 
 
-def manifest(phase, digest, parents, size, **extra):
-    return {
-        "format": 1,
-        "kind": "model",
-        "phase": phase,
-        "digest": digest * 16,
-        "parents": [p * 16 for p in parents],
-        "config": {"seed": 0, phase: {"steps": 3}},
-        "config_digest": "c" * 64,
-        "seed": 0,
-        "metrics": {},
-        "gates": [],
-        "scores": dict.fromkeys(records.SUITES, SCORE),
-        "bytes": size,
-        "parameters": 651_264,
-        "extra": extra,
-    }
+def manifest(phase, name, parents, size, **extra):
+    files = {name: FileEntry(sha256=hashlib.sha256(name.encode()).hexdigest(), bytes=size)}
+    return Manifest(
+        format=FORMAT,
+        kind="model",
+        phase=phase,
+        digest=digest_of(files),
+        parents=[parent.digest for parent in parents],
+        config={"seed": 0, phase: {"steps": 3}},
+        config_digest="c" * 64,
+        seed=0,
+        code_version="",
+        metrics={},
+        scores=dict.fromkeys(records.SUITES, SCORE),
+        gates=[],
+        bytes=size,
+        parameters=651_264,
+        files=files,
+        tensors={},
+        timing={},
+        extra=extra,
+    )
 
 
 @pytest.fixture
@@ -48,7 +56,7 @@ def run(tmp_path):
     def task(name, phase, started, finished, content):
         (folder / "tasks" / name).mkdir()
         (folder / "artifacts" / name / "model").mkdir(parents=True)
-        (folder / "artifacts" / name / "model" / "forge.json").write_text(json.dumps(content))
+        (folder / "artifacts" / name / "model" / "forge.json").write_bytes(encode(content))
         status = {
             "task": name,
             "phase": phase,
@@ -62,14 +70,12 @@ def run(tmp_path):
         }
         (folder / "tasks" / name / "status.json").write_text(json.dumps(status))
 
-    for i, variant in enumerate(("standard", "memory", "reasoning")):
-        task(
-            f"cognate-{i}",
-            "cognate",
-            100 + i,
-            140,
-            manifest("cognate", f"cog{i}", [], 2_700_000, variant=variant),
-        )
+    variants = [
+        manifest("cognate", f"cog{i}", [], 2_700_000, variant=variant)
+        for i, variant in enumerate(("standard", "memory", "reasoning"))
+    ]
+    for i, made in enumerate(variants):
+        task(f"cognate-{i}", "cognate", 100 + i, 140, made)
     curve = {"loss": {"x": [0, 1], "series": {"train": [1.0, 0.5]}, "xlabel": "step", "ylabel": "nats"}}
     control = {
         "claim": "thoughts <beat> pauses",
@@ -90,25 +96,25 @@ def run(tmp_path):
     population = [
         {"generation": 0, "best": 0.4, "mean": 0.3, "members": [{"fitness": 0.4}, {"fitness": None}]}
     ]
+    merged = manifest("evomerge", "evom", variants[:2], 2_800_000, population=population)
     task(
         "evomerge",
         "evomerge",
         150,
         170,
-        manifest("evomerge", "evom", ["cog0", "cog1"], 2_800_000, population=population),
+        merged,
     )
     last = manifest(
         "compression",
         "last",
-        ["evom"],
+        [merged],
         240_000,
         curves=curve,
         controls=[control],
         samples=[{"prompt": "<script>1+1=", "answer": "2", "expected": "2"}],
     )
-    last["gates"] = [
-        {"metric": "retention", "op": ">=", "value": 0.97, "bound": 0.9, "passed": True, "on_fail": "stop"}
-    ]
+    gate = {"metric": "retention", "op": ">=", "value": 0.97, "bound": 0.9, "passed": True, "on_fail": "stop"}
+    last = replace(last, gates=[gate])
     task("compression", "compression", 340, 372, last)
     return folder
 
@@ -137,7 +143,10 @@ def test_the_page_shows_size_lineage_gates_and_claims(run):
     assert "240.0 kB" in text and "9.2% of its cognate" in text  # 240,000 / (4 × 651,264)
     assert "1 of 1 claims held" in text and "retention" in text
     assert "+0.200 [+0.050, +0.350]" in text, "what decides whether a claim holds"
-    assert "lastlastlast" in text and "evomevom <span" in text
+    digests = {
+        task.name: task.manifest["digest"] for phase in records.read(run).phases for task in phase.tasks
+    }
+    assert digests["compression"][:12] in text and f"{digests['evomerge'][:8]} <span" in text
     assert text.count("<svg") == 6  # scores, plane, controls, population, one curve, time
 
 
@@ -174,3 +183,10 @@ def test_the_terminal_table_has_a_row_a_phase_and_one_a_variant(run):
 def test_a_score_is_clear_of_chance_only_with_its_whole_interval():
     assert formatting.clear_of_chance(SCORE)
     assert not formatting.clear_of_chance(SCORE | {"chance": 0.55})
+
+
+def test_a_damaged_manifest_is_named_and_not_drawn(run):
+    path = run / "artifacts" / "cognate-0" / "model" / "forge.json"
+    path.write_text(path.read_text().replace("0.61", "0.71", 1))
+    with pytest.raises(ArtifactError, match=str(path)):
+        records.read(run)

@@ -1,6 +1,6 @@
 """A merge from files to a file: memory for a few pieces, however large the models are.
 
-read     the parents' safetensors are mapped; a piece of 65,536 entries is read in float32
+read     the parents' safetensors are mapped; a piece of 131,072 entries is read in float32
 survey   where a method asks for it, a first pass over a tensor: thresholds, angles, energies
 merge    piece by piece on a few threads; results are rounded once, into their place in the new file
 publish  the finished folder is renamed to its name: there is all of it or none

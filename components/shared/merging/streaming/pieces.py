@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +15,10 @@ from torch import Tensor
 from ..checkpoint.operand import Operand
 from ..inputs import MergeInputs
 
-PIECE = 1 << 17  # entries: a float32 copy of a piece, and a few of its kind, stay within a core's cache
+# Entries: large enough that threads seldom wait for each other between two operations, small enough that a float32 copy and
+# a few of its kind stay within a core's cache.
+PIECE = 1 << 17
 AHEAD = 4  # pieces a thread may be ahead
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-KEPT = 32 << 20
 
 T = TypeVar("T")
 
@@ -146,19 +144,7 @@ def one_thread() -> Iterator[None]:
     """Take torch's own threads away: they would only get in the way of ours."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    _keep_freed_memory()
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc not to give back what a piece used: the next one would fault the same pages in again, as dear as its sums.
-
-    Threads other than the first feel this most: their heaps are cut back at every release. Elsewhere nothing is to be told.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, KEPT)
-        mallopt(M_TRIM_THRESHOLD, KEPT)

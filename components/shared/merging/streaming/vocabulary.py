@@ -135,7 +135,8 @@ def align(models: Sequence[MappedModel], base: int | None, wanted: TokenizerReci
         _refuse(models, known, base or 0)
     owner = next((number for number, model in enumerate(models) if model.folder == folder), None)
     added = _new(models, known, target, folder) if wanted.source == "union" else []
-    added += [{"content": token} for token in wanted.tokens if token not in target]
+    known_by_now = {*target, *(token["content"] for token in added)}
+    added += [{"content": token} for token in wanted.tokens if token not in known_by_now]
     first_new = max(target.values()) + 1
     order = {**target, **{token["content"]: first_new + offset for offset, token in enumerate(added)}}
     used = rows = max(order.values()) + 1

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast, get_args
 
-from ..errors import ArtifactError
+from ..errors import ArtifactError, StoreError
 from ..store.folder import FolderStore, fsync
 from ..store.interface import PARTIAL, is_safe_name
 from . import publish_lock
@@ -65,8 +65,8 @@ def read(path: str | os.PathLike[str]) -> Artifact:
     """
     folder = Path(path)
     try:
-        text = (folder / MANIFEST).read_bytes()
-    except OSError as error:
+        text = FolderStore(folder).get(MANIFEST)
+    except StoreError as error:
         raise ArtifactError(
             f"there is no {MANIFEST}",
             where=str(folder),

@@ -90,7 +90,7 @@ def storage(folder: Path) -> dict[str, dict[str, Any]]:
         module: spec if isinstance(spec, dict) else {"codec": str(spec)} for module, spec in declared.items()
     }
     for module, spec in specs.items():
-        shape = spec.get("shape", [])
+        shape: Any = spec.get("shape", [])
         if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
             raise ArtifactError(
                 "a shape in `storage` is no list of sizes", where=f"{path}: {module}", why=f"{shape!r:.80}"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from ..errors import MissingKey, StoreError
+from ..errors import DamagedObject, MissingKey, StoreError
 from .interface import PARTIAL, Store, StoredObject, is_safe_name, walk
 
-TRANSIENT = (errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+TRANSIENT = (errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT)
 """What a network file system answers while its server is away."""
 
 ATTEMPTS = 100
@@ -47,7 +47,7 @@ class FolderStore(Store):
     @override
     def get(self, key: str) -> bytes:
         with self._translated_errors(key):
-            return self._path(key).read_bytes()
+            return self._file(key).read_bytes()
 
     @override
     def put(self, key: str, data: bytes | Path) -> None:
@@ -70,7 +70,8 @@ class FolderStore(Store):
         objects = []
         for name in walk(self.root, prefix):
             with contextlib.suppress(FileNotFoundError):  # deleted since
-                objects.append(StoredObject(name, (self.root / name).stat().st_size))
+                if (self.root / name).is_file():  # no pipe, and no link that leads nowhere
+                    objects.append(StoredObject(name, (self.root / name).stat().st_size))
         return sorted(objects)
 
     @override
@@ -92,16 +93,12 @@ class FolderStore(Store):
 
     @override
     def fetch(self, key: str, path: Path) -> None:
-        with self._translated_errors(key):
-            source = self._path(key)
-            if not source.is_file():
-                raise MissingKey("nothing is stored here", where=self.address(key))
-            with self._staged(path, source) as partial:
-                os.replace(partial, path)
+        with self._translated_errors(key), self._staged(path, self._file(key)) as partial:
+            os.replace(partial, path)
 
     @override
     def sha256(self, key: str) -> str:
-        with self._translated_errors(key), self._path(key).open("rb") as file:
+        with self._translated_errors(key), self._file(key).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def sweep(self) -> None:
@@ -109,6 +106,13 @@ class FolderStore(Store):
         for path in self.root.rglob(f"{PARTIAL}*"):
             with self._translated_errors(""):
                 path.unlink(missing_ok=True)
+
+    def _file(self, key: str) -> Path:
+        """A regular file: reading a pipe would wait for whoever writes into it."""
+        path = self._path(key)
+        if not path.is_file():
+            raise MissingKey("nothing is stored here", where=self.address(key))
+        return path
 
     def _path(self, key: str) -> Path:
         if not is_safe_name(key):
@@ -146,6 +150,14 @@ class FolderStore(Store):
         except (FileNotFoundError, IsADirectoryError) as error:
             raise MissingKey("nothing is stored here", where=error.filename or self.address(key)) from error
         except OSError as error:
+            if error.errno == errno.EIO:
+                raise DamagedObject(
+                    "the disk does not give back what was stored",
+                    where=error.filename or self.address(key),
+                    why=error.strerror or "an input/output error",
+                    fix="look at the disk (dmesg)",
+                    transient=True,
+                ) from error
             fix = "check the rights and the free space"
             if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
                 fix = (

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..atomic import write_atomically
 from ..errors import StoreError
+from .folder import FolderStore
 from .interface import PARTIAL, walk
 from .uri import open_store
 
@@ -102,16 +103,13 @@ def _is_as_fetched(target: Path) -> bool:
     """Whether a copy holds every byte that was fetched, and nothing else."""
     try:
         return bool(json.loads(_record(target).read_bytes()) == _digests(target))
-    except (OSError, ValueError, RecursionError):  # no copy, or half of one
+    except (OSError, ValueError, RecursionError, StoreError):  # no copy, or half of one
         return False
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    digests = {}
-    for name in sorted(walk(folder)):
-        with (folder / name).open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    store = FolderStore(folder)
+    return {name: store.sha256(name) for name in sorted(walk(folder))}
 
 
 def _forget_old(into: Path) -> None:

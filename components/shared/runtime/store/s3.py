@@ -263,9 +263,14 @@ def _digest(data: bytes | Path, algorithm: str = SHA256) -> str:
 
 
 def _is_whole(answer: dict[str, Any], data: bytes | Path) -> bool:
-    """Whether `data` is what was stored: by our SHA-256, else by the MD5 that is a one-part object's ETag."""
+    """Whether `data` is what was stored: by our SHA-256, else by the MD5 that is a one-part object's ETag.
+
+    An answer without an ETag is none of S3's: a login page, mostly, of something in between.
+    """
     if sha256 := answer["Metadata"].get(SHA256):
         return _digest(data) == str(sha256)
+    if "ETag" not in answer:
+        return False
     tag = str(answer["ETag"]).strip('"')
     if re.fullmatch("[0-9a-f]{32}", tag) and answer.get("ServerSideEncryption") in (None, "AES256"):
         return _digest(data, "md5") == tag

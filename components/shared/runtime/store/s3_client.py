@@ -68,7 +68,7 @@ def _refuse_aimless_redirect(response: Any = None, operation: Any = None, **_: A
     :raises ClientError: of the code 301.
     """
     status = getattr(response[0], "status_code", 0) if response else 0
-    if 300 < status < 400:
+    if status in (301, 302, 303, 307, 308):
         answer = response[1]
         told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
         if not (told or answer.get("Error", {}).get("Region")):

@@ -5,11 +5,9 @@ linear merge is the same bit for bit. The others are recorded in float32, where 
 difference, and agree to a few units in the last place: sums are taken in another order. The Karcher mean is held to 10⁻⁴,
 where mergekit's iteration stops.
 
-What differs on purpose is kept out. mergekit breaks ties of an election in favour of the positive sign, where TIES's paper
-has sgn(0) = 0 (no two sums are equal in these models). Its model stock may step back from the base where ours stays there
-(no two task vectors here are at more than a right angle). Its k of a density is rounded down, ours of TIES up (the
-densities here divide evenly). DARE's and DELLA's masks are drawn from the global generator there, so that density 1 alone
-can be compared.
+What differs on purpose is kept out. mergekit breaks ties of an election in favour of the positive sign, where TIES's
+paper has sgn(0) = 0 (no two sums are equal in these models). DARE's and DELLA's masks are drawn from the global generator
+there, so that density 1 alone can be compared.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapsh
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.training import side_by_side
 from components.shared.training.loop import TrainingLoop, report_to, token_shares
 
 
@@ -66,8 +67,9 @@ def test_weighted_parts_add_up_to_the_whole_in_gradient_loss_and_metrics():
     assert update.metrics["rows"] == pytest.approx(4 * 4 / 6 + 2 * 2 / 6)
 
 
-def test_only_one_part_has_a_graph_at_a_time():
+def test_only_one_part_of_a_large_model_has_a_graph_at_a_time(monkeypatch):
     """The forward pass of a part begins after the backward pass of the one before."""
+    monkeypatch.setattr(side_by_side, "SMALL", 0)
     model, seen = network(), []
 
     def loss_of(part):
@@ -76,6 +78,30 @@ def test_only_one_part_has_a_graph_at_a_time():
 
     loop_of(model).update([rows(0), rows(1)], loss_of, rate=1.0)
     assert seen == [True, False]
+
+
+def after_three_parts(threads):
+    """Weights, loss and metrics after a step on three parts, with layers that are frozen and unused."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(3, 8), nn.Linear(8, 8).requires_grad_(False), nn.Linear(8, 1), nn.Linear(1, 1)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        parts, shares = [rows(0), rows(1), rows(2)], [0.2, 0.3, 0.5]
+        update = loop_of(model).update(parts, mean_square(model[:3]), rate=1.0, weights=shares)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    return weights(model), update
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_parts_side_by_side_give_the_same_as_one_after_another_to_the_last_bit(threads):
+    (ours, update), (expected, reference) = after_three_parts(threads), after_three_parts(1)
+    assert update == reference
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
 
 
 def test_all_optimisers_step_together():

@@ -60,6 +60,8 @@ def nuslerp(t: float, a: Tensor, b: Tensor) -> Tensor:
     :returns: float32 (..., n).
     """
     a, b = a.float(), b.float()
+    if a.dim() == 0:
+        return torch.lerp(a, b, t)
     products = [(x.double() * y.double()).sum(-1, keepdim=True) for x, y in ((a, a), (a, b), (b, b))]
     keep, add = factors(t, *products)
     return keep.float() * a + add.float() * b
@@ -98,17 +100,19 @@ def _vectors(inputs: MergeInputs) -> list[Tensor]:
 
 
 def _column_products(inputs: MergeInputs) -> np.ndarray:
-    stacked = torch.stack([vector.double() for vector in _vectors(inputs)])
+    rows = [vector.double().reshape(-1, vector.shape[-1]) for vector in _vectors(inputs)]
+    stacked = torch.stack(rows)
     return np.asarray(torch.einsum("irc,jrc->ijc", stacked, stacked))
 
 
-def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[Tensor] | list[float] | None:
+def survey(tensor: WholeTensor, parameters: MergeParameters) -> Sequence[Tensor | float] | None:
     """The factors of the parents: of the whole tensor, of every column; None where rows have their own."""
     if parameters["flatten"]:
         of_models = next(iter(tensor.map(lambda inputs: inputs.base is None)))
         products = gram_of_parents(tensor) if of_models else gram_of_task_vectors(tensor)
         return coefficients(products, parameters.weights)
-    if parameters["columns"]:
+    rows = sum(tensor.map(lambda inputs: inputs.parents[0].shape[:-1].numel()))
+    if parameters["columns"] and rows > 1:  # a vector has no columns
         sums = list(tensor.map(_column_products))
         return folded_columns(np.sum(sums, axis=0), parameters.weights)
     return None
@@ -126,7 +130,7 @@ def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[Tensor] | l
     survey=survey,
 )
 def merge(
-    inputs: MergeInputs, parameters: MergeParameters, surveyed: list[Tensor] | list[float] | None
+    inputs: MergeInputs, parameters: MergeParameters, surveyed: Sequence[Tensor | float] | None
 ) -> Tensor:
     """The folded task vectors, added to the base; without one the folded models."""
     vectors = _vectors(inputs)

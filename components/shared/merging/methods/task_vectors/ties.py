@@ -72,11 +72,13 @@ def add_elected(inputs: MergeInputs, parameters: MergeParameters, task_vectors: 
 
 
 def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[float]:
-    """Each parent's threshold: over its whole task vector, or that of this tensor."""
+    """Each parent's threshold: over its whole task vector, or that of this tensor, with mergekit's rounding."""
     if parameters.thresholds is not None:
         return list(parameters.thresholds)
     densities = parameters.each("density")
-    return tensor.each_parent(lambda parent: threshold(lambda: tensor.task_vector(parent), densities[parent]))
+    return tensor.each_parent(
+        lambda parent: threshold(lambda: tensor.task_vector(parent), densities[parent], down=True)
+    )
 
 
 @merge_method(

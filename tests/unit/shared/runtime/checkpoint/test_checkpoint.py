@@ -221,6 +221,24 @@ def test_a_bucket_is_as_good_as_a_folder(s3_uri: str, said: list[str]) -> None:
 
 
 @pytest.mark.parametrize("file", ["state.json", "tensors.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "unreadable"])
+def test_what_is_no_file_of_a_checkpoint_is_damage(
+    checkpoints: Checkpoints, said: list[str], file: str, kind: str
+) -> None:
+    save(checkpoints, 1, 2)
+    path = folder(checkpoints, 2) / file
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path.name if kind == "loop" else "/proc/self/mem")
+    found = checkpoints.restore()
+    assert found is not None and found.step == 1
+
+
+@pytest.mark.parametrize("file", ["state.json", "tensors.safetensors"])
 def test_an_object_that_is_not_what_was_stored_falls_back_to_the_checkpoint_before(
     s3_uri: str, said: list[str], file: str
 ) -> None:
