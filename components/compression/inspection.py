@@ -62,7 +62,12 @@ def inspect(folder: Path) -> Inspection:
     """
     tensors, parameters = describe(folder)
     if not tensors:
-        raise ArtifactError("there is no model here", where=str(folder), why="no model*.safetensors")
+        raise ArtifactError(
+            "there is no model here",
+            where=str(folder),
+            why="no model*.safetensors",
+            fix="give the folder of an artifact or of a Hugging Face model",
+        )
     coded, measured = storage(folder), _measured(folder)
     rows = []
     for name, entry in tensors.items():

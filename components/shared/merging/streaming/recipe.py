@@ -164,6 +164,7 @@ class Recipe:
                     "the layers of the slices do not follow each other",
                     where=f"layers {block.first} to {block.last}",
                     why=f"the next layer is {end}",
+                    fix="give the slices in the order of the layers that they make",
                 )
             end = block.last
 
