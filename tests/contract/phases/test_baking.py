@@ -34,6 +34,7 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, tmp_path):
     )
     assert [row["behaviour"] for row in manifest["extra"]["behaviours"]] == ["tool", "persona"]
     assert len(manifest["gates"]) == 6
+    assert {"thinking/reasoning", "plain/reasoning"} <= set(manifest["metrics"])
     weights = [m["files"]["model.safetensors"]["bytes"] for m in (manifest, before)]
     assert weights[0] == weights[1], "a ternary model stays ternary"
 
