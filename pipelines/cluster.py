@@ -180,12 +180,7 @@ def load(name: str = "default") -> Cluster:
     try:
         cluster = Cluster.model_validate(yaml.safe_load(path.read_text()))
     except (ValidationError, yaml.YAMLError) as error:
-        raise ConfigError(
-            "the cluster settings do not fit",
-            where=str(path),
-            why=str(error),
-            fix="compare it with the others there",
-        ) from error
+        raise ConfigError("the cluster settings do not fit", where=str(path), why=str(error)) from error
     named = cluster.gpu_phases if isinstance(cluster.gpu_phases, tuple) else ()
     if unknown := sorted(
         {*named, *cluster.spot.phases, *(set(cluster.timeout.seconds) - {REPORT.name})} - set(PHASES)

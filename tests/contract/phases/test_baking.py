@@ -32,9 +32,9 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, tmp_path):
     manifest, before = (
         json.loads((path / "forge.json").read_text()) for path in (tmp_path / "killed", model)
     )
+    assert {"thinking/reasoning", "plain/reasoning"} <= set(manifest["metrics"])
     assert [row["behaviour"] for row in manifest["extra"]["behaviours"]] == ["tool", "persona"]
     assert len(manifest["gates"]) == 6
-    assert {"thinking/reasoning", "plain/reasoning"} <= set(manifest["metrics"])
     weights = [m["files"]["model.safetensors"]["bytes"] for m in (manifest, before)]
     assert weights[0] == weights[1], "a ternary model stays ternary"
 

@@ -60,9 +60,7 @@ def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictC
         where = (
             f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else str(configs)
         )
-        raise ConfigError(
-            "a file is not YAML", where=where, why=str(error.problem), fix="mend the line"
-        ) from error
+        raise ConfigError("a file is not YAML", where=where, why=str(error.problem)) from error
     except (HydraException, OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(
             "the configuration does not compose", where=str(configs), why=_first_line(error)
