@@ -86,5 +86,8 @@ def _measured(folder: Path) -> dict[str, dict]:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         return {}
-    sizes = json.loads(manifest.read_text()).get("extra", {}).get("sizes", {})
-    return {row["tensor"]: row for row in sizes.get("per_tensor", [])}
+    try:
+        sizes = json.loads(manifest.read_text())["extra"]["sizes"]
+        return {row["tensor"]: row for row in sizes["per_tensor"]}
+    except (ValueError, TypeError, LookupError, RecursionError):  # of another phase, or damaged
+        return {}

@@ -39,7 +39,11 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
     return content
 
 
-def _json(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
+    """What a JSON file of a model holds.
+
+    :raises ArtifactError: it is none, or no object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
@@ -59,7 +63,7 @@ def headers(folder: Path) -> dict[str, dict[str, Any]]:
         return header(single) if single.exists() else {}
     if single.exists():
         raise ArtifactError(f"the folder holds both {SINGLE} and {INDEX}", where=str(folder), fix="keep one")
-    weight_map = _json(index).get("weight_map")
+    weight_map = json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise ArtifactError("the index of the shards has no weight_map", where=str(index), fix=AGAIN)
     tensors: dict[str, dict[str, Any]] = {}
@@ -86,7 +90,7 @@ def storage(folder: Path) -> dict[str, dict[str, Any]]:
     :raises ArtifactError: config.json is not JSON, or its `storage` is no such map.
     """
     path = folder / "config.json"
-    declared = _json(path).get("storage") if path.exists() else None
+    declared = json_object(path).get("storage") if path.exists() else None
     if declared is None:
         return {}
     if not isinstance(declared, dict):
