@@ -15,8 +15,8 @@ from components.shared.runtime.errors import ConfigError, ForgeError
 from components.shared.runtime.identity import identity_of
 from components.shared.runtime.request import command_line, run_root
 from components.shared.runtime.request.inputs import COMMON, Request, from_kfp
+from tests import mutations
 from tests.contract.toy_phase import CONFIGS, Settings
-from tests.mutated import mutations
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "fixtures" / "executor_inputs").glob("*.json"))
 RUN = "91db5f79-d1b0-4594-95fb-5f0c48db45d5"
@@ -133,7 +133,7 @@ def test_an_optional_input_that_is_not_there_is_no_member_of_its_list() -> None:
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_a_mutated_input_is_understood_or_refused(path: Path) -> None:
     refused = 0
-    for text in mutations(recording(path), seed=len(path.stem), count=60):
+    for text in mutations.texts(recording(path), seed=len(path.stem), count=60):
         try:
             request = command_line.parse("toy", "", ["--executor-input", text])
             if request.settings:
