@@ -14,15 +14,15 @@ from typing import Protocol
 from tests.attack.attempt import Bench, Ended, Running, end_family
 
 TICK = 0.005
-PREPARATION = 120.0
+PREPARATION = 240.0
 """Seconds that what a class attacks may take to be made."""
 
 
 class AttackClass(Protocol):
     """A module of this folder that attacks in one way.
 
-    `COUNT`: its attempts among a thousand. `LIMIT`: seconds after which one hangs, on a busy machine. Where it has a
-    function `serve`, that starts a process for all attempts, which finds a folder for itself, and returns its id.
+    `COUNT`: its attempts in a whole campaign. `LIMIT`: seconds after which one hangs, on a busy machine. Where it has a
+    function `serve`, that starts a process for all attempts and returns its id.
     """
 
     COUNT: int
@@ -59,6 +59,10 @@ class Tally:
         else:
             self.failed[name, number] = ended
 
+    def typical(self, name: str) -> float:
+        """Seconds that an attempt of this class has taken so far."""
+        return self.seconds.get(name, 0.0) / max(self.tried[name], 1)
+
     def of(self, name: str, verdict: str) -> int:
         return sum(end.verdict == verdict for (kind, _), end in self.failed.items() if kind == name)
 
@@ -74,39 +78,48 @@ class Campaign:
     keep: bool = False
     say: Callable[[str], None] = print
     servers: list[int] = field(default_factory=list)
+    shared: dict[str, Path] = field(default_factory=dict)
 
     def prepare(self, names: Sequence[str]) -> list[str]:
-        """Let each class make what it attacks, in a child as an attempt has one. Those where that went well."""
+        """Let classes make what they attack, in a child as an attempt has one, once where they have that in common.
+
+        :returns: the names of those where that went well.
+        """
         ready = []
         for name in names:
             if serve := getattr(self.classes[name], "serve", None):
-                self.servers.append(serve(self.folder / name / "server"))
-        waiting = deque(names)
-        running: dict[str, Running] = {}
+                self.servers.append(serve())
+        groups: dict[Callable[[Bench], str], list[str]] = {}
+        for name in names:
+            groups.setdefault(self.classes[name].prepare, []).append(name)
+        waiting = deque(groups.items())
+        running: dict[tuple[str, ...], Running] = {}
         while waiting or running:
             while waiting and len(running) < self.jobs:
-                name = waiting.popleft()
-                work, rng = self.classes[name].prepare, random.Random(self.seed)
-                running[name] = Running(work, rng, self.folder / name / "shared", Path(), PREPARATION)
-            for name, child in list(running.items()):
+                work, group = waiting.popleft()
+                place = self.folder / group[0] / "shared"
+                self.shared.update(dict.fromkeys(group, place / "inside"))
+                running[tuple(group)] = Running(work, random.Random(self.seed), place, Path(), PREPARATION)
+            for members, child in list(running.items()):
                 if ended := child.poll():
-                    del running[name]
+                    del running[members]
                     if ended.verdict != "survived" or ended.note.startswith("refused"):
-                        self.say(f"what {name} attacks could not be made: {ended.note}")
+                        self.say(f"what {', '.join(members)} attacks could not be made: {ended.note}")
                     else:
-                        ready.append(name)
+                        ready.extend(members)
             time.sleep(TICK)
         return ready
 
     def run(self, attempts: Sequence[tuple[str, int]], until: float) -> Tally:
-        """Try them in this order; none is begun after `until` (of the monotonic clock)."""
+        """Try them in this order; none is begun that would go on behind `until` (of the monotonic clock)."""
         tally, waiting = Tally(), deque(attempts)
         running: dict[tuple[str, int], Running] = {}
         began = spoken = time.monotonic()
         while waiting or running:
-            while waiting and len(running) < self.jobs and time.monotonic() < until:
+            while waiting and len(running) < self.jobs:
                 name, number = waiting.popleft()
-                running[name, number] = self._begin(name, number)
+                if time.monotonic() + tally.typical(name) < until:
+                    running[name, number] = self._begin(name, number)
             if not running:
                 break
             for (name, number), child in list(running.items()):
@@ -132,7 +145,7 @@ class Campaign:
         kind = self.classes[name]
         folder = self.folder / name / str(number)
         rng = random.Random(f"{self.seed}/{name}/{number}")
-        return Running(kind.attempt, rng, folder, self.folder / name / "shared" / "inside", kind.LIMIT)
+        return Running(kind.attempt, rng, folder, self.shared.get(name, Path()), kind.LIMIT)
 
     def command(self, name: str, number: int) -> str:
         """How exactly this attempt is repeated."""
@@ -165,7 +178,7 @@ def table(tally: Tally, names: Sequence[str]) -> str:
             tally.tried[name],
             tally.survived[name],
             *(tally.of(name, verdict) for verdict in ("loss", "hang", "traceback")),
-            f"{tally.seconds.get(name, 0.0) / max(tally.tried[name], 1):.2f}",
+            f"{tally.typical(name):.2f}",
             f"{tally.cpu_seconds.get(name, 0.0) / max(tally.tried[name], 1):.2f}",
         )
         for name in names

@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 
 from components.shared.runtime.request.command_line import parse
+from pipelines import cli
+from pipelines.cli.overridden import Overridden
 from pipelines.local.plan import RunRequest
 from pipelines.local.prepare import prepare
 from pipelines.runs.folder import RunFolder
@@ -59,7 +62,6 @@ def test_a_run_that_cannot_be_is_refused(forge, arguments):
         ["run-pipeline", "--runs", "/proc/x", "--name", "a"],
         ["run-pipeline", "--store", "/proc/x", "--name", "a"],
         ["compile", "--output", "/proc/x"],
-        ["compile", "--output", f"/tmp/{LONG}"],
         ["status", LONG],
         ["logs", LONG],
         ["events", LONG],
@@ -73,11 +75,24 @@ def test_a_place_that_the_system_refuses_is_named(forge, arguments):
     assert code and "error: " in text and "What to do: " in text
 
 
-def test_an_override_is_one_with_and_without_its_option_for_every_command(forge):
-    for words in (["validate"], ["run-pipeline", "--dry-run"], ["compile", "--output", "x.yaml"]):
-        for override in (["-O", "bitnet.steps=x"], ["bitnet.steps=x"]):
-            code, text = forge(*words, *override)
-            assert code == 2 and 'bitnet.steps = "x"' in text
+def commands(group):
+    for command in group.commands.values():
+        yield from commands(command) if hasattr(command, "commands") else [command]
+
+
+def test_every_command_with_overrides_takes_them_without_the_option_too(forge):
+    taking = [
+        command
+        for command in commands(get_command(cli.app))
+        if any("--override" in option.opts for option in command.params)
+    ]
+    assert len(taking) >= 6 and all(isinstance(command, Overridden) for command in taking)
+    for override in (["-O", "bitnet.steps=x"], ["bitnet.steps=x"]):
+        code, text = forge("validate", *override)
+        assert code == 2 and 'bitnet.steps = "x"' in text
+
+
+def test_a_phase_by_hand_takes_overrides_with_the_option_too():
     for override in (["-O", "bitnet.steps=3"], ["--override", "bitnet.steps=3"], ["bitnet.steps=3"]):
         assert parse("bitnet", "", ["--output", "x", *override]).overrides == ["bitnet.steps=3"]
 

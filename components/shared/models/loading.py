@@ -98,7 +98,10 @@ def load(
     )
     if unmatched:
         raise ArtifactError(
-            "weights and config.json do not fit", where=str(folder), why=", ".join(unmatched[:5])
+            "weights and config.json do not fit",
+            where=str(folder),
+            why=", ".join(unmatched[:5]),
+            fix="fetch the model again, or save it with transformers 5",
         )
     tokenizer = load_tokenizer(folder)
     model = model.to(device).eval()
@@ -149,7 +152,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
         tokenizer.decode(tokenizer("a").input_ids)
     except Exception as error:  # whatever foreign files make transformers raise is a fault of those files
-        raise unreadable("the model has no tokenizer that can be read", folder, error) from error
+        fix = "write it beside the model: tokenizer.save_pretrained, in transformers 5"
+        raise unreadable("the model has no tokenizer that can be read", folder, error, fix) from error
     return tokenizer
 
 

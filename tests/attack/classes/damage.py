@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import time
 from pathlib import Path
 
 from components.shared.runtime.artifact import artifact, manifest
@@ -17,27 +15,14 @@ from pipelines.runs import folder as run_folders
 from pipelines.runs import prune
 from pipelines.runs.log import EventReader
 from pipelines.runs.state import read_state
+from tests import mutations
 from tests.attack.attempt import Bench, Loss, refusal
-from tests.attack.classes import kill, mutations, runner
-from tests.attack.classes.processes import CONFIGS, Toy, resumed, toy
+from tests.attack.classes import kill, runner
+from tests.attack.classes.processes import CONFIGS, Toy, resumed
 
-COUNT = 260
+COUNT = 320
 LIMIT = 20.0
-STOPPED = (kill.STEPS, "toy.pause=0.005")
-"""Slow enough to be stopped in between."""
-
-
-def prepare(bench: Bench) -> str:
-    """An artifact, the checkpoints of a phase that was stopped, and a finished run with its cache."""
-    kill.prepare(bench)
-    stopped = bench.inside / "stopped"
-    stopped.mkdir()
-    process = toy(bench, stopped / "out", *STOPPED)
-    while len(list(stopped.rglob("state.json"))) < 2:
-        time.sleep(0.01)
-    process.send(signal.SIGTERM)
-    process.checked(75)
-    return "ready"
+prepare = kill.prepare
 
 
 def attempt(bench: Bench) -> str:
@@ -106,7 +91,7 @@ def checkpoints(bench: Bench) -> str:
         done = "mutated state.json"
     else:
         done = mutations.folder(below, bench.rng)
-    resumed(bench, place / "out", (bench.shared / "digest").read_text(), *STOPPED)
+    resumed(bench, place / "out", (bench.shared / "digest").read_text(), *kill.STOPPED)
     return done
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 
@@ -9,17 +10,29 @@ from tests.attack.attempt import Bench
 from tests.attack.classes import runner
 from tests.attack.classes.processes import digest_of, nothing_or_whole, resumed, toy
 
-COUNT = 150
+COUNT = 90
 LIMIT = 120.0
 STEPS = "toy.steps=60"
+STOPPED = (STEPS, "toy.pause=0.01")
+"""Slow enough to be stopped in between."""
 
 
 def prepare(bench: Bench) -> str:
-    """The toy phase undisturbed: its digest, and how long it takes."""
+    """What most classes attack: the toy phase undisturbed and stopped by half, and a finished run with its cache."""
     began = time.monotonic()
     toy(bench, bench.inside / "out", STEPS).checked(0)
     (bench.inside / "digest").write_text(digest_of(bench.inside / "out"))
     (bench.inside / "seconds").write_text(str(time.monotonic() - began))
+    stopped = bench.inside / "stopped"
+    code = 0
+    while code == 0:  # through before it was stopped
+        shutil.rmtree(stopped, ignore_errors=True)
+        stopped.mkdir()
+        process = toy(bench, stopped / "out", *STOPPED)
+        while len(list(stopped.glob("*/*/*/state.json"))) < 2 and not (stopped / "out").exists():
+            time.sleep(0.005)
+        process.send(signal.SIGTERM)
+        code = process.checked(0, 75)
     return runner.prepare(bench)
 
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import time
 import uuid
-from pathlib import Path
 
 from botocore.config import Config
 
@@ -22,18 +21,19 @@ from tests.attack.classes import kill
 from tests.attack.classes.processes import CONFIGS, Toy
 from tests.contract.stores.proxy import FAULTS, Proxy
 
-COUNT = 110
+COUNT = 75
 LIMIT = 120.0
-SERVER = "server"
+prepare = kill.prepare
+address: list[int] = []
+"""The port of the server, once it is started."""
 QUICK = {"read_timeout": 0.6, "connect_timeout": 0.6}
 
 
-def serve(folder: Path) -> int:
-    """Start an S3 server (moto) in a child, with its address in a file of `folder`; its process id."""
+def serve() -> int:
+    """Start an S3 server (moto) in a child; its process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder.mkdir(parents=True)
+        address.append(free.getsockname()[1])
     pid = os.fork()
     if pid:
         return pid
@@ -43,28 +43,16 @@ def serve(folder: Path) -> int:
         silent = os.open(os.devnull, os.O_WRONLY)  # it tells of every request
         os.dup2(silent, 1)
         os.dup2(silent, 2)
-        ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False).start()
-        (folder / SERVER).write_text(f"http://127.0.0.1:{port}")
+        ThreadedMotoServer(ip_address="127.0.0.1", port=address[-1], verbose=False).start()
         signal.pause()
     finally:
         os._exit(0)
 
 
-def prepare(bench: Bench) -> str:
-    """The address of the server, when it is there; and the toy phase undisturbed."""
-    file = bench.inside.parent.parent / SERVER / SERVER
-    until = time.monotonic() + 60
-    while not file.exists():
-        if time.monotonic() > until:
-            raise Loss("moto does not start")
-        time.sleep(0.05)
-    (bench.inside / SERVER).write_text(file.read_text())
-    return kill.prepare(bench)
-
-
 def attempt(bench: Bench) -> str:
     """A phase with target and checkpoints in a bucket, or a model that is fetched from one, behind the proxy."""
-    upstream = (bench.shared / SERVER).read_text()
+    upstream = f"http://127.0.0.1:{address[-1]}"
+    _wait_for_server()
     os.environ.update(
         AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b", AWS_REGION="us-east-1", AWS_MAX_ATTEMPTS="2"
     )
@@ -80,6 +68,17 @@ def attempt(bench: Bench) -> str:
     Session().client("s3").create_bucket(Bucket=bucket.removeprefix("s3://"))
     expected = (bench.shared / "digest").read_text()
     return bench.rng.choice((published, published, fetched))(bench, bucket, upstream, expected)
+
+
+def _wait_for_server() -> None:
+    until = time.monotonic() + 30
+    while True:
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", address[-1])):
+                return
+        if time.monotonic() > until:
+            raise Loss("moto does not start")
+        time.sleep(0.05)
 
 
 def published(bench: Bench, bucket: str, upstream: str, expected: str) -> str:
@@ -129,7 +128,7 @@ def fetched(bench: Bench, bucket: str, upstream: str, expected: str) -> str:
 
 def _fault(bench: Bench, proxy: Proxy) -> str:
     """One of the proxy's faults, now and then, for some requests or all."""
-    name = bench.rng.choice(sorted(FAULTS))
+    name = sorted(FAULTS)[int(bench.inside.parent.name) % len(FAULTS)]  # each in turn
     proxy.fault, proxy.skip = name, bench.rng.choice((0, 1, bench.rng.randrange(30)))
     proxy.times = bench.rng.choice((1, 1, 2, 4, 10**9))
     return f"{name} × {proxy.times} after {proxy.skip} requests"

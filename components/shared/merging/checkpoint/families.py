@@ -50,7 +50,7 @@ def ties(config: dict[str, Any]) -> bool:
             return bool(part["tie_word_embeddings"])
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    known = config.get("model_type")
+    known = str(config.get("model_type"))
     return known in CONFIG_MAPPING and bool(getattr(CONFIG_MAPPING[known](), "tie_word_embeddings", False))
 
 

@@ -232,7 +232,7 @@ class StreamingMerge:
         """TIES's, over each parent's whole task vector, as in the paper."""
         if not self.recipe.merge_method.trims_model or self.recipe.trim == "tensor":
             return None
-        targets = [target for target in self.plan.targets if not target.carried and math.prod(target.shape)]
+        targets = [target for target in self.plan.targets if not target.carried and 0 not in target.shape]
         densities = [
             {target.numbers.own[i]["density"] for target in targets} for i in range(len(self.parents))
         ]

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from components.shared.models.loading import decode_all, load, save, wrap
 from components.shared.models.remote_code.coded import Coded
-from components.shared.runtime.artifact.artifact import adopt, seal
+from components.shared.runtime.artifact.artifact import seal
+from components.shared.runtime.artifact.plain_model import adopt
 from components.shared.runtime.errors import ArtifactError
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines.generate import TextModel

@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import TypeAdapter
 
 from components.shared.runtime.config.compose import compose
 from components.shared.runtime.config.settings import model_of
 from components.shared.runtime.errors import ConfigError
+from components.shared.tasks.settings import Weights
 
 REFUSED = {
     "baking.bakes=[{behaviour:evil,steps:1}]": "no behaviour 'evil'",
@@ -20,10 +22,10 @@ REFUSED = {
     "bitnet.tasks={chain:0}": "no task has a weight above 0",
     "bitnet.levels=[-1]": "integer ≥ 1 and ≤ 10",
     "bitnet.levels={chain:[1]}": "no levels for max",
-    "bitnet.threads=100000000": "≤ 1024",
-    "cognate.trunk.threads=2000": "≤ 1024",
-    "cognate.trunk.levels=[]": "at least 1 long",
-    "cognate.trunk.opening={steps:3,tasks:{}}": "no tasks",
+    "bitnet.threads=100000000": "≤ 512",
+    "cognate.trunk.threads=2000": "≤ 512",
+    "bitnet.levels=[]": "at least 1 long",
+    "baking.levels=[]": "at least 1 long",
     "cognate.model.hidden_size=33": "not a multiple of num_attention_heads",
     "cognate.model.num_key_value_heads=3": "not a multiple of num_key_value_heads",
     "cognate.model.memory_heads=3": "not a multiple of memory_heads",
@@ -46,11 +48,8 @@ def test_what_could_only_fail_late_is_refused_early(override: str) -> None:
 
 
 def test_a_file_of_text_is_looked_for_where_the_phase_runs() -> None:
-    override = "bitnet.tasks={file:/not/here/but/there.txt:1}".replace("file:/", "'file:/").replace(
-        "txt:", "txt':"
-    )
-    config = compose("bitnet", model_of("bitnet"), overrides=[override])
-    assert list(config.tree["bitnet"]["tasks"]) == ["file:/not/here/but/there.txt"]
+    weights = {"file:/not/here/but/there.txt": 1.0}
+    assert TypeAdapter(Weights).validate_python(weights) == weights
 
 
 @pytest.mark.parametrize("profile", ["micro", "tiny", "small", "full"])
