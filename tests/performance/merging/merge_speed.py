@@ -107,6 +107,7 @@ from components.shared.merging.mergekit.configuration import parse
 from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.runtime.tracking.progress import Progress
 job = StreamingMerge(parse(Path(sys.argv[1])), threads=int(sys.argv[3]))
+job.recipe.merge_method.implementation  # what it imports counts for the whole process
 spent = time.process_time()
 done = job.write(Path(sys.argv[2]), progress=Progress("merge"))
 print("RESULT", done.seconds, done.disk_seconds, time.process_time() - spent)
