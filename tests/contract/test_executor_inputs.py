@@ -144,6 +144,55 @@ def test_a_mutated_input_is_understood_or_refused(path: Path) -> None:
     assert refused > 10
 
 
+def _changed(given: dict[str, Any], place: str, value: Any) -> str:
+    *above, last = place.split(".")
+    node: Any = given
+    for name in above:
+        node = node[int(name) if name.isdigit() else name]
+    node[last] = value
+    return json.dumps(given)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("inputs", ["x"]),
+        ("inputs.artifacts", ["x"]),
+        ("inputs.artifacts.models", ["x"]),
+        ("inputs.artifacts.models", "x"),
+        ("inputs.artifacts.models", None),
+        ("inputs.artifacts.models", {"artifacts": ["x"]}),
+        ("inputs.parameterValues", ["x"]),
+        ("inputs.parameterValues.seed", float("inf")),
+        ("outputs", None),
+        ("outputs", ["x"]),
+        ("outputs.artifacts", None),
+        ("outputs.artifacts.model", None),
+        ("outputs.artifacts.model", {"artifacts": []}),
+        ("outputs.artifacts.model", {"artifacts": ["x"]}),
+    ],
+    ids=repr,
+)
+def test_an_input_of_another_shape_is_refused_by_its_place(place: str, value: Any) -> None:
+    with pytest.raises(ForgeError) as refused:
+        command_line.parse("toy", "", ["--executor-input", _changed(recording("evomerge"), place, value)])
+    assert refused.value.where.startswith(("--executor-input", "parameter seed")) and refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("inputs", None),
+        ("inputs.artifacts", None),
+        ("inputs.artifacts.models", {"artifacts": None}),
+        ("inputs.parameterValues", None),
+    ],
+    ids=repr,
+)
+def test_an_input_that_is_null_is_none(place: str, value: Any) -> None:
+    command_line.parse("toy", "", ["--executor-input", _changed(recording("evomerge"), place, value)])
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"inputs":' * 50_000, "null", "1", '"text"'])
 def test_json_that_is_no_executor_input_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -79,7 +79,7 @@ class MappedModel:
             config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(config, dict):
                 raise ValueError("it is no JSON object")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ArtifactError(
                 "this is no Hugging Face model",
                 where=str(path),
