@@ -20,6 +20,7 @@ from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Item, Split
+from components.shared.tasks.tokenizer import CHAT_TEMPLATE
 from components.shared.training.device import device
 from components.shared.training.loop import report_to
 
@@ -225,6 +226,8 @@ class Baking(Phase[Settings], spec=PHASE):
         """Save, score what was saved on the report split, and say what came of the claims."""
         run, results, kept = self.run, self.state["results"], self._baked()
         card = model_card("Baked model", __doc__ or "", facts={"behaviours": ", ".join(kept) or "none"})
+        if kept and not self.tokenizer.chat_template:  # what it does by itself may be asked for in turns
+            self.tokenizer.chat_template = CHAT_TEMPLATE
         stored = save_trained(self.model, self.tokenizer, run.output, card)
         score(run, stored, self.tokenizer)
         self.metrics = {"kept": float(len(kept))}

@@ -277,8 +277,8 @@ def _redirect(runs: Path, name: str, kept: Sequence[RunFolder]) -> None:
             entries[path.stem] = entry
     for folder in kept:
         for status in folder.tasks():
-            if status.status in DONE and (entry := entries.pop(status.cache_key, None)):
-                moved = {**entry, "run": folder.name, "task": status.task}
+            if status.status in DONE and status.cache_key in entries:
+                moved = {**entries.pop(status.cache_key), "run": folder.name, "task": status.task}
                 write_atomically(
                     runs / CACHE / f"{status.cache_key}.json", sealed_json.encode(moved, indent=1)
                 )

@@ -102,14 +102,19 @@ def json_object(path: Path, *, needed: bool = True) -> dict[str, Any]:
     return content
 
 
-def unreadable(what: str, path: Path, error: BaseException) -> ArtifactError:
+def unreadable(
+    what: str,
+    path: Path,
+    error: BaseException,
+    fix: str = "fetch the model again, or save it with transformers 5",
+) -> ArtifactError:
     """What transformers or a parser said of a file, in one line."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return ArtifactError(
         what,
         where=str(path),
         why=f"{type(error).__name__}: {said[:300]}",
-        fix="fetch the model again, or save it with transformers 5",
+        fix=fix,
     )
 
 

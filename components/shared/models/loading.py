@@ -152,7 +152,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
         tokenizer.decode(tokenizer("a").input_ids)
     except Exception as error:  # whatever foreign files make transformers raise is a fault of those files
-        raise unreadable("the model has no tokenizer that can be read", folder, error) from error
+        fix = "write it beside the model: tokenizer.save_pretrained, in transformers 5"
+        raise unreadable("the model has no tokenizer that can be read", folder, error, fix) from error
     return tokenizer
 
 

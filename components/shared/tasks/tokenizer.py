@@ -13,6 +13,13 @@ SPECIAL: Final = (
     *(f"<reserved_{number}>" for number in range(263, 272)),
 )
 VOCAB_SIZE: Final = 256 + len(SPECIAL)
+CHAT_TEMPLATE: Final = (
+    "{% for m in messages %}"
+    "{% if loop.first or loop.previtem.role == 'assistant' %}{{ bos_token or '' }}{% endif %}{{ m.content }}"
+    "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}"
+    "{% endfor %}"
+)
+"""For programs that ask in turns: each question with its answer is a row as in training (batches.encode)."""
 
 
 def byte_characters() -> list[str]:

@@ -34,7 +34,7 @@ def generate(
         typer.Option(
             "--template/--raw", show_default=False,
             help="Put prompts into the tokenizer's chat template, or do not. By default: where the tokenizer has one,"
-            " for models that are not ours, and in --chat for all.",
+            " for models that are not ours.",
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="At most so many new tokens.")] = 64,
@@ -88,7 +88,7 @@ def generate(
                 say(f"> {answer.prompt}\n{answer.text}" if len(answers) > 1 else answer.text)
         _hint(model, answers)
         return
-    if template is None and model.has_template and model.agent is None and not model.template:
+    if template is None and model.has_template and not model.ours and not model.template:
         model = replace(model, template=True)
     conversation = Chat(model, tokens, sample, seed)
     if not as_json:

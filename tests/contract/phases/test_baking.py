@@ -35,6 +35,10 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, tmp_path):
     assert {"thinking/reasoning", "plain/reasoning"} <= set(manifest["metrics"])
     assert [row["behaviour"] for row in manifest["extra"]["behaviours"]] == ["tool", "persona"]
     assert len(manifest["gates"]) == 6
+    template = tmp_path / "killed" / "chat_template.jinja"
+    assert template.is_file() == bool(manifest["extra"]["baked"]), (
+        "a baked behaviour may be asked for in turns"
+    )
     weights = [m["files"]["model.safetensors"]["bytes"] for m in (manifest, before)]
     assert weights[0] == weights[1], "a ternary model stays ternary"
 
@@ -45,6 +49,7 @@ def test_a_bake_that_fails_its_gate_leaves_a_llama_as_it_was(tmp_path):
     killing.run("baking", tmp_path / "out", ["--input", source, *TINY])
     manifest = json.loads((tmp_path / "out" / "forge.json").read_text())
     assert manifest["extra"]["baked"] == [] and manifest["metrics"]["kept"] == 0
+    assert not (tmp_path / "out" / "chat_template.jinja").exists()
     baked, before = (AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path / "out", source))
     assert type(baked) is type(before)
     assert all((a == b).all() for a, b in zip(baked.parameters(), before.parameters(), strict=True))

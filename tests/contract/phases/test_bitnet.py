@@ -112,10 +112,13 @@ def test_it_loads_in_plain_transformers_where_this_project_is_not(ternary, tmp_p
     assert torch.equal(plain_transformers.logits(ternary, tmp_path), load(ternary)[0](IDS).logits)
 
 
-def test_a_llama_becomes_ternary_and_loads_as_one(tmp_path):
-    run(tmp_path / "out", "--input", llama(tmp_path / "llama"), "bitnet.steps=2")
+def test_a_llama_with_biases_becomes_ternary_and_loads_as_one(tmp_path):
+    run(tmp_path / "out", "--input", llama(tmp_path / "llama", attention_bias=True), "bitnet.steps=2")
     stored = json.loads((tmp_path / "out" / "config.json").read_text())["storage"]
     assert len(stored) == 7 and all(name.startswith("inner.model.layers.0.") for name in stored)
+    assert {name.rpartition(".")[2] for name in stored if stored[name].get("bias")} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj")
+    }
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", trust_remote_code=True)
     assert model(IDS).logits.shape == (1, 10, 272)
 
@@ -124,12 +127,6 @@ def test_a_llama_without_a_tokenizer_is_refused(tmp_path, capsys):
     bare = llama(tmp_path / "llama", tokenizer=False)
     message = refused(capsys, tmp_path / "out", "--input", bare)
     assert "no tokenizer" in message and "tokenizer.save_pretrained" in message
-
-
-def test_layers_with_biases_are_refused_by_name(tmp_path, capsys):
-    biased = llama(tmp_path / "llama", attention_bias=True)
-    message = refused(capsys, tmp_path / "out", "--input", biased)
-    assert "bias" in message and "self_attn.q_proj" in message
 
 
 def test_its_own_output_is_refused_because_it_is_ternary(ternary, tmp_path, capsys):

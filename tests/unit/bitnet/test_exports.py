@@ -35,7 +35,14 @@ def without_compiling() -> Any:
     torch._dynamo.config.disable = before  # type: ignore[attr-defined]
 
 
-def artifact(folder: Path, *, family: str = "llama", norms: bool = True, **more: Any) -> Path:
+def artifact(
+    folder: Path,
+    *,
+    family: str = "llama",
+    norms: bool = True,
+    as_dtype: torch.dtype = torch.float32,
+    **more: Any,
+) -> Path:
     """A ternary model as phase bitnet leaves it, its norms no ones."""
     model: Any
     torch.manual_seed(0)
@@ -46,6 +53,7 @@ def artifact(folder: Path, *, family: str = "llama", norms: bool = True, **more:
         model = build(CognateConfig(num_key_value_heads=2, **SHAPE, **more), seed=0).eval()
     for parameter in model.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
+    model.to(as_dtype)
     convert(model, dict.fromkeys(unnormed(linears_to_convert(model)), 0.7) if norms else {})
     round_to_half(model)
     save(model, byte_tokenizer(), folder, card="", half=True)
@@ -73,6 +81,17 @@ def test_transformers_reads_the_same_weights_and_says_the_same(
     assert difference[0, 0].max() < 1e-5 and difference.median() < 0.01
     assert difference.max() < 0.1  # a rounding of an activation that tips costs 1/127, and goes on from there
     assert not list((tmp_path / "out").glob("*.py"))
+
+
+def test_a_model_in_bfloat16_is_exported_as_what_it_says_in_float32(tmp_path: Path) -> None:
+    source = artifact(tmp_path / "in", as_dtype=torch.bfloat16)
+    assert load(source)[0].dtype == torch.bfloat16
+    export_transformers.export(source, tmp_path / "out")
+    export_gguf.export(source, tmp_path / "gguf", "TQ2_0")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    with torch.no_grad():
+        ours = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()(IDS).logits
+        assert torch.cosine_similarity(theirs(IDS).logits, ours, dim=-1).min() > 0.999
 
 
 @pytest.mark.parametrize("kind", ["TQ1_0", "TQ2_0"])

@@ -11,8 +11,10 @@ from transformers import (
     Qwen2Config,
 )
 
+from components.adas.svf import matrices
 from components.shared.models.half import halved
 from components.shared.models.loading import load, save, trainable_layers, wrap
+from components.shared.models.remote_code.experts import set_expert
 from components.shared.tasks.tokenizer import byte_tokenizer
 
 from .remote_code.test_coded import coded_twin
@@ -82,6 +84,19 @@ def test_it_runs_in_any_dtype_that_is_asked_for_at_loading(name, dtype, tmp_path
     assert close.min() > 0.99
     written = back.generate(IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=2, do_sample=False)
     assert written.shape[1] <= IDS.shape[1] + 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_experts_weights_are_of_the_models_dtype_and_the_base_comes_back(dtype, tmp_path):
+    model = coded("qwen2, with biases", torch.bfloat16)
+    model.config.experts = {"names": ["sums"]}
+    save(model, byte_tokenizer(), tmp_path / "m", card="", half=True)
+    back = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=dtype).eval()
+    base = back(IDS).logits
+    set_expert(back, {path: torch.full((size,), 1.5).half() for path, size in matrices(back).items()})
+    expert = back(IDS).logits
+    set_expert(back, None)
+    assert expert.dtype == dtype and not torch.equal(expert, base) and torch.equal(back(IDS).logits, base)
 
 
 def test_a_file_has_one_dtype_halves_or_none():

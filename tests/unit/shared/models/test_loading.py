@@ -1,12 +1,16 @@
 """Artifacts: saved, loaded here, and loaded in a process that knows transformers only."""
 
 import json
+import os
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3Config, GPT2Config, LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from components.shared.models.card import model_card
 from components.shared.models.loading import load, save, stored_tensors, trainable_layers, wrap
@@ -212,6 +216,30 @@ def test_any_causal_model_of_transformers_loads(tmp_path):
     assert torch.equal(load(tmp_path)[0](IDS).logits, model(IDS).logits)
 
 
+def test_a_model_whose_sizes_lie_in_its_text_config_is_loaded_wrapped_and_stored(tmp_path):
+    tower = {"intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = tower | {
+        "vocab_size": 272,
+        "hidden_size": 32,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "pad_token_id": 256,
+    }
+    vision = tower | {"hidden_size": 16, "image_size": 28, "patch_size": 14}
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    assert not hasattr(config, "vocab_size")
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(tmp_path / "gemma")
+    byte_tokenizer().save_pretrained(tmp_path / "gemma")
+    back, tokenizer = load(tmp_path / "gemma")
+    save(wrap(back), tokenizer, tmp_path / "wrapped", card="")
+    wrapped, _ = load(tmp_path / "wrapped")
+    assert torch.equal(back(IDS).logits, model(IDS).logits) and torch.equal(
+        wrapped(IDS).logits, model(IDS).logits
+    )
+    assert wrapped.config.get_text_config().vocab_size == 272
+
+
 def test_pickled_weights_are_refused_by_name(tmp_path):
     llama().config.save_pretrained(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
@@ -275,3 +303,17 @@ def test_the_card_holds_no_time_and_says_how_to_load():
     text = model_card("Name", "Summary.", facts={"parameters": "777607"})
     assert "| parameters | 777607 |" in text and "trust_remote_code=True" in text
     assert text.startswith("---\nlibrary_name: transformers\n")
+    assert "It loads in transformers 5" in text
+    readme = Path(__file__).parents[4] / "README.md"
+    assert "loads in plain transformers 5" in readme.read_text()
+
+
+def test_what_transformers_remarks_by_itself_does_not_show(capfd):
+    """Where nobody has asked for it by TRANSFORMERS_VERBOSITY, as this module's import has seen it."""
+    if "TRANSFORMERS_VERBOSITY" in os.environ:
+        pytest.skip("asked for")
+    transformers_logging.get_logger("transformers.modeling_utils").warning("some weights are new")
+    assert ("ignore", "transformers\\.") in {(f[0], getattr(f[3], "pattern", f[3])) for f in warnings.filters}
+    transformers_logging.get_logger("transformers.modeling_utils").error("this matters")
+    said = capfd.readouterr().err
+    assert "this matters" in said and "some weights" not in said

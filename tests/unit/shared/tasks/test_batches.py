@@ -8,10 +8,11 @@ from collections import Counter
 import pytest
 import torch
 
+from components.shared.models.loading import load_tokenizer, save_tokenizer
 from components.shared.runtime.errors import ConfigError, InputError
 from components.shared.tasks.batches import IGNORED, check_mixture, encode, mixture
 from components.shared.tasks.item import Item
-from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
+from components.shared.tasks.tokenizer import CHAT_TEMPLATE, VOCAB_SIZE, byte_tokenizer
 
 WEIGHTS = {"chain": 3.0, "reverse": 1.0}
 
@@ -132,3 +133,20 @@ def test_a_batch_costs_a_few_calls_an_item_however_large_it_is(tokenizer):
 
     calls_an_item(64)  # what is made once and kept
     assert calls_an_item(64) < 300 and calls_an_item(512) < 300  # 150 and 140
+
+
+def test_the_chat_template_gives_turns_the_form_of_rows_in_training(tmp_path):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    save_tokenizer(tokenizer, tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    turns = [{"role": "system", "content": "be brief: "}, {"role": "user", "content": "ab="}]
+    row = encode(tokenizer, [item(system="be brief: ")]).input_ids[0].tolist()
+    answer = {"role": "assistant", "content": "ba"}
+
+    def ids(messages, **how):
+        return tokenizer.apply_chat_template(messages, return_dict=True, **how)["input_ids"]
+
+    assert ids(turns, add_generation_prompt=True) == row[:-3]
+    assert ids([*turns, answer]) == row and ids([*turns, answer, *turns]) == row + row[:-3]
+    assert ids([*turns, answer], continue_final_message=True) == row[:-1]
