@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from kfp import kubernetes
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.phase_spec import PhaseSpec
 from components.shared.runtime.code import CONFIGS
@@ -178,8 +178,8 @@ def load(name: str = "default") -> Cluster:
             f"there are no cluster settings {name!r}", where=str(FOLDER), fix=f"use one of {known}"
         )
     try:
-        cluster = Cluster.model_validate(yaml.safe_load(path.read_text()))
-    except (ValidationError, yaml.YAMLError) as error:
+        cluster = Cluster.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError("the cluster settings do not fit", where=str(path), why=str(error)) from error
     named = cluster.gpu_phases if isinstance(cluster.gpu_phases, tuple) else ()
     if unknown := sorted(

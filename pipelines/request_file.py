@@ -122,7 +122,12 @@ def _options(path: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         where = f"{path}, {'.'.join(map(str, first['loc']))}"
-        raise ConfigError("an option does not fit", where=where, why=first["msg"]) from error
+        raise ConfigError(
+            "an option does not fit",
+            where=where,
+            why=first["msg"],
+            fix="forge run-pipeline --help says what it takes",
+        ) from error
     known = options.model_dump(exclude={"enable_evomerge", "enable_compression", "output_dir"})
     return {
         **known,
@@ -193,7 +198,9 @@ def _content(path: Path) -> dict[str, Any]:
         )
     except (ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
-        raise ConfigError(f"the file is not {kind}", where=str(path), why=str(error)) from error
+        raise ConfigError(
+            f"the file is not {kind}", where=str(path), why=str(error), fix="mend the line that it names"
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError("the file holds no keys", where=str(path), fix="write profile: tiny, and so on")
     return {str(key): value for key, value in content.items()}

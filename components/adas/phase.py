@@ -58,7 +58,9 @@ class Adas(Phase[Settings], spec=PHASE):
         self.model.requires_grad_(False)
         if self.tokenizer.eos_token_id is None:
             raise InputError(
-                "the tokenizer has no <eos>: no answer would end", where=str(self.run.artifact.path)
+                "the tokenizer has no <eos>: no answer would end",
+                where=str(self.run.artifact.path),
+                fix="set eos_token in its tokenizer_config.json",
             )
         self.sizes = matrices(self.model)
         if not self.sizes:

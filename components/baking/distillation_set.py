@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.sampling import ROWS, prompt_ids, sample_answers
 from components.shared.tasks.item import Item
+from components.shared.training.side_by_side import pieces_of
 
 
 class Rows(NamedTuple):
@@ -86,17 +87,25 @@ class DistillationSet(NamedTuple):
         return DistillationSet(part, self.teacher[teacher_rows])
 
 
-@torch.no_grad()
 def answer_log_probabilities(model: PreTrainedModel, batch: Rows) -> Tensor:
-    """What the model predicts for the answers, without gradients, some rows at a time.
+    """What the model predicts for the answers, without gradients, some rows of like length at a time: less padding.
 
     :returns: (n, V) float32 log-probabilities at the n positions that predict an answer, row by row, on the CPU.
     """
-    parts = []
-    for start in range(0, len(batch.input_ids), ROWS):
-        part = Rows(*(tensor[start : start + ROWS] for tensor in batch))
-        parts.append(log_probabilities(model, part).cpu())
-    return torch.cat(parts)
+    lengths = (batch.predicts.long() * torch.arange(1, batch.predicts.shape[1] + 1)).amax(1).clamp(min=1)
+    pieces = lengths.argsort(stable=True).split(ROWS)
+
+    @torch.no_grad()
+    def predicted(chosen: Tensor) -> Tensor:
+        width = int(lengths[chosen].max())
+        return log_probabilities(model, Rows(*(tensor[chosen, :width] for tensor in batch))).cpu()
+
+    of_rows: list[Tensor] = [torch.empty(0)] * len(lengths)
+    for chosen, log_p in zip(pieces, pieces_of(model)(predicted, pieces), strict=True):
+        counts = batch.predicts[chosen].sum(1).tolist()
+        for row, of_row in zip(chosen.tolist(), log_p.split(counts), strict=True):
+            of_rows[row] = of_row
+    return torch.cat(of_rows)
 
 
 def log_probabilities(model: nn.Module, batch: Rows) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import correct
@@ -18,7 +19,7 @@ from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.generators.behaviours import FAMILIES
-from components.shared.tasks.item import Split
+from components.shared.tasks.item import Item, Split
 from components.shared.tasks.tokenizer import CHAT_TEMPLATE
 from components.shared.training.device import device
 from components.shared.training.loop import report_to
@@ -111,9 +112,12 @@ class Baking(Phase[Settings], spec=PHASE):
             report=report_to(run.progress, run.tracker, prefix=f"{name}/", offset=self.state["done"]),
         )
         run.progress.done()
-        after, known = self._scores(self.model, name, "baked", "search"), self._known()
-        lost = {what: reference - known[what] for what, reference in self.state["reference"].items()}
-        lost["questions to leave alone"] = irrelevant_accuracy - self._irrelevant_accuracy(name)
+        with (
+            parametrize.cached()
+        ):  # else the changed weights are made, and made ternary, anew for every token
+            after, known = self._scores(self.model, name, "baked", "search"), self._known()
+            lost = {what: reference - known[what] for what, reference in self.state["reference"].items()}
+            lost["questions to leave alone"] = irrelevant_accuracy - self._irrelevant_accuracy(name)
         result: dict[str, Any] = {
             "behaviour": name,
             "prompted": ceiling,
@@ -128,9 +132,9 @@ class Baking(Phase[Settings], spec=PHASE):
         }
         result["kept"] = after.rate > start and all(gate["passed"] for gate in gates(result))
         self.state["results"].append(result)
-        if result["kept"]:
-            self.state["reference"][name] = self._known()[name]
         merge(self.model, keep=result["kept"])
+        if result["kept"]:
+            self.state["reference"][name] = self._accuracy(self._asked(name))
         run.tracker.metrics(
             {f"{name}/{key}": result[key] for key in ("after", "false_trigger_rate", "forgotten")},
             step=self.state["done"] + setting.steps,
@@ -170,19 +174,23 @@ class Baking(Phase[Settings], spec=PHASE):
         """
         settings = self.run.settings
         items = {"anchored tasks": self._anchored("search", 4 * settings.held_out)}
-        for other in self._baked():
-            questions = relevant(other, "search", settings.levels, settings.held_out, self.run.seed)
-            items[other] = [forms["baked"] for forms in questions]
-        return {
-            what: float(correct(self.model, self.tokenizer, questions).mean())
-            for what, questions in items.items()
-        }
+        items |= {other: self._asked(other) for other in self._baked()}
+        return {what: self._accuracy(questions) for what, questions in items.items()}
+
+    def _asked(self, name: str) -> list[Item]:
+        """Questions about a behaviour without its instruction, search split."""
+        settings = self.run.settings
+        questions = relevant(name, "search", settings.levels, settings.held_out, self.run.seed)
+        return [forms["baked"] for forms in questions]
+
+    def _accuracy(self, items: list[Item]) -> float:
+        """The share of items that the model, as it is now, answers rightly."""
+        return float(correct(self.model, self.tokenizer, items).mean())
 
     def _irrelevant_accuracy(self, name: str) -> float:
         """Accuracy on the questions that behaviour `name` must leave alone, search split."""
         settings = self.run.settings
-        items = irrelevant(name, "search", settings.levels, settings.held_out, self.run.seed)
-        return float(correct(self.model, self.tokenizer, items).mean())
+        return self._accuracy(irrelevant(name, "search", settings.levels, settings.held_out, self.run.seed))
 
     def _prompted(self, name: str) -> DistillationSet:
         """Answers of the prompted model, laid behind the questions without the prompt."""

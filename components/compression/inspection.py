@@ -62,7 +62,12 @@ def inspect(folder: Path) -> Inspection:
     """
     tensors, parameters = describe(folder)
     if not tensors:
-        raise ArtifactError("there is no model here", where=str(folder), why="no model*.safetensors")
+        raise ArtifactError(
+            "there is no model here",
+            where=str(folder),
+            why="no model*.safetensors",
+            fix="give the folder of an artifact or of a Hugging Face model",
+        )
     coded, measured = storage(folder), _measured(folder)
     rows = []
     for name, entry in tensors.items():
@@ -81,5 +86,8 @@ def _measured(folder: Path) -> dict[str, dict]:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         return {}
-    sizes = json.loads(manifest.read_text()).get("extra", {}).get("sizes", {})
-    return {row["tensor"]: row for row in sizes.get("per_tensor", [])}
+    try:
+        sizes = json.loads(manifest.read_text())["extra"]["sizes"]
+        return {row["tensor"]: row for row in sizes["per_tensor"]}
+    except (ValueError, TypeError, LookupError, RecursionError):  # of another phase, or damaged
+        return {}

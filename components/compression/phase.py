@@ -34,7 +34,7 @@ from .allocation.workers import Workers
 from .artifact import attach_decoded, folder_size, size_breakdown, with_codes, write_model
 from .codecs.codec import Code
 from .component import PHASE
-from .recovery import recover
+from .recovery import PARTS, recover
 from .settings import BEST, FIXED, STAGED, Settings
 from .stages import after_each_preset
 
@@ -210,7 +210,8 @@ class Compression(Phase[Settings], spec=PHASE):
         Kept where it helps on the search split, and reported on the select split.
         """
         run, settings = self.run, self.run.settings.recovery
-        training = self.evaluator.reference(self._items("train", settings.items))
+        rows = -(-self.evaluator.batch // PARTS)
+        training = self.evaluator.plain_reference(self._items("train", settings.items), rows)
         held_out = self.evaluator.reference(self.search.items)
         with self.evaluator.with_weights(self.tensors.decoded(plan, self.evaluator.dtype)):
             before = self.evaluator.nll(self.select.items)

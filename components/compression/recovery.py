@@ -18,11 +18,13 @@ from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED
-from components.shared.training.loop import TrainingLoop, report_to
+from components.shared.training.loop import TrainingLoop, report_to, token_shares
 
 from .allocation.evaluator import Evaluator, ReferenceOutputs
 
 CLIP = 1.0
+PARTS = 2
+"""Batches of which a step takes the gradient; a small model's pass it side by side."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def recover(
 
     They end in float16 values, as they are stored. Where the KL to `held_out_outputs` does not fall, they are as they were.
 
-    :param training_outputs: what the model predicted, before it was coded, for the batches that it learns from, in turn.
+    :param training_outputs: what the model predicted, before it was coded, for the batches that it learns from,
+        PARTS a step, in turn.
     :param held_out_outputs: the same for the items that decide.
     :param lr: peak learning rate.
     """
@@ -76,10 +79,12 @@ def recover(
     def loss_of(reference: ReferenceOutputs) -> tuple[Tensor, dict[str, float]]:
         return kl_divergence(model, reference), {}
 
+    pairs = [training_outputs[start : start + PARTS] for start in range(0, len(training_outputs), PARTS)]
     try:
         for step in range(steps):
-            reference = training_outputs[step % len(training_outputs)]
-            update = loop.update([reference], loss_of, rate=warmup_cosine(step, steps))
+            parts = pairs[step % len(pairs)]
+            shares = token_shares([part.batch for part in parts])
+            update = loop.update(parts, loss_of, rate=warmup_cosine(step, steps), weights=shares)
             loop.end_step({"kl": update.loss})
     except (
         PhaseFailed

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from components.shared.evaluation.answers import batches, correct, loss
@@ -19,10 +20,11 @@ from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
 from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
-from components.shared.tasks.batches import IGNORED, check_mixture, encode, mixture
+from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
 from components.shared.training.device import device
 from components.shared.training.loop import report_to
+from components.shared.training.side_by_side import pieces_of
 
 from .component import PHASE
 from .diagnosis import regime, settled
@@ -236,14 +238,20 @@ class Training(Phase[Settings], spec=PHASE):
             step=step,
         )
 
-    @torch.no_grad()
     def _dimension(self) -> float:
         """Intrinsic dimension of the last hidden state where the answer begins."""
-        batch = encode(self._items("search", 1, self.run.settings.probe_items), self.tokenizer)
-        batch = batch.to(self.model.device)
-        states = self.model(input_ids=batch.input_ids, output_hidden_states=True).hidden_states[-1]
-        begins = (batch.labels != IGNORED).int().argmax(-1) - 1
-        return two_nn(states[torch.arange(len(begins)), begins].float().cpu())
+
+        @torch.no_grad()
+        def states(piece: tuple[list[int], Batch]) -> Tensor:
+            batch = piece[1].to(self.model.device)
+            hidden = self.model(input_ids=batch.input_ids, output_hidden_states=True).hidden_states[-1]
+            begins = (batch.labels != IGNORED).int().argmax(-1) - 1
+            return hidden[torch.arange(len(begins)), begins].float().cpu()
+
+        items = self._items("search", 1, self.run.settings.probe_items)
+        questions = {item.system + item.prompt: item for item in items}  # each is one point
+        pieces = list(batches(list(questions.values()), self.tokenizer, self.run.config.evaluation.batch))
+        return two_nn(torch.cat(pieces_of(self.model)(states, pieces)))
 
     def _publish(self) -> None:
         """Save, score what was saved on the report split, and say what came of the claims."""

@@ -100,20 +100,18 @@ def _of_store(store: Store, task: TaskFolder | None = None, phase: str = PHASE) 
     if store.exists(MANIFEST):
         manifest = decode(store.get(MANIFEST), store.address(MANIFEST))
         return from_manifest(manifest, store.uri)
-    from components.shared.runtime.checkpoint.checkpoints import FORMAT, STATE
+    from components.shared.runtime.checkpoint.checkpoints import STATE, header_of
 
     for key in _checkpoints(store, STATE):
         try:
-            header = json.loads(store.get(key))
+            header = header_of(store.get(key))
         except MissingKey:  # a newer one has taken its place since
             continue
-        except (ValueError, RecursionError) as error:
-            raise InputError("the checkpoint is damaged", where=store.address(key), why=str(error)) from error
-        if header.get("format") != FORMAT:
+        except ValueError as error:
             raise InputError(
-                f"the checkpoint has format {header.get('format')!r}", where=store.address(key),
-                why=f"this version reads format {FORMAT}",
-            )  # fmt: skip
+                "the checkpoint is damaged", where=store.address(key), why=str(error),
+                fix="delete its folder: a phase that goes on takes the one before it, too",
+            ) from error  # fmt: skip
         checkpoint = key.rpartition("/")[0]
         report = from_checkpoint(
             header["state"], store.address(checkpoint), phase=phase, settings=_settings(task, phase)
@@ -163,6 +161,13 @@ def _settings(task: TaskFolder | None, phase: str) -> Mapping[str, Any] | None:
     try:
         parameters = json.loads(task.executor_input.read_text())["inputs"].get("parameterValues", {})
         config = parse(phase, model_of(phase), parameters["settings"], int(parameters.get("seed", 0)))
-    except (ForgeError, KeyError, ValueError, TypeError, AttributeError):  # damaged, or of another version
+    except (
+        ForgeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):  # damaged, or of another version
         return None
     return dict(config.tree[phase])

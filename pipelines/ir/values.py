@@ -68,7 +68,12 @@ def typed(value: Any, kind: str, where: str) -> Any:
         "STRUCT": isinstance(value, dict),
     }
     if not fits[kind]:
-        raise ConfigError(f"the parameter is {value!r:.200}", where=where, why=f"its type is {kind}")
+        raise ConfigError(
+            f"the parameter is {value!r:.200}",
+            where=where,
+            why=f"its type is {kind}",
+            fix="give one of that type",
+        )
     return value
 
 
@@ -83,7 +88,9 @@ def from_text(text: str, kind: str, where: str) -> Any:
         return typed(json.loads(text), kind, where)
     except (ValueError, RecursionError):
         why = f"no JSON of type {kind}"
-        raise ConfigError(f"the parameter is {text!r:.200}", where=where, why=why) from None
+        raise ConfigError(
+            f"the parameter is {text!r:.200}", where=where, why=why, fix="give one of that type"
+        ) from None
 
 
 def complete(arguments: Mapping[str, Any], declared: Mapping[str, Parameter], where: str) -> dict[str, Any]:

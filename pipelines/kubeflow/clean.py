@@ -110,7 +110,11 @@ def objects(store: Store, prefix: str = "") -> Iterator[tuple[str, float, int]]:
     from components.shared.runtime.store.s3 import S3Store
 
     if not isinstance(store, S3Store):
-        raise StoreError("this store does not tell when something was written", where=store.uri)
+        raise StoreError(
+            "this store does not tell when something was written",
+            where=store.uri,
+            fix="give an s3:// address",
+        )
     for item in store.objects(prefix):
         name = item["Key"].removeprefix(store.prefix)
         if name and not name.endswith("/"):

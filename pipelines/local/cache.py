@@ -24,6 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ArtifactError, ForgeError, MissingKey
+from components.shared.runtime.store import sealed_json
 from components.shared.runtime.store.interface import Store, is_safe_name, walk
 from components.shared.runtime.store.uri import open_store
 
@@ -50,7 +51,7 @@ def _task(name: str) -> str:
 
 
 class CacheEntry(BaseModel):
-    """What the index says of a key.
+    """What the index says of a key; sealed, and with the key in it, so that no entry stands for another.
 
     :param outputs: the digest of each output artifact.
     :param parameters: the text of each output parameter.
@@ -59,6 +60,7 @@ class CacheEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
+    key: str
     run: Annotated[str, AfterValidator(_run)]
     task: Annotated[str, AfterValidator(_task)]
     outputs: Mapping[str, str]
@@ -66,17 +68,19 @@ class CacheEntry(BaseModel):
     metadata: dict[str, Any] | None
 
 
-def read_entry(content: bytes, component: Component, where: str) -> CacheEntry:
-    """The entry in a file of the index, for a task of this component.
+def read_entry(content: bytes, component: Component, key: str, where: str) -> CacheEntry:
+    """The entry in a file of the index, for a task of this component under this key.
 
-    :raises ArtifactError: it is damaged, or made for another component.
+    :raises ArtifactError: it is damaged, or made for another component or another key.
     """
     try:
-        entry = CacheEntry.model_validate_json(content)
+        entry = CacheEntry.model_validate(sealed_json.decode(content, indent=1))
+        if entry.key != key:
+            raise ValueError("it was made for another key")
         for name, parameter in component.output_parameters.items():
             from_text(entry.parameters[name], parameter.type, name)
         artifact_metadata(entry.metadata, where)
-    except (ValidationError, KeyError, ForgeError) as error:
+    except (ValueError, KeyError, ForgeError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise ArtifactError("the entry of the cache is damaged", where=where, why=why) from error
     declared = {*component.output_artifacts}, {*component.output_parameters}
@@ -144,15 +148,16 @@ class ArtifactCache:
         """Put a finished task into the index."""
         parameters = sorted(component.output_parameters)
         entry = {
+            "key": key,
             "run": folder.run.name,
             "task": folder.task,
             "outputs": dict(digests),
-            "parameters": {name: folder.parameter(name).read_text() for name in parameters},
+            "parameters": {name: folder.parameter(name).read_text(errors="replace") for name in parameters},
             "metadata": json.loads(folder.output_metadata.read_text())
             if folder.output_metadata.is_file()
             else None,
         }
-        self.store.put(_address(key), json.dumps(entry, indent=1).encode())
+        self.store.put(_address(key), sealed_json.encode(entry, indent=1))
 
     def entry(self, key: str, component: Component) -> CacheEntry | None:
         """What the index says of a key; None where it knows nothing.
@@ -163,7 +168,7 @@ class ArtifactCache:
             content = self.store.get(_address(key))
         except MissingKey:
             return None
-        return read_entry(content, component, self.store.address(_address(key)))
+        return read_entry(content, component, key, self.store.address(_address(key)))
 
     def recall(
         self, key: str, component: Component, folder: TaskFolder, say: Callable[[str], None]

@@ -107,7 +107,11 @@ def _settings(request: RunRequest, pipeline: Pipeline) -> dict[str, Any]:
         return {} if request.seed is None else {"seed": request.seed}
     phases = [phase for phase in PHASES if parameter_of(phase) in pipeline.root.parameters]
     if asked and not phases:
-        raise ConfigError("this pipeline has no phases of ours to set", where="--profile, --override")
+        raise ConfigError(
+            "this pipeline has no phases of ours to set",
+            where="--profile, --override",
+            fix="leave them out; --set key=value sets a parameter of its own",
+        )
     return as_parameters(
         composed(phases, profile=request.profile or "tiny", overrides=request.overrides, seed=request.seed)
     )

@@ -30,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = inputs.from_kfp(parser.parse_args(argv).executor_input)
         records = [record(Path(path)) for path in request.inputs.get("records", [])]
         if not records:
-            raise InputError("there are no records to report on", where="--executor-input, record_1 …")
+            raise InputError(
+                "there are no records to report on",
+                where="--executor-input, record_1 …",
+                fix="pass {{$}} of a task that has some as it is",
+            )
         run = from_records(os.environ.get("FORGE_PIPELINE_RUN", "a run"), records)
         page = Path(request.target)
         page.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ same bytes, or copies: they stay. So the index of the cache is led to the newer 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 
 from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ConfigError, InputError, LostRace
+from components.shared.runtime.store import sealed_json
 
 from .folder import DONE, RESERVED, RunFolder, RunStatus, readable
 
@@ -270,15 +270,17 @@ def _redirect(runs: Path, name: str, kept: Sequence[RunFolder]) -> None:
     entries = {}
     for path in (runs / CACHE).glob("*.json"):
         try:
-            entry = json.loads(path.read_text())
+            entry = sealed_json.decode(path.read_bytes(), indent=1)
         except (OSError, ValueError):
             continue
-        if isinstance(entry, dict) and entry.get("run") == name:
+        if entry.get("run") == name:
             entries[path.stem] = entry
     for folder in kept:
         for status in folder.tasks():
-            if status.status in DONE and (entry := entries.pop(status.cache_key, None)):
-                moved = {**entry, "run": folder.name, "task": status.task}
-                write_atomically(runs / CACHE / f"{status.cache_key}.json", json.dumps(moved, indent=1))
+            if status.status in DONE and status.cache_key in entries:
+                moved = {**entries.pop(status.cache_key), "run": folder.name, "task": status.task}
+                write_atomically(
+                    runs / CACHE / f"{status.cache_key}.json", sealed_json.encode(moved, indent=1)
+                )
     for key in entries:
         (runs / CACHE / f"{key}.json").unlink(missing_ok=True)

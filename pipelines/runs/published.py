@@ -30,5 +30,10 @@ def record(path: Path) -> dict[str, Any]:
         if not isinstance(content["manifest"], dict) or not isinstance(content.get("curves", []), list):
             raise TypeError("its manifest is no object, or its curves are no list")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError("this is no task's record", where=str(path), why=repr(error)) from error
+        raise InputError(
+            "this is no task's record",
+            where=str(path),
+            why=repr(error),
+            fix="have the run go on: it makes it again",
+        ) from error
     return content

@@ -23,7 +23,6 @@ from tests.attack.attempt import SUBREAPER
 from tests.attack.campaign import Campaign, in_turn, table
 
 WARM = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
-THOUSAND = 1000
 
 
 def main() -> int:
@@ -31,11 +30,15 @@ def main() -> int:
         prog="python -m tests.attack", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=10.0, help="no attempt is begun later")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="no attempt goes on longer, as far as one can tell"
+    )
     parser.add_argument("--classes", default="", help="some of them, with commas between (default: all)")
-    parser.add_argument("--attempts", type=int, default=THOUSAND, help="of all classes together")
+    parser.add_argument(
+        "--attempts", type=int, default=0, help="of all classes together (default: COUNT of each)"
+    )
     parser.add_argument("--only", default="", metavar="CLASS:NUMBER", help="one attempt")
-    parser.add_argument("--jobs", type=int, default=max(2, os.cpu_count() or 2), help="side by side")
+    parser.add_argument("--jobs", type=int, default=1 + (os.cpu_count() or 1), help="side by side")
     parser.add_argument("--keep", action="store_true", help="the folders of attempts that were survived too")
     options = parser.parse_args()
     began = time.monotonic()
@@ -48,7 +51,9 @@ def main() -> int:
     if unknown := sorted(set(names) - set(CLASSES)):
         parser.error(f"there is no class {', '.join(unknown)}; there are {', '.join(CLASSES)}")
     whole = sum(CLASSES[name].COUNT for name in names)
-    counts = {name: max(1, round(options.attempts * CLASSES[name].COUNT / whole)) for name in names}
+    counts = {
+        name: max(1, round((options.attempts or whole) * CLASSES[name].COUNT / whole)) for name in names
+    }
     attempts = [(only[0], int(only[2]))] if only[0] else list(in_turn(counts))
     folder = Path(tempfile.mkdtemp(prefix="forge-attack-"))
 

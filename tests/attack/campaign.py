@@ -14,14 +14,14 @@ from typing import Protocol
 from tests.attack.attempt import Bench, Ended, Running, end_family
 
 TICK = 0.005
-PREPARATION = 120.0
+PREPARATION = 240.0
 """Seconds that what a class attacks may take to be made."""
 
 
 class AttackClass(Protocol):
     """A module of this folder that attacks in one way.
 
-    `COUNT`: its attempts among a thousand. `LIMIT`: seconds after which one hangs, on a busy machine. Where it has a
+    `COUNT`: its attempts in a whole campaign. `LIMIT`: seconds after which one hangs, on a busy machine. Where it has a
     function `serve`, that starts a process for all attempts and returns its id.
     """
 
@@ -58,6 +58,10 @@ class Tally:
             self.survived[name] += 1
         else:
             self.failed[name, number] = ended
+
+    def typical(self, name: str) -> float:
+        """Seconds that an attempt of this class has taken so far."""
+        return self.seconds.get(name, 0.0) / max(self.tried[name], 1)
 
     def of(self, name: str, verdict: str) -> int:
         return sum(end.verdict == verdict for (kind, _), end in self.failed.items() if kind == name)
@@ -107,14 +111,15 @@ class Campaign:
         return ready
 
     def run(self, attempts: Sequence[tuple[str, int]], until: float) -> Tally:
-        """Try them in this order; none is begun after `until` (of the monotonic clock)."""
+        """Try them in this order; none is begun that would go on behind `until` (of the monotonic clock)."""
         tally, waiting = Tally(), deque(attempts)
         running: dict[tuple[str, int], Running] = {}
         began = spoken = time.monotonic()
         while waiting or running:
-            while waiting and len(running) < self.jobs and time.monotonic() < until:
+            while waiting and len(running) < self.jobs:
                 name, number = waiting.popleft()
-                running[name, number] = self._begin(name, number)
+                if time.monotonic() + tally.typical(name) < until:
+                    running[name, number] = self._begin(name, number)
             if not running:
                 break
             for (name, number), child in list(running.items()):
@@ -173,7 +178,7 @@ def table(tally: Tally, names: Sequence[str]) -> str:
             tally.tried[name],
             tally.survived[name],
             *(tally.of(name, verdict) for verdict in ("loss", "hang", "traceback")),
-            f"{tally.seconds.get(name, 0.0) / max(tally.tried[name], 1):.2f}",
+            f"{tally.typical(name):.2f}",
             f"{tally.cpu_seconds.get(name, 0.0) / max(tally.tried[name], 1):.2f}",
         )
         for name in names

@@ -15,8 +15,8 @@ from components.shared.runtime.errors import ConfigError, ForgeError
 from components.shared.runtime.identity import identity_of
 from components.shared.runtime.request import command_line, run_root
 from components.shared.runtime.request.inputs import COMMON, Request, from_kfp
+from tests import mutations
 from tests.contract.toy_phase import CONFIGS, Settings
-from tests.mutated import mutations
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "fixtures" / "executor_inputs").glob("*.json"))
 RUN = "91db5f79-d1b0-4594-95fb-5f0c48db45d5"
@@ -133,7 +133,7 @@ def test_an_optional_input_that_is_not_there_is_no_member_of_its_list() -> None:
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_a_mutated_input_is_understood_or_refused(path: Path) -> None:
     refused = 0
-    for text in mutations(recording(path), seed=len(path.stem), count=60):
+    for text in mutations.texts(recording(path), seed=len(path.stem), count=60):
         try:
             request = command_line.parse("toy", "", ["--executor-input", text])
             if request.settings:
@@ -142,6 +142,55 @@ def test_a_mutated_input_is_understood_or_refused(path: Path) -> None:
             refused += 1
             assert error.what and (error.where or error.why)
     assert refused > 10
+
+
+def _changed(given: dict[str, Any], place: str, value: Any) -> str:
+    *above, last = place.split(".")
+    node: Any = given
+    for name in above:
+        node = node[int(name) if name.isdigit() else name]
+    node[last] = value
+    return json.dumps(given)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("inputs", ["x"]),
+        ("inputs.artifacts", ["x"]),
+        ("inputs.artifacts.models", ["x"]),
+        ("inputs.artifacts.models", "x"),
+        ("inputs.artifacts.models", None),
+        ("inputs.artifacts.models", {"artifacts": ["x"]}),
+        ("inputs.parameterValues", ["x"]),
+        ("inputs.parameterValues.seed", float("inf")),
+        ("outputs", None),
+        ("outputs", ["x"]),
+        ("outputs.artifacts", None),
+        ("outputs.artifacts.model", None),
+        ("outputs.artifacts.model", {"artifacts": []}),
+        ("outputs.artifacts.model", {"artifacts": ["x"]}),
+    ],
+    ids=repr,
+)
+def test_an_input_of_another_shape_is_refused_by_its_place(place: str, value: Any) -> None:
+    with pytest.raises(ForgeError) as refused:
+        command_line.parse("toy", "", ["--executor-input", _changed(recording("evomerge"), place, value)])
+    assert refused.value.where.startswith(("--executor-input", "parameter seed")) and refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("inputs", None),
+        ("inputs.artifacts", None),
+        ("inputs.artifacts.models", {"artifacts": None}),
+        ("inputs.parameterValues", None),
+    ],
+    ids=repr,
+)
+def test_an_input_that_is_null_is_none(place: str, value: Any) -> None:
+    command_line.parse("toy", "", ["--executor-input", _changed(recording("evomerge"), place, value)])
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"inputs":' * 50_000, "null", "1", '"text"'])

@@ -20,9 +20,12 @@ from filelock import FileLock
 
 from components.shared.runtime import code, machine
 from components.shared.runtime.artifact.artifact import Manifest
+from components.shared.runtime.artifact.publish_lock import LOCK
 from components.shared.runtime.config.compose import compose
-from components.shared.runtime.errors import InputError
+from components.shared.runtime.errors import InputError, StoreError
 from components.shared.runtime.executor import main
+from components.shared.runtime.store.s3 import S3Store
+from components.shared.runtime.store.uri import open_store
 from components.shared.runtime.tracking import mlflow_tracker
 from tests.contract.forked import DEADLINE, Forked
 from tests.contract.toy_phase import CONFIGS, Settings, Toy
@@ -195,6 +198,33 @@ def test_a_phase_started_again_after_its_end_does_nothing_twice(
     assert (tmp_path / "out" / "forge.json").stat().st_mtime_ns == before
 
 
+def test_what_a_phase_killed_behind_its_publication_left_is_removed_by_the_next_start(tmp_path: Path) -> None:
+    assert toy("--output", tmp_path / "out", "toy.steps=5") == 0
+    identity = manifest(tmp_path / "out").extra["identity"]
+    (tmp_path / f".out.{identity[:16]}.lock").touch()
+    assert toy("--output", tmp_path / "out", "toy.steps=5") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_lock_that_cannot_be_deleted_does_not_undo_a_publication_and_goes_with_the_next_start(
+    tmp_path: Path, s3_uri: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = S3Store.delete
+
+    def refused(store: S3Store, key: str) -> None:
+        if key == LOCK:
+            raise StoreError("access denied", where=key)
+        delete(store, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Store, "delete", refused)
+        assert toy("--output", f"{s3_uri}/out", "toy.steps=3") == 0
+    assert "could not be deleted" in capsys.readouterr().err
+    assert open_store(f"{s3_uri}/out").exists(LOCK)
+    assert toy("--output", f"{s3_uri}/out", "toy.steps=3") == 0
+    assert not open_store(f"{s3_uri}/out").exists(LOCK)
+
+
 def test_a_target_that_holds_something_else_is_not_touched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -356,8 +386,6 @@ def test_a_bucket_is_an_output_and_an_input_as_good_as_a_folder(tmp_path: Path, 
     assert toy("--input", tmp_path / "a", "--output", tmp_path / "c", *options) == 0
     assert manifest(tmp_path / "b").parents == [manifest(tmp_path / "a").digest]
     assert manifest(tmp_path / "b").digest == manifest(tmp_path / "c").digest
-    from components.shared.runtime.store.uri import open_store
-
     assert {entry.key.split("/")[0] for entry in open_store(s3_uri).list()} == {
         "a"
     }  # no checkpoints are left

@@ -137,6 +137,7 @@ def test_lines_of_a_chat_are_answered_until_the_input_ends(chatty, cognate, monk
     [
         (["--prompt", "x", "--chat"], 2, "a chat is asked for"),
         ([], 2, "nothing to ask"),
+        (["--prompt", "x", "--tokens", "-1"], 2, "--tokens"),
         (["here", "--model-path", "there", "--prompt", "x"], 2, "give one"),
         (["--model-path", "nowhere", "--prompt", "x"], 3, "forge models lists them"),
         (["nowhere", "--prompt", "x"], 6, "there is no run"),

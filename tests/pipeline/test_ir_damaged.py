@@ -15,8 +15,8 @@ from pipelines.local.options import Position
 from pipelines.local.plan import RunRequest
 from pipelines.local.prepare import prepare
 from pipelines.local.scheduler import _positions
+from tests import mutations
 from tests.pipeline.local.toy_pipelines import append, join, toy, write
-from tests.pipeline.mutated import mutated
 
 
 @dsl.container_component
@@ -173,7 +173,7 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
 @pytest.mark.parametrize("seed", range(50))
 def test_a_pipeline_changed_anywhere_is_refused_in_words_or_can_be_planned(documents, seed, tmp_path):
     path = tmp_path / "pipeline.yaml"
-    text = yaml.dump_all(mutated(documents, random.Random(seed)), allow_unicode=True)
+    text = yaml.dump_all(mutations.tree(documents, random.Random(seed)), allow_unicode=True)
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
         plan = prepare(RunRequest(runs=tmp_path / "runs", name="a", pipeline=path))

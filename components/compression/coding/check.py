@@ -13,7 +13,11 @@ def require_finite(w: np.ndarray) -> np.ndarray:
     :raises InputError: it has NaN or infinite values, or no floating dtype.
     """
     if not np.issubdtype(np.asarray(w).dtype, np.floating):
-        raise InputError(f"a weight of dtype {np.asarray(w).dtype}", why="codecs take floating-point weights")
+        raise InputError(
+            f"a weight of dtype {np.asarray(w).dtype}",
+            why="codecs take floating-point weights",
+            fix="give the model before it was quantised",
+        )
     w = np.ascontiguousarray(w, np.float32)
     bad = int(np.size(w) - np.count_nonzero(np.isfinite(w)))
     if bad:

@@ -110,7 +110,12 @@ class Agent:
             file = AgentFile.model_validate_json((folder / AGENT).read_bytes())
         except ValidationError as error:
             why = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ArtifactError("the agent's file is damaged", where=str(folder / AGENT), why=why) from None
+            raise ArtifactError(
+                "the agent's file is damaged",
+                where=str(folder / AGENT),
+                why=why,
+                fix="fetch the artifact again",
+            ) from None
         model, tokenizer = load(folder, device=device)
         experts = unpack_experts(load_file(folder / EXPERTS), file.experts) if file.experts else {}
         dispatcher = None

@@ -24,6 +24,7 @@ from .llama_shape import LlamaShape, read
 
 Type = Literal["TQ1_0", "TQ2_0"]
 BLOCK = 256
+OTHER = "export it to transformers: --format transformers"
 SUB_NORMS = {"attn_sub_norm": "inner_attn_ln", "ffn_sub_norm": "ffn_layernorm"}
 """As the first BitNet models called them, whose names the gguf package knows."""
 OWN_NAMES = re.compile("|".join(SUB_NORMS))
@@ -39,7 +40,7 @@ def export(source: Path, output: Path, kind: Type = "TQ2_0") -> list[str]:
     ragged = next((name for name, (trits, _) in shape.ternary.items() if trits.shape[1] % BLOCK), None)
     if ragged:
         why = f"its rows have {shape.ternary[ragged][0].shape[1]} weights, no multiple of {BLOCK}"
-        raise InputError(f"{kind} cannot hold this layer", where=ragged, why=why)
+        raise InputError(f"{kind} cannot hold this layer", where=ragged, why=why, fix=OTHER)
     if shape.sub_norms and "lm_head.weight" in shape.others:
         raise InputError(
             "GGUF's architecture bitnet takes its embedding as its head",
@@ -72,7 +73,7 @@ def write(shape: LlamaShape, file: Path, kind: Type) -> None:
             OWN_NAMES.sub(lambda part: SUB_NORMS[part[0]], name), try_suffixes=(".weight",)
         )
         if gguf_name is None:
-            raise InputError("GGUF has no name for this tensor", where=name)
+            raise InputError("GGUF has no name for this tensor", where=name, fix=OTHER)
         return str(gguf_name)
 
     writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[known])

@@ -24,6 +24,8 @@ from components.shared.runtime.artifact import artifact
 from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.errors import InputError
 
+TERNARY = "give a ternary artifact, as phase bitnet publishes it"
+AS_IT_IS = "load the artifact as it is, in any program that has transformers 5: its code travels with it"
 SUB_NORMS = {"o_proj": "attn_sub_norm", "down_proj": "ffn_sub_norm"}
 SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
@@ -69,7 +71,7 @@ def read(path: Path) -> LlamaShape:
             "this model has not the shape of a Llama",
             where=str(path),
             why=why,
-            fix="load the artifact as it is, in any program that has transformers 5: its code travels with it",
+            fix=AS_IT_IS,
         )
     ternary: dict[str, tuple[np.ndarray, float]] = {}
     others: dict[str, Tensor] = {}
@@ -79,7 +81,7 @@ def read(path: Path) -> LlamaShape:
         if isinstance(module, CodedLinear) and ".layers." in name:
             trits = trits_of(module) if module.spec.get("activations") == "int8" else None
             if trits is None:
-                raise InputError("a layer is not ternary with int8 activations", where=name)
+                raise InputError("a layer is not ternary with int8 activations", where=name, fix=TERNARY)
             ternary[name] = trits
             if module.norm is not None:
                 block, _, last = name.rpartition(".")
@@ -94,11 +96,13 @@ def read(path: Path) -> LlamaShape:
         raise InputError(
             f"{len(ternary)} of its {expected} matrices are ternary",
             where=str(path),
-            fix="give a ternary artifact",
+            fix=TERNARY,
         )
     if normed not in (set(), set(SUB_NORMS)):
         raise InputError(
-            f"norms in front of {', '.join(sorted(normed))} have no place in a Llama", where=str(path)
+            f"norms in front of {', '.join(sorted(normed))} have no place in a Llama",
+            where=str(path),
+            fix=AS_IT_IS,
         )
     rope = getattr(config, "rope_parameters", None) or {"rope_theta": getattr(config, "rope_theta", 10000.0)}
     settings = {key: getattr(config, key) for key in SIZES}

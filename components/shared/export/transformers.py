@@ -33,7 +33,11 @@ def export(source: Path, output: Path) -> list[str]:
     tensors = dict(shape.others)
     for name, (trits, scale) in shape.ternary.items():
         if len(trits) % VALUES_PER_ITEM:
-            raise InputError(f"{len(trits)} rows do not fill bytes of {VALUES_PER_ITEM}", where=name)
+            raise InputError(
+                f"{len(trits)} rows do not fill bytes of {VALUES_PER_ITEM}",
+                where=name,
+                fix="export it to GGUF: --format gguf",
+            )
         tensors[f"{name}.weight"] = pack_weights(torch.from_numpy(trits.copy()))
         tensors[f"{name}.weight_scale"] = torch.tensor([scale])
     output.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,12 @@ def json_object(path: Path, *, needed: bool = True) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable("not a JSON file", path, error) from error
     if not isinstance(content, dict):
-        raise ArtifactError("not a JSON object", where=str(path), why=f"it is a {type(content).__name__}")
+        raise ArtifactError(
+            "not a JSON object",
+            where=str(path),
+            why=f"it is a {type(content).__name__}",
+            fix="fetch the model again",
+        )
     return content
 
 
@@ -171,7 +176,9 @@ def stored_bytes(config: Mapping[str, Any], folder: Path) -> dict[str, int]:
     """
     where, storage = str(folder / "config.json"), config.get("storage") or {}
     if not isinstance(storage, dict):
-        raise ArtifactError("`storage` is not a map from module to codec", where=where)
+        raise ArtifactError(
+            "`storage` is not a map from module to codec", where=where, fix="fetch the model again"
+        )
     weights: dict[str, int] = {}
     for path, spec in storage.items():
         good = isinstance(spec, dict) and all(isinstance(spec.get(key), kind) for key, kind in STORED.items())

@@ -183,7 +183,12 @@ def load_grams(folder: Path) -> dict[str, Tensor]:
     :raises ArtifactError: the artifact carries none.
     """
     if not (folder / FILE).is_file():
-        raise ArtifactError("the artifact has no Gram matrices", where=str(folder), why=f"{FILE} is missing")
+        raise ArtifactError(
+            "the artifact has no Gram matrices",
+            where=str(folder),
+            why=f"{FILE} is missing",
+            fix="give what phase cognate has made, or another merge method",
+        )
     with safe_open(folder / FILE, "pt") as file:
         grams = {path: file.get_tensor(path) for path in file.keys()}  # noqa: SIM118
         same = json.loads((file.metadata() or {}).get("same", "{}"))

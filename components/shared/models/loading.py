@@ -98,7 +98,10 @@ def load(
     )
     if unmatched:
         raise ArtifactError(
-            "weights and config.json do not fit", where=str(folder), why=", ".join(unmatched[:5])
+            "weights and config.json do not fit",
+            where=str(folder),
+            why=", ".join(unmatched[:5]),
+            fix="fetch the model again, or save it with transformers 5",
         )
     tokenizer = load_tokenizer(folder)
     model = model.to(device).eval()

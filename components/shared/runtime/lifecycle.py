@@ -102,14 +102,17 @@ def perform(
             outcome = _tracked(phase, work)
         else:
             outcome = Outcome(done, curves.read(work.metrics))
+            scratch.discard(request, work.identity, work.place)
             work.progress.note(
                 f"{request.target} holds this very artifact already ({done.digest[:12]}); done"
             )
         record.write(request, outcome, _timing(*attempts.began), attempts.number)
         try:
+            if "://" in request.target:
+                publish_lock.release(outcome.manifest, open_store(request.target))
             work.checkpoints.clear()
-        except StoreError as error:  # the result is there, and complete
-            work.progress.note(f"the checkpoints are not needed any more and could not be deleted: {error}")
+        except (StoreError, ArtifactError) as error:  # the result is there, and complete
+            work.progress.note(f"what is not needed any more could not be deleted: {error}")
     return outcome.manifest
 
 

@@ -149,6 +149,8 @@ def merge(
         raise typer.BadParameter("a merge needs a folder to go to", param_hint="--output")
     from components.shared.merging.mergekit.chain import merge_documents
     from components.shared.merging.streaming.merge import StreamingMerge
+    from components.shared.runtime.artifact import artifact
+    from components.shared.runtime.artifact.manifest import MANIFEST
     from components.shared.runtime.tracking.progress import Progress
 
     numbers: dict[str, list[float]] = ctx.meta.get(NUMBERS, {})
@@ -160,6 +162,9 @@ def merge(
     progress = Progress("merge")
 
     def write(recipe: Recipe, target: Path) -> None:
+        for folder in recipe.folders:
+            if (folder / MANIFEST).is_file():  # one of ours: what it says of its bytes has to be so
+                artifact.read(folder)
         streaming = StreamingMerge(recipe, threads=threads)
         for note in streaming.notes:
             progress.note(f"warning: {note}")

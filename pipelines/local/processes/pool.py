@@ -130,7 +130,10 @@ class ProcessPool:
             ValueError,
         ) as error:  # no such program; a character 0; more text than a system takes
             raise PhaseFailed(
-                "the process cannot be started", where=f"{spec.arguments[0]!r:.200}", why=str(error)
+                "the process cannot be started",
+                where=f"{spec.arguments[0]!r:.200}",
+                why=str(error),
+                fix="install it, or run the pipeline where its image runs",
             ) from error
         begun(process.pid)
         wait = asyncio.get_running_loop().run_in_executor(self._waiters, os.wait4, process.pid, 0)

@@ -15,11 +15,12 @@ from pipelines.runs import folder as run_folders
 from pipelines.runs import prune
 from pipelines.runs.log import EventReader
 from pipelines.runs.state import read_state
+from tests import mutations
 from tests.attack.attempt import Bench, Loss, refusal
-from tests.attack.classes import kill, mutations, runner
+from tests.attack.classes import kill, runner
 from tests.attack.classes.processes import CONFIGS, Toy, resumed
 
-COUNT = 260
+COUNT = 320
 LIMIT = 20.0
 prepare = kill.prepare
 

@@ -15,10 +15,10 @@ from components.shared.models import loading
 from components.shared.runtime.artifact import artifact, plain_model
 from components.shared.runtime.store.interface import walk
 from pipelines.generate import TextModel
+from tests import mutations
 from tests.attack.attempt import Bench, refusal
-from tests.attack.classes import mutations
 
-COUNT = 180
+COUNT = 190
 LIMIT = 20.0
 GIANTS = (-1, 0, 1, 3, 10**9, 10**18, 2**63, "32", 33.5, None, True, [], {}, "auto")
 CONFIG_KEYS: dict[str, tuple[Any, ...]] = {

@@ -17,6 +17,7 @@ from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.config.compose import compose, compose_all
 from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.executor import main
+from components.shared.runtime.store import sealed_json
 from pipelines import cli, request_file
 from pipelines.api import request
 from pipelines.ir.documents import LOADER
@@ -24,11 +25,12 @@ from pipelines.local.plan import RunRequest
 from pipelines.local.prepare import prepare as planned
 from pipelines.phases import COMPILED, PHASES
 from pipelines.settings import composed
+from tests import mutations
 from tests.attack.attempt import Bench, Loss
-from tests.attack.classes import kill, mutations, runner
+from tests.attack.classes import kill, runner
 from tests.contract import toy_phase
 
-COUNT = 300
+COUNT = 190
 LIMIT = 60.0
 prepare = kill.prepare
 RECORDED = Path(__file__).parents[2] / "fixtures" / "executor_inputs"
@@ -258,7 +260,7 @@ def entry(bench: Bench) -> str:
         "x" * 300,
     )
     for path in sorted((runs / "cache").glob("*.json")):
-        content = json.loads(path.read_text())
+        content = sealed_json.decode(path.read_bytes(), indent=1)
         for key in rng.sample(sorted(content), rng.randint(1, 2)):
             if key == "parameters":
                 content[key] = {rng.choice(ways): "text", "size": content[key].get("size", "1")}
@@ -266,8 +268,11 @@ def entry(bench: Bench) -> str:
                 content[key] = rng.choice(ways)
             else:
                 content[key] = mutations.value(rng)
-        text = json.dumps(content if rng.random() < 0.7 else mutations.tree(content, rng))
-        path.write_bytes(text.encode(errors="surrogatepass"))
+        if rng.random() < 0.7:
+            path.write_bytes(sealed_json.encode({**content, "key": path.stem}, indent=1))
+        else:
+            text = json.dumps(mutations.tree(content, rng))
+            path.write_bytes(text.encode(errors="surrogatepass"))
     code = runner.run(bench.shared / runner.PIPELINE, runs, name="run")
     if code:
         raise Loss(f"a damaged entry of the cache ends the run with {code}, where its tasks would run again")

@@ -10,7 +10,7 @@ from tests.attack.attempt import Bench
 from tests.attack.classes import runner
 from tests.attack.classes.processes import digest_of, nothing_or_whole, resumed, toy
 
-COUNT = 150
+COUNT = 90
 LIMIT = 120.0
 STEPS = "toy.steps=60"
 STOPPED = (STEPS, "toy.pause=0.01")

@@ -7,7 +7,7 @@ import signal
 from tests.attack.attempt import Bench
 from tests.attack.classes import kill
 
-COUNT = 110
+COUNT = 60
 LIMIT = kill.LIMIT
 prepare = kill.prepare
 

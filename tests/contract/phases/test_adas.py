@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from components.shared.agent.agent import AGENT, Agent
+from components.shared.models.half import round_to_half
 from components.shared.tasks.batches import encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 from tests.contract import killing
@@ -39,6 +40,7 @@ def llama(tmp_path_factory):
         optimizer.zero_grad()
         model(**batch._asdict()).loss.backward()
         optimizer.step()
+    round_to_half(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -62,6 +64,8 @@ def _the_base_is_published_unchanged_with_an_agent_around_it(llama, output, mani
     before = LlamaForCausalLM.from_pretrained(llama).state_dict()
     after = AutoModelForCausalLM.from_pretrained(output, trust_remote_code=True).state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    large, small = ((folder / "model.safetensors").stat().st_size for folder in (llama, output))
+    assert small < 0.6 * large  # halves, which hold these weights exactly
     agent = Agent.load(output)
     assert len(agent.answers(["kill guard for xq=", "copy dax="])) == 2
     archive = manifest["extra"]["archive"]

@@ -32,6 +32,7 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, tmp_path):
     manifest, before = (
         json.loads((path / "forge.json").read_text()) for path in (tmp_path / "killed", model)
     )
+    assert {"thinking/reasoning", "plain/reasoning"} <= set(manifest["metrics"])
     assert [row["behaviour"] for row in manifest["extra"]["behaviours"]] == ["tool", "persona"]
     assert len(manifest["gates"]) == 6
     template = tmp_path / "killed" / "chat_template.jinja"

@@ -38,6 +38,7 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, tmp_path):
     )
     assert len(manifest["extra"]["stages"]) == 10
     assert set(manifest["scores"]) == set(before["scores"])
+    assert {"thinking/reasoning", "plain/reasoning"} <= set(manifest["metrics"])
     assert manifest["metrics"]["accuracy_before"] == manifest["extra"]["controls"][0]["control_value"]
     weights = [m["files"]["model.safetensors"]["bytes"] for m in (manifest, before)]
     assert weights[0] == weights[1], "a ternary model stays ternary"

@@ -10,7 +10,7 @@ from pipelines.kubeflow.http import Access, Connection
 from pipelines.kubeflow.server import Server
 from pipelines.kubeflow.state import argo_names
 from pipelines.kubeflow.state.run import Watcher
-from tests.mutated import mutations
+from tests import mutations
 from tests.pipeline.kubeflow.kubeflow_server import CHAIN, RUN, detail, run, spec, task
 
 TEXT = "root: {dag: {tasks: {}}}"
@@ -86,7 +86,7 @@ def test_a_mutated_run_is_shown_or_refused(says):
     answer = run(
         "FAILED", *details, error={"message": "x"}, state_history=[{"state": "RUNNING"}], pipeline_spec=CHAIN
     )
-    for text in mutations(answer, seed=5, count=400):
+    for text in mutations.texts(answer, seed=5, count=400):
         watcher = Watcher(says(text), RUN, None)
         try:
             state = watcher.look()
@@ -108,7 +108,7 @@ def test_a_mutated_list_is_read_or_refused(says):
         lambda server: server.submit(TEXT, {}, name="n", experiment="e", caching=False),
         lambda server: server.upload("n", TEXT, version="v"),
     ]
-    for number, text in enumerate(mutations(answer, seed=6, count=300)):
+    for number, text in enumerate(mutations.texts(answer, seed=6, count=300)):
         try:
             asks[number % len(asks)](says(text))
         except ForgeError:

@@ -7,12 +7,14 @@ import pytest
 from kfp import dsl
 
 from components.shared.runtime.errors import ArtifactError
+from components.shared.runtime.store import sealed_json
 from pipelines.ir.spec import ArtifactSlot, Component, Container, Parameter
 from pipelines.local.cache import read_entry
 from pipelines.runs.folder import DamagedRun, RunFolder
 from tests.pipeline.local.toy_pipelines import append, write
 
 ENTRY = {
+    "key": "k",
     "run": "one",
     "task": "count",
     "outputs": {"out": "d"},
@@ -30,8 +32,22 @@ COMPONENT = Component(
 )
 
 
+def sealed(entry):
+    return sealed_json.encode(entry, indent=1)
+
+
 def test_an_entry_as_it_is_written_is_read():
-    assert read_entry(json.dumps(ENTRY).encode(), COMPONENT, "here").parameters == {"number": "7"}
+    assert read_entry(sealed(ENTRY), COMPONENT, "k", "here").parameters == {"number": "7"}
+
+
+def test_no_changed_byte_of_an_entry_and_no_other_key_is_taken():
+    content = sealed(ENTRY)
+    for place in range(len(content)):
+        changed = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        with pytest.raises(ArtifactError, match="the entry of the cache is damaged"):
+            read_entry(changed, COMPONENT, "k", "here")
+    with pytest.raises(ArtifactError, match="another key"):
+        read_entry(content, COMPONENT, "another", "here")
 
 
 @pytest.mark.parametrize(
@@ -66,13 +82,13 @@ def test_an_entry_as_it_is_written_is_read():
 )
 def test_an_entry_that_leads_elsewhere_or_holds_something_else_is_refused(changed):
     with pytest.raises(ArtifactError, match="the entry of the cache"):
-        read_entry(json.dumps({**ENTRY, **changed}).encode(), COMPONENT, "here")
+        read_entry(sealed({**ENTRY, **changed}), COMPONENT, "k", "here")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'"x"', b"{}"])
 def test_what_is_no_entry_at_all_is_refused(content):
     with pytest.raises(ArtifactError, match="the entry of the cache is damaged"):
-        read_entry(content, COMPONENT, "here")
+        read_entry(content, COMPONENT, "k", "here")
 
 
 @dsl.pipeline
@@ -87,10 +103,9 @@ def states(bench, name):
 def test_a_bad_entry_makes_the_task_run_again_and_that_is_said(bench, tmp_path):
     bench.run(chain, "one")
     for path in (bench.runs / "cache").iterdir():
-        entry = json.loads(path.read_text())
-        path.write_text(
-            json.dumps({**entry, "parameters": {str(tmp_path / "written"): "x", "../../out": "x"}})
-        )
+        entry = sealed_json.decode(path.read_bytes(), indent=1)
+        parameters = {str(tmp_path / "written"): "x", "../../out": "x"}
+        path.write_bytes(sealed({**entry, "parameters": parameters}))
     assert bench.run(chain, "two") == "succeeded"
     assert states(bench, "two") == {"write": "succeeded", "append": "succeeded"}
     assert not (tmp_path / "written").exists()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from components.baking import distillation_set
 from components.baking.bake import bake
 from components.baking.distillation_set import (
     DistillationSet,
@@ -76,6 +77,18 @@ def test_parts_of_like_length_weigh_together_as_much_as_all_rows_at_once():
     mean = sum(share * kl(part.teacher, log_probabilities(model, part.rows)) for share, part in parts)
     picked = whole.select(indices)
     torch.testing.assert_close(mean, kl(picked.teacher, log_probabilities(model, picked.rows)))
+
+
+def test_what_the_teacher_predicts_stands_in_the_order_of_the_rows_whatever_their_lengths(monkeypatch):
+    monkeypatch.setattr(distillation_set, "ROWS", 2)
+    widths, model = [], Table()
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    batch = rows([[0, 1], [1, 2, 3, 4], [2], [3, 3]], [[1, 5], [2, 5], [3, 4, 1, 5], [5]], 5)
+    together = answer_log_probabilities(model, batch)
+    assert sorted(widths) == [3, 5]  # no row is wider than the longest beside it
+    torch.testing.assert_close(together, log_probabilities(model, batch))
 
 
 def test_the_first_token_of_the_answer_and_its_end_are_learnt_and_the_prompt_is_not():

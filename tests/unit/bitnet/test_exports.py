@@ -158,6 +158,14 @@ def test_what_a_format_cannot_hold_is_refused_by_name(tmp_path: Path) -> None:
         export_transformers.export(tmp_path / "plain", tmp_path / "out")
 
 
+def test_scaled_rotary_frequencies_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    scaled = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
+    source = artifact(tmp_path / "in", rope_parameters=scaled)
+    for export in (export_transformers.export, export_gguf.export):
+        with pytest.raises(InputError, match=r"frequencies are scaled .linear.*load the artifact as it is"):
+            export(source, tmp_path / "out")
+
+
 def test_another_epsilon_is_said(tmp_path: Path) -> None:
     source = artifact(tmp_path / "in", rms_norm_eps=1e-5)
     (note,) = export_transformers.export(source, tmp_path / "out")

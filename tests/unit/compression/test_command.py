@@ -113,6 +113,9 @@ def test_the_error_of_a_tensor_is_what_its_phase_has_measured(folder: Path, tmp_
     (tmp_path / "forge.json").write_text(json.dumps({"extra": {"sizes": {"per_tensor": rows}}}))
     (row,) = (row for row in inspect(tmp_path).rows if row.tensor == PATH)
     assert (row.code, row.error) == ("exact", 0.25)
+    for damaged in ("[]", "{", '{"extra": {"sizes": {"per_tensor": [1]}}}'):
+        (tmp_path / "forge.json").write_text(damaged)
+        assert {row.error for row in inspect(tmp_path).rows} == {None}
 
 
 def test_the_command_prints_a_line_a_tensor_and_refuses_a_folder_without_a_model(
@@ -124,6 +127,15 @@ def test_the_command_prints_a_line_a_tensor_and_refuses_a_folder_without_a_model
     short = CliRunner().invoke(app, ["compression", "inspect", str(folder), "--no-tensors"])
     assert PATH not in short.output and "all else" in short.output
     assert CliRunner().invoke(app, ["compression", "inspect", str(tmp_path)]).exit_code == 3
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_in_a_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["compression", "compress", "-i", str(folder), "-o", "/proc/x", "--recipe", "fixed:int8"]
+    result = CliRunner().invoke(app, asked)
+    said = result.output + capsys.readouterr().err
+    assert result.exit_code == 5 and "/proc/x" in said and "What to do" in said and "Traceback" not in said
 
 
 def test_stages_are_a_recipe_and_take_no_size(folder: Path) -> None:

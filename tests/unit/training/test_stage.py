@@ -134,7 +134,7 @@ def test_success_is_measured_on_fresh_items_and_kept_by_cell(tmp_path):
 
 
 def test_passing_rows_in_parts_of_like_length_changes_nothing_but_the_padding(tmp_path):
-    """In float64: Muon rounds to bfloat16 within, which makes a visible step of the last bit of a float32 sum."""
+    """In float64: Muon computes in float32 within, whose last bit differs from machine to machine."""
     whole, parts = (
         weights(go(cognate().double(), tmp_path, levels=[1, 3], steps=2, rows=rows)) for rows in (64, 3)
     )

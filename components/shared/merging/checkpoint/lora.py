@@ -51,6 +51,8 @@ class Adapter:
         self.folder, self.weights = folder, folder / WEIGHTS
         try:
             self.config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            if not isinstance(self.config, dict):
+                raise ValueError(f"{CONFIG} is no JSON object")
             with safe_open(self.weights, framework="pt") as file:
                 names = list(file.keys())
                 self._factors = {
@@ -58,7 +60,7 @@ class Adapter:
                     for name in names
                     if ".lora_A." in name or ".lora_B." in name
                 }
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
             raise ArtifactError(
                 "this is no LoRA",
                 where=str(folder),

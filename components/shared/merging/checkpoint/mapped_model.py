@@ -79,7 +79,7 @@ class MappedModel:
             config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(config, dict):
                 raise ValueError("it is no JSON object")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ArtifactError(
                 "this is no Hugging Face model",
                 where=str(path),
@@ -100,9 +100,14 @@ class MappedModel:
 
     def _files(self) -> list[str]:
         index = self.folder / INDEX
-        return (
-            sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else [SINGLE]
-        )
+        if not index.exists():
+            return [SINGLE]
+        try:
+            return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise ArtifactError(
+                "the index of the weights is damaged", where=str(index), why=repr(error)
+            ) from error
 
     def _map(self, path: Path, renamed: Mapping[str, str] | None = None) -> None:
         """Map a file. renamed: the tensors that are taken from it and their names; None: all of them."""

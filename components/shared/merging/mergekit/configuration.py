@@ -64,7 +64,12 @@ def documents(path: Path) -> list[Document]:
     try:
         contents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError("the configuration cannot be read", where=str(path), why=str(error)) from error
+        raise ConfigError(
+            "the configuration cannot be read",
+            where=str(path),
+            why=str(error),
+            fix="give a YAML file of mergekit's",
+        ) from error
     reader = Reader(path)
     found = [
         Document(Reader(path), reader.mapping(content, "the file"))

@@ -10,6 +10,7 @@ from components.shared.runtime.errors import InputError
 from ..checkpoint.families import text_config
 from ..checkpoint.mapped_model import CARRIED, MappedModel
 
+ALIKE = "give models that are trained from one: all have the same tensors"
 # What a configuration may say otherwise without the model being another function.
 WITHOUT_EFFECT = frozenset(
     {
@@ -46,10 +47,10 @@ def same_names(first: set[str], own: set[str], model: MappedModel) -> None:
     :raises InputError: it has.
     """
     if missing := sorted(first - own):
-        raise InputError("a model lacks tensors", where=str(model.folder), why=few(missing))
+        raise InputError("a model lacks tensors", where=str(model.folder), why=few(missing), fix=ALIKE)
     if extra := sorted(own - first):
         raise InputError(
-            "a model has tensors that the first has not", where=str(model.folder), why=few(extra)
+            "a model has tensors that the first has not", where=str(model.folder), why=few(extra), fix=ALIKE
         )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from components.shared.models.card import model_card
-from components.shared.runtime.artifact.manifest import MANIFEST
+from components.shared.runtime.artifact.manifest import MANIFEST, decode
+from components.shared.runtime.artifact.weights import json_object
 
 from ..checkpoint import families
 from ..checkpoint.mapped_model import MappedModel
@@ -95,7 +96,7 @@ def _set_template(folder: Path, template: str, models: Sequence[MappedModel]) ->
     (folder / TEMPLATE).write_text(template, encoding="utf-8")
     path = folder / "tokenizer_config.json"
     if path.is_file():
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json_object(path)
         if settings.pop("chat_template", None) is not None:
             path.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -105,9 +106,10 @@ def _template(folder: Path) -> str:
     if (folder / TEMPLATE).is_file():
         return (folder / TEMPLATE).read_text(encoding="utf-8").strip()
     path = folder / "tokenizer_config.json"
-    own = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.is_file() else None
+    own = json_object(path).get("chat_template") if path.is_file() else None
     if isinstance(own, list):  # several, by name
-        own = next((entry.get("template") for entry in own if entry.get("name") == "default"), None)
+        named = [entry for entry in own if isinstance(entry, dict)]
+        own = next((entry.get("template") for entry in named if entry.get("name") == "default"), None)
     return own.strip() if isinstance(own, str) else ""
 
 
@@ -132,7 +134,9 @@ def name_and_digest(folder: Path) -> str:
     """A model's folder, and the beginning of its digest where it has one."""
     manifest = folder / MANIFEST
     name = folder.resolve().name
-    return f"{name} ({json.loads(manifest.read_text())['digest'][:12]})" if manifest.is_file() else name
+    if not manifest.is_file():
+        return name
+    return f"{name} ({decode(manifest.read_bytes(), str(manifest)).digest[:12]})"
 
 
 def _origin(recipe: Recipe, block: LayerBlock) -> dict[str, Any]:

@@ -30,7 +30,6 @@ from ..checkpoint.mapped_model import CARRIED, DTYPES, MappedModel
 from ..checkpoint.operand import Operand
 from ..checkpoint.writing import WeightsWriter
 from ..inputs import MergeInputs
-from ..magnitude import threshold
 from . import basin, compatibility, files
 from .pieces import PIECE, Line, Pieces, one_thread, rows_of
 from .plan import Plan, Target
@@ -243,6 +242,8 @@ class StreamingMerge:
                 where="density",
                 fix="--trim tensor, or one density",
             )
+
+        from ..magnitude import threshold  # its loops bring numba in, which most methods do without
 
         def task_vector(parent: int) -> Iterator[Tensor]:
             for target in targets:

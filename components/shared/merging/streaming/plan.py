@@ -149,7 +149,12 @@ class Plan:
         if recipe.base is not None:
             base = self._stored(len(self.models) - 1, in_base)
             if base not in self.models[-1].tensors:
-                raise InputError("a model lacks tensors", where=str(self.models[-1].folder), why=base)
+                raise InputError(
+                    "a model lacks tensors",
+                    where=str(self.models[-1].folder),
+                    why=base,
+                    fix=compatibility.ALIKE,
+                )
             models, everything = [*models, self.models[-1]], [*names, base]
         by_token = self.vocabulary is not None and layer is None and is_by_token(everything, models)
         compatibility.same_shape(everything, models, by_token=by_token)
@@ -164,7 +169,10 @@ def _stack(names: set[str], model: MappedModel) -> LayerStack:
         return layer_stack(names)
     except ValueError as error:
         raise InputError(
-            "the layers of a model are not complete", where=str(model.folder), why=str(error)
+            "the layers of a model are not complete",
+            where=str(model.folder),
+            why=str(error),
+            fix="fetch the model again",
         ) from error
 
 

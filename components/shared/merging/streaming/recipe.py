@@ -125,6 +125,13 @@ class Recipe:
         """The method itself."""
         return merge_method(self.method)
 
+    @property
+    def folders(self) -> list[Path]:
+        """Of all models, the base and LoRAs among them, each once."""
+        loras = [model.lora for model in self.models if model.lora is not None]
+        base = [] if self.base is None else [self.base]
+        return list(dict.fromkeys([*(model.folder for model in self.models), *base, *loras]))
+
     def parents_of(self, block: LayerBlock | None) -> Sequence[int]:
         """The numbers of the models that a block is merged from; None: all."""
         return range(len(self.models)) if block is None or not block.parents else block.parents
@@ -164,6 +171,7 @@ class Recipe:
                     "the layers of the slices do not follow each other",
                     where=f"layers {block.first} to {block.last}",
                     why=f"the next layer is {end}",
+                    fix="give the slices in the order of the layers that they make",
                 )
             end = block.last
 

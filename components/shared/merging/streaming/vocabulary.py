@@ -193,6 +193,7 @@ def _donors(
                 raise InputError(
                     f"{models[number].folder.name} has no token {rule.token or token!r}",
                     where=f"tokens: {token}",
+                    fix="name a model that has it, or another of its tokens",
                 )
             donors[row] = [(number, of)]
         if rule.force:

@@ -154,7 +154,11 @@ def decode(text: bytes, where: str) -> Manifest:
         raise ArtifactError("the manifest is damaged", why=str(error), **damaged) from error
     for name in manifest.files:
         if not is_safe_name(name) or name == MANIFEST:
-            raise ArtifactError(f"the manifest holds the unsafe file name {name!r}", where=where)
+            raise ArtifactError(
+                f"the manifest holds the unsafe file name {name!r}",
+                where=where,
+                fix="do not use this artifact",
+            )
     if manifest.digest != digest_of(manifest.files):
         raise ArtifactError("the manifest's digest is not that of its files", **damaged)
     if manifest.bytes != sum(entry["bytes"] for entry in manifest.files.values()):

@@ -11,6 +11,7 @@ A writer that dies leaves its lock. The same content may be published over it; a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -19,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import ArtifactError, LostRace, MissingKey
+from ..errors import ArtifactError, LostRace, MissingKey, StoreError
 from ..store.folder import FolderStore
 from ..store.interface import TRANSFERS, Store
 from .manifest import MANIFEST, Manifest, decode
@@ -39,6 +40,15 @@ def publish(staging: Path, manifest: Manifest, store: Store) -> None:
     except MissingKey:  # an equal writer was first, and has swept what others had begun
         if not published(manifest, store):
             raise
+    with contextlib.suppress(StoreError):  # the artifact is whole: the phase tries once more, and says so
+        release(manifest, store)
+
+
+def release(manifest: Manifest, store: Store) -> None:
+    """Remove the lock of this content, which is published: a writer that died, or could not delete, has left it.
+
+    :raises StoreError: it cannot be removed.
+    """
     if _owner(store).get("digest") == manifest.digest:
         if isinstance(store, FolderStore):
             store.sweep()

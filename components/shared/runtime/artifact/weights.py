@@ -18,6 +18,7 @@ from .manifest import TensorEntry
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+AGAIN = "fetch the model again"
 
 
 def header(path: Path) -> dict[str, dict[str, Any]]:
@@ -29,20 +30,26 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
         with safe_open(path, framework="numpy"):  # checks offsets, holes and length
             pass
     except (SafetensorError, OSError) as error:
-        raise ArtifactError("not a whole safetensors file", where=str(path), why=str(error)) from error
+        raise ArtifactError(
+            "not a whole safetensors file", where=str(path), why=str(error), fix=AGAIN
+        ) from error
     with path.open("rb") as file:
         content: dict[str, dict[str, Any]] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     content.pop("__metadata__", None)
     return content
 
 
-def _json(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
+    """What a JSON file of a model holds.
+
+    :raises ArtifactError: it is none, or no object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        raise ArtifactError("not a JSON file", where=str(path), why=str(error)) from error
+        raise ArtifactError("not a JSON file", where=str(path), why=str(error), fix=AGAIN) from error
     if not isinstance(content, dict):
-        raise ArtifactError("not a JSON object", where=str(path))
+        raise ArtifactError("not a JSON object", where=str(path), fix=AGAIN)
     return content
 
 
@@ -56,20 +63,22 @@ def headers(folder: Path) -> dict[str, dict[str, Any]]:
         return header(single) if single.exists() else {}
     if single.exists():
         raise ArtifactError(f"the folder holds both {SINGLE} and {INDEX}", where=str(folder), fix="keep one")
-    weight_map = _json(index).get("weight_map")
+    weight_map = json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise ArtifactError("the index of the shards has no weight_map", where=str(index))
+        raise ArtifactError("the index of the shards has no weight_map", where=str(index), fix=AGAIN)
     tensors: dict[str, dict[str, Any]] = {}
     for shard in sorted(set(weight_map.values())):
         if Path(shard).name != shard or not (folder / shard).is_file():
-            raise ArtifactError(f"the index names the shard {shard!r}, which is not there", where=str(index))
+            raise ArtifactError(
+                f"the index names the shard {shard!r}, which is not there", where=str(index), fix=AGAIN
+            )
         in_shard = header(folder / shard)
         indexed = {tensor for tensor, file in weight_map.items() if file == shard}
         if indexed != set(in_shard):
             tensor = sorted(indexed ^ set(in_shard))[0]
             why = "named by the index only" if tensor in indexed else "in the shard only"
             raise ArtifactError(
-                "the index and a shard disagree", where=f"{folder / shard}: {tensor}", why=why
+                "the index and a shard disagree", where=f"{folder / shard}: {tensor}", why=why, fix=AGAIN
             )
         tensors |= in_shard
     return tensors
@@ -81,11 +90,11 @@ def storage(folder: Path) -> dict[str, dict[str, Any]]:
     :raises ArtifactError: config.json is not JSON, or its `storage` is no such map.
     """
     path = folder / "config.json"
-    declared = _json(path).get("storage") if path.exists() else None
+    declared = json_object(path).get("storage") if path.exists() else None
     if declared is None:
         return {}
     if not isinstance(declared, dict):
-        raise ArtifactError("`storage` is not a map from module to codec", where=str(path))
+        raise ArtifactError("`storage` is not a map from module to codec", where=str(path), fix=AGAIN)
     specs = {
         module: spec if isinstance(spec, dict) else {"codec": str(spec)} for module, spec in declared.items()
     }
@@ -93,7 +102,10 @@ def storage(folder: Path) -> dict[str, dict[str, Any]]:
         shape: Any = spec.get("shape", [])
         if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
             raise ArtifactError(
-                "a shape in `storage` is no list of sizes", where=f"{path}: {module}", why=f"{shape!r:.80}"
+                "a shape in `storage` is no list of sizes",
+                where=f"{path}: {module}",
+                why=f"{shape!r:.80}",
+                fix=AGAIN,
             )
     return specs
 

@@ -54,6 +54,17 @@ class Header(TypedDict):
     mark: int
 
 
+def header_of(text: bytes) -> Header:
+    """What a `state.json` holds.
+
+    :raises ValueError: it is damaged, or of another format.
+    """
+    header = TypeAdapter(Header).validate_python(sealed_json.decode(text), strict=True)
+    if header["format"] != FORMAT:
+        raise ValueError(f"it has format {header['format']}, and this version reads {FORMAT}")
+    return header
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A whole checkpoint: its step, its tensors by name, its state, plain JSON, and the bytes of metrics.jsonl then."""
@@ -206,9 +217,8 @@ class Checkpoints:
             shutil.rmtree(self.uri, ignore_errors=True)
 
     def _read(self, name: str) -> Checkpoint:
-        text = self.store.get(f"{name}/{STATE}")
-        header = TypeAdapter(Header).validate_python(sealed_json.decode(text), strict=True)
-        if header["format"] != FORMAT or header["identity"] != self.identity:
+        header = header_of(self.store.get(f"{name}/{STATE}"))
+        if header["identity"] != self.identity:
             raise ValueError("it belongs to other work")
         with tempfile.TemporaryDirectory(prefix="forge-checkpoint-") as folder:
             path = Path(self.uri) / name / TENSORS

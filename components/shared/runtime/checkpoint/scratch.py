@@ -34,6 +34,7 @@ def exclusive(path: Path) -> Iterator[None]:
     :raises LostRace: another process has it.
     """
     with _alone(path / "lock"):
+        curves.make_way(path / curves.FILE)
         succeeded = False
         try:
             yield
@@ -58,16 +59,33 @@ def staging(request: Request, identity: str, scratch: Path) -> Iterator[Path]:
     """
     with contextlib.ExitStack() as stack:
         folder = scratch / "output"
-        if "://" not in request.target:
-            target = Path(request.target).absolute()
-            folder = target.parent / f".{target.name}.{identity[:16]}"
-            lock = folder.with_name(f"{folder.name}.lock")
+        if lock := _lock_of(request, identity):
+            folder = lock.with_suffix("")
             stack.enter_context(_alone(lock))
             stack.callback(lock.unlink, missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder
+
+
+def discard(request: Request, identity: str, scratch: Path) -> None:
+    """Remove what a process that was killed right behind its publication has left beside the target."""
+    lock = _lock_of(request, identity)
+    if lock and lock.exists():
+        with (
+            contextlib.suppress(LostRace),
+            staging(request, identity, scratch),
+        ):  # whoever is at it removes its own
+            pass
+
+
+def _lock_of(request: Request, identity: str) -> Path | None:
+    """The lock beside a target that is a folder; without its suffix, the staging directory."""
+    if "://" in request.target:
+        return None
+    target = Path(request.target).absolute()
+    return target.parent / f".{target.name}.{identity[:16]}.lock"
 
 
 @contextlib.contextmanager

@@ -56,11 +56,11 @@ def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictC
                 tree = hydra_compose("config", overrides=[*files, *changes])
             _refuse_resolvers(OmegaConf.to_container(tree, resolve=False))
             return tree
-    except yaml.MarkedYAMLError as error:
-        where = (
-            f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else str(configs)
-        )
-        raise ConfigError("a file is not YAML", where=where, why=str(error.problem)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        why = getattr(error, "problem", None) or getattr(error, "reason", "")
+        raise ConfigError(
+            "a file is not YAML in UTF-8", where=_where(error, configs), why=str(why)
+        ) from error
     except (HydraException, OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(
             "the configuration does not compose", where=str(configs), why=_first_line(error)
@@ -156,6 +156,16 @@ def plain(tree: DictConfig, section: str) -> Any:
         return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if node is not None else {}
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
         raise ConfigError("a value cannot be resolved", where=section, why=_first_line(error)) from error
+
+
+def _where(error: yaml.YAMLError | UnicodeDecodeError, configs: Path) -> str:
+    """The file that cannot be read, and its line where that is known."""
+    if isinstance(error, UnicodeDecodeError):
+        files = (file for file in sorted(configs.rglob("*.yaml")) if error.object in file.read_bytes())
+        return str(next(files, configs))
+    if mark := getattr(error, "problem_mark", None):
+        return f"{mark.name}:{mark.line + 1}"
+    return str(getattr(error, "name", configs))
 
 
 def _first_line(error: Exception) -> str:

@@ -103,7 +103,12 @@ def from_kfp(text: str) -> Request:
     record = artifacts.pop(METRICS, None)
     if len(artifacts) != 1:
         why = f"it names {len(artifacts)}: {', '.join(sorted(artifacts))}"
-        raise ConfigError("a phase writes one artifact", where="--executor-input, outputs", why=why)
+        raise ConfigError(
+            "a phase writes one artifact",
+            where="--executor-input, outputs",
+            why=why,
+            fix="pass {{$}} as it is",
+        )
     [(name, target)] = artifacts.items()
     request = Request(
         inputs={key: group for key, group in addresses.items() if group},
@@ -224,6 +229,7 @@ def _path(artifact_json: dict[str, Any]) -> str:
             raise InputError(
                 "an artifact has no address",
                 where=f"--executor-input, {artifact_json.get('name', 'artifact')}",
+                fix="pass {{$}} as it is",
             )
         return uri
     if scheme not in MOUNTS:

@@ -103,7 +103,7 @@ class Store(ABC):
         :raises StoreError: there is no such folder.
         """
         if not folder.is_dir():
-            raise StoreError("there is no such folder to upload", where=str(folder))
+            raise StoreError("there is no such folder to upload", where=str(folder), fix="check the path")
         files = sorted(walk(folder) if names is None else names)
         base = _directory(prefix)
         _all_at_once(lambda name: self.put(base + name, folder / name), files)
@@ -119,7 +119,11 @@ class Store(ABC):
             raise MissingKey("nothing is stored here", where=self.address(prefix), fix="check the address")
         for name in names:
             if not is_safe_name(name):
-                raise StoreError("a key would be written outside its folder", where=self.address(base + name))
+                raise StoreError(
+                    "a key would be written outside its folder",
+                    where=self.address(base + name),
+                    fix="somebody has put it there: delete it",
+                )
         _all_at_once(lambda name: self.fetch(base + name, folder / name), names)
 
     def address(self, key: str) -> str:

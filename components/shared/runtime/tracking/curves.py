@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ FILE = "metrics.jsonl"
 
 POINTS = 2000
 """So many points of one metric are enough to draw it."""
+
+
+def make_way(file: Path) -> None:
+    """Remove what has the file's name and is none: who opens a fifo waits for another end."""
+    if file.is_dir() and not file.is_symlink():
+        shutil.rmtree(file)
+    elif file.is_symlink() or not file.is_file():
+        file.unlink(missing_ok=True)
 
 
 def mark(file: Path) -> int:

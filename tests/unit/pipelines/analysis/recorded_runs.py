@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from components.shared.runtime.artifact.artifact import seal
 from components.shared.runtime.artifact.manifest import Manifest, encode
+from components.shared.runtime.store import sealed_json
 from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus, write_json
 
 
@@ -124,5 +125,7 @@ def _curve(ylabel: str, **series: list[float]) -> dict[str, Any]:
 def checkpoint(folder: Path, state: Mapping[str, Any], *, number: int = 1) -> Path:
     """A checkpoint's state as the runtime writes it, without the tensors beside it."""
     place = folder / f"{number:06d}-step-{number:08d}"
-    write_json(place / "state.json", {"format": 1, "identity": "x", "step": number, "state": dict(state)})
+    place.mkdir(parents=True)
+    header = {"format": 1, "identity": "x", "step": number, "sha256": "", "same": {}, "mark": 0}
+    (place / "state.json").write_bytes(sealed_json.encode(header | {"state": dict(state)}))
     return place

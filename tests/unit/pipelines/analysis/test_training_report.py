@@ -75,6 +75,14 @@ def test_the_newest_checkpoint_is_read_in_a_folder_and_in_a_bucket(tmp_path: Pat
     assert len(report.stages) == 3 and report.source == f"{s3_uri}/0123456789abcdef/{newest.name}"
 
 
+@pytest.mark.parametrize("text", [b"[]", b"null", b"{}", b"[" * 100_000, b'{"format": 1, "state": []}'])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(text: bytes, tmp_path: Path) -> None:
+    place = checkpoint(tmp_path / "work", state())
+    (place / "state.json").write_bytes(text)
+    with pytest.raises(InputError, match=r"checkpoint is damaged .*state\.json.*What to do: delete"):
+        analyse(str(place))
+
+
 def test_another_phase_has_its_curves_and_no_stages(tmp_path: Path) -> None:
     curve = {"x": [1, 2], "xlabel": "step", "ylabel": "", "series": {"answer": [2.0, 1.0]}}
     artifact(tmp_path / "a", "bitnet", extra={"curves": {"quantisation": curve}})

@@ -13,14 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
+from typer.testing import CliRunner
 
 from components.shared.merging.mergekit.model_names import ModelNames
 from components.shared.merging.mergekit.reader import Reader
 from components.shared.merging.registry import streamed_methods
 from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.merging.streaming.recipe import Recipe, RecipeModel, TokenizerRecipe
+from components.shared.runtime.artifact.artifact import seal
 from components.shared.runtime.errors import ArtifactError, ConfigError, InputError
 from components.shared.runtime.tracking.progress import Progress
+from pipelines.cli import app
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 6}
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -203,6 +206,35 @@ def test_a_method_of_whole_vectors_takes_the_bias_of_a_head_too(tmp_path: Path) 
     recipe = replace(linear(one, two), method="nuslerp", tokenizer=TokenizerRecipe("base", multiple=8))
     merged, config, _ = run(recipe, tmp_path / "out")
     assert merged["lm_head.bias"].tolist() == [0, 1, 2, 3, 4, 5, 2.5, 2.5] and config["vocab_size"] == 8
+
+
+def test_a_sealed_model_whose_bytes_have_changed_is_not_merged(tmp_path: Path) -> None:
+    one = save(tmp_path / "one", weights(0))
+    seal(one, kind="model", phase="test")
+    arguments = ["merge", "--method", "linear", "-m", str(one), "-m", str(one), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    data = bytearray((one / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (one / "model.safetensors").write_bytes(data)
+    result = CliRunner().invoke(app, [*arguments[:-1], str(tmp_path / "other")])
+    assert result.exit_code == 3 and not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{", "[" * 100_000])
+def test_a_file_beside_the_weights_that_is_no_json_object_is_named(text: str, tmp_path: Path) -> None:
+    one, lora = save(tmp_path / "one", weights(0)), tmp_path / "lora"
+    lora.mkdir()
+    (lora / "adapter_config.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"no LoRA.*adapter_config"):
+        StreamingMerge(Recipe("linear", (RecipeModel(one, lora=lora), RecipeModel(one))))
+    (one / "tokenizer_config.json").write_text(text)
+    wanted = TokenizerRecipe(chat_template="auto")
+    with pytest.raises(ArtifactError, match=r"not a JSON .*tokenizer_config\.json.*fetch the model again"):
+        run(linear(one, one, tokenizer=wanted), tmp_path / "out")
+    (one / "config.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"no Hugging Face model.*config\.json"):
+        StreamingMerge(linear(one, one))
 
 
 def test_weights_that_sum_to_less_than_nothing_turn_no_step_around(tmp_path: Path) -> None:

@@ -97,6 +97,14 @@ def test_model_stock_of_equal_models_is_that_model_and_of_strangers_the_base() -
         ratio(np.ones((1, 1)))
 
 
+@pytest.mark.parametrize(("count", "cosine", "t"), [(2, -0.2, -0.5), (3, -0.1, -0.375), (2, -1.0, 0.0)])
+def test_model_stock_steps_behind_the_base_where_models_point_away_from_each_other(
+    count: int, cosine: float, t: float
+) -> None:
+    products = np.full((count, count), cosine) + (1 - cosine) * np.eye(count)
+    assert ratio(4 * products) == pytest.approx(t)
+
+
 def test_breadcrumbs_on_an_example_worked_by_hand() -> None:
     task = torch.tensor([9.0, -0.1, 3.0, -8.0, 0.2, 5.0, -4.0, 0.3, 1.0, -2.0])
     low, high = limits(

@@ -115,10 +115,13 @@ def test_ties_trims_over_the_whole_model_or_over_each_tensor(family: Path) -> No
 MEMORY = """
 import sys
 import components.shared.runtime
+import torch
 from pathlib import Path
+from components.shared.merging.inputs import MergeInputs
 from components.shared.merging.streaming.merge import StreamingMerge
 from components.shared.merging.streaming.recipe import Recipe, RecipeModel
 from components.shared.runtime.tracking.progress import Progress
+from tests.unit.shared.merging.tensors import merge
 folder = Path(sys.argv[1])
 def anonymous():
     for line in open("/proc/self/status"):
@@ -131,6 +134,7 @@ class Watch(Progress):
 models = tuple(RecipeModel(folder / name) for name in ("one", "two"))
 recipe = Recipe(sys.argv[2], models, folder / "base", {"density": 0.5})
 job = StreamingMerge(recipe)
+merge(sys.argv[2], MergeInputs([torch.ones(9)] * 2, torch.zeros(9)))  # what is compiled is a library, too
 before = anonymous()
 watch = Watch("merge")
 job.write(folder / "out", progress=watch)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
+from ... import kernels
 from ...inputs import MergeInputs, MergeParameters, WholeTensor
 from ...magnitude import threshold
 from ...method import DENSITY, LAMBDA, NORMALIZE, WEIGHT, merge_method
@@ -62,13 +63,62 @@ def ties(task_vectors: Sequence[Tensor], weights: Sequence[float], thresholds: S
     return disjoint_mean(trimmed, weights, elect(trimmed, weights))
 
 
-def add_elected(inputs: MergeInputs, parameters: MergeParameters, task_vectors: list[Tensor]) -> Tensor:
-    """Steps 2 and 3 with task vectors that have been made sparse: their disjoint mean, or sum, added to the base."""
-    weights = parameters.weights
-    total, votes = agreeing(task_vectors, weights, elect(task_vectors, weights))
+def add_elected(
+    inputs: MergeInputs,
+    parameters: MergeParameters,
+    task_vectors: Sequence[Tensor],
+    thresholds: Sequence[float] | None = None,
+) -> Tensor:
+    """Algorithm 1: what agrees with the elected signs, as its mean or sum, is added to the base.
+
+    On the CPU in one pass (`kernels.add_elected`), elsewhere by the functions above. Both give the same bits.
+
+    :param inputs: of the merge.
+    :param parameters: of which weight, normalize and lambda are read.
+    :param task_vectors: N of the base's shape.
+    :param thresholds: N magnitudes below which entries are trimmed; None: they have been made sparse already.
+    :returns: float32 of the base's shape.
+    """
+    if inputs.required_base.is_cpu:
+        return compiled(inputs, parameters, task_vectors, thresholds)
+    return in_torch(inputs, parameters, task_vectors, thresholds)
+
+
+def in_torch(
+    inputs: MergeInputs,
+    parameters: MergeParameters,
+    task_vectors: Sequence[Tensor],
+    thresholds: Sequence[float] | None,
+) -> Tensor:
+    """`add_elected` for tensors that lie anywhere."""
+    weights, trimmed = parameters.weights, list(task_vectors)
+    if thresholds is not None:
+        trimmed = [trim(task, least) for task, least in zip(task_vectors, thresholds, strict=True)]
+    total, votes = agreeing(trimmed, weights, elect(trimmed, weights))
     if parameters["normalize"]:
         total.div_(votes.clamp_min_(torch.finfo(votes.dtype).tiny))
     return total.mul_(parameters["lambda"]).add_(inputs.required_base)
+
+
+def compiled(
+    inputs: MergeInputs,
+    parameters: MergeParameters,
+    task_vectors: Sequence[Tensor],
+    thresholds: Sequence[float] | None,
+) -> Tensor:
+    """`add_elected` for tensors in the CPU's memory."""
+    base = inputs.required_base.contiguous()
+    merged = torch.empty(base.shape)
+    kernels.add_elected(
+        torch.stack([task.reshape(-1) for task in task_vectors]).numpy(),
+        np.array(parameters.weights, np.float32),
+        np.array([0.0] * len(task_vectors) if thresholds is None else thresholds, np.float32),
+        bool(parameters["normalize"]),
+        np.float32(parameters["lambda"]),
+        base.view(-1).numpy(),
+        merged.view(-1).numpy(),
+    )
+    return merged
 
 
 def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[float]:
@@ -92,5 +142,4 @@ def survey(tensor: WholeTensor, parameters: MergeParameters) -> list[float]:
 )
 def merge(inputs: MergeInputs, parameters: MergeParameters, thresholds: list[float]) -> Tensor:
     """Algorithm 1 for one tensor."""
-    tasks = zip(inputs.task_vectors(), thresholds, strict=True)
-    return add_elected(inputs, parameters, [trim(task, least) for task, least in tasks])
+    return add_elected(inputs, parameters, inputs.task_vectors(), thresholds)

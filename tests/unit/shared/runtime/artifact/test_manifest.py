@@ -20,7 +20,7 @@ from components.shared.runtime.artifact.artifact import (
 from components.shared.runtime.artifact.manifest import STYLE, decode
 from components.shared.runtime.errors import ArtifactError
 from components.shared.runtime.store import sealed_json
-from tests.mutated import mutations
+from tests import mutations
 from tests.unit.shared.runtime.artifact.cases import make, rewrite, write_model
 
 
@@ -92,7 +92,7 @@ def test_a_manifest_that_says_the_same_in_other_bytes_is_refused(
 def test_of_five_hundred_mutations_of_a_manifest_none_is_read(artifact: Path) -> None:
     before = (artifact / MANIFEST).read_bytes()
     content = decode(before, "")
-    for text in mutations(json.loads(before), seed=3, count=250):
+    for text in mutations.texts(json.loads(before), seed=3, count=250):
         for changed in (text.encode(errors="surrogatepass"), _resealed(text)):
             try:
                 assert decode(changed, "x") != content or changed == before

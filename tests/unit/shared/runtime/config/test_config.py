@@ -215,6 +215,15 @@ def test_an_unknown_profile_lists_the_known_ones(configs: Path) -> None:
     assert "big, tiny" in problem(configs, profile="huge")
 
 
+@pytest.mark.parametrize("data", [b"steps: 20\ncodec: \xff\n", b"steps: 20 # \x07\n", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("name", ["phase/press.yaml", "profile/big.yaml", "config.yaml"])
+def test_a_file_that_is_not_text_in_utf_8_is_named(configs: Path, name: str, data: bytes) -> None:
+    (configs / name).write_bytes(data)
+    with pytest.raises(ConfigError, match="not YAML in UTF-8") as error:
+        compose("press", Settings, profile="big", configs=configs)
+    assert error.value.where.startswith(str(configs / name)) and error.value.why
+
+
 def test_broken_yaml_is_reported_with_file_and_line(configs: Path) -> None:
     (configs / "phase" / "press.yaml").write_text("steps: 20\n  codec: [\n")
     assert "press.yaml:2" in problem(configs)

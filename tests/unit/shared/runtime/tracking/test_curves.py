@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.shared.runtime.checkpoint import scratch
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.tracking import curves
 
 
 def line(step: int | None, run: str = "", **metrics: float) -> dict[str, Any]:
     return {"time": 1.0, "run": run, "step": step, "metrics": metrics}
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link", "link to nowhere"])
+def test_what_has_the_name_of_the_metrics_and_is_no_file_makes_way(tmp_path: Path, kind: str) -> None:
+    """Who opens a fifo waits for another end."""
+    file, other = tmp_path / "work" / curves.FILE, tmp_path / "other"
+    file.parent.mkdir()
+    other.write_text("another's")
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "folder":
+        (file / "deep").mkdir(parents=True)
+    else:
+        file.symlink_to(other if kind == "link" else "nowhere")
+    with scratch.exclusive(file.parent):
+        assert not os.path.lexists(file)
+    assert other.read_text() == "another's"
+
+
+def test_the_metrics_so_far_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "work" / curves.FILE
+    file.parent.mkdir()
+    file.write_text(json.dumps(line(1, loss=1.0)))
+    with scratch.exclusive(file.parent):
+        assert curves.read(file) == [line(1, loss=1.0)]
 
 
 @given(st.integers(1, 300), st.integers(2, 60))

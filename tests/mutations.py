@@ -4,52 +4,50 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import os
 import random
 import shutil
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import hypothesis
-from hypothesis import strategies as st
 
 from components.shared.runtime.store.folder import FolderStore
 from components.shared.runtime.store.interface import walk
 
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-JSON = st.recursive(
-    PLAIN, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
-)
 VICIOUS: tuple[Any, ...] = (
     None, True, "", "\0", "..", "../../x", "/etc/passwd/x", "/proc/x", "\ud800", "a" * 300, "{{$}}", "${oc.env:HOME}",
-    "s3://", "://", "NaN", "\n", "%s%n", -1, 0, 10**9, 10**18, 10**400, -(2**63), 0.1, 1e308, [], {}, [[]], [None],
-    {"": {}}, float("nan"), float("inf"),
+    "s3://", "minio://", "://", "/", "NaN", "\n", "%s%n", -1, 0, 10**9, 10**18, 10**400, -(2**63), 0.1, 1e308, [], {},
+    [[]], [None], {"": {}}, {"artifacts": None}, float("nan"), float("inf"),
 )  # fmt: skip
 """Values that have broken programs."""
 
 
-def drawn(strategy: st.SearchStrategy[Any], rng: random.Random) -> Any:
-    """What hypothesis makes of a strategy for this seed."""
-    values: list[Any] = []
-
-    @hypothesis.seed(rng.getrandbits(32))
-    @hypothesis.settings(
-        max_examples=4, database=None, deadline=None, phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )  # fmt: skip
-    @hypothesis.given(strategy)
-    def take(value: Any) -> None:
-        values.append(value)
-
-    take()
-    return values[-1]  # the first ones are the simplest
-
-
 def value(rng: random.Random) -> Any:
     """Something that nobody expects where it comes."""
-    return rng.choice(VICIOUS) if rng.random() < 0.7 else drawn(JSON, rng)
+    return copy.deepcopy(rng.choice(VICIOUS)) if rng.random() < 0.8 else json_value(rng)
+
+
+def json_value(rng: random.Random, depth: int = 3) -> Any:
+    """Any JSON, not very deep."""
+    kinds: tuple[Callable[[], Any], ...] = (
+        lambda: rng.choice((None, True, False)),
+        lambda: rng.choice((1, -1)) * rng.getrandbits(rng.choice((3, 31, 70))),
+        lambda: rng.uniform(-1, 1) * 10.0 ** rng.randint(-300, 300),
+        lambda: "".join(chr(rng.randrange(0x20, 0x3000)) for _ in range(rng.randrange(20))),
+        lambda: [json_value(rng, depth - 1) for _ in range(rng.randrange(5))],
+        lambda: {str(json_value(rng, 0)): json_value(rng, depth - 1) for _ in range(rng.randrange(5))},
+    )
+    return rng.choice(kinds if depth else kinds[:4])()
+
+
+def texts(document: Any, seed: int, count: int) -> Iterator[str]:
+    """So many JSON texts of mutated documents, the same ones for a seed; in some a few characters are changed, too."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        written = json.dumps(tree(document, rng))
+        yield text(written, rng) if rng.random() < 0.2 else written
 
 
 def nested(depth: int, inner: Any = None) -> Any:
