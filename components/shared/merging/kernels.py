@@ -1,4 +1,4 @@
-"""The loops over pieces of task vectors, compiled: counts of magnitudes, and the election of signs.
+"""The loops over pieces of task vectors, compiled: counts of magnitudes, random numbers, and the election of signs.
 
 They do what torch would do in a dozen passes, in one or two, without the interpreter's lock, so that a second thread pays.
 Every rounding is that of torch's operations, in their order: `add_` and `addcmul_` with a factor round once (a fused
@@ -10,12 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
 LOW_BITS = 15
 WAYS = 4  # counts side by side: equal numbers that follow each other would wait for each other's sum
 BLOCK = 1024  # entries whose sums stay in the first-level cache
+MULTIPLIERS = (np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157))  # of Philox
+STEPS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B))  # of its key
 TINY = np.finfo(np.float32).tiny
 
 
@@ -30,6 +33,39 @@ def _typed(typing, a, b, c):  # type: ignore[no-untyped-def]
 
 fma: Any = intrinsic(_typed)
 """a·b + c, rounded once; for numba code, of three float32."""
+
+
+def _typed_product(typing, a, b):  # type: ignore[no-untyped-def]
+    """The signature of `upper_half`, and the function that writes its instructions."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(factor, wide) for factor in arguments))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return a(a, a), generate
+
+
+upper_half: Any = intrinsic(_typed_product)
+"""The upper 64 bits of a·b; for numba code, of two uint64."""
+
+
+@njit(cache=True, nogil=True)
+def philox(key, counter, words):  # type: ignore[no-untyped-def]
+    """Philox4x64 in ten rounds (Salmon et al., SC 2011), as numpy's generator of that name counts.
+
+    key (2,) uint64; words (4·n,) uint64 become those of the n counters behind `counter`, a uint64.
+    """
+    for step in range(len(words) // 4):
+        k0, k1 = key[0], key[1]
+        c0, c1, c2, c3 = counter + np.uint64(1) + np.uint64(step), np.uint64(0), np.uint64(0), np.uint64(0)
+        for _ in range(10):
+            low0, low1 = MULTIPLIERS[0] * c0, MULTIPLIERS[1] * c2
+            high0, high1 = upper_half(MULTIPLIERS[0], c0), upper_half(MULTIPLIERS[1], c2)
+            c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+            k0, k1 = k0 + STEPS[0], k1 + STEPS[1]
+        place = words[4 * step : 4 * step + 4]
+        place[0], place[1], place[2], place[3] = c0, c1, c2, c3
 
 
 @njit(cache=True, nogil=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from components.shared.merging.inputs import MergeInputs
-from components.shared.merging.kernels import BLOCK
+from components.shared.merging.kernels import BLOCK, philox
 from components.shared.merging.methods.task_vectors.ties import compiled, in_torch
 from tests.unit.shared.merging.tensors import parameters_of
 
@@ -49,3 +50,11 @@ def test_a_number_that_is_not_finite_does_not_get_lost(bad: float) -> None:
     inputs = MergeInputs([torch.tensor([bad, 1.0]), torch.tensor([1.0, 1.0])], torch.zeros(2))
     merged = compiled(inputs, parameters_of("ties", 2), inputs.task_vectors(), None)
     assert not merged[0].isfinite() and merged[1] == 1
+
+
+@given(st.integers(0, 2**128 - 1), st.integers(0, 2**60), st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_random_numbers_are_those_of_numpys_philox(key: int, counter: int, steps: int) -> None:
+    words = np.empty(4 * steps, np.uint64)
+    philox(np.array([key % 2**64, key >> 64], np.uint64), np.uint64(counter), words)
+    assert np.array_equal(words, np.random.Philox(key=key, counter=counter).random_raw(4 * steps))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...inputs import MergeInputs, MergeParameters
+from ...kernels import philox
 from ...method import DENSITY, LAMBDA, NORMALIZE_NOT_IN_MERGEKIT, WEIGHT, merge_method
 from .task_arithmetic import add_weighted
 from .ties import add_elected
@@ -28,10 +29,11 @@ DRAWS_PER_STEP = 8
 
 def draws(count: int, *, seed: int, name: str, parent: int, start: int = 0) -> np.ndarray:
     """Entries start … start+count of the parent's stream for this tensor: uint32 (count,)."""
-    key = int.from_bytes(hashlib.sha256(f"{seed}\0{name}\0{parent}".encode()).digest()[:16], "little")
+    key = np.frombuffer(hashlib.sha256(f"{seed}\0{name}\0{parent}".encode()).digest()[:16], "<u8")
     first = start // DRAWS_PER_STEP
     steps = -(-(start + count) // DRAWS_PER_STEP) - first
-    words = np.random.Philox(key=key, counter=first).random_raw(steps * 4)
+    words = np.empty(steps * 4, np.uint64)
+    philox(key.astype(np.uint64), np.uint64(first), words)
     return words.astype("<u8", copy=False).view("<u4")[start - first * DRAWS_PER_STEP :][:count]
 
 
