@@ -21,7 +21,7 @@ from components.shared.runtime.artifact.artifact import MANIFEST
 from components.shared.runtime.artifact.manifest import FileEntry, decode, digest_of
 from components.shared.runtime.code import code_version
 from components.shared.runtime.config.settings import model_of, parse
-from components.shared.runtime.errors import ForgeError
+from components.shared.runtime.errors import ArtifactError, ForgeError
 from components.shared.runtime.store import interface
 from components.shared.runtime.store.uri import SCHEMES, open_store
 
@@ -100,7 +100,7 @@ def content_digest(path: Path, *, verify: bool = False) -> str:
     """The digest of an artifact: its manifest's where it has one, else over the names and bytes of its files.
 
     :param verify: read every byte of an artifact with a manifest too.
-    :raises ArtifactError: the manifest is damaged, or does not match the files.
+    :raises ArtifactError: the manifest is damaged, or does not match the files; or what is there is no file.
     """
     if (path / MANIFEST).is_file():
         if verify:
@@ -129,6 +129,8 @@ def place_digest(text: str) -> str:
 
 
 def _entry(path: Path) -> FileEntry:
+    if path.exists() and not path.is_file():
+        raise ArtifactError("a fifo, a socket or a device is no artifact", where=str(path), fix="remove it")
     with path.open("rb") as file:
         return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=file.tell())
 

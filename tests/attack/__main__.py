@@ -14,11 +14,13 @@ import argparse
 import ctypes
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from components.shared.runtime.errors import Interrupted
 from tests.attack.attempt import SUBREAPER
 from tests.attack.campaign import Campaign, in_turn, table
 
@@ -45,6 +47,7 @@ def main() -> int:
     os.environ.update(dict.fromkeys(WARM, "1"))
     from tests.attack.classes.registry import CLASSES  # torch and all: seconds, spent once
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(Interrupted.exit_code))  # and no attempt lives on
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     only = options.only.partition(":")
     names = [only[0]] if only[0] else [name for name in options.classes.split(",") if name] or list(CLASSES)

@@ -79,13 +79,14 @@ class Campaign:
     say: Callable[[str], None] = print
     servers: list[int] = field(default_factory=list)
     shared: dict[str, Path] = field(default_factory=dict)
+    running: dict[tuple[str, int], Running] = field(default_factory=dict)
 
     def prepare(self, names: Sequence[str]) -> list[str]:
         """Let classes make what they attack, in a child as an attempt has one, once where they have that in common.
 
         :returns: the names of those where that went well.
         """
-        ready = []
+        ready: list[str] = []
         for name in names:
             if serve := getattr(self.classes[name], "serve", None):
                 self.servers.append(serve())
@@ -113,7 +114,7 @@ class Campaign:
     def run(self, attempts: Sequence[tuple[str, int]], until: float) -> Tally:
         """Try them in this order; none is begun that would go on behind `until` (of the monotonic clock)."""
         tally, waiting = Tally(), deque(attempts)
-        running: dict[tuple[str, int], Running] = {}
+        running = self.running
         began = spoken = time.monotonic()
         while waiting or running:
             while waiting and len(running) < self.jobs:
@@ -137,7 +138,10 @@ class Campaign:
         return tally
 
     def close(self) -> None:
-        """End what was started for the classes."""
+        """End what was started for the classes, and the attempts that a signal has cut short."""
+        for child in self.running.values():
+            end_family(child.pid)
+        self.running.clear()
         while self.servers:
             end_family(self.servers.pop())
 

@@ -18,7 +18,7 @@ from components.shared.models.gram import map_grams
 from components.shared.models.remote_code.coded import Coded
 from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
 from components.shared.models.remote_code.ternary import BitLinear
-from components.shared.models.remote_code.thoughts import encode_text, think_at
+from components.shared.models.remote_code.thoughts import think
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.tasks.item import Item
@@ -121,15 +121,9 @@ class Evaluator:
     @torch.no_grad()
     def outputs(self, batch: Batch) -> ReferenceOutputs:
         """What the model as it is now predicts for a batch: at once and, where it can think, after a thought."""
-        if not getattr(self.model.config, "thoughts", None):
-            return self.plain_outputs(batch)
         with evaluating(self.model):
-            batch = batch.to(next(self.model.parameters()).device)
-            positions = answer_positions(batch)
-            text = encode_text(self.model, batch.input_ids, batch.attention_mask)
-            thought = think_at(self.model, text, positions)
-            mixed = thought.logits.float().log_softmax(-1)
-            return ReferenceOutputs(batch, answers_in(text.logits, batch), positions, thought.tokens, mixed)
+            plain = self.plain_outputs(batch)
+            return self._with_thoughts(plain) if getattr(self.model.config, "thoughts", None) else plain
 
     @torch.no_grad()
     def plain_outputs(self, batch: Batch) -> ReferenceOutputs:
@@ -154,6 +148,17 @@ class Evaluator:
 
         return map_grams(self.model, rows(), folder, lambda **batch: self.outputs(Batch(**batch)))
 
+    def _with_thoughts(self, plain: ReferenceOutputs) -> ReferenceOutputs:
+        """The same, and what the model predicts at the answer's positions after a thought."""
+        batch, is_answer = plain.batch, plain.batch.labels[:, 1:] != IGNORED
+        slots = int(is_answer.sum(1).max())
+        positions = is_answer.int().argmax(1, keepdim=True) + torch.arange(slots, device=is_answer.device)
+        positions = positions.clamp(max=is_answer.shape[1] - 1)
+        thought = think(self.model, batch.input_ids, batch.attention_mask, positions)
+        return plain._replace(
+            positions=positions, thoughts=thought.tokens, mixed=thought.logits.float().log_softmax(-1)
+        )
+
     def kl_increase(self, reference: Sequence[ReferenceOutputs]) -> float:
         """The KL from the reference to what is predicted now, nats a token.
 
@@ -163,15 +168,20 @@ class Evaluator:
 
         @torch.no_grad()
         def measure(before: ReferenceOutputs) -> tuple[float, int]:
-            if before.positions is None or before.mixed is None:
-                plain = self.plain_outputs(before.batch).plain
-                return divergence(before.plain, plain), len(plain)
-            text = encode_text(self.model, before.batch.input_ids, before.batch.attention_mask)
-            plain = answers_in(text.logits, before.batch)
-            thought = think_at(self.model, text, before.positions, thoughts=before.thoughts)
-            total = divergence(before.plain, plain)
-            total += divergence(before.mixed, thought.logits.float().log_softmax(-1))
-            return total, len(plain) + before.positions.numel()
+            logits, targets = next_logits(self.model, before.batch)
+            plain = logits[targets != IGNORED].float().log_softmax(-1)
+            total, tokens = divergence(before.plain, plain), len(plain)
+            if before.positions is not None and before.mixed is not None:
+                thought = think(
+                    self.model,
+                    before.batch.input_ids,
+                    before.batch.attention_mask,
+                    before.positions,
+                    thoughts=before.thoughts,
+                )
+                total += divergence(before.mixed, thought.logits.float().log_softmax(-1))
+                tokens += before.positions.numel()
+            return total, tokens
 
         with evaluating(self.model):
             measured = pieces_of(self.model)(measure, reference)
@@ -180,19 +190,6 @@ class Evaluator:
     def uniform_loss(self) -> float:
         """The loss of a model that knows nothing: ln of the vocabulary's size."""
         return math.log(self.model.config.get_text_config().vocab_size)
-
-
-def answers_in(logits: Tensor, batch: Batch) -> Tensor:
-    """(answer tokens, V) log-probabilities of the answers' tokens, of the logits (B, T, V) of all."""
-    return logits[:, :-1][batch.labels[:, 1:] != IGNORED].float().log_softmax(-1)
-
-
-def answer_positions(batch: Batch) -> Tensor:
-    """(B, S) int64, the columns before the S tokens of the longest answer; in shorter ones, up to the last."""
-    is_answer = batch.labels[:, 1:] != IGNORED
-    slots = int(is_answer.sum(1).max())
-    positions = is_answer.int().argmax(1, keepdim=True) + torch.arange(slots, device=is_answer.device)
-    return positions.clamp(max=is_answer.shape[1] - 1)
 
 
 def divergence(reference: Tensor, other: Tensor) -> float:

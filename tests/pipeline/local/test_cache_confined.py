@@ -114,6 +114,15 @@ def test_a_bad_entry_makes_the_task_run_again_and_that_is_said(bench, tmp_path):
     assert set(states(bench, "three").values()) == {"cached"}  # the entries are right again
 
 
+def test_a_fifo_in_place_of_a_cached_result_is_not_waited_for(bench):
+    bench.run(chain, "one")
+    output = bench.runs / "one" / "artifacts" / "write" / "out"
+    output.unlink()
+    os.mkfifo(output)
+    assert bench.run(chain, "two") == "succeeded"
+    assert states(bench, "two")["write"] == "succeeded"
+
+
 def test_what_a_killed_phase_had_begun_is_gone_when_its_result_comes_from_the_cache(bench):
     bench.run(chain, "one")
     draft = bench.runs / "two" / "artifacts" / "write" / ".out.0123456789abcdef"

@@ -106,7 +106,10 @@ class MappedModel:
             return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise ArtifactError(
-                "the index of the weights is damaged", where=str(index), why=repr(error)
+                "the index of the weights is damaged",
+                where=str(index),
+                why=f"{error!r:.200}",
+                fix="fetch the model again",
             ) from error
 
     def _map(self, path: Path, renamed: Mapping[str, str] | None = None) -> None:

@@ -59,7 +59,7 @@ def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictC
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         why = getattr(error, "problem", None) or getattr(error, "reason", "")
         raise ConfigError(
-            "a file is not YAML in UTF-8", where=_where(error, configs), why=str(why)
+            "a file is not YAML in UTF-8", where=_where(error, configs), why=str(why), fix="mend the line"
         ) from error
     except (HydraException, OmegaConfBaseException, RecursionError) as error:
         raise ConfigError(

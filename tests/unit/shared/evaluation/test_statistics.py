@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.shared.evaluation.statistics import paired_interval, wilson
@@ -28,6 +28,7 @@ def test_wilson_contains_the_rate_and_stays_in_the_unit_interval(n, rate):
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+@settings(deadline=None)  # the first example imports scipy
 def test_wilson_is_scipys(trials):
     successes, n = trials
     interval = pytest.importorskip("scipy.stats").binomtest(successes, n).proportion_ci(method="wilson")

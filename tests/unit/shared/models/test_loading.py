@@ -1,8 +1,8 @@
 """Artifacts: saved, loaded here, and loaded in a process that knows transformers only."""
 
 import json
+import logging
 import os
-import warnings
 from pathlib import Path
 
 import pytest
@@ -308,12 +308,9 @@ def test_the_card_holds_no_time_and_says_how_to_load():
     assert "loads in plain transformers 5" in readme.read_text()
 
 
-def test_what_transformers_remarks_by_itself_does_not_show(capfd):
+def test_what_transformers_remarks_by_itself_does_not_show():
     """Where nobody has asked for it by TRANSFORMERS_VERBOSITY, as this module's import has seen it."""
     if "TRANSFORMERS_VERBOSITY" in os.environ:
         pytest.skip("asked for")
-    transformers_logging.get_logger("transformers.modeling_utils").warning("some weights are new")
-    assert ("ignore", "transformers\\.") in {(f[0], getattr(f[3], "pattern", f[3])) for f in warnings.filters}
-    transformers_logging.get_logger("transformers.modeling_utils").error("this matters")
-    said = capfd.readouterr().err
-    assert "this matters" in said and "some weights" not in said
+    logger = transformers_logging.get_logger("transformers.modeling_utils")
+    assert not logger.isEnabledFor(logging.WARNING) and logger.isEnabledFor(logging.ERROR)

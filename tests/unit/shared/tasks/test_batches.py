@@ -141,7 +141,7 @@ def test_the_chat_template_gives_turns_the_form_of_rows_in_training(tmp_path):
     save_tokenizer(tokenizer, tmp_path)
     tokenizer = load_tokenizer(tmp_path)
     turns = [{"role": "system", "content": "be brief: "}, {"role": "user", "content": "ab="}]
-    row = encode(tokenizer, [item(system="be brief: ")]).input_ids[0].tolist()
+    row = encode([item(system="be brief: ")], tokenizer).input_ids[0].tolist()
     answer = {"role": "assistant", "content": "ba"}
 
     def ids(messages, **how):
