@@ -89,11 +89,15 @@ def test_what_was_stored_in_half_trains_on_in_full_precision(model, tmp_path):
     assert all(m.weight.grad.abs().sum() > 0 for m in trainable.modules() if isinstance(m, BitLinear))
 
 
-def test_only_what_sixteen_bits_hold_exactly_is_stored_in_them():
-    tensors = {"exact": torch.tensor([0.5, -3.0]), "fine": torch.tensor([0.1]), "large": torch.tensor([1e5])}
-    stored_tensors = halved(tensors | {"whole": torch.tensor([1])})
-    assert [stored_tensors[name].dtype for name in tensors] == [torch.float16, torch.float32, torch.float32]
-    assert stored_tensors["whole"].dtype == torch.int64
+@pytest.mark.parametrize("other", [[0.1], [1e5]], ids=["fine", "large"])
+def test_a_file_is_in_sixteen_bits_only_where_they_hold_all_of_it_exactly(other):
+    exact, whole = torch.tensor([0.5, -3.0]), torch.tensor([1])
+    assert [t.dtype for t in halved({"exact": exact, "whole": whole}).values()] == [
+        torch.float16,
+        torch.int64,
+    ]
+    stored_tensors = halved({"exact": exact, "other": torch.tensor(other)})
+    assert {t.dtype for t in stored_tensors.values()} == {torch.float32}
 
 
 def test_a_tensor_beyond_the_range_of_sixteen_bits_stays_as_it_is():
