@@ -75,7 +75,7 @@ types: $(READY) ## mypy: strict for the runtime and the pipelines
 	$(BIN)/mypy
 
 unit: $(READY) ## pytest, with its slow proofs left out (they are tests/performance)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder --durations 10
 
 attack: $(READY) ## a thousand hostile attempts in ten minutes at most (ATTACK_ARGS="--seed 7 --classes damage"); 1 where one is not survived
 	$(BIN)/python -m tests.attack $(ATTACK_ARGS)

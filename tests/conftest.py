@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker a core already
+
 import components.shared.runtime  # noqa: F401 # before torch is loaded: it says how OpenMP's threads wait
 
 
