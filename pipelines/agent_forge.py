@@ -19,13 +19,15 @@ from pathlib import Path
 if __name__ == "__main__":  # as a script: import from the project, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import contextlib
 import inspect
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from kfp import compiler, dsl
-from kfp.dsl import Model
+from kfp.dsl import Model, pipeline_task
 
 from components.cognate import component as cognate
 from components.cognate.settings import VARIANTS
@@ -203,7 +205,23 @@ def pipeline(
     if left_out:
         title += f", without {', '.join(left_out)}"
     name = "-without-".join([name_of(start, end), *left_out])
-    return dsl.pipeline(_with(parameters, agent_forge), name=name, display_name=title)
+    with _no_sources_read():
+        return dsl.pipeline(_with(parameters, agent_forge), name=name, display_name=title)
+
+
+@contextlib.contextmanager
+def _no_sources_read() -> Iterator[None]:
+    """Let KFP name the caller of a task's setting without reading the sources of the whole stack at each of them.
+
+    It does so for an error that it seldom has to raise. In a process that has loaded much, torch say, it is most of
+    compiling's time.
+    """
+    known = pipeline_task.inspect
+    pipeline_task.inspect = SimpleNamespace(stack=lambda: inspect.stack(context=0)[1:])
+    try:
+        yield
+    finally:
+        pipeline_task.inspect = known
 
 
 def text(pipeline: Any) -> str:
