@@ -70,6 +70,14 @@ def attempt(bench: Bench) -> str:
     return bench.rng.choice(kinds)(bench)
 
 
+def dumped(*documents: Any) -> str:
+    """As YAML; libyaml cannot write half of a surrogate pair."""
+    try:
+        return yaml.dump_all(documents, Dumper=DUMPER, allow_unicode=True)
+    except UnicodeEncodeError:
+        return yaml.dump_all(documents, Dumper=yaml.SafeDumper)
+
+
 def pipeline(bench: Bench) -> str:
     """A compiled pipeline, ours or a toy: read, and planned."""
     source = COMPILED if bench.rng.random() < 0.3 else bench.shared / runner.PIPELINE
@@ -78,7 +86,7 @@ def pipeline(bench: Bench) -> str:
         content = mutations.text(content, bench.rng)
     else:
         documents = [mutations.tree(document, bench.rng) for document in yaml.load_all(content, LOADER)]
-        content = yaml.dump_all(documents, Dumper=DUMPER, allow_unicode=True)
+        content = dumped(*documents)
     path = bench.inside / "mutated.yaml"
     path.write_bytes(content.encode(errors="surrogatepass"))
     planned(RunRequest(runs=bench.inside / "runs", pipeline=path))
@@ -183,7 +191,7 @@ def profile(bench: Bench) -> str:
     if bench.rng.random() < 0.5:
         content = mutations.text(content, bench.rng)
     else:
-        content = yaml.dump(mutations.tree(yaml.safe_load(content), bench.rng), Dumper=DUMPER)
+        content = dumped(mutations.tree(yaml.safe_load(content), bench.rng))
     data = content.encode(errors="surrogatepass")
     file.write_bytes(mutations.damaged(data, bench.rng) if bench.rng.random() < 0.2 else data)
     compose_all([phase], profile="micro", configs=configs)
@@ -199,7 +207,7 @@ def file(bench: Bench) -> str:
     }  # fmt: skip
     path = bench.inside / f"run.{bench.rng.choice(('json', 'yaml'))}"
     mutated = mutations.tree(content, bench.rng)
-    text = json.dumps(mutated) if path.suffix == ".json" else yaml.dump(mutated, Dumper=DUMPER)
+    text = json.dumps(mutated) if path.suffix == ".json" else dumped(mutated)
     path.write_bytes(text.encode(errors="surrogatepass"))
     asked = request_file.read(path)
     if int(asked.get("rounds", 1)) * int(asked.get("workers", 1)) > 100:
