@@ -19,7 +19,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from components.shared.runtime.artifact.weights import headers
+from components.shared.runtime.artifact.weights import headers, require_file
 from components.shared.runtime.errors import ArtifactError
 from components.shared.runtime.wording import did_you_mean
 
@@ -48,6 +48,9 @@ def checked_config(folder: Path, own: Mapping[str, Any]) -> PreTrainedConfig:
     :raises ArtifactError: it names code or kernels, a quantisation, or a size that its weights do not have; or it is
         none that transformers can read.
     """
+    for path in folder.iterdir():  # transformers looks for a dozen names among them
+        if not path.is_dir():
+            require_file(path)
     config = json_object(folder / "config.json")
     refuse_code(config, folder, own)
     json_object(folder / "generation_config.json", needed=False)

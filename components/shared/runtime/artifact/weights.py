@@ -21,11 +21,22 @@ INDEX = "model.safetensors.index.json"
 AGAIN = "fetch the model again"
 
 
+def require_file(path: Path) -> None:
+    """Refuse what reading would wait on for ever, or never end.
+
+    :raises ArtifactError: a pipe, a device, a folder.
+    """
+    if path.exists() and not path.is_file():
+        fix = "put the file itself there"
+        raise ArtifactError("neither a file nor a link to one", where=str(path), fix=fix)
+
+
 def header(path: Path) -> dict[str, dict[str, Any]]:
     """The header of a safetensors file: {tensor: {dtype, shape, data_offsets}}.
 
     :raises ArtifactError: not a whole safetensors file.
     """
+    require_file(path)
     try:
         with safe_open(path, framework="numpy"):  # checks offsets, holes and length
             pass
@@ -44,6 +55,7 @@ def json_object(path: Path) -> dict[str, Any]:
 
     :raises ArtifactError: it is none, or no object.
     """
+    require_file(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:

@@ -1,6 +1,7 @@
 """A folder of a model from anywhere: no code of its own is run, no number in it becomes memory, and errors have words."""
 
 import json
+import os
 import random
 import shutil
 
@@ -87,6 +88,14 @@ def test_a_config_that_asks_for_too_much_or_for_nothing_is_refused_in_words(case
 def test_what_is_no_json_object_is_refused(name, text, folder):
     (folder / name).write_text(text)
     with pytest.raises(ArtifactError, match="not a JSON"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "model.safetensors.index.json"])
+def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(name, folder):
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(ArtifactError, match="neither a file"):
         load(folder)
 
 
