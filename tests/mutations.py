@@ -163,7 +163,7 @@ def _insert(data: bytes, rng: random.Random) -> bytes:
 
 def folder(path: Path, rng: random.Random) -> str:
     """Damage one thing in a folder; what was done."""
-    names = sorted(walk(path))
+    names = sorted(name for name in walk(path) if not (path / name).is_symlink() and (path / name).is_file())
     name = rng.choice(names)
     file = path / name
     kind = rng.choice(

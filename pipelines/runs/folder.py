@@ -284,6 +284,8 @@ def _status(
     :param run: what it may leave out.
     """
     try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # a pipe would be waited for
+            raise TypeError("it is no file of its own")
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise TypeError("it holds no keys")
