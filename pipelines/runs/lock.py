@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from components.shared.runtime.errors import LostRace
+from components.shared.runtime.errors import LostRace, StoreError
 
 LOOK_SECONDS = 0.5
 """So long somebody may hold it who only looks whether it is held."""
@@ -25,6 +25,8 @@ def lock(path: Path) -> IO[str]:
     :raises LostRace: someone has it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        raise StoreError("the lock of a run is no file", where=str(path), fix="remove it")
     file = path.open("a+")
     began = time.monotonic()
     while not _flock(file, fcntl.LOCK_EX):
@@ -43,7 +45,7 @@ def lock(path: Path) -> IO[str]:
 
 def held(path: Path) -> bool:
     """Whether a process has it."""
-    if not path.exists():
+    if not path.is_file():  # of a pipe nobody can hold it
         return False
     with path.open() as file:
         return not _flock(file, fcntl.LOCK_SH)

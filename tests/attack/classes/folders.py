@@ -110,7 +110,10 @@ def generate(place: Path) -> str:
 
 
 def _edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    content = json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        content = json.loads(path.read_text()) if path.is_file() else {}
+    except (ValueError, RecursionError):  # another change has been here
+        return
     if isinstance(content, dict):
         changed = change(content)
         path.write_bytes(json.dumps(content if changed is None else changed).encode(errors="surrogatepass"))
