@@ -187,7 +187,7 @@ class ArtifactCache:
                 if not self.bring(source) or content_digest(source, verify=True) != digest:
                     say(f"its cached result in {source} is gone or changed; it runs again")
                     return None
-        except ForgeError as error:
+        except (ForgeError, OSError) as error:  # OSError: a link to itself, a disk that cannot be read
             say(f"its cached result cannot be used: {error}")
             return None
         for name in entry.outputs:
