@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from components.shared.runtime.errors import ForgeError
 
 from ..ir.spec import Component, Constant, Importer, Pipeline, Task
 from ..ir.values import Stored, Values, complete, outputs_of
-from ..runs.folder import DONE, DamagedRun, RunFolder, RunStatus, TaskFolder, readable
+from ..runs.folder import DONE, DamagedRun, RunFolder, RunStatus, TaskFolder, TaskStatus, readable
 from .cache import ArtifactCache
 from .cache_key import cache_key, content_digest
 from .options import Position, RunOptions, UpstreamUnavailable
@@ -151,10 +151,16 @@ def task_seconds(folder: RunFolder, status: RunStatus) -> dict[str, float]:
         if known.profile == status.profile and set(known.parameters) == set(status.parameters)
     ]
     times: dict[str, float] = {}
-    for *_, other in sorted(runs, key=lambda run: run[:2])[-EARLIER_RUNS:]:
-        with contextlib.suppress(DamagedRun):  # it is another run's trouble
-            times |= {task.task: task.seconds for task in other.tasks() if task.status == "succeeded"}
+    for tasks in earlier_tasks(other for *_, other in sorted(runs, key=lambda run: run[:2])):
+        times |= {task.task: task.seconds for task in tasks if task.status == "succeeded"}
     return times
+
+
+def earlier_tasks(runs: Iterable[RunFolder]) -> Iterator[list[TaskStatus]]:
+    """The tasks of each of the last EARLIER_RUNS of these; of a run that is damaged none: it is that run's trouble."""
+    for run in list(runs)[-EARLIER_RUNS:]:
+        with contextlib.suppress(DamagedRun):
+            yield list(run.tasks())
 
 
 @dataclass(order=True)

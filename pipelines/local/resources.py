@@ -8,7 +8,6 @@ with: `nice make run` is how a run gives way to others.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from components.shared.runtime import machine
 
 from ..phases import SPECS
-from ..runs.folder import DONE, DamagedRun, RunFolder, readable
+from ..runs.folder import DONE, RunFolder, readable
 from ..settings import from_parameters
-from .forecast import EARLIER_RUNS
+from .forecast import earlier_tasks
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -117,15 +116,14 @@ def default_slots(runs: Path, profile: str) -> int:
 
 def peak_memory(runs: Path, profile: str) -> dict[str, int]:
     """Bytes that a task of each phase took at most, in the newest run of that profile that has some."""
-    known = [
+    known = sorted(
         (status.started or 0.0, folder.path) for folder, status in readable(runs) if status.profile == profile
-    ]
+    )
     peaks: dict[str, int] = {}
-    for _, folder in sorted(known)[-EARLIER_RUNS:]:
+    for tasks in earlier_tasks(RunFolder(path) for _, path in known):
         newest: dict[str, int] = {}
-        with contextlib.suppress(DamagedRun):  # it is another run's trouble
-            for task in RunFolder(folder).tasks():
-                if task.phase and task.status in DONE and task.peak_memory_bytes:
-                    newest[task.phase] = max(newest.get(task.phase, 0), task.peak_memory_bytes)
+        for task in tasks:
+            if task.phase and task.status in DONE and task.peak_memory_bytes:
+                newest[task.phase] = max(newest.get(task.phase, 0), task.peak_memory_bytes)
         peaks |= newest
     return peaks

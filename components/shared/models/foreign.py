@@ -8,7 +8,6 @@ with the headers of the weights, and the network is first built on the meta devi
 from __future__ import annotations
 
 import copy
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -19,12 +18,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from components.shared.runtime.artifact.weights import headers, require_file
+from components.shared.runtime.artifact.weights import headers, json_object, require_file
 from components.shared.runtime.errors import ArtifactError
 from components.shared.runtime.wording import did_you_mean
 
-LARGEST_JSON = 64 << 20
-"""Bytes of config.json and its like."""
 SMALL = 1 << 24
 """A number up to this is one that any config may hold: no memory worth the name comes of it."""
 MODULES = 4096
@@ -80,29 +77,6 @@ def checked_config(folder: Path, own: Mapping[str, Any]) -> PreTrainedConfig:
             fix="fetch the model again",
         )
     return typed
-
-
-def json_object(path: Path, *, needed: bool = True) -> dict[str, Any]:
-    """What a JSON file holds; nothing where it is not needed and not there.
-
-    :raises ArtifactError: it is not there, too large, or no JSON object.
-    """
-    if not needed and not path.exists():
-        return {}
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ValueError(f"{path.stat().st_size:,} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise unreadable("not a JSON file", path, error) from error
-    if not isinstance(content, dict):
-        raise ArtifactError(
-            "not a JSON object",
-            where=str(path),
-            why=f"it is a {type(content).__name__}",
-            fix="fetch the model again",
-        )
-    return content
 
 
 def unreadable(

@@ -23,11 +23,12 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from components.shared.runtime.artifact.model_folder import require_model_folder
+from components.shared.runtime.artifact.weights import json_object
 from components.shared.runtime.errors import ArtifactError, InputError
 
 from .build import build, extend, union, union_config
 from .encoders import encode_ternary, stored
-from .foreign import checked_config, json_object, unreadable
+from .foreign import checked_config, unreadable
 from .half import halved
 from .remote_code.coded import Coded, CodedEmbedding
 from .remote_code.configuration_cognate import CognateConfig

@@ -111,9 +111,8 @@ def _meminfo(root: Path) -> tuple[int, int]:
 def _quotas(root: Path) -> Iterator[float]:
     """Cores that each group around us may use, of those that say so."""
     for folder in groups(root, "cpu"):
-        quota, _, period = _first(folder / "cpu.max").partition(
-            " "
-        )  # version 2: "max 100000", "150000 100000"
+        # Version 2: "max 100000", "150000 100000".
+        quota, _, period = _first(folder / "cpu.max").partition(" ")
         if not quota:
             quota, period = _first(folder / "cpu.cfs_quota_us"), _first(folder / "cpu.cfs_period_us")
         if quota.isdigit() and period.isdigit() and int(quota) and int(period):  # 1 without a limit has -1
@@ -127,9 +126,8 @@ def _memory_groups(root: Path) -> Iterator[tuple[int, int]]:
         usage = _first(folder / "memory.current") or _first(folder / "memory.usage_in_bytes")
         pairs = (line.split() for line in _lines(folder / "memory.stat"))
         stat = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
-        cache = stat.get(
-            "total_inactive_file", stat.get("inactive_file", 0)
-        )  # pages of files, not looked at lately
+        # Pages of files, not looked at lately.
+        cache = stat.get("total_inactive_file", stat.get("inactive_file", 0))
         for limit in limits:
             if limit.isdigit():
                 yield int(limit), max(0, int(usage or 0) - cache)

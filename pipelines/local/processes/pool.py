@@ -125,10 +125,8 @@ class ProcessPool:
                     pass_fds=spec.inherit,
                     preexec_fn=functools.partial(end_with_parent, os.getpid(), signal.SIGTERM),
                 )
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # no such program; a character 0; more text than a system takes
+        except (OSError, ValueError) as error:
+            # There is no such program, an argument has a character 0, or there is more text than a system takes.
             raise PhaseFailed(
                 "the process cannot be started",
                 where=f"{spec.arguments[0]!r:.200}",

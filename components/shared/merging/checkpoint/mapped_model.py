@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.shared.runtime.artifact.weights import INDEX, SINGLE, header, headers
+from components.shared.runtime.artifact.weights import INDEX, SINGLE, header, headers, json_object
 from components.shared.runtime.errors import ArtifactError, InputError
 
 from . import families
@@ -58,13 +58,14 @@ class MappedModel:
     def __init__(self, folder: Path | str, lora: Path | None = None) -> None:
         self.folder = Path(folder)
         self.config = self._configuration()
-        if not headers(self.folder):
+        stored = headers(self.folder)
+        if not stored:
             raise ArtifactError(
                 f"there is neither {SINGLE} nor {INDEX}", where=str(self.folder), fix="save it as safetensors"
             )
         self.tensors: dict[str, TensorLocation] = {}
         self._maps: dict[Path, mmap.mmap] = {}
-        self._prefix = families.prefix(headers(self.folder), self.config)
+        self._prefix = families.prefix(stored, self.config)
         for file in self._files():
             self._map(self.folder / file)
         self.lora = None if lora is None else Adapter(lora)
@@ -102,15 +103,7 @@ class MappedModel:
         index = self.folder / INDEX
         if not index.exists():
             return [SINGLE]
-        try:
-            return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise ArtifactError(
-                "the index of the weights is damaged",
-                where=str(index),
-                why=f"{error!r:.200}",
-                fix="fetch the model again",
-            ) from error
+        return sorted(set(json_object(index)["weight_map"].values()))  # of the form that `headers` asks for
 
     def _map(self, path: Path, renamed: Mapping[str, str] | None = None) -> None:
         """Map a file. renamed: the tensors that are taken from it and their names; None: all of them."""

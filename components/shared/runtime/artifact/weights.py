@@ -19,6 +19,8 @@ from .manifest import TensorEntry
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 AGAIN = "fetch the model again"
+LARGEST_JSON = 64 << 20
+"""Bytes of config.json and its like."""
 
 
 def require_file(path: Path) -> None:
@@ -50,18 +52,24 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
     return content
 
 
-def json_object(path: Path) -> dict[str, Any]:
-    """What a JSON file of a model holds.
+def json_object(path: Path, *, needed: bool = True) -> dict[str, Any]:
+    """What a JSON file of a model holds; nothing where it is not needed and not there.
 
-    :raises ArtifactError: it is none, or no object.
+    :raises ArtifactError: it is not there, too large, or no JSON object.
     """
+    if not needed and not path.exists():
+        return {}
     require_file(path)
     try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"{path.stat().st_size:,} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise ArtifactError("not a JSON file", where=str(path), why=str(error), fix=AGAIN) from error
+    except (OSError, ValueError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error!s:.300}"
+        raise ArtifactError("not a JSON file", where=str(path), why=why, fix=AGAIN) from error
     if not isinstance(content, dict):
-        raise ArtifactError("not a JSON object", where=str(path), fix=AGAIN)
+        why = f"it is a {type(content).__name__}"
+        raise ArtifactError("not a JSON object", where=str(path), why=why, fix=AGAIN)
     return content
 
 
@@ -102,7 +110,7 @@ def storage(folder: Path) -> dict[str, dict[str, Any]]:
     :raises ArtifactError: config.json is not JSON, or its `storage` is no such map.
     """
     path = folder / "config.json"
-    declared = json_object(path).get("storage") if path.exists() else None
+    declared = json_object(path, needed=False).get("storage")
     if declared is None:
         return {}
     if not isinstance(declared, dict):

@@ -73,10 +73,8 @@ def discard(request: Request, identity: str, scratch: Path) -> None:
     """Remove what a process that was killed right behind its publication has left beside the target."""
     lock = _lock_of(request, identity)
     if lock and lock.exists():
-        with (
-            contextlib.suppress(LostRace),
-            staging(request, identity, scratch),
-        ):  # whoever is at it removes its own
+        # To have held the staging directory is to have removed it; whoever is at it removes its own.
+        with contextlib.suppress(LostRace), staging(request, identity, scratch):
             pass
 
 
