@@ -1,0 +1,1 @@
+"""HTTP and WebSockets: one router a file. What is done is done by the services."""

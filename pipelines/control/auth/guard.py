@@ -1,0 +1,87 @@
+"""What stands before a route: who asks is found out, and whether they may.
+
+    @router.get("/phases/runs", dependencies=[right("phases", "read")])
+    async def runs(here: Here, who: Asker) -> …
+
+A route without a right, and not `public`, does not start: `unguarded` finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute, APIWebSocketRoute
+from starlette.requests import HTTPConnection
+
+from ..errors import Refused
+from .rights import Action, Principal, Resource
+
+Finder = Callable[[HTTPConnection], Awaitable[Principal]]
+"""Finds out who asks. Raises where nobody is known: 401."""
+
+
+class Guard:
+    """The right that a route needs."""
+
+    def __init__(self, resource: Resource, action: Action) -> None:
+        self.resource = resource
+        self.action = action
+
+    async def __call__(self, connection: HTTPConnection) -> Principal:
+        """Who asks.
+
+        :raises Refused: nobody that is known (401), or somebody who may not (403).
+        """
+        who = await asker(connection)
+        if not who.may(self.resource, self.action):
+            raise Refused(
+                403,
+                "this is not yours to do",
+                where=f"{self.resource}:{self.action}",
+                why=f"{who.name or 'you'} is {who.role}",
+                fix="ask an admin for a role or a key that may",
+            )
+        return who
+
+
+def right(resource: Resource, action: Action) -> Any:
+    """A dependency of a route: who asks must have this right."""
+    return Depends(Guard(resource, action))
+
+
+async def anyone() -> None:
+    """Marks a route that is for everyone."""
+
+
+public = Depends(anyone)
+
+
+async def asker(connection: HTTPConnection) -> Principal:
+    """Who asks; found out once a request."""
+    known = getattr(connection.state, "principal", None)
+    if known is None:
+        find = cast(Finder, connection.app.state.find_principal)
+        known = connection.state.principal = await find(connection)
+    return cast(Principal, known)
+
+
+Asker = Annotated[Principal, Depends(asker)]
+
+
+def right_of(route: APIRoute | APIWebSocketRoute) -> Guard | None:
+    """The right that a route needs; None for one that is public, or has forgotten it."""
+    calls = [dependency.call for dependency in route.dependant.dependencies]
+    return next((call for call in calls if isinstance(call, Guard)), None)
+
+
+def unguarded(app: FastAPI) -> list[str]:
+    """The routes that say neither which right they need nor that they are for everyone."""
+    return [
+        route.path
+        for route in app.routes
+        if isinstance(route, APIRoute | APIWebSocketRoute)
+        and right_of(route) is None
+        and anyone not in [dependency.call for dependency in route.dependant.dependencies]
+    ]

@@ -1,0 +1,41 @@
+"""What a process of the control plane holds on to: its settings, the database, what wakes readers, and its services."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from .settings import ControlSettings
+from .store import migrate
+from .store.database import Database
+
+
+@dataclass
+class Control:
+    """A process of it.
+
+    :param name: of this process, in leases and in the log.
+    :param log: the name of the database's log of events, which cursors carry.
+    """
+
+    settings: ControlSettings
+    database: Database
+    log: str
+    name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
+    """A process of the control plane, its database brought up to date.
+
+    :raises ForgeError: the database does not answer, or is of a newer version.
+    """
+    database = Database(settings.database)
+    try:
+        log = await migrate.upgrade(database)
+        yield Control(settings, database, log)
+    finally:
+        await database.close()

@@ -1,0 +1,192 @@
+"""What a process of the control plane is told: by its environment, or by the options of `forge control`.
+
+===========================  ==========================================================  ===========================
+variable                     what it is                                                  without it
+===========================  ==========================================================  ===========================
+FORGE_RUNS                   the folder of all runs                                      runs
+FORGE_STORE                  where artifacts are kept: s3://bucket/prefix or a folder    beside their run
+DATABASE_URL                 postgresql://… or sqlite:///…                               control/control.db in runs
+REDIS_URL                    redis://… or rediss://…: wakes readers, limits, caches      all in this process
+PHASE_CONTROLLER_URL         the controller, which has torch and the models              this process does its work
+JWT_SECRET                   at least 32 bytes; the same for all replicas                made at the first start
+FORGE_ORIGINS                pages that may ask, separated by commas                     http://localhost:3000
+FORGE_HOSTS                  names that this server goes by                              localhost, 127.0.0.1, [::1]
+FORGE_PROXY                  addresses of proxies that end TLS and say who asks          none is believed
+FORGE_TLS_CERTIFICATE, _KEY  PEM files                                                   plain, on loopback only
+FORGE_OIDC_ISSUER, _AUDIENCE whose tokens are taken beside ours                          nobody's
+FORGE_RATE_LIMIT             requests a minute, of each principal                        100
+KFP_HOST, KFP_NAMESPACE      where runs on Kubeflow go                                   there are none
+MLFLOW_TRACKING_URI          where pages link to                                         no link
+FORGE_WEBHOOK_SECRET         signs what the controller's webhook takes                   the webhook refuses all
+FORGE_TRACES                 an OTLP endpoint for traces                                 no traces
+===========================  ==========================================================  ===========================
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.shared.runtime.errors import ConfigError
+
+API_PORT = 8083
+CONTROLLER_PORT = 8084
+PAGE_PORT = 3000
+
+FOLDER = "control"
+"""The folder beside the runs that holds what the control plane itself keeps."""
+
+SECRET_BYTES = 32
+
+Role = Literal["all", "api", "controller", "page"]
+"""What a process does: everything; requests; runs; the page alone."""
+
+VARIABLES = {
+    "runs": "FORGE_RUNS",
+    "store": "FORGE_STORE",
+    "database_url": "DATABASE_URL",
+    "redis_url": "REDIS_URL",
+    "controller_url": "PHASE_CONTROLLER_URL",
+    "jwt_secret": "JWT_SECRET",
+    "origins": "FORGE_ORIGINS",
+    "hosts": "FORGE_HOSTS",
+    "proxies": "FORGE_PROXY",
+    "certificate": "FORGE_TLS_CERTIFICATE",
+    "certificate_key": "FORGE_TLS_KEY",
+    "oidc_issuer": "FORGE_OIDC_ISSUER",
+    "oidc_audience": "FORGE_OIDC_AUDIENCE",
+    "rate_limit": "FORGE_RATE_LIMIT",
+    "kfp_host": "KFP_HOST",
+    "kfp_namespace": "KFP_NAMESPACE",
+    "mlflow_url": "MLFLOW_TRACKING_URI",
+    "webhook_secret": "FORGE_WEBHOOK_SECRET",
+    "traces": "FORGE_TRACES",
+    "api_url": "REACT_APP_API_URL",
+}
+
+LISTS = ("origins", "hosts", "proxies")
+
+
+class ControlSettings(BaseModel):
+    """The settings of a process, checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Role = "all"
+    host: str = "127.0.0.1"
+    port: int = Field(API_PORT, ge=0, le=65535)
+    runs: Path = Path("runs")
+    store: str = ""
+    database_url: str = ""
+    redis_url: str = ""
+    controller_url: str = ""
+    jwt_secret: str = Field("", repr=False)
+    origins: tuple[str, ...] = ("http://localhost:3000",)
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    proxies: tuple[str, ...] = ()
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    rate_limit: int = Field(100, ge=1)
+    kfp_host: str = ""
+    kfp_namespace: str = "kubeflow"
+    mlflow_url: str = ""
+    webhook_secret: str = Field("", repr=False)
+    traces: str = ""
+    api_url: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the control plane keeps its own files."""
+        return self.runs / FOLDER
+
+    @property
+    def database(self) -> str:
+        """The database's address, as it was given, or that of the file beside the runs."""
+        return self.database_url or f"sqlite:///{(self.folder / 'control.db').absolute()}"
+
+    @property
+    def runs_runs(self) -> bool:
+        """Whether this process starts runs and stays with them."""
+        return self.role in ("all", "controller")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can ask."""
+        return self.host in ("127.0.0.1", "::1", "localhost")
+
+
+def from_environment(environment: Mapping[str, str] = os.environ, **given: Any) -> ControlSettings:
+    """The settings that the environment says; what is given beside it wins.
+
+    :raises ConfigError: a value does not fit, or what is asked for is not safe.
+    """
+    values: dict[str, Any] = {}
+    for name, variable in VARIABLES.items():
+        if text := environment.get(variable, "").strip():
+            values[name] = tuple(filter(None, map(str.strip, text.split(",")))) if name in LISTS else text
+    values |= {name: value for name, value in given.items() if value is not None}
+    try:
+        settings = ControlSettings(**values)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]  # a secret is not repeated
+        name = str(first["loc"][0])
+        raise ConfigError(
+            "a setting of the control plane does not fit", where=VARIABLES.get(name, name), why=first["msg"]
+        ) from None
+    return checked(settings)
+
+
+def checked(settings: ControlSettings) -> ControlSettings:
+    """The settings, where they are safe together.
+
+    :raises ConfigError: they are not.
+    """
+    if settings.jwt_secret and len(settings.jwt_secret.encode()) < SECRET_BYTES:
+        raise ConfigError(
+            "the secret that signs tokens is too short",
+            where="JWT_SECRET",
+            why=f"it has {len(settings.jwt_secret.encode())} bytes",
+            fix=f"give {SECRET_BYTES} or more: openssl rand -hex 32",
+        )
+    if "*" in settings.origins:
+        raise ConfigError(
+            "any page of the web could ask in the name of whoever looks at it",
+            where="FORGE_ORIGINS",
+            why="it is *",
+            fix="name the pages: https://forge.example.com",
+        )
+    if bool(settings.certificate) != bool(settings.certificate_key):
+        raise ConfigError(
+            "a certificate and its key go together",
+            where="FORGE_TLS_CERTIFICATE, FORGE_TLS_KEY",
+            fix="give both",
+        )
+    if not (settings.loopback or settings.certificate or settings.proxies):
+        raise ConfigError(
+            "beyond this machine nothing is sent in the clear",
+            where=f"--host {settings.host}",
+            fix="give FORGE_TLS_CERTIFICATE and FORGE_TLS_KEY; behind a proxy that ends TLS, FORGE_PROXY with its addresses",
+        )
+    return settings
+
+
+def secret_of(settings: ControlSettings) -> str:
+    """The secret that signs tokens: the one given, else the one beside the runs, made where there is none."""
+    if settings.jwt_secret:
+        return settings.jwt_secret
+    path = settings.folder / "jwt-secret"
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="utf-8").strip()
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(secrets.token_hex(SECRET_BYTES))
+    return path.read_text(encoding="utf-8")
