@@ -172,7 +172,7 @@ def checked(settings: ControlSettings) -> ControlSettings:
         raise ConfigError(
             "beyond this machine nothing is sent in the clear",
             where=f"--host {settings.host}",
-            fix="give FORGE_TLS_CERTIFICATE and FORGE_TLS_KEY; behind a proxy that ends TLS, FORGE_PROXY with its addresses",
+            fix="give FORGE_TLS_CERTIFICATE and FORGE_TLS_KEY; behind a proxy that ends TLS, its addresses: FORGE_PROXY",
         )
     return settings
 

@@ -29,7 +29,7 @@ from components.shared.runtime.store.interface import is_safe_name
 from .lock import held, holders, lock
 
 RESERVED = ("cache", "control", "mlartifacts", "mlflow.db", "latest")
-"""What is beside the runs: the index of results, and what MLflow and the control plane keep; and the name of whichever is the last."""
+"""What is beside the runs: the index of results, what MLflow and the control plane keep; and the name of the last run."""
 
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,199}")
 """What a run may be called: the name of a folder, on any file system, where it is no longer than NAME_BYTES."""
