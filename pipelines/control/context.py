@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from .bus.bus import Bus, bus_of
 from .settings import ControlSettings
 from .store import migrate
 from .store.database import Database
@@ -19,11 +20,13 @@ class Control:
 
     :param name: of this process, in leases and in the log.
     :param log: the name of the database's log of events, which cursors carry.
+    :param bus: wakes readers of events, here and in other processes.
     """
 
     settings: ControlSettings
     database: Database
     log: str
+    bus: Bus
     name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
 
 
@@ -34,8 +37,10 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
     :raises ForgeError: the database does not answer, or is of a newer version.
     """
     database = Database(settings.database)
+    bus = bus_of(settings)
     try:
         log = await migrate.upgrade(database)
-        yield Control(settings, database, log)
+        yield Control(settings, database, log, bus)
     finally:
+        await bus.close()
         await database.close()
