@@ -86,7 +86,17 @@ async def test_a_redis_that_is_killed_fails_nobody_and_wakes_again_when_it_is_ba
             await one.wake("while it is away")
             assert "while it is away" in await heard(here, "while it is away")
             server.start()
-            assert "while it is away" in await heard(there, "while it is away")
+
+            async def keep_waking() -> (
+                None
+            ):  # what is published before the other has subscribed again is lost
+                while True:
+                    await one.wake("after")
+                    await asyncio.sleep(0.1)
+
+            waking = asyncio.create_task(keep_waking())
+            assert "after" in await heard(there, "after")
+            waking.cancel()
         await one.close()
         await other.close()
 
