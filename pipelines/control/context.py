@@ -8,22 +8,25 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from .meters import Meters
 from .settings import ControlSettings
 from .store import migrate
 from .store.database import Database
 
 
-@dataclass
+@dataclass(eq=False)
 class Control:
     """A process of it.
 
     :param name: of this process, in leases and in the log.
     :param log: the name of the database's log of events, which cursors carry.
+    :param meters: what it counts of itself.
     """
 
     settings: ControlSettings
     database: Database
     log: str
+    meters: Meters = field(default_factory=Meters)
     name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
 
 
