@@ -9,24 +9,27 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from .bus.bus import Bus, bus_of
+from .meters import Meters
 from .settings import ControlSettings
 from .store import migrate
 from .store.database import Database
 
 
-@dataclass
+@dataclass(eq=False)
 class Control:
     """A process of it.
 
     :param name: of this process, in leases and in the log.
     :param log: the name of the database's log of events, which cursors carry.
     :param bus: wakes readers of events, here and in other processes.
+    :param meters: what it counts of itself.
     """
 
     settings: ControlSettings
     database: Database
     log: str
     bus: Bus
+    meters: Meters = field(default_factory=Meters)
     name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
 
 

@@ -253,6 +253,7 @@ execution = Table(
     Column("cpu_seconds", Float, nullable=False, default=0.0),
     Column("memory_bytes", BigInteger, nullable=False, default=0),
     Column("succeeded", Boolean, nullable=False),
+    Column("exit_code", Integer),  # of one that failed: which kind of error it was
     Column("finished", Float, nullable=False),
     Index("ix_execution_phase_finished", "phase", "finished"),
 )
