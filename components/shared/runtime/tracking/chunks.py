@@ -87,6 +87,8 @@ def decode(data: bytes) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in text.splitlines()]
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise DamagedChunk(f"{type(error).__name__}: {error}"[:200]) from error
+    if not lines:
+        raise DamagedChunk("it is empty")
     for line in lines:
         if not (
             isinstance(line, dict)

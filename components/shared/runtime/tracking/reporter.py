@@ -228,10 +228,8 @@ class Reporter:
         """Count on from the attempts of pods that are gone; a store that hangs is not waited for long."""
 
         def look() -> None:
-            try:
+            with contextlib.suppress(Exception):  # whatever a store can do; the first chunk says it
                 self.newest.attempt = max(self.newest.attempt, place.attempts_before())
-            except Exception as error:  # whatever a store can do must not reach the phase
-                self.say(f"earlier attempts of {self.task} are not known: {type(error).__name__}: {error}")
 
         looking = threading.Thread(target=look, name="reporter attempts", daemon=True)
         looking.start()

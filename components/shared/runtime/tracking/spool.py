@@ -140,11 +140,12 @@ class Spool:
             if count
         ]
         if said:
-            number = min((queue[0].number for queue in (self._lines, self._measured) if queue), default=0)
-            size = OVERHEAD + sum(map(len, said))
-            self._kept.appendleft(
-                Item(number - 1, "log", time.time(), 0, {"lines": said, "source": "runner"}, size)
+            first = min(
+                (queue[0] for queue in (self._lines, self._measured) if queue), key=lambda one: one.number
             )
+            size = OVERHEAD + sum(map(len, said))
+            data = {"lines": said, "source": "runner"}
+            self._kept.appendleft(Item(first.number - 1, "log", time.time(), first.attempt, data, size))
             self._bytes += size
         self._lost_lines = self._lost_metrics = 0
 

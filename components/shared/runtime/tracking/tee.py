@@ -20,6 +20,9 @@ MOVES = re.compile(r"\x1b\[[0-9;?]*[A-Za-ln-z]|\x1b\][^\x07]*\x07")
 """What a terminal does beside colouring text."""
 
 
+_telling = threading.local()
+
+
 class Tee:
     """Gives the lines that are written to a stream to `line`, after the stream has them."""
 
@@ -29,7 +32,6 @@ class Tee:
         self._write: Callable[[str], int] = stream.write
         self._rest = ""
         self._lock = threading.Lock()
-        self._inside = threading.local()
 
     def install(self) -> None:
         """From now on."""
@@ -45,12 +47,12 @@ class Tee:
 
     def _written(self, text: str) -> int:
         count = self._write(text)
-        if not getattr(self._inside, "yes", False):  # what is written while a line is told is not told again
-            self._inside.yes = True
+        if not getattr(_telling, "now", False):  # what is written while a line is told is not told again
+            _telling.now = True
             try:
                 self._split(text)
             finally:
-                self._inside.yes = False
+                _telling.now = False
         return count
 
     def _split(self, text: str) -> None:

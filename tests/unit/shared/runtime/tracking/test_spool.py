@@ -84,9 +84,7 @@ def test_a_chunk_is_what_it_was() -> None:
 def test_a_chunk_that_is_cut_off_is_damaged(cut: int) -> None:
     whole = chunks.encode([{"n": 1, "data": {"lines": ["some text"]}}])
     with pytest.raises(DamagedChunk):
-        data = chunks.decode(whole[:cut])
-        assert data, "an empty file is no chunk"
-        raise AssertionError(data)
+        chunks.decode(whole[:cut])
 
 
 def test_a_chunk_that_unpacks_to_too_much_is_refused() -> None:

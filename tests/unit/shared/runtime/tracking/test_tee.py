@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import sys
-from typing import Any
-
-import pytest
+from collections.abc import Iterator
 
 from components.shared.runtime.tracking import tee
 from components.shared.runtime.tracking.tee import Tee
 
 
-@pytest.fixture
-def streams(monkeypatch: pytest.MonkeyPatch) -> tuple[io.StringIO, io.StringIO]:
+@contextlib.contextmanager
+def streams() -> Iterator[tuple[io.StringIO, io.StringIO]]:
+    """In place of this process' own."""
     out, err = io.StringIO(), io.StringIO()
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", err)
-    return out, err
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield out, err
 
 
-def test_lines_are_told_and_the_stream_has_them_as_they_were(streams: Any) -> None:
-    out, err = streams
+def test_lines_are_told_and_the_stream_has_them_as_they_were() -> None:
     lines: list[str] = []
-    with tee.told(lines.append):
-        print("one")
-        print("two, ", end="", file=sys.stderr)
-        print("three", file=sys.stderr)
-        print("without an end", end="")
-    print("afterwards")
+    with streams() as (out, err):
+        with tee.told(lines.append):
+            print("one")
+            print("two, ", end="", file=sys.stderr)
+            print("three", file=sys.stderr)
+            print("without an end", end="")
+        print("afterwards")
     assert lines == ["one", "two, three", "without an end"]
     assert out.getvalue() == "one\nwithout an endafterwards\n"
     assert err.getvalue() == "two, three\n"
 
 
-def test_whoever_holds_the_stream_already_is_heard_too(streams: Any) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+def test_whoever_holds_the_stream_already_is_heard_too() -> None:
     lines: list[str] = []
-    with tee.told(lines.append):
-        handler.emit(logging.LogRecord("x", logging.WARNING, "", 0, "a warning", None, None))
+    with streams() as (_, err):
+        handler = logging.StreamHandler(err)
+        with tee.told(lines.append):
+            handler.emit(logging.LogRecord("x", logging.WARNING, "", 0, "a warning", None, None))
     assert lines == ["a warning"]
 
 
@@ -55,22 +55,22 @@ def test_a_bar_that_is_drawn_over_and_over_is_its_last_picture() -> None:
     assert lines == ["100 %", "\x1b[31mred\x1b[0m"]
 
 
-def test_a_terminal_is_left_alone(streams: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, err = streams
-    monkeypatch.setattr(err, "isatty", lambda: True, raising=False)
+def test_a_terminal_is_left_alone() -> None:
     lines: list[str] = []
-    with tee.told(lines.append):
-        print("a bar", file=sys.stderr)
+    with streams() as (_, err):
+        err.isatty = lambda: True  # type: ignore[method-assign]
+        with tee.told(lines.append):
+            print("a bar", file=sys.stderr)
     assert lines == []
 
 
-def test_what_is_written_while_a_line_is_told_is_not_told_again(streams: Any) -> None:
+def test_what_is_written_while_a_line_is_told_is_not_told_again() -> None:
     lines: list[str] = []
 
     def tell(line: str) -> None:
         lines.append(line)
         print("telling", file=sys.stderr)
 
-    with tee.told(tell):
+    with streams(), tee.told(tell):
         print("one")
     assert lines == ["one"]
