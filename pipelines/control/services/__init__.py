@@ -1,1 +1,1 @@
-"""What is done: runs, their queue and their collector, models, metrics, settings, caches."""
+"""What the control plane does; `api/` and `mcp/` ask for it."""

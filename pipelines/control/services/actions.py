@@ -1,7 +1,7 @@
 """What is done to a run that is there: cancelled, gone on with, begun again from a phase, pinned.
 
-Whoever asks names the version that they have seen. Where the run is another by now, nothing is done and its present state is
-the answer; where it is already what was asked for, that is the answer: twice is once.
+Whoever asks names the version that they have seen. Where the run is another by now, nothing is done and its present state
+is the answer; where it is already what was asked for, that is the answer: twice is once.
 """
 
 from __future__ import annotations
@@ -75,7 +75,12 @@ async def resumed(
         if row["state"] not in only:
             raise _conflict(control, row, f"it is {row['state']}")
         seen = int(row["version"])
-    request = {**Asked().model_dump(exclude={"dry_run"}), **row["request"], "start_phase": first, "end_phase": last}
+    request = {
+        **Asked().model_dump(exclude={"dry_run"}),
+        **row["request"],
+        "start_phase": first,
+        "end_phase": last,
+    }
     begun = row["target"] == "local" and (Path(row["folder"]) / "run.json").is_file()
     request["resume"] = run_id if begun else None
     if not begun:
@@ -151,7 +156,11 @@ async def _expect(connection: AsyncConnection, run_id: str, plan: PlanOfRun) -> 
     """How long each task may take, beside what is known of it."""
     rows = [row_for(run_id, own) for own in tasks_of(plan)]
     await upsert(
-        connection, task, rows, lambda new: {"progress": new.progress}, where=lambda new: task.c.state != "running"
+        connection,
+        task,
+        rows,
+        lambda new: {"progress": new.progress},
+        where=lambda new: task.c.state != "running",
     )
 
 

@@ -1,7 +1,7 @@
 """From what is asked for to a plan: what `prepare` finds wrong, and what the run would take of the machine.
 
-A place that a model is read from is one of ours: a digest of the catalogue, a folder among the runs, an address in the store
-that is set. A server that opened whatever it is told would read for others what only it may read.
+A place that a model is read from is one of ours: a digest of the catalogue, a folder among the runs, an address in the
+store that is set. A server that opened whatever it is told would read for others what only it may read.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from ..settings import ControlSettings
 from ..store.tables import model
 from .strip import TaskRow
 
-PhaseName = Literal[
-    "cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression"
-]
+PhaseName = Literal["cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression"]
 DIGEST = re.compile(r"[0-9a-f]{64}")
 VARIANTS = ("standard", "memory", "reasoning")
 

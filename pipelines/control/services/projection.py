@@ -1,7 +1,7 @@
 """What events add up to, kept beside them: written in the transaction that appends them, so that no view is ever behind.
 
-A run's state follows from what its folder, its pods or Kubeflow say (`RunStatus`), and from what the control plane does with
-it (`transitions`). A run that was stopped is not `cancelled` before whoever holds it has seen that nothing of it lives.
+A run's state follows from what its folder, its pods or Kubeflow say (`RunStatus`), and from what the control plane does
+with it (`transitions`). A run that was stopped is not `cancelled` before whoever holds it has seen that nothing of it lives.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STATE_OF = {
 }  # fmt: skip
 """What a run's status makes of its state. `interrupted` makes nothing: somebody has to look first whether it lives."""
 
-Published = list[tuple[str, str, Manifest]]
+Published = Sequence[tuple[str, str, Manifest]]
 """The task, the address and the manifest of each artifact that a batch of events tells of."""
 
 
@@ -64,7 +64,7 @@ async def record(
 
 
 async def project(
-    connection: AsyncConnection, run_id: str, events: Sequence[Event], published: Published = []
+    connection: AsyncConnection, run_id: str, events: Sequence[Event], published: Published = ()
 ) -> None:
     """Bring run, tasks, metrics, executions and models up to date. Part of the caller's transaction.
 
@@ -180,7 +180,7 @@ async def _folder(control: Control, run_id: str) -> str:
 
 def _published(folder: Path, events: Sequence[NewEvent]) -> Published:
     """The artifacts with a manifest that finished tasks have left in the run's folder, where it is on this machine."""
-    found: Published = []
+    found: list[tuple[str, str, Manifest]] = []
     for event in events:
         if event.data.get("kind") != "task" or event.data.get("status") not in DONE:
             continue
@@ -192,8 +192,6 @@ def _published(folder: Path, events: Sequence[NewEvent]) -> Published:
             except (ForgeError, OSError) as error:  # the run's own checks say so; it is no model to offer
                 log.warning("the manifest of %s is passed over: %s", event.task, error)
     return found
-
-
 
 
 def slots_of(row: Mapping[str, Any]) -> int:

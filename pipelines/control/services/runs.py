@@ -199,6 +199,20 @@ async def detail(control: Control, run_id: str, who: Principal) -> RunDetail:
     )
 
 
+async def newest_of_phase(control: Control, phase: str) -> dict[str, Any] | None:
+    """The newest run that has come to a phase, and how the phase is in it; None where none has."""
+    state = run.c.phases[phase]["state"].as_string()
+    query = (
+        select(run.c.id, run.c.state, run.c.phases)
+        .where(state.is_not(None), state.not_in(("pending", "left out")))
+        .order_by(run.c.created.desc())
+        .limit(1)
+    )
+    async with control.database.read() as connection:
+        row = (await connection.execute(query)).first()
+    return None if row is None else {"run": row.id, "run_state": row.state, **row.phases[phase]}
+
+
 async def row_of_run(control: Control, run_id: str) -> RowMapping:
     """The row of a run, with its owner's name.
 
@@ -293,4 +307,3 @@ def _task(known: Mapping[str, Any], metrics: Mapping[str, float]) -> TaskOfRun:
     own = row_of(known)
     fields = {"task": own.task, "phase": own.phase, "status": own.state, "attempts": own.attempt}
     return TaskOfRun(**{**own.status, **fields, "progress": own.progress, "metrics": dict(metrics)})
-
