@@ -6,11 +6,9 @@ is the answer; where it is already what was asked for, that is the answer: twice
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...phases import PHASES
@@ -22,6 +20,7 @@ from ..store.tables import run, task
 from ..store.upsert import upsert
 from .planning import Asked, PlanOfRun, planned, row_for, tasks_of
 from .runs import Run, got, shown
+from .strip import Row
 from .transitions import OVER, change
 
 CANCEL, KILL = "cancel", "kill"
@@ -111,7 +110,7 @@ async def pinned(control: Control, who: Principal, run_id: str, *, pin: bool) ->
     return await _told(control, run_id)
 
 
-async def owned(connection: AsyncConnection, who: Principal, run_id: str) -> RowMapping:
+async def owned(connection: AsyncConnection, who: Principal, run_id: str) -> Row:
     """The row of a run that whoever asks may change, locked until the transaction ends.
 
     :raises Refused: there is none, or it is somebody else's: 404.
@@ -123,7 +122,7 @@ async def owned(connection: AsyncConnection, who: Principal, run_id: str) -> Row
     return row
 
 
-def _same(control: Control, row: RowMapping, version: int | None, wanted: tuple[str, ...]) -> bool:
+def _same(control: Control, row: Row, version: int | None, wanted: tuple[str, ...]) -> bool:
     """Whether something is to be done: the run is as it was seen. False where it is already what is wanted.
 
     :raises Refused: it is another by now: 412.
@@ -135,7 +134,7 @@ def _same(control: Control, row: RowMapping, version: int | None, wanted: tuple[
     raise _stale(control, row)
 
 
-def _stale(control: Control, row: Mapping[str, Any]) -> Refused:
+def _stale(control: Control, row: Row) -> Refused:
     state = shown(control, row)
     return Refused(
         412, "the run is another by now", where="If-Match", why=f"it is {state.state}, version {state.version}",
@@ -144,7 +143,7 @@ def _stale(control: Control, row: Mapping[str, Any]) -> Refused:
     )  # fmt: skip
 
 
-def _conflict(control: Control, row: RowMapping, why: str) -> Refused:
+def _conflict(control: Control, row: Row, why: str) -> Refused:
     state = shown(control, row)
     return Refused(
         409, "this cannot be done with the run now", where="run", why=why, fix="look at what its actions allow",

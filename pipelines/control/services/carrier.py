@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import RowMapping
+from .strip import Row
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Held:
     :param granted: what the pools have given it: {gpus: [...], slots, memory_bytes}; empty where it needs none.
     """
 
-    row: RowMapping
+    row: Row
     epoch: int
     granted: Mapping[str, Any] = field(default_factory=dict)
 

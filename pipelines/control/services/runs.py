@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import RowMapping, Select, and_, func, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 
 from components.shared.runtime.errors import InputError
 
@@ -17,7 +17,7 @@ from ..auth.rights import Principal
 from ..context import Control
 from ..errors import not_found
 from ..store.tables import principal, run, series, task
-from .strip import row_of
+from .strip import Row, row_of
 from .transitions import AT_WORK, OVER, RunState
 
 PAGE = 50
@@ -213,19 +213,19 @@ async def newest_of_phase(control: Control, phase: str) -> dict[str, Any] | None
     return None if row is None else {"run": row.id, "run_state": row.state, **row.phases[phase]}
 
 
-async def row_of_run(control: Control, run_id: str) -> RowMapping:
+async def row_of_run(control: Control, run_id: str) -> Row:
     """The row of a run, with its owner's name.
 
     :raises Refused: there is none: 404.
     """
     async with control.database.read() as connection:
-        row = (await connection.execute(_rows().where(run.c.id == run_id))).mappings().first()
+        row: Row | None = (await connection.execute(_rows().where(run.c.id == run_id))).mappings().first()
     if row is None:
         raise not_found("there is no such run", "run", "GET /phases/runs lists them")
     return row
 
 
-def shown(control: Control, row: Mapping[str, Any]) -> Run:
+def shown(control: Control, row: Row) -> Run:
     """A row as the API shows it."""
     links = {}
     if row["kfp_id"]:
@@ -236,7 +236,7 @@ def shown(control: Control, row: Mapping[str, Any]) -> Run:
     return Run(**{**fields, "owner_name": row.get("owner_name") or "", "links": links})
 
 
-def actions_of(row: Mapping[str, Any], who: Principal) -> dict[str, Action]:
+def actions_of(row: Row, who: Principal) -> dict[str, Action]:
     """What whoever asks may do with a run now."""
     state = row["state"]
     over, going = state in OVER, state in ("queued", *AT_WORK)
@@ -303,7 +303,7 @@ def _filtered(query: Select[Any], which: RunFilter) -> Select[Any]:
     return query
 
 
-def _task(known: Mapping[str, Any], metrics: Mapping[str, float]) -> TaskOfRun:
+def _task(known: Row, metrics: Mapping[str, float]) -> TaskOfRun:
     own = row_of(known)
     fields = {"task": own.task, "phase": own.phase, "status": own.state, "attempts": own.attempt}
     return TaskOfRun(**{**own.status, **fields, "progress": own.progress, "metrics": dict(metrics)})

@@ -11,6 +11,9 @@ from ...local.plan import PlannedTask
 from ...phases import PHASES
 from ...runs.folder import DONE, ENDED
 
+Row = Mapping[Any, Any]
+"""A row of the database, by its columns."""
+
 
 @dataclass
 class TaskRow:
@@ -115,7 +118,7 @@ def _order(phase: str) -> tuple[int, str]:
     return (PHASES.index(phase) if phase in PHASES else len(PHASES), phase)
 
 
-def row_of(values: Mapping[str, Any]) -> TaskRow:
+def row_of(values: Row) -> TaskRow:
     """A row of the table `task`."""
     return TaskRow(
         values["task"], values["phase"], values["state"], values["attempt"], values["position"],

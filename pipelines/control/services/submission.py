@@ -43,7 +43,8 @@ async def submitted(control: Control, who: Principal, asked: Asked, key: str = "
     if asked.name:
         checked_name(asked.name)
     body = _digest(asked)
-    if key and (known := await _known(control, who, key, body)):
+    known = await _known(control, who, key, body) if key else ""
+    if known:
         return await got(control, known)
     if asked.resume:
         return await resumed(control, who, asked.resume, first=asked.start_phase, last=asked.end_phase)

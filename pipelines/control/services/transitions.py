@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..errors import not_found
 from ..store.database import now
 from ..store.events import Event, LeaseLost, NewEvent, append
 from ..store.tables import run
+from .strip import Row
 
 RunState = Literal["queued", "starting", "running", "cancelling", "succeeded", "failed", "cancelled", "lost"]
 
@@ -26,12 +27,12 @@ CONTROL, FAULTS = "control", "control/errors"
 """The producers of these events; their number is the run's version."""
 
 
-async def present(connection: AsyncConnection, run_id: str) -> RowMapping:
+async def present(connection: AsyncConnection, run_id: str) -> Row:
     """The row of a run.
 
     :raises Refused: there is none: 404.
     """
-    row = (await connection.execute(select(run).where(run.c.id == run_id))).mappings().first()
+    row: Row | None = (await connection.execute(select(run).where(run.c.id == run_id))).mappings().first()
     if row is None:
         raise not_found(f"there is no run {run_id[:200]!r}", "run", "GET /phases/runs lists them")
     return row
