@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import platform
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from .auth.oidc import Provider
+from .auth.principals import first_start
+from .auth.rate import Limiter
+from .auth.watch import Watch
 from .settings import ControlSettings
 from .store import migrate
 from .store.database import Database
@@ -19,11 +25,19 @@ class Control:
 
     :param name: of this process, in leases and in the log.
     :param log: the name of the database's log of events, which cursors carry.
+    :param limiter: counts requests.
+    :param watch: ends what stays open once its credential is worth nothing.
+    :param provider: the identity provider whose tokens are taken too.
+    :param admin_key: the file of the first admin's key, where this was the first start.
     """
 
     settings: ControlSettings
     database: Database
     log: str
+    limiter: Limiter
+    watch: Watch
+    provider: Provider | None = None
+    admin_key: Path | None = None
     name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
 
 
@@ -36,6 +50,19 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
     database = Database(settings.database)
     try:
         log = await migrate.upgrade(database)
-        yield Control(settings, database, log)
+        control = Control(
+            settings,
+            database,
+            log,
+            limiter=Limiter(settings.redis_url),
+            watch=Watch(database),
+            provider=Provider(settings) if settings.oidc_issuer else None,
+            admin_key=await first_start(settings, database),
+        )
+        watching = asyncio.create_task(control.watch.serve())
+        try:
+            yield control
+        finally:
+            watching.cancel()
     finally:
         await database.close()
