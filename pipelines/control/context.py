@@ -47,6 +47,8 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
 
     :raises ForgeError: the database does not answer, or is of a newer version.
     """
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    settings.folder.chmod(0o700)  # the secret that signs tokens, the first key and the database lie there
     database = Database(settings.database)
     try:
         log = await migrate.upgrade(database)

@@ -12,7 +12,15 @@ from ..store.database import Database, now
 from ..store.tables import audit
 from .rights import Principal
 
-LONGEST = {"principal": 64, "name": 200, "action": 100, "object": 400, "outcome": 32, "request_id": 64, "address": 64}
+LONGEST = {
+    "principal": 64,
+    "name": 200,
+    "action": 100,
+    "object": 400,
+    "outcome": 32,
+    "request_id": 64,
+    "address": 64,
+}
 
 
 async def record(
@@ -46,7 +54,9 @@ async def record(
     await connection.execute(insert(audit).values(time=now(), detail=dict(detail or {}), **short))
 
 
-async def page(database: Database, before: int | None, limit: int, principal: str = "") -> list[dict[str, Any]]:
+async def page(
+    database: Database, before: int | None, limit: int, principal: str = ""
+) -> list[dict[str, Any]]:
     """The newest rows that are older than `before`.
 
     :param principal: of one alone.

@@ -1,4 +1,4 @@
-"""Who asks: by a token in `Authorization`, else by a key in `X-API-Key`, else, from a browser's WebSocket, by a subprotocol.
+"""Who asks: by a token in `Authorization`, else by a key in `X-API-Key`, else, of a browser's WebSocket, by a subprotocol.
 
 Nothing is cached: each request looks up its credential by an index, so what is revoked on one replica is revoked on all.
 """
@@ -105,9 +105,7 @@ async def by_key(database: Database, key: str) -> Principal:
     """
     if len(key) > keys.LONGEST:
         raise unauthorized("there is no such key")
-    row = await _living(
-        database, (api_key.c.sha256 == keys.sha256(key)) & api_key.c.kind.in_(("key", "run"))
-    )
+    row = await _living(database, (api_key.c.sha256 == keys.sha256(key)) & api_key.c.kind.in_(("key", "run")))
     if row is None:
         raise unauthorized("there is no such key, or it has been revoked or has expired")
     if row.stale:
@@ -118,7 +116,8 @@ async def by_key(database: Database, key: str) -> Principal:
 
 async def _living(database: Database, proof: ColumnElement[bool]) -> Row[Any] | None:
     async with database.read() as connection:
-        return (await connection.execute(living(proof).limit(1))).first()
+        row: Row[Any] | None = (await connection.execute(living(proof).limit(1))).first()
+    return row
 
 
 def living(proof: ColumnElement[bool]) -> Select[Any]:

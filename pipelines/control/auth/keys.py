@@ -125,7 +125,8 @@ async def revoke_run_tokens(connection: AsyncConnection, run: str) -> None:
 async def listed(connection: AsyncConnection, *, limit: int = 500) -> list[dict[str, Any]]:
     """All keys, the newest first; of each what is known, which is not the key."""
     columns = [
-        api_key.c[name] for name in ("id", "name", "scopes", "created", "expires", "used", "revoked", "principal")
+        api_key.c[name]
+        for name in ("id", "name", "scopes", "created", "expires", "used", "revoked", "principal")
     ]
     rows = await connection.execute(
         select(*columns, principal.c.name.label("principal_name"), principal.c.role)

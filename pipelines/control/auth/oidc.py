@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 import urllib.request
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
@@ -71,7 +71,7 @@ class Provider:
             )
         except (jwt.PyJWTError, ValueError, TypeError):
             raise unauthorized("this is no token of the identity provider that holds") from None
-        return cast(dict[str, Any], claims)
+        return claims
 
     async def _key(self, kid: str) -> jwt.PyJWK:
         async with self._looking:
@@ -119,7 +119,10 @@ def _json(address: str) -> dict[str, Any]:
             found = json.loads(answer.read(LARGEST))
     except (OSError, ValueError) as error:
         raise StoreError(
-            "the identity provider does not answer", where="FORGE_OIDC_ISSUER", why=str(error)[:200], transient=True
+            "the identity provider does not answer",
+            where="FORGE_OIDC_ISSUER",
+            why=str(error)[:200],
+            transient=True,
         ) from error
     return found if isinstance(found, dict) else {}
 

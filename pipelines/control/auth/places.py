@@ -26,7 +26,11 @@ def allowed_place(settings: ControlSettings, address: str) -> str:
         raise _refused()
     if address.lower().startswith(SCHEMES):
         return _in_store(settings, address)
-    if "://" in address or address.startswith(("//", "\\\\", "~")) or re.match(r"[a-z][a-z0-9+.-]*:", address, re.I):
+    if (
+        "://" in address
+        or address.startswith(("//", "\\\\", "~"))
+        or re.match(r"[a-z][a-z0-9+.-]*:", address, re.I)
+    ):
         raise _refused()
     return _in_folder(settings, address)
 

@@ -1,4 +1,4 @@
-"""The principals: people, services and whoever an identity provider sends. The first is an admin, made at the first start."""
+"""The principals: people, services and whoever an identity provider sends. The first is an admin."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ async def change(
     if row is None:
         raise not_found("there is no such principal", "principals", fix="GET /auth/principals names them")
     if not await connection.scalar(
-        select(func.count()).select_from(principal).where(principal.c.role == "admin", principal.c.disabled.is_(False))
+        select(func.count())
+        .select_from(principal)
+        .where(principal.c.role == "admin", principal.c.disabled.is_(False))
     ):
         raise Refused(409, "somebody has to be admin", where="role", fix="make another one admin first")
     return dict(row)

@@ -1,8 +1,8 @@
 """Sessions: begun by a one-time link, kept alive by refresh tokens of which each is good for one use.
 
-All refresh tokens of a session are one family. One that comes a second time has been copied, so the family ends, and with it
-every access token of the session. Two tabs that wake up together send the same one in the same moment: within `LEEWAY` the
-second gets an access token and no further refresh token.
+All refresh tokens of a session are one family. One that comes a second time has been copied, so the family ends, and
+with it every access token of the session. Two tabs that wake up together send the same one in the same moment: within
+`LEEWAY` the second gets an access token and no further refresh token.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ async def begin(database: Database, link: str) -> Session:
             .returning(api_key.c.principal)
         )
         if owner is None:
-            raise unauthorized("the link was used already, or is too old", fix="ask for another: forge keys link")
+            raise unauthorized(
+                "the link was used already, or is too old", fix="ask for another: forge keys link"
+            )
         family = uuid.uuid4().hex
         made = await keys.make(connection, "refresh", principal=owner, family=family, seconds=SECONDS)
         return Session(owner, family, made.text)
@@ -79,7 +81,11 @@ async def go_on(database: Database, token: str) -> Session:
     async with database.write() as connection:
         row = (
             await connection.execute(
-                select(api_key, (now() - api_key.c.used).label("since"), (api_key.c.expires > now()).label("young"))
+                select(
+                    api_key,
+                    (now() - api_key.c.used).label("since"),
+                    (api_key.c.expires > now()).label("young"),
+                )
                 .join(principal, principal.c.id == api_key.c.principal)
                 .where(
                     api_key.c.sha256 == keys.sha256(token),
@@ -102,7 +108,9 @@ async def go_on(database: Database, token: str) -> Session:
             return Session(row.principal, row.family, "")
         await end(connection, row.family)
     # Outside the transaction, which an exception would undo.
-    raise unauthorized("this refresh token was used before, so the session has been ended", fix="sign in again")
+    raise unauthorized(
+        "this refresh token was used before, so the session has been ended", fix="sign in again"
+    )
 
 
 async def end(connection: AsyncConnection, family: str) -> None:

@@ -1,4 +1,4 @@
-"""Ends what stays open: a WebSocket or a stream whose credential is revoked, or whose owner gets another role, ends within a second."""
+"""Ends what stays open: a WebSocket or a stream whose credential is revoked ends within a second."""
 
 from __future__ import annotations
 
