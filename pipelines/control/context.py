@@ -14,17 +14,21 @@ from .auth.oidc import Provider
 from .auth.principals import first_start
 from .auth.rate import Limiter
 from .auth.watch import Watch
+from .bus.bus import Bus, bus_of
+from .meters import Meters
 from .settings import ControlSettings
 from .store import migrate
 from .store.database import Database
 
 
-@dataclass
+@dataclass(eq=False)
 class Control:
     """A process of it.
 
     :param name: of this process, in leases and in the log.
     :param log: the name of the database's log of events, which cursors carry.
+    :param bus: wakes readers of events, here and in other processes.
+    :param meters: what it counts of itself.
     :param limiter: counts requests.
     :param watch: ends what stays open once its credential is worth nothing.
     :param provider: the identity provider whose tokens are taken too.
@@ -34,10 +38,12 @@ class Control:
     settings: ControlSettings
     database: Database
     log: str
+    bus: Bus
     limiter: Limiter
     watch: Watch
     provider: Provider | None = None
     admin_key: Path | None = None
+    meters: Meters = field(default_factory=Meters)
     name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
 
 
@@ -50,12 +56,14 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
     settings.folder.mkdir(parents=True, exist_ok=True)
     settings.folder.chmod(0o700)  # the secret that signs tokens, the first key and the database lie there
     database = Database(settings.database)
+    bus = bus_of(settings)
     try:
         log = await migrate.upgrade(database)
         control = Control(
             settings,
             database,
             log,
+            bus,
             limiter=Limiter(settings.redis_url),
             watch=Watch(database),
             provider=Provider(settings) if settings.oidc_issuer else None,
@@ -67,4 +75,5 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
         finally:
             watching.cancel()
     finally:
+        await bus.close()
         await database.close()

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from ..auth.credentials import find_principal
 from ..auth.guard import unguarded
 from ..context import Control, opened
+from ..monitoring.requests import Measured
 from ..settings import ControlSettings
 from . import errors, middleware
 
@@ -64,6 +65,7 @@ def application(settings: ControlSettings) -> FastAPI:
     )
     app.state.find_principal = find_principal
     errors.install(app)
+    app.add_middleware(Measured)
     middleware.install(app, settings)
     for module in pkgutil.iter_modules(__import__(__package__, fromlist=["_"]).__path__):
         router = getattr(importlib.import_module(f"{__package__}.{module.name}"), "router", None)

@@ -1,7 +1,7 @@
 """Short-lived tokens: JWT, signed with HS256 by the one secret that all replicas have.
 
-A token says who (`sub`) and by which credential they came (`credential`). What they may is looked up at each request, so
-that a revoked key, an ended session or a changed role counts at once. The header of a token chooses nothing: `kid`, `jku` and
+A token says who (`sub`) and by which credential they came (`credential`). What they may is looked up at each request: a
+revoked key, an ended session or a changed role counts at once. The header of a token chooses nothing: `kid`, `jku` and
 `x5u` are not read, and the algorithm is fixed.
 """
 

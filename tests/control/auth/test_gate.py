@@ -126,7 +126,8 @@ async def test_a_link_from_elsewhere_may_be_followed(http):
     "body",
     [
         b'{"link": NaN}', b'{"link": 1e999}', b'{"link": "\\ud800"}', b'{"link": "\\u0000"}', b'{"link": "a", "link": "b"}',
-        b"[" * 100_000, b'{"a":' * 100 + b"1" + b"}" * 100, b"\xff\xfe", b"{", b"1" * 5000, b'{"link": "' + b"x" * 300 + b'"}',
+        b"[" * 100_000,
+        b'{"a":' * 100 + b"1" + b"}" * 100, b"\xff\xfe", b"{", b"1" * 5000, b'{"link": "' + b"x" * 300 + b'"}',
         b'{"link": -Infinity}', b"null", b'{"link": "a", "more": 1}',
     ],
     ids=lambda body: repr(body[:24]),
@@ -219,7 +220,7 @@ async def test_the_log_has_routes_and_no_values(http, caplog, key_of):
         await http.delete(
             "/auth/keys/canary-1?token=canary-2", headers=asked_by(key) | {"X-Request-ID": "a" * 12}
         )
-        await http.get("/canary-3\r\n")
+        await http.get("/canary-3%0d%0a")
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "forge.access"]
     assert (
         lines[0]["route"] == "/auth/keys/{id}"
@@ -227,7 +228,7 @@ async def test_the_log_has_routes_and_no_values(http, caplog, key_of):
         and lines[0]["request"] == "a" * 12
     )
     assert math.isfinite(lines[0]["ms"]) and lines[0]["principal"]
-    assert "canary" not in caplog.text.replace("canary-1", "", 0) or "canary" not in json.dumps(lines)
+    assert "canary" not in json.dumps(lines)
 
 
 async def test_no_link_can_be_made_for_nobody(http, key_of, control):

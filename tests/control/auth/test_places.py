@@ -6,6 +6,7 @@ import os
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipelines.control.auth.places import allowed_place
@@ -62,6 +63,7 @@ def test_a_symbolic_link_leads_nowhere(settings, tmp_path):
 
 
 @given(st.text())
+@hypothesis_settings(max_examples=50, deadline=None)
 def test_no_text_makes_it_fail(text):
     try:
         allowed_place(ControlSettings(store="s3://forge/runs"), text)
