@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .cache.disk import Disk
-from .cache.layers import Cache
-from .cache.memory import Memory
-from .cache.remote import Remote
+from .bus.bus import Bus, bus_of
+from .cache.layers import Cache, cache_of
+from .meters import Meters
 from .settings import ControlSettings
 from .store import migrate
 from .store.database import Database
@@ -23,20 +22,25 @@ MODEL_WAITERS = 8
 """Requests that may wait for the one process of a model."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Control:
     """A process of it.
 
     :param name: of this process, in leases and in the log.
     :param log: the name of the database's log of events, which cursors carry.
-    :param checked: the newest checklist of the machine; who makes another holds `checking`.
+    :param bus: wakes readers of events, here and in other processes.
+    :param cache: keeps what costs much to read.
+    :param meters: what it counts of itself.
     :param turns: of the models that answer or are written for other programs.
+    :param checked: the newest checklist of the machine; who makes another holds `checking`.
     """
 
     settings: ControlSettings
     database: Database
     log: str
+    bus: Bus
     cache: Cache
+    meters: Meters = field(default_factory=Meters)
     turns: Turns = field(default_factory=lambda: Turns(MODEL_WAITERS))
     checking: asyncio.Lock = field(default_factory=asyncio.Lock)
     checked: dict[str, Any] | None = None
@@ -50,17 +54,12 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
     :raises ForgeError: the database does not answer, or is of a newer version.
     """
     database = Database(settings.database)
+    bus = bus_of(settings)
     cache = cache_of(settings)
     try:
         log = await migrate.upgrade(database)
-        yield Control(settings, database, log, cache)
+        yield Control(settings, database, log, bus, cache)
     finally:
         await cache.close()
+        await bus.close()
         await database.close()
-
-
-def cache_of(settings: ControlSettings) -> Cache:
-    """The layers of caches that a process with these settings has."""
-    remote = Remote(settings.redis_url, settings.cache_seconds) if settings.redis_url else None
-    disk = Disk(settings.folder / "cache", settings.cache_disk_bytes)
-    return Cache(Memory(settings.cache_memory_bytes), disk, remote)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..settings import ControlSettings
 from .disk import Disk
 from .key import Key
 from .memory import Memory
@@ -150,3 +151,10 @@ class Cache:
         except OSError as error:  # full, or not ours to write: it is a cache
             self.counts.disk_errors += 1
             log.warning("the cache on disk cannot be written: %s", error)
+
+
+def cache_of(settings: ControlSettings) -> Cache:
+    """The layers that a process with these settings has."""
+    remote = Remote(settings.redis_url, settings.cache_seconds) if settings.redis_url else None
+    disk = Disk(settings.folder / "cache", settings.cache_disk_bytes)
+    return Cache(Memory(settings.cache_memory_bytes), disk, remote)

@@ -104,6 +104,7 @@ async def record_execution(
         "cpu_seconds": float(status.get("cpu_seconds") or 0.0),
         "memory_bytes": int(status.get("peak_memory_bytes") or 0),
         "succeeded": succeeded,
+        "exit_code": status.get("exit_code"),
         "finished": float(status.get("finished") or status.get("started") or 0.0),
     }
     if not await upsert(connection, execution, [row]):

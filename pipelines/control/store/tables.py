@@ -80,9 +80,6 @@ run = Table(
     Column(
         "process", JSON
     ),  # {pid, started, host, boot}: the group that does the work, so that no stranger is killed
-    Column(
-        "compacted", Text, nullable=False, default=""
-    ),  # the address of its events, once they are one object
     Column("pinned", Boolean, nullable=False, default=False),
     Index("ix_run_queue", "state", "priority", "created"),
     Index("ix_run_created_id", "created", "id"),
@@ -101,6 +98,24 @@ event = Table(
     Column("n", BigInteger, nullable=False),
     Column("data", JSON, nullable=False),
     UniqueConstraint("run", "producer", "n"),
+)
+
+compaction = Table(
+    "compaction",
+    METADATA,
+    # An ended run's events up to `last_seq` are no rows any more but one object beside its artifacts.
+    Column("run", String(200), ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("store", Text, nullable=False),  # the address at which the object's store is opened
+    Column("key", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column(
+        "blocks", JSON, nullable=False
+    ),  # [[first seq, offset], …] of the parts that are read by themselves
+    Column(
+        "producers", JSON, nullable=False
+    ),  # {producer: [[first n, last n], …]}: what comes again is known
+    Column("time", Float, nullable=False),
 )
 
 task = Table(
@@ -239,6 +254,7 @@ execution = Table(
     Column("cpu_seconds", Float, nullable=False, default=0.0),
     Column("memory_bytes", BigInteger, nullable=False, default=0),
     Column("succeeded", Boolean, nullable=False),
+    Column("exit_code", Integer),  # of one that failed: which kind of error it was
     Column("finished", Float, nullable=False),
     Index("ix_execution_phase_finished", "phase", "finished"),
 )
