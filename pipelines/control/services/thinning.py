@@ -1,4 +1,4 @@
-"""A curve of a hundred thousand points as two thousand that look the same: by largest triangles (LTTB, Steinarsson 2013).
+"""A curve of a hundred thousand points as two thousand that look the same, by largest triangles (LTTB, Steinarsson).
 
 It chooses points and makes none up. The plain algorithm may pass over a peak; here the lowest and the highest point, the
 first and the last are always among those chosen.
