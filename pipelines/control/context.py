@@ -9,16 +9,22 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .auth.oidc import Provider
 from .auth.principals import first_start
 from .auth.rate import Limiter
 from .auth.watch import Watch
 from .bus.bus import Bus, bus_of
+from .cache.layers import Cache, cache_of
 from .meters import Meters
 from .settings import ControlSettings
 from .store import migrate
 from .store.database import Database
+from .turns import Turns
+
+MODEL_WAITERS = 8
+"""Requests that may wait for the one process of a model."""
 
 
 @dataclass(eq=False)
@@ -28,22 +34,29 @@ class Control:
     :param name: of this process, in leases and in the log.
     :param log: the name of the database's log of events, which cursors carry.
     :param bus: wakes readers of events, here and in other processes.
+    :param cache: keeps what costs much to read.
     :param meters: what it counts of itself.
     :param limiter: counts requests.
     :param watch: ends what stays open once its credential is worth nothing.
     :param provider: the identity provider whose tokens are taken too.
     :param admin_key: the file of the first admin's key, where this was the first start.
+    :param turns: of the models that answer or are written for other programs.
+    :param checked: the newest checklist of the machine; who makes another holds `checking`.
     """
 
     settings: ControlSettings
     database: Database
     log: str
     bus: Bus
+    cache: Cache
     limiter: Limiter
     watch: Watch
     provider: Provider | None = None
     admin_key: Path | None = None
     meters: Meters = field(default_factory=Meters)
+    turns: Turns = field(default_factory=lambda: Turns(MODEL_WAITERS))
+    checking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    checked: dict[str, Any] | None = None
     name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
 
 
@@ -57,6 +70,7 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
     settings.folder.chmod(0o700)  # the secret that signs tokens, the first key and the database lie there
     database = Database(settings.database)
     bus = bus_of(settings)
+    cache = cache_of(settings)
     try:
         log = await migrate.upgrade(database)
         control = Control(
@@ -64,6 +78,7 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
             database,
             log,
             bus,
+            cache,
             limiter=Limiter(settings.redis_url),
             watch=Watch(database),
             provider=Provider(settings) if settings.oidc_issuer else None,
@@ -75,5 +90,6 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
         finally:
             watching.cancel()
     finally:
+        await cache.close()
         await bus.close()
         await database.close()
