@@ -136,7 +136,7 @@ def status_of(task: str, said: State, attempt: int, known: Known) -> dict[str, A
         if newer or known.get("status") not in ENDED:
             status |= {"status": "running", "finished": None, "exit_code": None, "error": ""}
             status["started"] = (None if newer else known.get("started")) or said.started
-    elif not newer or not known:
+    elif attempt >= int(known.get("attempts") or 0):  # an older process may be read late
         figures = ("exit_code", "seconds", "cpu_seconds", "peak_memory_bytes")
         status |= {name: getattr(said, name) for name in figures}
     return status
