@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-MAX_DATA = 128 << 10
+MAX_DATA = 64 << 10
 """Bytes of one event's data. Beyond, long texts and lists of it are cut."""
 
 LONG_TEXT = 2_000
