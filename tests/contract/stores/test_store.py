@@ -237,7 +237,15 @@ def test_a_part_is_what_lies_there_and_ends_where_the_object_ends(store: Store) 
     content = os.urandom(70_000)
     store.put("deep/key", content)
     store.put("empty", b"")
-    for start, length in ((0, 1), (0, 70_000), (69_990, 100), (70_000, 5), (90_000, 5), (123, 40_000), (5, 0)):
+    for start, length in (
+        (0, 1),
+        (0, 70_000),
+        (69_990, 100),
+        (70_000, 5),
+        (90_000, 5),
+        (123, 40_000),
+        (5, 0),
+    ):
         assert store.get_range("deep/key", start, length) == content[start : start + length]
     assert store.get_range("empty", 0, 10) == b""
     with pytest.raises(MissingKey):

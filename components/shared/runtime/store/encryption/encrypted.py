@@ -232,5 +232,3 @@ def _ciphertext(key: str, data: bytes | Path, data_key: DataKey) -> Iterator[byt
         yield Path(name)
     finally:
         os.unlink(name)
-
-

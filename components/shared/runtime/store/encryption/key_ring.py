@@ -1,9 +1,9 @@
 """The key-encryption keys of this process, as its environment names them: the newest wraps, all unwrap.
 
-    FORGE_ENCRYPTION_KEY_FILE     files with 32 bytes each, the newest first, separated as in PATH
-    FORGE_ENCRYPTION_KMS_KEY_ID   keys of AWS KMS, the newest first, separated by commas; where there is one, it wraps,
-                                  and the files only unwrap
-    FORGE_ENCRYPTION_PLAIN        refuse (the default) or read: what lies in a store that was not encrypted yet
+FORGE_ENCRYPTION_KEY_FILE     files with 32 bytes each, the newest first, separated as in PATH
+FORGE_ENCRYPTION_KMS_KEY_ID   keys of AWS KMS, the newest first, separated by commas; where there is one, it wraps,
+                              and the files only unwrap
+FORGE_ENCRYPTION_PLAIN        refuse (the default) or read: what lies in a store that was not encrypted yet
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from typing_extensions import override
+from typing_extensions import Buffer, override
 
 from ...errors import StoreError
 from ..interface import Store
@@ -27,10 +27,12 @@ class Ranges(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    @override
+    def readinto(self, buffer: Buffer) -> int:
         """Fill `buffer` as far as there is something left."""
-        data = self.store.get_range(self.key, self.place, len(buffer))
-        buffer[: len(data)] = data
+        view = memoryview(buffer).cast("B")
+        data = self.store.get_range(self.key, self.place, len(view))
+        view[: len(data)] = data
         self.place += len(data)
         return len(data)
 

@@ -156,7 +156,7 @@ def sha256(key: bytes, associated: bytes, source: BinaryIO) -> str:
 
 
 def span(start: int, length: int) -> tuple[int, int, int]:
-    """Which segments hold the plain bytes from `start` on: the first, the one after the last, and the bytes to skip there."""
+    """Where the plain bytes from `start` on lie: the first segment, the one after the last, and the bytes to skip there."""
     per = SEGMENT - TAG
     first = (start + HEADER) // per
     after = (start + HEADER + max(length, 1) - 1) // per + 1

@@ -108,7 +108,9 @@ def test_without_the_right_key_nothing_is_read_or_written_and_both_keys_are_name
     opened("key").put("m/a", b"a")
     other = opened("other")
     for act in (lambda: other.get("m/a"), lambda: other.put("m/b", b"b")):
-        with pytest.raises(StoreError, match=r"none of the keys at hand.*file:.*file:.*FORGE_ENCRYPTION_KEY_FILE") as refusal:  # fmt: skip
+        with pytest.raises(
+            StoreError, match=r"none of the keys at hand.*file:.*FORGE_ENCRYPTION_KEY_FILE"
+        ) as refusal:
             act()
         assert not isinstance(refusal.value, DamagedObject), "a checkpoint would be passed over"
 
@@ -149,7 +151,9 @@ def test_a_plain_object_in_an_encrypted_folder_is_refused(opened: Open, tmp_path
         store.get("m/forged")
 
 
-def test_rotation_rewrites_the_data_keys_alone_and_then_the_old_key_may_go(opened: Open, tmp_path: Path) -> None:
+def test_rotation_rewrites_the_data_keys_alone_and_then_the_old_key_may_go(
+    opened: Open, tmp_path: Path
+) -> None:
     old = opened("old")
     for folder in ("a", "b", "b/c"):
         old.put(f"{folder}/file", folder.encode())
@@ -159,7 +163,9 @@ def test_rotation_rewrites_the_data_keys_alone_and_then_the_old_key_may_go(opene
     assert both.get("b/c/file") == b"b/c"
     assert rotation.rotate(both) == (3, 1) and rotation.rotate(both) == (0, 4)
     after = {key: (tmp_path / "store" / key).read_bytes() for key in before}
-    assert {key for key in before if before[key] != after[key]} == {key for key in before if is_key_object(key)}
+    assert {key for key in before if before[key] != after[key]} == {
+        key for key in before if is_key_object(key)
+    }
     new = opened("new")
     assert [new.get(f"{folder}/file") for folder in ("a", "b", "b/c")] == [b"a", b"b", b"b/c"]
     assert rotation.status(new).wrapped_by == {new.ring.newest.name: 4}
