@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from ..auth.guard import unguarded
 from ..context import Control, opened
 from ..monitoring.requests import Measured
+from ..monitoring.traces import Traces
 from ..settings import ControlSettings
 from . import errors
 
@@ -37,9 +38,19 @@ def application(settings: ControlSettings) -> FastAPI:
     async def living(app: FastAPI) -> AsyncIterator[None]:
         async with opened(settings) as control:
             app.state.control = control
-            yield
+            try:
+                yield
+            finally:
+                await traces.close()
 
-    app = FastAPI(title="Agent Forge API", version="0.1.0", lifespan=living, max_body_size=MAX_BODY)
+    traces = Traces(settings)
+    app = FastAPI(
+        title="Agent Forge API",
+        version="0.1.0",
+        lifespan=living,
+        max_body_size=MAX_BODY,
+        telemetry=traces.config,
+    )
     errors.install(app)
     app.add_middleware(Measured)
     for module in pkgutil.iter_modules(__import__(__package__, fromlist=["_"]).__path__):
