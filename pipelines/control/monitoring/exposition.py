@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.utils import floatToGoString
 
 from pipelines.phases import PHASES
 
@@ -64,7 +65,7 @@ def _phase(phase: str, past: PhaseHistory, running: Running) -> Iterator[Metric]
     latency = HistogramMetricFamily(
         f"{PREFIX}_{phase}_latency", "Seconds of its tasks that have succeeded.", labels=["phase"]
     )
-    counted = [(f"{bound:g}", float(count)) for bound, count in zip(BUCKETS, past.below, strict=True)]
+    counted = [(floatToGoString(bound), float(count)) for bound, count in zip(BUCKETS, past.below, strict=True)]
     latency.add_metric([phase], [*counted, ("+Inf", float(past.succeeded))], past.seconds)
     yield latency
     errors = CounterMetricFamily(f"{PREFIX}_{phase}_errors", "Attempts that have failed.", labels=["phase"])
