@@ -58,7 +58,9 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
     cache = cache_of(settings)
     try:
         log = await migrate.upgrade(database)
-        yield Control(settings, database, log, bus, cache)
+        control = Control(settings, database, log, bus, cache)
+        control.meters.watch(database.engine.sync_engine)
+        yield control
     finally:
         await cache.close()
         await bus.close()

@@ -26,8 +26,8 @@ LATENCY = 'rate(agent_forge_api_latency_seconds_bucket{route!~".*events"}[5m])'
 LAG = "rate(agent_forge_log_lag_seconds_bucket[5m])"
 TOKENS = "sum(rate(agent_forge_inference_tokens_total[5m]))"
 TOKEN_SECONDS = "sum(rate(agent_forge_inference_seconds_total[5m]))"
-HITS = "sum by (layer) (agent_forge_cache_hits_total)"
-MISSES = "sum by (layer) (agent_forge_cache_misses_total)"
+HITS = "sum(agent_forge_cache_hits_total)"
+MISSES = "sum(agent_forge_cache_misses_total)"
 
 
 def of_run(title: str, unit: str, phase: str, name: str, legend: str = "{{run}} {{name}}") -> Panel:
@@ -106,7 +106,7 @@ PHASE = Board(
                 Panel(
                     "Degradation",
                     "short",
-                    [(once("agent_forge_degradation_ratio", "phase"), "{{phase}}")],
+                    [(once("agent_forge_degradation_ratio", "phase", "profile"), "{{phase}} {{profile}}")],
                     says="The last ten to those before; an alert from 1.5 on.",
                 ),
             ],
@@ -255,7 +255,7 @@ API = Board(
         (
             "Caches and stores",
             [
-                Panel("Hits of the caches", "percentunit", [(f"{HITS} / ({HITS} + {MISSES})", "{{layer}}")]),
+                Panel("Hits of the caches", "percentunit", [(f"{HITS} / ({HITS} + {MISSES})", "all layers")]),
                 Panel(
                     "Does it answer",
                     "bool_yes_no",
@@ -264,7 +264,10 @@ API = Board(
                 Panel(
                     "Errors of stores",
                     "short",
-                    [("sum by (store) (agent_forge_store_errors_total)", "{{store}}")],
+                    [
+                        ("sum by (store) (agent_forge_store_errors_total)", "{{store}}"),
+                        ("sum by (layer) (agent_forge_cache_errors_total)", "cache: {{layer}}"),
+                    ],
                 ),
             ],
         ),

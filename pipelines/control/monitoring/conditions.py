@@ -13,7 +13,6 @@ from .snapshot import Snapshot
 
 MEMORY_USAGE = 0.8
 DISK_USAGE = 0.9
-DEGRADATION = 1.5
 SILENCE_SECONDS = 900.0
 RETRIES = 5
 QUEUE_SECONDS = 1800.0
@@ -82,10 +81,10 @@ def _found(snapshot: Snapshot) -> Iterator[Found]:
                 f"{dependency} does not answer",
                 {"dependency": dependency},
             )
-    for phase, ratio in snapshot.degradation.items():
-        if ratio > DEGRADATION:
-            said = f"{phase} takes {ratio:.1f} times as long as it did"
-            yield "phase_degraded", "warning", said, {"phase": phase}
+    for pace in snapshot.paces:
+        if pace.degraded:
+            said = f"{pace.phase} takes {pace.recent_time / pace.baseline_time:.1f} times as long as it did"
+            yield "phase_degraded", "warning", said, {"phase": pace.phase, "profile": pace.profile}
     for phase, past in snapshot.past.items():
         if past.recent_errors:
             said = f"{phase} has failed {past.recent_errors} times in {RECENTLY / 60:.0f} minutes"
