@@ -13,6 +13,7 @@ from components.shared.runtime.errors import ForgeError
 
 from .analysis import analyze, catalog, metrics
 from .cluster import clean, retry, submit
+from .control import control, dashboard, keys
 from .models import bitnet, compression, evo, generate, merge
 from .options import console
 from .overridden import Overridden
@@ -60,6 +61,9 @@ app = typer.Typer(
     forge generate --prompt "2+2="  what does the agent say?
 
     \b
+    forge dashboard               the page: runs are seen, started, stopped and understood there
+
+    \b
     forge submit --wait           the same on a Kubeflow cluster (--host or KFP_HOST); then
     forge status|logs|cancel|retry RUN --host …
 
@@ -92,3 +96,6 @@ app.command("new-phase")(new_phase.new_phase)
 app.command(cls=Overridden)(submit.submit)
 app.command()(clean.clean)
 app.command()(prune.prune)
+app.command()(dashboard.dashboard)
+app.command()(control.control)
+app.add_typer(keys.app, name="keys")

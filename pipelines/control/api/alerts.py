@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..auth import audit
 from ..auth.guard import public, right
+from ..auth.rights import Principal
 from ..context import Control
 from ..errors import Refused
 from ..monitoring import posted
@@ -19,7 +20,6 @@ from ..monitoring.snapshot import watcher
 from ..monitoring.webhook import trusted
 from ..services import admission
 from ..store.database import now
-from ..store.tables import audit
 from .app import Here
 
 router = APIRouter(tags=["monitoring"])
@@ -77,7 +77,7 @@ async def more_room(here: Here, request: Request) -> Scaled:
     log.warning("%s: %s (%s)", done.action, done.why, why)
     async with here.database.write() as connection:
         await posted.keep(connection, post.alerts)
-        await _write_down(connection, here, request, done)
+        await _write_down(connection, request, done)
     return done
 
 
@@ -91,11 +91,14 @@ async def _post(here: Control, request: Request) -> posted.Post:
         raise Refused(422, "this is no post of Alertmanager's", where=where, why=first["msg"]) from None
 
 
-async def _write_down(connection: Any, here: Control, request: Request, done: Scaled) -> None:
-    await connection.execute(
-        insert(audit).values(
-            time=now(), name="webhook", action="POST /system/scale", object=done.target, outcome=done.action,
-            request_id=str(getattr(request.state, "request_id", ""))[:64],
-            address=(request.client.host if request.client else "")[:64], detail=done.model_dump(),
-        )
-    )  # fmt: skip
+async def _write_down(connection: AsyncConnection, request: Request, done: Scaled) -> None:
+    await audit.record(
+        connection,
+        Principal("", "webhook", "operator"),
+        "scale_resources",
+        done.target,
+        outcome=done.action,
+        request_id=request.state.request_id,
+        address=request.client.host if request.client else "",
+        detail=done.model_dump(),
+    )

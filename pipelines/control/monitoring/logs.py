@@ -20,6 +20,10 @@ from ..about import said
 ABOUT = ("run", "phase", "task", "request")
 """What a line is about: said by `about` around the work, or by `extra={"run": …}` of the one line."""
 
+OURS = ("forge", "uvicorn", "uvicorn.error", "uvicorn.access")
+ACCESS = "forge.access"
+"""Whose messages are objects already: a request each."""
+
 LONGEST = 16_384
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -59,6 +63,9 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
     for name in ABOUT:
         if value := str(getattr(record, name, "") or around.get(name, "")):
             known[name] = value[:400]
+    if record.name == ACCESS:
+        known |= json.loads(known["message"])
+        known["message"] = f"{known['method']} {known['route']} {known['status']}"
     span = trace.get_current_span().get_span_context()
     if span.is_valid:
         known["trace"] = trace.format_trace_id(span.trace_id)
@@ -71,11 +78,13 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Write all that this process logs: plain to a terminal, as JSON to everything else.
 
     :param stream: where to; standard error by default.
+    :param level: of what we and the server say; of all others only warnings are written.
     """
     out = stream or sys.stderr
     handler = logging.StreamHandler(out)
     handler.setFormatter(PlainLines() if out.isatty() else JsonLines())
-    logging.basicConfig(handlers=[handler], level=level, force=True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        theirs = logging.getLogger(name)
-        theirs.handlers, theirs.propagate = [], True
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for name in OURS:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(level)

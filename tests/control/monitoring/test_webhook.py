@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import httpx2
 import pytest
 from sqlalchemy import select
 
 from pipelines.control.api.app import application
+from pipelines.control.context import Control, opened
 from pipelines.control.monitoring.webhook import signature
 from pipelines.control.services import admission
 from pipelines.control.settings import ControlSettings
 from pipelines.control.store.tables import audit
+from tests.control.monitoring.conftest import SECRET
 
-SECRET = "0123456789abcdef0123456789abcdef"
 ALERT = {
     "status": "firing",
     "labels": {"alertname": "high_memory_usage", "severity": "warning", "action": "scale_resources"},
@@ -31,21 +31,6 @@ POST = {
     "alerts": [ALERT],
     "commonAnnotations": {"summary": "81% is in use"},
 }
-
-
-@pytest.fixture
-def settings(database_url: str, tmp_path: Any) -> ControlSettings:
-    return ControlSettings(runs=tmp_path / "runs", database_url=database_url, webhook_secret=SECRET)
-
-
-@pytest.fixture
-async def client(settings: ControlSettings) -> AsyncIterator[httpx2.AsyncClient]:
-    app = application(settings)
-    async with app.router.lifespan_context(app):
-        transport = httpx2.ASGITransport(app=app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            client.app = app  # type: ignore[attr-defined]
-            yield client
 
 
 def signed(
@@ -98,13 +83,13 @@ async def test_a_signature_holds_for_five_minutes(client: httpx2.AsyncClient, of
     ids=str,
 )
 async def test_what_is_not_signed_so_is_refused_and_does_nothing(
-    client: httpx2.AsyncClient, spoiled: dict[str, str]
+    control: Control, client: httpx2.AsyncClient, spoiled: dict[str, str]
 ) -> None:
     headers = {**signed(BODY), **spoiled}
     encoded = {name: value.encode() for name, value in headers.items()}
     refused = await client.post("/system/scale", content=BODY, headers=encoded)
     assert refused.status_code == 401 and SECRET not in refused.text
-    async with client.app.state.control.database.read() as connection:  # type: ignore[attr-defined]
+    async with control.database.read() as connection:
         assert await admission.held(connection) is None
 
 
@@ -114,11 +99,11 @@ async def test_another_body_or_another_secret_does_not_fit(client: httpx2.AsyncC
 
 
 async def test_alertmanagers_token_is_enough_and_what_it_posts_is_shown_and_written_down(
+    control: Control,
     client: httpx2.AsyncClient,
 ) -> None:
     token = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
     assert (await post(client, token, BODY)).status_code == 200
-    control = client.app.state.control  # type: ignore[attr-defined]
     async with control.database.read() as connection:
         rows = (await connection.execute(select(audit).where(audit.c.name == "webhook"))).mappings().all()
         hold = await admission.held(connection)
@@ -143,9 +128,10 @@ async def test_a_post_of_another_form_is_refused_without_being_repeated(
         assert (await post(client, headers, body, path)).status_code in (400, 422)
 
 
-async def test_without_a_secret_nobody_may(database_url: str, tmp_path: Any) -> None:
-    app = application(ControlSettings(runs=tmp_path / "runs", database_url=database_url))
-    async with app.router.lifespan_context(app):
+async def test_without_a_secret_nobody_may(settings: ControlSettings) -> None:
+    async with opened(settings.model_copy(update={"webhook_secret": ""})) as control:
+        app = application(control.settings)
+        app.state.control = control
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for headers in (signed(BODY, secret=""), {"Authorization": "Bearer "}):
