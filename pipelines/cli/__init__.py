@@ -19,6 +19,7 @@ from .options import console
 from .overridden import Overridden
 from .project import compile, doctor, new_phase, validate
 from .runs import cancel, events, logs, phase, prune, report, run_pipeline, status
+from .stores import encryption
 
 __all__ = ["app", "console"]
 
@@ -72,6 +73,7 @@ app = typer.Typer(
 app.add_typer(bitnet.app, name="bitnet")
 app.add_typer(compression.app, name="compression")
 app.add_typer(analyze.training, name="training")
+app.add_typer(encryption.app, name="encryption")
 app.command(cls=Overridden)(run_pipeline.run_pipeline)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -16,6 +16,7 @@ from ..auth.guard import unguarded
 from ..context import Control, opened
 from ..monitoring.requests import Measured
 from ..monitoring.traces import Traces
+from ..services.feeds import Feeds, feeding
 from ..settings import ControlSettings
 from . import errors, middleware
 
@@ -44,7 +45,14 @@ def control_of(connection: HTTPConnection) -> Control:
     return control
 
 
+def feeds_of(connection: HTTPConnection) -> Feeds:
+    """The runs that are watched here."""
+    feeds: Feeds = connection.app.state.feeds
+    return feeds
+
+
 Here = Annotated[Control, Depends(control_of)]
+Fed = Annotated[Feeds, Depends(feeds_of)]
 
 
 def application(settings: ControlSettings) -> FastAPI:
@@ -52,8 +60,9 @@ def application(settings: ControlSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(settings) as control:
+        async with opened(settings) as control, feeding(control) as feeds:
             app.state.control = control
+            app.state.feeds = feeds
             try:
                 yield
             finally:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, FastAPI
-from fastapi.routing import APIRoute, APIWebSocketRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute, RouteContext, iter_route_contexts
 from starlette.requests import HTTPConnection
 
 from ..errors import Refused
@@ -104,18 +104,32 @@ async def asker(connection: HTTPConnection) -> Principal:
 Asker = Annotated[Principal, Depends(asker)]
 
 
-def right_of(route: APIRoute | APIWebSocketRoute) -> Guard | None:
-    """The right that a route needs; None for one that is public, or has forgotten it."""
-    calls = [dependency.call for dependency in route.dependant.dependencies]
-    return next((call for call in calls if isinstance(call, Guard)), None)
+THEMSELVES = ("/openapi.json", "/mcp")
+"""Paths of what is no route of ours: the description of the API has no secrets, and the MCP server asks for itself."""
+
+
+def right_of(route: RouteContext) -> Guard | None:
+    """The right that a route needs; None for one that is for everyone, or has forgotten it."""
+    return next((call for call in _stands_before(route) if isinstance(call, Guard)), None)
+
+
+def routes(app: FastAPI) -> list[RouteContext]:
+    """All routes, those of included routers too."""
+    return list(iter_route_contexts(app.routes))
 
 
 def unguarded(app: FastAPI) -> list[str]:
     """The routes that say neither which right they need nor that they are for everyone."""
     return [
-        route.path
-        for route in app.routes
-        if isinstance(route, APIRoute | APIWebSocketRoute)
+        str(route.path)
+        for route in routes(app)
+        if route.path not in THEMSELVES
         and right_of(route) is None
-        and not any(dependency.call in MARKS for dependency in route.dependant.dependencies)
+        and not any(call in MARKS for call in _stands_before(route))
     ]
+
+
+def _stands_before(route: RouteContext) -> list[Any]:
+    if not isinstance(route.original_route, APIRoute | APIWebSocketRoute):
+        return []
+    return [dependency.call for dependency in route.dependant.dependencies]

@@ -8,9 +8,12 @@ import math
 
 import pytest
 
+from pipelines.control.api.app import application
 from pipelines.control.auth import principals, sessions
+from pipelines.control.auth.guard import routes, unguarded
 from pipelines.control.auth.rate import Limiter
 from pipelines.control.errors import Refused
+from pipelines.control.settings import ControlSettings
 
 
 def asked_by(key: str) -> dict[str, str]:
@@ -237,3 +240,15 @@ async def test_no_link_can_be_made_for_nobody(http, key_of, control):
     async with control.database.read() as connection:
         with pytest.raises(Refused):
             await principals.by_name(connection, "nobody")
+
+
+def test_a_route_that_forgets_its_right_does_not_start():
+    from fastapi import APIRouter
+
+    app = application(ControlSettings())
+    assert unguarded(app) == [] and len(routes(app)) > 20
+    router = APIRouter(prefix="/deep")
+    router.add_api_route("/forgotten", lambda: None)
+    router.add_api_websocket_route("/socket", lambda: None)
+    app.include_router(router)
+    assert unguarded(app) == ["/deep/forgotten", "/deep/socket"]
