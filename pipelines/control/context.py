@@ -8,22 +8,28 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from .bus.bus import Bus, bus_of
+from .meters import Meters
 from .settings import ControlSettings
 from .store import migrate
 from .store.database import Database
 
 
-@dataclass
+@dataclass(eq=False)
 class Control:
     """A process of it.
 
     :param name: of this process, in leases and in the log.
     :param log: the name of the database's log of events, which cursors carry.
+    :param bus: wakes readers of events, here and in other processes.
+    :param meters: what it counts of itself.
     """
 
     settings: ControlSettings
     database: Database
     log: str
+    bus: Bus
+    meters: Meters = field(default_factory=Meters)
     name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
 
 
@@ -34,8 +40,10 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
     :raises ForgeError: the database does not answer, or is of a newer version.
     """
     database = Database(settings.database)
+    bus = bus_of(settings)
     try:
         log = await migrate.upgrade(database)
-        yield Control(settings, database, log)
+        yield Control(settings, database, log, bus)
     finally:
+        await bus.close()
         await database.close()

@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from ..auth.guard import unguarded
 from ..context import Control, opened
+from ..monitoring.requests import Measured
 from ..settings import ControlSettings
 from . import errors
 
@@ -40,6 +41,7 @@ def application(settings: ControlSettings) -> FastAPI:
 
     app = FastAPI(title="Agent Forge API", version="0.1.0", lifespan=living, max_body_size=MAX_BODY)
     errors.install(app)
+    app.add_middleware(Measured)
     for module in pkgutil.iter_modules(__import__(__package__, fromlist=["_"]).__path__):
         router = getattr(importlib.import_module(f"{__package__}.{module.name}"), "router", None)
         if router is not None:

@@ -22,6 +22,8 @@ from sqlalchemy.types import Float
 
 from components.shared.runtime.errors import ConfigError, StoreError
 
+from .plain_json import plain
+
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 BUSY_SECONDS = 30.0
 CONNECTIONS = 8
@@ -67,12 +69,18 @@ class Database:
         self.engine: AsyncEngine
         if self.sqlite:
             Path(self.url.database or "").parent.mkdir(parents=True, exist_ok=True)
-            self.engine = create_async_engine(self.url, connect_args={"timeout": BUSY_SECONDS})
+            self.engine = create_async_engine(
+                self.url, connect_args={"timeout": BUSY_SECONDS}, json_serializer=plain
+            )
             event.listen(self.engine.sync_engine, "connect", _configure_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_immediate)
         else:
             self.engine = create_async_engine(
-                self.url, pool_size=CONNECTIONS, max_overflow=CONNECTIONS, pool_pre_ping=True
+                self.url,
+                pool_size=CONNECTIONS,
+                max_overflow=CONNECTIONS,
+                pool_pre_ping=True,
+                json_serializer=plain,
             )
         self._writing = asyncio.Lock()
 

@@ -80,9 +80,6 @@ run = Table(
     Column(
         "process", JSON
     ),  # {pid, started, host, boot}: the group that does the work, so that no stranger is killed
-    Column(
-        "compacted", Text, nullable=False, default=""
-    ),  # the address of its events, once they are one object
     Column("pinned", Boolean, nullable=False, default=False),
     Index("ix_run_queue", "state", "priority", "created"),
     Index("ix_run_created_id", "created", "id"),
@@ -101,6 +98,24 @@ event = Table(
     Column("n", BigInteger, nullable=False),
     Column("data", JSON, nullable=False),
     UniqueConstraint("run", "producer", "n"),
+)
+
+compaction = Table(
+    "compaction",
+    METADATA,
+    # An ended run's events up to `last_seq` are no rows any more but one object beside its artifacts.
+    Column("run", String(200), ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("store", Text, nullable=False),  # the address at which the object's store is opened
+    Column("key", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column(
+        "blocks", JSON, nullable=False
+    ),  # [[first seq, offset], …] of the parts that are read by themselves
+    Column(
+        "producers", JSON, nullable=False
+    ),  # {producer: [[first n, last n], …]}: what comes again is known
+    Column("time", Float, nullable=False),
 )
 
 task = Table(
@@ -147,6 +162,8 @@ model = Table(
     Column("owner", String(64), nullable=False, default=""),
     Column("pinned", Boolean, nullable=False, default=False),
     Index("ix_model_finished_digest", "finished", "digest"),
+    Index("ix_model_score_digest", "score", "digest"),
+    Index("ix_model_bytes_digest", "bytes", "digest"),
 )
 
 model_parent = Table(
@@ -163,6 +180,31 @@ model_tag = Table(
     Column("tag", String(100), primary_key=True, index=True),
 )
 
+model_use = Table(
+    "model_use",
+    METADATA,
+    # Which task made a model, or took one from the cache, and where its copy lies; and which tasks have read it.
+    Column("digest", String(80), primary_key=True),
+    Column("run", String(200), primary_key=True, index=True),
+    Column("task", String(400), primary_key=True),
+    Column("role", String(8), primary_key=True),  # made, read
+    Column("address", Text, nullable=False, default=""),  # of the copy that was made
+    Column("time", Float, nullable=False),
+)
+
+deployment = Table(
+    "deployment",
+    METADATA,
+    # A model in the form of another program: where it was written to.
+    Column("digest", String(80), primary_key=True),
+    Column("target", String(32), primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("state", String(16), nullable=False),  # writing, written, failed
+    Column("notes", JSON, nullable=False, default=list),
+    Column("owner", String(64), nullable=False, default=""),
+    Column("created", Float, nullable=False),
+)
+
 metric = Table(
     "metric",
     METADATA,
@@ -175,6 +217,27 @@ metric = Table(
     Column("time", Float, nullable=False),
     Index("ix_metric_phase_name_time", "phase", "name", "time"),
     Index("ix_metric_run_name", "run", "name"),
+)
+
+series = Table(
+    "series",
+    METADATA,
+    # The newest point of each curve: lists and comparisons read these, and not the curves.
+    Column("run", String(200), primary_key=True),
+    Column("task", String(400), primary_key=True),
+    Column("name", String(300), primary_key=True),
+    Column("phase", String(32), nullable=False, default=""),
+    Column("step", Float, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("time", Float, nullable=False),
+    Index("ix_series_phase_name_time", "phase", "name", "time"),
+)
+
+metric_name = Table(
+    "metric_name",
+    METADATA,
+    Column("phase", String(32), primary_key=True),
+    Column("name", String(300), primary_key=True),
 )
 
 execution = Table(
@@ -190,8 +253,25 @@ execution = Table(
     Column("cpu_seconds", Float, nullable=False, default=0.0),
     Column("memory_bytes", BigInteger, nullable=False, default=0),
     Column("succeeded", Boolean, nullable=False),
+    Column("exit_code", Integer),  # of one that failed: which kind of error it was
     Column("finished", Float, nullable=False),
     Index("ix_execution_phase_finished", "phase", "finished"),
+)
+
+phase_execution = Table(
+    "phase_execution",
+    METADATA,
+    # What the executions of a phase's tasks add up to in one run: what the report of performance counts as one.
+    Column("run", String(200), primary_key=True),
+    Column("phase", String(32), primary_key=True),
+    Column("profile", String(64), nullable=False, default=""),
+    Column("seconds", Float, nullable=False),
+    Column("cpu_seconds", Float, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),  # the largest of its tasks
+    Column("failures", Integer, nullable=False),  # attempts that failed
+    Column("succeeded", Boolean, nullable=False),  # the last attempt that ended did
+    Column("finished", Float, nullable=False),
+    Index("ix_phase_execution_order", "phase", "profile", "finished"),
 )
 
 # -- who may what

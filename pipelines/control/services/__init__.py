@@ -1,0 +1,1 @@
+"""What the control plane does; `api/` and `mcp/` ask for it."""

@@ -1,0 +1,65 @@
+"""JSON that every database and every reader takes: bounded, without NaN, NUL and half characters."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+MAX_DATA = 128 << 10
+"""Bytes of one event's data. Beyond, long texts and lists of it are cut."""
+
+LONG_TEXT = 2_000
+LONG_LIST = 50
+
+
+def plain(value: Any) -> str:
+    """The value as compact JSON."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def bounded(data: Mapping[str, Any]) -> str:
+    """An event's data as JSON that fits everywhere. What had to be cut says so: `cut` is the bytes that it had.
+
+    :param data: of numbers that are none, nothing is left; of characters that are none, a question mark.
+    """
+    try:
+        text = plain(data)
+        size = len(text.encode())
+    except ValueError:  # NaN, and UnicodeEncodeError for lone surrogates
+        text = ""
+        size = 0
+    if not text or "\\u0000" in text:
+        data = _cleaned(data)
+        text = plain(data)
+        size = len(text.encode())
+    if size <= MAX_DATA:
+        return text
+    text = plain({**_cut(data), "cut": size})
+    if len(text.encode()) <= MAX_DATA:
+        return text
+    return plain({"kind": str(data.get("kind", ""))[:64], "cut": size})
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, Mapping):
+        return {_cleaned(str(key)): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(item) for item in value]
+    return value
+
+
+def _cut(value: Any) -> Any:
+    """The same with the ends of its long texts, and the ends of its long lists: the newest lines of a log come last."""
+    if isinstance(value, str):
+        return value if len(value) <= LONG_TEXT else "…" + value[-LONG_TEXT:]
+    if isinstance(value, Mapping):
+        return {key[:200]: _cut(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cut(item) for item in value[-LONG_LIST:]]
+    return value

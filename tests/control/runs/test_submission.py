@@ -1,0 +1,73 @@
+"""A run is asked for once with each key, and the queue has it with its plan."""
+
+import asyncio
+
+import pytest
+
+from components.shared.runtime.errors import ConfigError, InputError
+from pipelines.control.context import Control
+from pipelines.control.errors import Refused
+from pipelines.control.services import actions, runs
+from pipelines.control.services.planning import Asked, planned
+from pipelines.control.services.submission import submitted
+from tests.control.runs.made import ADMIN, ALICE, BOB
+
+MICRO = Asked(profile="micro", end_phase="cognate")
+
+
+async def test_a_run_is_queued_with_its_plan(control: Control) -> None:
+    taken = await submitted(control, ALICE, MICRO)
+    found = await runs.detail(control, taken.id, ALICE)
+    assert (found.state, found.version, found.owner, found.profile) == ("queued", 1, "alice", "micro")
+    assert list(found.phases) == ["cognate"]
+    assert "cognate-trunk" in {task.task for task in found.tasks}
+    assert found.memory_bytes > 0 and found.gpus == 1
+    assert found.actions["cancel"].allowed and not found.actions["resume"].allowed
+    assert (await runs.detail(control, taken.id, BOB)).actions["cancel"].why == "it is somebody else's run"
+
+
+async def test_one_key_is_one_run_however_many_ask_at_once(control: Control) -> None:
+    taken = await asyncio.gather(*(submitted(control, ALICE, MICRO, "key") for _ in range(8)))
+    assert len({run.id for run in taken}) == 1
+    with pytest.raises(Refused) as refused:
+        await submitted(control, ALICE, MICRO.model_copy(update={"seed": 3}), "key")
+    assert refused.value.status == 422
+    other = await submitted(control, BOB, MICRO, "key")
+    assert other.id != taken[0].id
+
+
+async def test_what_is_wrong_is_said_before_anything_is_taken(control: Control) -> None:
+    with pytest.raises(ConfigError):
+        await submitted(control, ALICE, Asked(profile="micro", overrides=["bitnet.no_such=1"]))
+    with pytest.raises(InputError):
+        await submitted(control, ALICE, Asked(start_phase="bitnet", artifacts=["/etc"]))
+    assert (await runs.listed(control, runs.RunFilter())).runs == []
+
+
+async def test_a_plan_says_what_would_run_and_takes_nothing(control: Control) -> None:
+    plan = await planned(control, MICRO)
+    assert {task.fate for task in plan.tasks} == {"run", "left out"}
+    assert plan.resources["phases"]["cognate"]["tasks"] == 4
+    assert (await runs.listed(control, runs.RunFilter())).runs == []
+
+
+async def test_cancelling_what_waits_is_done_at_once_and_twice_is_once(control: Control) -> None:
+    taken = await submitted(control, ALICE, MICRO)
+    with pytest.raises(Refused) as refused:
+        await actions.cancelled(control, BOB, taken.id, taken.version)
+    assert refused.value.status == 404
+    first = await actions.cancelled(control, ALICE, taken.id, taken.version)
+    again = await actions.cancelled(control, ALICE, taken.id, taken.version)
+    assert first.state == again.state == "cancelled"
+    assert first.version == again.version == taken.version + 1
+
+
+async def test_who_has_seen_an_older_run_gets_the_present_one(control: Control) -> None:
+    taken = await submitted(control, ALICE, MICRO)
+    gone = await actions.cancelled(control, ALICE, taken.id)
+    back = await actions.resumed(control, ADMIN, taken.id, gone.version)
+    assert back.state == "queued"
+    with pytest.raises(Refused) as refused:
+        await actions.cancelled(control, ALICE, taken.id, taken.version)
+    assert refused.value.status == 412
+    assert refused.value.state is not None and refused.value.state["state"] == "queued"
