@@ -82,9 +82,9 @@ export function renew(): Promise<boolean> {
   return renewing;
 }
 
-function exclusively(work: () => Promise<boolean>): Promise<boolean> {
-  if (!("locks" in navigator)) return work();
-  return navigator.locks.request("forge-session", work) as Promise<boolean>;
+async function exclusively(work: () => Promise<boolean>): Promise<boolean> {
+  if (!("locks" in navigator)) return work(); // a page that came over plain HTTP from another machine
+  return await navigator.locks.request("forge-session", work);
 }
 
 /** Leave: the server forgets the session too. */

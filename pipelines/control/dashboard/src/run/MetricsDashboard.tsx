@@ -11,16 +11,18 @@ import { Empty, Shown } from "../kit/states";
 import { Table } from "../kit/table";
 import { bytes, duration, figure } from "../kit/time";
 import type { Heard } from "./RunPage";
-import { BAND, chartsOf, keyOf, withEvents, type Points } from "./series";
+import { BAND, chartsOf, merged, withEvents, type Points } from "./series";
 
 const POINTS = 2000;
 
 export default function MetricsDashboard({ run, hear }: { run: RunDetail; hear: (listener: Heard) => () => void }) {
   const [choice, choose] = useChoice();
+  const known = PHASES.filter((phase) => run.phases[phase]);
+  const phase = known.find((name) => name === choice.phase) ?? atPhase(run) ?? known[0] ?? "";
   const query = useQuery({
-    queryKey: ["series", run.id],
-    queryFn: ({ signal }) => getSeries({ run: run.id, points: POINTS }, signal),
-    staleTime: Infinity,
+    queryKey: ["series", run.id, phase],
+    queryFn: ({ signal }) => getSeries({ run: run.id, phase, points: POINTS }, signal),
+    staleTime: 5_000,
   });
   const [news, add] = useState<ReadonlyMap<string, Points>>(new Map());
   useEffect(() => hear((events) => add((old) => withEvents(old, events))), [hear]);
@@ -28,14 +30,11 @@ export default function MetricsDashboard({ run, hear }: { run: RunDetail; hear: 
     const phases = new Map(run.tasks.map((task) => [task.task, task.phase]));
     return (task: string): string => phases.get(task) ?? "";
   }, [run.tasks]);
-  const known = PHASES.filter((phase) => run.phases[phase]);
-  const phase = choice.phase ?? "";
   return (
     <>
       <Figures run={run} />
       <div className="row">
         <select aria-label="phase" value={phase} onChange={(event) => choose({ phase: event.target.value })}>
-          <option value="">phase: all</option>
           {known.map((name) => (
             <option key={name}>{name}</option>
           ))}
@@ -44,17 +43,7 @@ export default function MetricsDashboard({ run, hear }: { run: RunDetail; hear: 
       </div>
       <Shown query={query} what="the metrics">
         {({ series }) => {
-          const all = new Map<string, Points>();
-          for (const one of series) {
-            const [stage, name] = split(one.name);
-            all.set(keyOf(one.task, stage, name), { task: one.task, name, stage, xs: one.points.map((point) => point[0]), ys: one.points.map((point) => point[1]) });
-          }
-          for (const [key, points] of news) {
-            const old = all.get(key);
-            const from = old ? points.xs.findIndex((x) => x > (old.xs.at(-1) ?? -Infinity)) : 0;
-            if (!old) all.set(key, points);
-            else if (from >= 0) all.set(key, { ...old, xs: [...old.xs, ...points.xs.slice(from)], ys: [...old.ys, ...points.ys.slice(from)] });
-          }
+          const all = merged(series, news);
           const charts = chartsOf(all.values(), phaseOf, phase).filter((chart) => chart.lines.some((line) => line.xs.length > 1 || run.state === "running"));
           if (charts.length === 0) {
             return <Empty title="No curve yet">Curves appear as soon as a phase has measured something twice.</Empty>;
@@ -73,10 +62,10 @@ export default function MetricsDashboard({ run, hear }: { run: RunDetail; hear: 
   );
 }
 
-/** A series' name may carry its stage: "stage/name". */
-function split(name: string): [string, string] {
-  const at = name.lastIndexOf("/");
-  return at < 0 ? ["", name] : [name.slice(0, at), name.slice(at + 1)];
+/** The phase that somebody wants to see first: the one at work, else the last one that has begun. */
+function atPhase(run: RunDetail): string | undefined {
+  const begun = PHASES.filter((phase) => run.tasks.some((task) => task.phase === phase && task.started));
+  return begun.find((phase) => run.phases[phase]?.state === "running") ?? (begun.includes("training") ? "training" : begun.at(-1));
 }
 
 function Figures({ run }: { run: RunDetail }) {

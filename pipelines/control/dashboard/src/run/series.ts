@@ -1,5 +1,6 @@
 /** A run's metrics as the lines of charts: those read from the server, and those that events have brought since. */
 import type { ForgeEvent } from "../api/shapes";
+import type { Series } from "../api/metrics";
 import type { Line } from "../kit/chart";
 
 export interface Points {
@@ -34,6 +35,32 @@ export function withEvents(series: ReadonlyMap<string, Points>, events: readonly
     }
   }
   return next;
+}
+
+/** A name in the database carries its stage: "stage: name". */
+export function split(name: string): [string, string] {
+  const at = name.lastIndexOf(": ");
+  return at < 0 ? ["", name] : [name.slice(0, at), name.slice(at + 2)];
+}
+
+/** The curves that were read, and behind them the points that events have brought since. */
+export function merged(read: readonly Series[], news: ReadonlyMap<string, Points>): Map<string, Points> {
+  const all = new Map<string, Points>();
+  for (const { task, metric_name: whole, steps, values } of read) {
+    const [stage, name] = split(whole);
+    all.set(keyOf(task, stage, name), { task, name, stage, xs: steps, ys: values });
+  }
+  for (const [key, points] of news) {
+    const old = all.get(key);
+    if (!old) {
+      all.set(key, points);
+      continue;
+    }
+    const last = old.xs.at(-1) ?? -Infinity;
+    const from = points.xs.findIndex((x) => x > last);
+    if (from >= 0) all.set(key, { ...old, xs: [...old.xs, ...points.xs.slice(from)], ys: [...old.ys, ...points.ys.slice(from)] });
+  }
+  return all;
 }
 
 export interface ChartOf {
