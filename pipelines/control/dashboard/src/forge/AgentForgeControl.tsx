@@ -59,7 +59,7 @@ export default function AgentForgeControl() {
   useShortcuts([
     { keys: "p", what: "Plan the run", act: () => !why && planning.mutate() },
   ]);
-  const names = [...new Set([...GIVEN, ...namesOf(profiles.data)])];
+  const names = profiles.data?.profiles.map(({ name }) => name) ?? GIVEN;
   return (
     <>
       <div className="row spread">
@@ -155,11 +155,6 @@ export default function AgentForgeControl() {
       </details>
     </>
   );
-}
-
-function namesOf(data: unknown): string[] {
-  const list = Array.isArray(data) ? data : ((data as { profiles?: unknown[] } | undefined)?.profiles ?? []);
-  return list.map((one) => (typeof one === "string" ? one : String((one as { name?: unknown }).name ?? ""))).filter(Boolean);
 }
 
 function Field({ label, children }: { label: string; children: ReactNode }) {

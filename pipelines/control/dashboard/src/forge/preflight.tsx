@@ -2,23 +2,9 @@ import { useQuery } from "@tanstack/react-query";
 import { getDoctor } from "../api/config.queries";
 import { Shown } from "../kit/states";
 
-interface Check {
-  name: string;
-  passed: boolean;
-  says: string;
-  fix: string;
-}
-
-/** The server's checks, whatever they are called in its answer. */
-export function checksOf(answer: Record<string, unknown>): Check[] {
-  const list = (answer.checks ?? answer.results ?? []) as Record<string, unknown>[];
-  return list.map((check) => ({
-    name: String(check.name ?? check.check ?? ""),
-    passed: check.passed === true || check.ok === true || check.state === "ok" || check.status === "ok",
-    says: String(check.says ?? check.detail ?? check.what ?? check.message ?? ""),
-    fix: String(check.fix ?? ""),
-  }));
-}
+const SIGNS = { ok: "✓", warn: "!", fail: "✕" };
+const TONES = { ok: "good-text", warn: "warn-text", fail: "bad-text" };
+const ORDER = ["fail", "warn", "ok"];
 
 /** Whether this machine is fit for a run. */
 export function Preflight() {
@@ -27,25 +13,30 @@ export function Preflight() {
     <section className="card stack" aria-label="Preflight">
       <h2>Preflight</h2>
       <Shown query={query} what="what the machine is fit for">
-        {(answer) => {
-          const checks = checksOf(answer);
-          const bad = checks.filter((check) => !check.passed);
+        {({ healthy, findings }) => {
+          const open = findings.filter((finding) => finding.verdict !== "ok");
           return (
             <>
-              <p className={bad.length ? "warn-text" : "good-text"}>
-                {bad.length ? `${bad.length} of ${checks.length} checks ask for something` : `All ${checks.length} checks pass`}
+              <p className={healthy ? "good-text" : "bad-text"}>
+                {healthy ? "A run can start here" : "A run would fail here"}
+                {open.length > 0 && `; ${open.length} of ${findings.length} findings ask for something`}
               </p>
-              <ul className="checks">
-                {[...bad, ...checks.filter((check) => check.passed)].map((check) => (
-                  <li key={check.name}>
-                    <span className={check.passed ? "good-text" : "warn-text"} aria-hidden="true">
-                      {check.passed ? "✓" : "!"}
-                    </span>{" "}
-                    <b>{check.name}</b> <span className="soft">{check.says}</span>
-                    {!check.passed && check.fix && <span> – {check.fix}</span>}
-                  </li>
-                ))}
-              </ul>
+              <details open={!healthy}>
+                <summary>{findings.length} findings</summary>
+                <ul className="checks">
+                  {[...findings]
+                    .sort((a, b) => ORDER.indexOf(a.verdict) - ORDER.indexOf(b.verdict))
+                    .map(({ verdict, what, found, fix }) => (
+                      <li key={what}>
+                        <span className={TONES[verdict]}>
+                          <span aria-hidden="true">{SIGNS[verdict]}</span> <b>{what}</b>
+                        </span>{" "}
+                        <span className="soft">{found}</span>
+                        {verdict !== "ok" && fix && <span> – {fix}</span>}
+                      </li>
+                    ))}
+                </ul>
+              </details>
             </>
           );
         }}

@@ -1,8 +1,8 @@
 /** Every setting of the chosen phases as a field: what the profile says stands in it until something is written. */
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
-import { getProfile, getSchemas, type Schema } from "../api/config.queries";
-import { flat, shown } from "../kit/flat";
+import { getEffective, getSchemas, valuesOf } from "../api/config.queries";
+import { shown } from "../kit/flat";
 import { Shown } from "../kit/states";
 import { fieldsOf, overrideOf, wrongWith, type Field } from "./schema";
 
@@ -18,8 +18,8 @@ export function SettingsForm({ profile, phases, changed, change }: Props) {
   const [text, search] = useState("");
   const [texts, write] = useState<Record<string, string>>({});
   const schemas = useQuery({ queryKey: ["schemas"], queryFn: ({ signal }) => getSchemas(signal), staleTime: Infinity });
-  const values = useQuery({ queryKey: ["profile", profile], queryFn: ({ signal }) => getProfile(profile, signal), staleTime: 300_000 });
-  const effective = useMemo(() => flat((values.data?.settings ?? values.data ?? {}) as Record<string, unknown>), [values.data]);
+  const values = useQuery({ queryKey: ["profile", profile], queryFn: ({ signal }) => getEffective(profile, [], signal), staleTime: 300_000 });
+  const effective = useMemo(() => (values.data ? valuesOf(values.data) : new Map<string, unknown>()), [values.data]);
   const put = (field: Field, value: string): void => {
     write((old) => ({ ...old, [field.name]: value }));
     const { [field.name]: _, ...rest } = changed;
@@ -36,7 +36,7 @@ export function SettingsForm({ profile, phases, changed, change }: Props) {
         {(answer) => (
           <>
             {phases.map((phase) => {
-              const schema = schemaOf(answer, phase);
+              const schema = answer.phases[phase];
               if (!schema) return null;
               const fields = fieldsOf(phase, schema).filter((field) => `${field.name} ${field.description}`.toLowerCase().includes(text.toLowerCase()));
               if (fields.length === 0) return null;
@@ -59,14 +59,6 @@ export function SettingsForm({ profile, phases, changed, change }: Props) {
       </Shown>
     </section>
   );
-}
-
-/** The server gives a schema a phase, by itself or under a name. */
-function schemaOf(answer: Record<string, Schema>, phase: string): Schema | undefined {
-  const all = (answer.phases ?? answer) as Record<string, Schema>;
-  const schema = all[phase];
-  const inner = schema?.properties?.[phase];
-  return schema && inner && Object.keys(schema.properties ?? {}).length === 1 ? { ...inner, $defs: schema.$defs } : schema;
 }
 
 function Setting({ field, text, given, put }: { field: Field; text: string; given: unknown; put: (field: Field, text: string) => void }) {

@@ -42,6 +42,8 @@ export class Connection {
   private retryAt = 0;
   private why = "";
   private wayUntil = 0;
+  private asOf = 0;
+  private stale = false; // the server speaks, but its database does not answer it
   private timer: ReturnType<typeof setInterval> | null = null;
   private readonly listeners = new Set<() => void>();
   private told: Standing = { kind: "off", way: "websocket", behind: 0, seconds: 0, heard: 0, why: "" };
@@ -98,7 +100,7 @@ export class Connection {
       ended: (why) => (mine === null || this.wire === mine) && this.ended(why, opened),
     };
     const subscriptions = (): Record<string, number> => this.store.subscriptions();
-    const { log } = this.store;
+    const log = (): string => this.store.log;
     if (this.way === "websocket") mine = socket(ears, current().token, log, subscriptions);
     else if (this.way === "stream") mine = stream(ears, log, subscriptions);
     else mine = poll(ears, log, subscriptions);
@@ -114,6 +116,9 @@ export class Connection {
       this.why = "";
     }
     if (message.type === "closing") this.why = message.why;
+    if (message.type === "ping") this.stale = message.as_of !== undefined && message.as_of === this.asOf;
+    if (message.type === "ping" && message.as_of) this.asOf = message.as_of;
+    if (message.type === "events") this.stale = false;
     this.store.take(message);
     this.tell();
   }
@@ -167,6 +172,7 @@ export class Connection {
     }
     if (!this.greeted) return { ...base, kind: this.failures ? "reconnecting" : "connecting" };
     if (!this.store.caughtUp) return { ...base, kind: "catching up" };
+    if (this.stale) return { ...base, kind: "as of", heard: this.asOf * 1000, why: "the server's database does not answer" };
     return { ...base, kind: this.way === "polling" ? "as of" : "live" };
   }
 

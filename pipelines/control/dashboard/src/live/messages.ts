@@ -3,11 +3,11 @@ import type { ForgeEvent } from "../api/shapes";
 
 export type Message =
   | { type: "hello"; log: string; client?: string }
-  | { type: "events"; run: string; events: ForgeEvent[]; last: number }
+  | { type: "events"; run: string; events: ForgeEvent[]; last: number; head?: number }
   | { type: "caught_up"; run: string; last: number }
   | { type: "gone"; run: string; log: string }
   | { type: "runs" }
-  | { type: "ping" }
+  | { type: "ping"; as_of?: number }
   | { type: "closing"; why: string };
 
 /** A message as it is, or null for what is none: one bad message ends no stream. */

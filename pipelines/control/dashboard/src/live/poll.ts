@@ -15,7 +15,7 @@ interface Answer {
   caught_up: boolean;
 }
 
-export function poll(ears: Ears, log: string, subscriptions: () => Record<string, number>): Wire {
+export function poll(ears: Ears, log: () => string, subscriptions: () => Record<string, number>): Wire {
   const open = new Map<string, AbortController>();
   let over = false;
   const end = (why: string): void => {
@@ -31,7 +31,7 @@ export function poll(ears: Ears, log: string, subscriptions: () => Record<string
     while (!signal.aborted && !over) {
       const answer = await ask<Answer>("get", "/phases/runs/{run}/events", {
         path: { run },
-        query: { after, wait, log },
+        query: { after, wait, log: log() },
         signal,
       });
       ears.heard({ type: "hello", log: answer.log });
@@ -50,7 +50,7 @@ export function poll(ears: Ears, log: string, subscriptions: () => Record<string
       if (run === LIST) return void pollList(ears, controller.signal, end);
       read(run, after, controller.signal).catch((error: unknown) => {
         if (controller.signal.aborted) return;
-        if (error instanceof Problem && error.status === 410) ears.heard({ type: "gone", run, log });
+        if (error instanceof Problem && [404, 410].includes(error.status)) void gone(ears, run);
         else end(error instanceof Error ? error.message : String(error));
       });
     },
@@ -79,5 +79,16 @@ export async function pollList(ears: Ears, signal: AbortSignal, end: (why: strin
       return;
     }
     await new Promise((resolve) => setTimeout(resolve, LIST_SECONDS * 1000));
+  }
+}
+
+/** A cursor means nothing any more: the whole log is another one, or the run has been removed. */
+export async function gone(ears: Ears, run: string): Promise<void> {
+  try {
+    const { log } = await ask<{ log: string }>("get", "/readyz");
+    ears.heard({ type: "hello", log });
+    ears.heard({ type: "gone", run, log });
+  } catch (error) {
+    ears.ended(error instanceof Error ? error.message : String(error));
   }
 }

@@ -5,7 +5,7 @@ import { type Ears, messageOf, type Wire } from "./messages";
 const VERSION = "forge.v1";
 
 /** Open it as whoever has the token; `subscriptions` are asked for as soon as it is open. */
-export function socket(ears: Ears, token: string, log: string, subscriptions: () => Record<string, number>): Wire {
+export function socket(ears: Ears, token: string, log: () => string, subscriptions: () => Record<string, number>): Wire {
   const client = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
   const protocols = token ? [VERSION, `bearer.${token}`] : [VERSION];
   const open = new WebSocket(socketAddress(`/ws/${client}`), protocols);
@@ -20,13 +20,11 @@ export function socket(ears: Ears, token: string, log: string, subscriptions: ()
   };
   open.onopen = () => {
     const all = subscriptions();
-    if (Object.keys(all).length) send({ subscribe: all, ...(log && { log }) });
+    if (Object.keys(all).length) send({ subscribe: all, ...(log() && { log: log() }) });
   };
   open.onmessage = ({ data }) => {
     const message = over ? null : messageOf(String(data));
-    if (!message) return;
-    if (message.type === "ping") send({ pong: true });
-    ears.heard(message);
+    if (message) ears.heard(message);
   };
   open.onclose = ({ code, reason }) => end(reason || `closed (${code})`);
   open.onerror = () => end("the connection failed");

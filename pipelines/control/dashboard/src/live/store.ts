@@ -90,7 +90,7 @@ export class EventStore {
 
   take(message: Message): void {
     if (message.type === "hello") this.hello(message.log);
-    else if (message.type === "events") this.events(message.run, message.events, message.last);
+    else if (message.type === "events") this.events(message.run, message.events, message.head ?? message.last);
     else if (message.type === "caught_up") this.complete(message.run, message.last);
     else if (message.type === "gone") this.void(message.run);
     else if (message.type === "runs") this.changed();

@@ -1,7 +1,7 @@
 /** What the run was given: what differs from its profile, and all of it. */
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
-import { getProfile } from "../api/config.queries";
+import { getEffective, valuesOf } from "../api/config.queries";
 import type { RunDetail } from "../api/shapes";
 import { differences, flat, shown } from "../kit/flat";
 import { Shown } from "../kit/states";
@@ -22,7 +22,7 @@ export default function Settings({ run }: { run: RunDetail }) {
   const [text, search] = useState("");
   const query = useQuery({
     queryKey: ["profile", run.profile],
-    queryFn: ({ signal }) => getProfile(run.profile, signal),
+    queryFn: ({ signal }) => getEffective(run.profile, [], signal),
     enabled: Boolean(run.profile),
     staleTime: 300_000,
   });
@@ -35,8 +35,8 @@ export default function Settings({ run }: { run: RunDetail }) {
         {run.profile ? (
           <Shown query={query} what="the profile">
             {(profile) => {
-              const settings = (profile.settings ?? profile) as Record<string, unknown>;
-              const before = new Map([...flat(settings)].filter(([name]) => own.has(name)));
+              const phases = new Set([...own.keys()].map((name) => name.split(".")[0]));
+              const before = new Map([...valuesOf(profile)].filter(([name]) => phases.has(name.split(".")[0])));
               return (
                 <Table
                   caption="Settings that differ"
