@@ -15,6 +15,7 @@ from ..auth.credentials import find_principal
 from ..auth.guard import unguarded
 from ..context import Control, opened
 from ..monitoring.requests import Measured
+from ..monitoring.traces import Traces
 from ..services.feeds import Feeds, feeding
 from ..settings import ControlSettings
 from . import errors, middleware
@@ -66,12 +67,17 @@ def application(settings: ControlSettings) -> FastAPI:
         async with opened(settings) as control, feeding(control) as feeds:
             app.state.control = control
             app.state.feeds = feeds
-            yield
+            try:
+                yield
+            finally:
+                await traces.close()
 
+    traces = Traces(settings)
     app = FastAPI(
         title="Agent Forge API",
         version="0.1.0",
         lifespan=living,
+        telemetry=traces.config,
         docs_url=None,
         redoc_url=None,
         responses=RESPONSES,
@@ -79,8 +85,8 @@ def application(settings: ControlSettings) -> FastAPI:
     app.state.settings = settings
     app.state.find_principal = find_principal
     errors.install(app)
-    app.add_middleware(Measured)
     middleware.install(app, settings)
+    app.add_middleware(Measured)
     for module in pkgutil.iter_modules(__import__(__package__, fromlist=["_"]).__path__):
         router = getattr(importlib.import_module(f"{__package__}.{module.name}"), "router", None)
         if router is not None:
