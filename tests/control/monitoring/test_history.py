@@ -99,7 +99,7 @@ async def test_a_database_that_does_not_answer_is_said_and_its_figures_are_left_
     control: Control,
 ) -> None:
     elsewhere = Database("postgresql://nobody@127.0.0.1:9/none")
-    control.meters.watch(elsewhere.engine.sync_engine)
+    elsewhere.failed = control.meters.store_errors.labels("database").inc
     found = samples(await Watcher(replace(control, database=elsewhere)).look())
     assert control.meters.store_errors.labels("database")._value.get() >= 1
     assert found["agent_forge_up", "", ""] == 0.0
