@@ -78,7 +78,7 @@ async def answers(control: Control, digests: list[str], prompt: str, tokens: int
         "prompt": prompt,
         "tokens": tokens,
     }
-    return [Answer(**said) for said in await _in_process(control, request, ANSWER_SECONDS, "ask a model")]
+    return [Answer(**said) for said in await in_process(control, request, ANSWER_SECONDS, "ask a model")]
 
 
 async def deploy(control: Control, digest: str, target: str, who: Principal) -> Deployment:
@@ -101,7 +101,7 @@ async def deploy(control: Control, digest: str, target: str, who: Principal) -> 
     }  # fmt: skip
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
-        notes = await _in_process(control, request, EXPORT_SECONDS, "write a model")
+        notes = await in_process(control, request, EXPORT_SECONDS, "write a model")
         await asyncio.to_thread(_replace, draft, output)
     finally:
         await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
@@ -127,7 +127,7 @@ def _replace(draft: os.PathLike[str], output: os.PathLike[str]) -> None:
     os.rename(draft, output)
 
 
-async def _in_process(control: Control, request: dict[str, Any], seconds: float, what: str) -> list[Any]:
+async def in_process(control: Control, request: dict[str, Any], seconds: float, what: str) -> list[Any]:
     """What the process of models says to a request.
 
     :raises Refused: too many wait, it takes too long (504), or it ended without an answer (500).
