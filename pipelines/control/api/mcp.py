@@ -37,6 +37,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        scope["route"] = ROUTE  # what the audit and the log call it
         try:
             await asker(HTTPConnection(scope))
         except Refused as refused:
@@ -46,4 +47,5 @@ class Endpoint:
 
 
 router = APIRouter(lifespan=serving)
-router.routes.append(Route("/mcp", Endpoint(), include_in_schema=False))
+ROUTE = Route("/mcp", Endpoint(), include_in_schema=False)
+router.routes.append(ROUTE)

@@ -63,10 +63,9 @@ def add(server: MCPServer[Any], access: Access) -> None:
 
 def _page(folder: str) -> str:
     from ...report import page, records
-    from ...runs.folder import RunFolder
 
     if not folder or not (Path(folder) / "run.json").is_file():
         raise ArtifactError(
             "this run has no folder on this machine", where=folder, fix="look at its page in Kubeflow"
         )
-    return page.render(records.read(RunFolder(Path(folder))))
+    return page.render(records.read(Path(folder)))

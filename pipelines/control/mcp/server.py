@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -29,10 +32,25 @@ def server_of(control: Control, local: Principal | None = None) -> MCPServer[Any
 
     :param local: who everybody is that calls, over stdin and stdout; None where each request says who asks.
     """
-    server: MCPServer[Any] = MCPServer(
-        "agent-forge", title="Agent Forge", version=metadata.version("agent-forge"), instructions=INSTRUCTIONS
-    )
+    with _logging_as_it_is():
+        server: MCPServer[Any] = MCPServer(
+            "agent-forge",
+            title="Agent Forge",
+            version=metadata.version("agent-forge"),
+            instructions=INSTRUCTIONS,
+        )
     access = Access(control, local)
     for part in (looking, changing, resources):
         part.add(server, access)
     return server
+
+
+@contextlib.contextmanager
+def _logging_as_it_is() -> Iterator[None]:
+    """MCPServer sets up the logging of the whole process, unless the root has a handler."""
+    root, nothing = logging.getLogger(), logging.NullHandler()
+    root.addHandler(nothing)
+    try:
+        yield
+    finally:
+        root.removeHandler(nothing)
