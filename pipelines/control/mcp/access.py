@@ -62,7 +62,7 @@ class Access:
     async def call(self, context: Context[Any, Any], name: str) -> AsyncIterator[Principal]:
         """Around what a tool or a resource does: checks the right, and says errors as errors are said.
 
-        :raises ResourceError: they may not, or something is wrong. A tool's answer says it to the assistant, as a resource's.
+        :raises ResourceError: they may not, or something is wrong; of a tool, too, its text reaches the assistant.
         """
         who: Principal | None = None
         try:

@@ -160,9 +160,7 @@ def add(server: MCPServer[Any], access: Access) -> None:
             async def act() -> dict[str, Any]:
                 return {"scores": await evaluation.evaluated(control, model, items=items, seed=seed)}
 
-            wish = Wish(
-                "evaluate", {"model": model, "items": items, "seed": seed}, 0, preview, act
-            )
+            wish = Wish("evaluate", {"model": model, "items": items, "seed": seed}, 0, preview, act)
             return await decided(access, who, wish, confirmation)
 
     def _begin(name: str, arguments: dict[str, Any], asked: Asked, who: Principal) -> Wish:

@@ -60,25 +60,30 @@ def add(server: MCPServer[Any], access: Access) -> None:
         context: Context[Any, Any],
         run: Name,
         task: Annotated[str, Field(max_length=200, description="only of this task")] = "",
-        after: Annotated[int, Field(ge=0, description="`last` of the part before; 0: the newest lines")] = 0,
+        after: Annotated[
+            int | None,
+            Field(ge=0, description="`last` of the part before, 0 for the beginning; none: the newest"),
+        ] = None,
         limit: Annotated[int, Field(ge=1, le=MOST_LINES, description="lines")] = 200,
     ) -> answers.Logs:
         """What a run has written: its newest lines, or those after a place."""
         async with access.call(context, "run_logs"):
             found = await runs.got(control, run)
-            begin = after or max(0, found.last_seq - WINDOW)
+            begin = max(0, found.last_seq - WINDOW) if after is None else after
             page = await events.page(control.database, run, begin, WINDOW, ("logs", "errors"))
-            lines, last = [], begin
+            lines: list[str] = []
+            last, more = found.last_seq, len(page) == WINDOW
             for event in page:
                 said = _lines(event.data) if task in ("", event.task) else []
-                if after and len(lines) + len(said) > limit and lines:
+                if after is not None and lines and len(lines) + len(said) > limit:
+                    last, more = event.seq - 1, True
                     break
-                last = event.seq
                 lines += [f"{event.task}: {line}" if event.task and not task else line for line in said]
-            shown = lines[:limit] if after else lines[-limit:]
-            last = last if last != begin or page else found.last_seq
-            text = await asyncio.to_thread(quoted, "\n".join(shown), f"log of run {run}")
-            return answers.Logs(run=found.id, text=text, last=last, more=last < found.last_seq and bool(page))
+                last = max(last, event.seq) if not more else event.seq
+            text = await asyncio.to_thread(
+                quoted, "\n".join(lines[-limit:] if after is None else lines), f"log of run {run}"
+            )
+            return answers.Logs(run=found.id, text=text, last=last, more=more)
 
     @tool(annotations=LOOKS)
     async def list_models(
@@ -165,4 +170,6 @@ def _lines(data: dict[str, Any]) -> list[str]:
     """The lines of an event of a log, or what an error says."""
     if data.get("kind") == "log":
         return [str(line) for line in data.get("lines", [])]
-    return ["error: " + " ".join(str(data[name]) for name in ("what", "where", "why", "fix") if data.get(name))]
+    return [
+        "error: " + " ".join(str(data[name]) for name in ("what", "where", "why", "fix") if data.get(name))
+    ]
