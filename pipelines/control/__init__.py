@@ -3,6 +3,7 @@
     settings  what a process of it is told, by its environment
     store/    the database: the log of events, runs and their leases, models, metrics, principals, audit
     bus/      wakes readers; in this process, or through Redis
+    cache/    what costs much to read: in memory, in Redis, on disk
     auth/     who asks, and what they may
     services/ what is done: runs, their queue and their collector, models, metrics, settings, caches
     api/      HTTP and WebSockets, one router a file

@@ -15,6 +15,9 @@ FORGE_PROXY                  addresses of proxies that end TLS and say who asks 
 FORGE_TLS_CERTIFICATE, _KEY  PEM files                                                   plain, on loopback only
 FORGE_OIDC_ISSUER, _AUDIENCE whose tokens are taken beside ours                          nobody's
 FORGE_RATE_LIMIT             requests a minute, of each principal                        100
+FORGE_CACHE_MEMORY_BYTES     of what was read at some cost, in each process              64 MiB
+FORGE_CACHE_DISK_BYTES       of the same beside the runs                                 1 GiB
+FORGE_CACHE_SECONDS          for which Redis keeps it                                    3600
 KFP_HOST, KFP_NAMESPACE      where runs on Kubeflow go                                   there are none
 MLFLOW_TRACKING_URI          where pages link to                                         no link
 FORGE_WEBHOOK_SECRET         signs what the controller's webhook takes                   the webhook refuses all
@@ -61,6 +64,9 @@ VARIABLES = {
     "oidc_issuer": "FORGE_OIDC_ISSUER",
     "oidc_audience": "FORGE_OIDC_AUDIENCE",
     "rate_limit": "FORGE_RATE_LIMIT",
+    "cache_memory_bytes": "FORGE_CACHE_MEMORY_BYTES",
+    "cache_disk_bytes": "FORGE_CACHE_DISK_BYTES",
+    "cache_seconds": "FORGE_CACHE_SECONDS",
     "kfp_host": "KFP_HOST",
     "kfp_namespace": "KFP_NAMESPACE",
     "mlflow_url": "MLFLOW_TRACKING_URI",
@@ -94,6 +100,9 @@ class ControlSettings(BaseModel):
     oidc_issuer: str = ""
     oidc_audience: str = ""
     rate_limit: int = Field(100, ge=1)
+    cache_memory_bytes: int = Field(64 << 20, ge=0)
+    cache_disk_bytes: int = Field(1 << 30, ge=0)
+    cache_seconds: float = Field(3600.0, gt=0)
     kfp_host: str = ""
     kfp_namespace: str = "kubeflow"
     mlflow_url: str = ""

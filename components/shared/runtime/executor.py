@@ -23,12 +23,13 @@ from .code import CONFIGS
 from .errors import ForgeError, Interrupted, PhaseFailed
 from .lifecycle import Attempts, perform
 from .phase import Phase
+from .record import figures
 from .request import command_line, run_root
 from .request.inputs import Request
 from .retries import Retries, with_retries
 from .stopping import stoppable
 from .tracking import mlflow_tracker
-from .tracking.progress_object import ProgressObject
+from .tracking.reporter import Reporter
 
 
 def main(phase: type[Phase[Any]], argv: Sequence[str] | None = None, *, configs: Path = CONFIGS) -> int:
@@ -37,54 +38,79 @@ def main(phase: type[Phase[Any]], argv: Sequence[str] | None = None, *, configs:
     :returns: the exit code: 0, that of the ForgeError (75 after SIGTERM, with a checkpoint written), 130
         after Ctrl-C, 1.
     """
-    about = (phase.__doc__ or phase.name).strip().split("\n\n", 1)[0]
 
     def say(text: str) -> None:
         print(f"{phase.name}: {text}", file=sys.stderr, flush=True)
 
+    with Reporter(phase.name, say) as report:
+        code = _run(phase, argv, configs, report, say)
+        report.ended(code)
+    return code
+
+
+def _run(
+    phase: type[Phase[Any]],
+    argv: Sequence[str] | None,
+    configs: Path,
+    report: Reporter,
+    say: Callable[[str], None],
+) -> int:
+    """Do what the command line says, and say what becomes of it: to the log, and to whoever follows the run."""
+    about = (phase.__doc__ or phase.name).strip().split("\n\n", 1)[0]
     request: Request | None = None
+    failed: BaseException
     try:
         with stoppable():
             request = command_line.parse(phase.name, about, argv)
-            _perform(phase, request, configs, say)
+            _perform(phase, request, configs, report, say)
         return 0
     except ForgeError as error:
+        failed, code = error, error.exit_code
         say(str(error))
-        return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        failed, code = error, 130
         say("stopped; start it again to go on from its last checkpoint")
-        return 130
     except (MemoryError, torch.OutOfMemoryError) as error:
         traceback.print_exc()
         failure = PhaseFailed(
             "out of memory", why=str(error), fix="lower the batch size, or take a smaller profile"
         )
         say(str(failure))
-        return failure.exit_code
+        failed, code = failure, failure.exit_code
     except Exception as error:
         if refusal := disk.refusal(error, f"{request.target} and its checkpoints" if request else ""):
             say(str(refusal))
-            return refusal.exit_code
-        traceback.print_exc()
-        return 1
+            failed, code = refusal, refusal.exit_code
+        else:
+            traceback.print_exc()
+            failed, code = error, 1
+    report.failed(failed, code)
+    return code
 
 
-def _perform(phase: type[Phase[Any]], request: Request, configs: Path, say: Callable[[str], None]) -> None:
+def _perform(
+    phase: type[Phase[Any]],
+    request: Request,
+    configs: Path,
+    report: Reporter,
+    say: Callable[[str], None],
+) -> None:
     """Do the work, trying again what may pass, in view of whoever follows the run from outside its pod."""
     retries = Retries.from_environment()
     try:
-        with ProgressObject(run_root.choose_checkpoint_root(request, say), phase.name, say) as following:
-            attempts = Attempts(following.attempt, sink=following)
+        report.open(run_root.choose_checkpoint_root(request, say), request.pipeline_run, request.step)
+        attempts = Attempts(report.attempt, sink=report.progress)
 
-            def work() -> None:
-                following.attempt = attempts.number + 1
-                perform(phase, request, configs, attempts)
+        def work() -> None:
+            report.trying(attempts.number + 1)
+            manifest = perform(phase, request, configs, attempts)
+            report.measured(figures(manifest, manifest.timing.get("seconds", 0.0)), "result")
 
-            def noted(text: str) -> None:
-                say(text)
-                following({"note": text})
+        def noted(text: str) -> None:
+            say(text)
+            report.note(text)
 
-            with_retries(work, retries, noted)
+        with_retries(work, retries, noted)
     except (Interrupted, KeyboardInterrupt):
         raise
     except Exception:

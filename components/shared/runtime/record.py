@@ -61,7 +61,7 @@ def write(request: Request, outcome: Outcome, timing: Mapping[str, Any], attempt
             "curves": list(outcome.curves),
         }
         _write_json(request.record, record)
-        metadata[METRICS] = _metrics_metadata(manifest, timing["seconds"])
+        metadata[METRICS] = figures(manifest, timing["seconds"])
     artifacts = {name: {"artifacts": [{"metadata": values}]} for name, values in metadata.items()}
     _write_json(request.output_file, {"artifacts": artifacts})
 
@@ -84,8 +84,8 @@ def _artifact_metadata(manifest: Manifest, lineage: Mapping[str, str]) -> dict[s
     }
 
 
-def _metrics_metadata(manifest: Manifest, seconds: float) -> dict[str, float]:
-    """What KFP's interface compares runs by."""
+def figures(manifest: Manifest, seconds: float) -> dict[str, float]:
+    """What runs are compared by, in KFP's interface and elsewhere."""
     return {
         **manifest.metrics,
         **scores_of(manifest.scores),

@@ -99,6 +99,7 @@ async def remove_rows(connection: AsyncConnection, digests: Iterable[str]) -> No
 def _row(manifest: Manifest, address: str, run_id: str, task: str, owner: str, time: float) -> dict[str, Any]:
     scores = {suite: float(score["score"]) for suite, score in manifest.scores.items() if "score" in score}
     timing = manifest.timing
+    own = manifest.config.get(manifest.phase)
     finished = float(timing.get("started") or 0.0) + float(timing.get("seconds") or 0.0)
     return {
         "digest": manifest.digest,
@@ -115,4 +116,5 @@ def _row(manifest: Manifest, address: str, run_id: str, task: str, owner: str, t
         "finished": finished or time,
         "owner": owner,
         "pinned": False,
+        "registered": str(own.get("register_as") or "")[:200] if isinstance(own, dict) else "",
     }

@@ -161,6 +161,7 @@ model = Table(
     Column("finished", Float, nullable=False, index=True),
     Column("owner", String(64), nullable=False, default=""),
     Column("pinned", Boolean, nullable=False, default=False),
+    Column("registered", String(200), nullable=False, default=""),  # its name in MLflow's registry
     Index("ix_model_finished_digest", "finished", "digest"),
     Index("ix_model_score_digest", "score", "digest"),
     Index("ix_model_bytes_digest", "bytes", "digest"),

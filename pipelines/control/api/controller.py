@@ -1,0 +1,38 @@
+"""What a process without models asks of the one that has them: the same request, in the name of the same principal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+from fastapi import Request
+
+from ..context import Control
+from ..errors import Refused
+
+SECONDS = 660.0
+CREDENTIALS = ("authorization", "x-api-key")
+
+
+async def from_controller(control: Control, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    """The controller's answer to a request that came here.
+
+    :raises Refused: it says no, or does not answer.
+    """
+    address = control.settings.controller_url.rstrip("/") + request.url.path
+    headers = {name: request.headers[name] for name in CREDENTIALS if name in request.headers}
+    try:
+        async with httpx2.AsyncClient(timeout=SECONDS, follow_redirects=False) as client:
+            answer = await client.post(address, json=body, headers=headers)
+            content = answer.json()
+    except (httpx2.HTTPError, ValueError) as error:
+        raise Refused(
+            503, "the controller does not answer", where=control.settings.controller_url, why=type(error).__name__,
+            fix="is `forge control --role controller` up? PHASE_CONTROLLER_URL names it",
+            headers={"Retry-After": "5"},
+        ) from error  # fmt: skip
+    if answer.status_code != 200 or not isinstance(content, dict):
+        said = content if isinstance(content, dict) else {}
+        what, where, why, fix = (str(said.get(name) or "")[:1000] for name in ("what", "where", "why", "fix"))
+        raise Refused(answer.status_code, what or "the controller refuses", where=where, why=why, fix=fix)
+    return content

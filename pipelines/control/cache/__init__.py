@@ -1,0 +1,1 @@
+"""What costs much to read is kept: in memory, in Redis, on disk, in this order."""
