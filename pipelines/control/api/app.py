@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection
 
 from ..auth.guard import unguarded
+from ..background import working
 from ..context import Control, opened
 from ..monitoring.requests import Measured
 from ..settings import ControlSettings
@@ -37,7 +38,8 @@ def application(settings: ControlSettings) -> FastAPI:
     async def living(app: FastAPI) -> AsyncIterator[None]:
         async with opened(settings) as control:
             app.state.control = control
-            yield
+            async with working(control):
+                yield
 
     app = FastAPI(title="Agent Forge API", version="0.1.0", lifespan=living, max_body_size=MAX_BODY)
     errors.install(app)

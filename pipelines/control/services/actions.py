@@ -84,7 +84,9 @@ async def resumed(
             raise _stale(control, row)
         needs = {"gpus": plan.gpus, "memory_bytes": plan.memory_bytes} if plan else {}
         slots = {"slots": plan.slots} if plan else {}
-        process = {name: value for name, value in (row["process"] or {}).items() if name == "producer"} | slots
+        process = {
+            name: value for name, value in (row["process"] or {}).items() if name == "producer"
+        } | slots
         await change(
             connection, run_id, state="queued", why="", asked="", asked_at=None, finished=None, eta=None,
             failing="", error=None, request=request, process=process, **needs,
@@ -97,9 +99,16 @@ async def resumed(
 async def _plan(control: Control, row: Row, request: dict[str, Any]) -> PlanOfRun:
     """What a run would do that goes on, or, where it has no folder yet, begins after all."""
     if (Path(row["folder"]) / "run.json").is_file():
-        again = {"resume": row["id"], "slots": request["slots"], "cache": request["cache"], **request["again"]}
+        again = {
+            "resume": row["id"],
+            "slots": request["slots"],
+            "cache": request["cache"],
+            **request["again"],
+        }
         return await planned(control, Asked(**again))
-    return await planned(control, Asked(**{name: value for name, value in request.items() if name != "again"}))
+    return await planned(
+        control, Asked(**{name: value for name, value in request.items() if name != "again"})
+    )
 
 
 async def pinned(control: Control, who: Principal, run_id: str, *, pin: bool) -> Run:

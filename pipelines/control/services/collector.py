@@ -88,7 +88,7 @@ class FolderFollower:
                 select(compaction.c.producers).where(compaction.c.run == self.run_id)
             )
         ranges = (packed or {}).get(self.producer) or []
-        return max([rows or 0, *(last for _, last in ranges)])
+        return max([int(rows or 0), *(int(last) for _, last in ranges)])
 
 
 @dataclass(frozen=True)

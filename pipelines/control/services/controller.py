@@ -22,7 +22,8 @@ from ...local.processes.devices import visible
 from ...runs.folder import RunFolder
 from ..context import Control
 from ..store.database import now
-from ..store.tables import run
+from ..store.tables import controller, run
+from ..store.upsert import upsert
 from .carrier import Carrier, Held
 from .collector import FoundFolder, scan
 from .follower import Follower
@@ -39,6 +40,9 @@ log = logging.getLogger("forge.control")
 EXPIRED_SECONDS = 2.0
 QUEUE_SECONDS = 1.0
 SCAN_SECONDS = 2.0
+CONTROLLER_SECONDS = 15.0
+"""A controller that has not said for so long that it is there is not."""
+
 LONGEST_QUEUE = 500
 """So many of those that wait are looked at, by priority and age."""
 
@@ -73,17 +77,32 @@ class Controller:
                 for loop in loops:
                     group.create_task(loop)
         finally:
+            held = self._held()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             with contextlib.suppress(StoreError):  # their leases end by themselves
-                await release(self.control, self._held())
+                await release(self.control, held)
 
     # -- holding
 
     async def _renew(self) -> None:
+        await self._show()
         for name in await renew(self.control, self._held()):
             self.followers[name].woken.set()  # it looks whose the run is, and lets go
+
+    async def _show(self) -> None:
+        """Say that we are there, and what our machine has: the page shows it."""
+        shown = await asyncio.to_thread(self.pools.to_json)
+        values = {"name": self.control.name, "host": self.place.partition("/")[0], "pools": shown}
+        async with self.control.database.write() as connection:
+            row = {**values, "seen": await connection.scalar(select(now()))}
+            await upsert(
+                connection,
+                controller,
+                [row],
+                lambda new: {name: new[name] for name in ("host", "seen", "pools")},
+            )
 
     async def _take_expired(self) -> None:
         for row in await take_expired(self.control, self.place, tuple(self.carriers)):
@@ -142,12 +161,10 @@ class Controller:
         )  # fmt: skip
         async with self.control.database.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        return {row["id"]: _waits(row) for row in rows}
+        return {row["id"]: as_waiting(row) for row in rows}
 
     async def _running(self) -> dict[str, int]:
-        query = (
-            select(run.c.owner, func.count()).where(run.c.state.in_(AT_WORK)).group_by(run.c.owner)
-        )
+        query = select(run.c.owner, func.count()).where(run.c.state.in_(AT_WORK)).group_by(run.c.owner)
         async with self.control.database.read() as connection:
             return Counter({owner: number for owner, number in await connection.execute(query)})
 
@@ -183,7 +200,9 @@ class Controller:
                 continue
             await self._look_at(found)
             self._folders[name] = found.written
-        await asyncio.sleep(min(10 * (time.monotonic() - began), 60.0))  # of thousands of folders not each second
+        await asyncio.sleep(
+            min(10 * (time.monotonic() - began), 60.0)
+        )  # of thousands of folders not each second
 
     async def _look_at(self, found: FoundFolder) -> None:
         """Hold a run that the database does not know, or that has been gone on with by the command line."""
@@ -224,9 +243,7 @@ class Controller:
             if taken.rowcount != 1:
                 return
             await change(connection, folder.name, state="running", why="", error=None)
-            row: Row = (
-                (await connection.execute(select(run).where(run.c.id == folder.name))).mappings().one()
-            )
+            row: Row = (await connection.execute(select(run).where(run.c.id == folder.name))).mappings().one()
         await self.control.bus.wake("")
         self._hold(row, Grant(), begin=False)
 
@@ -240,9 +257,7 @@ class Controller:
                 elif not name:
                     self._queue_changed.set()
 
-    async def _again_and_again(
-        self, work: Any, seconds: float, sooner: asyncio.Event | None = None
-    ) -> None:
+    async def _again_and_again(self, work: Any, seconds: float, sooner: asyncio.Event | None = None) -> None:
         waiting = sooner or asyncio.Event()
         while True:
             try:
@@ -266,11 +281,11 @@ async def serve(control: Control) -> None:
         return machine.memory().free, local.memory(dict(pools.given))
 
     pools.free_memory = free
-    control.pools = pools
     await Controller(control, {"local": local}, pools).serve()
 
 
-def _waits(row: Row) -> Waiting:
+def as_waiting(row: Row) -> Waiting:
+    """A row of a run that is queued, with the time on the database's clock as `now`, as the queue sees it."""
     slots = row["request"].get("slots") or (row["process"] or {}).get("slots") or 1
     demand = Demand(int(row["gpus"]), int(slots), int(row["memory_bytes"]))
     waited = float(row["now"]) - float(row["created"])

@@ -123,7 +123,9 @@ class Follower:
 
     async def _ended(self, look: Look) -> bool:
         """What follows when nothing of it lives; whether there is more to look at."""
-        row = await row_now(self.control, self.held.id) or self.held.row  # with what the last look has written
+        row = (
+            await row_now(self.control, self.held.id) or self.held.row
+        )  # with what the last look has written
         asked, state = bool(row["asked"]), look.ended
         if look.lost:
             await self._say("lost", look.lost)
@@ -139,7 +141,9 @@ class Follower:
             fix = f"forge run-pipeline --resume {row['folder']}"
             await self._say("lost", f"the process that ran it is gone; it goes on with: {fix}")
         elif int((row["process"] or {}).get("starts") or 0) >= MOST_STARTS:
-            await self._say("failed", f"its process was killed {MOST_STARTS} times, most often as memory ran out")
+            await self._say(
+                "failed", f"its process was killed {MOST_STARTS} times, most often as memory ran out"
+            )
         else:
             log.warning("the process of run %s is gone: it goes on from what is done", self.held.id)
             await self.carrier.start(self.held)
@@ -178,4 +182,3 @@ class Follower:
             return
         log.warning("run %s is somebody else's by now", self.held.id)
         await self.carrier.abandon(self.held, dict(successor or {}))
-

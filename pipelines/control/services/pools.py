@@ -1,7 +1,7 @@
 """What this machine has for runs: GPUs, each for one run at a time; slots, in which tasks run; memory.
 
-A run is given its share before it begins and gives it back when it has ended. Nothing is promised twice: what runs may still
-take of what they were given counts as taken, also while they use less.
+A run is given its share before it begins and gives it back when it has ended. Nothing is promised twice: what runs may
+still take of what they were given counts as taken, also while they use less.
 """
 
 from __future__ import annotations
@@ -97,6 +97,17 @@ class Pools:
         """The run has ended."""
         self.given.pop(run, None)
 
+    def to_json(self) -> dict[str, Any]:
+        """What is there, who has what, and what is free, as plain JSON."""
+        free = self.free()
+        return {
+            "gpus": list(self.gpus), "slots": self.slots, "memory_bytes": self.memory_bytes,
+            "free": {
+                "gpus": free.gpus, "slots": max(0, free.slots), "memory_bytes": max(0, free.memory_bytes)
+            },
+            "given": {run: grant.to_json() for run, grant in self.given.items()},
+        }  # fmt: skip
+
     def lacking(self, demand: Demand, free: Free) -> str:
         """What a run waits for, in words; "" where there is enough."""
         if demand.gpus > len(free.gpus):
@@ -105,9 +116,9 @@ class Pools:
             wanted = f"{demand.slots} slots" if demand.slots > 1 else "a slot"
             return f"waits for {wanted} of {self.slots}: {_who(self.given, lambda grant: grant.slots > 0, _slots)}"
         if demand.memory_bytes > max(0, free.memory_bytes):
-            wanted, there = demand.memory_bytes / GIB, max(0, free.memory_bytes) / GIB
+            gib, there = demand.memory_bytes / GIB, max(0, free.memory_bytes) / GIB
             others = _who(self.given, lambda grant: grant.memory_bytes > 0, _memory)
-            return f"waits for {wanted:.1f} GiB of memory: {there:.1f} free, {others}"
+            return f"waits for {gib:.1f} GiB of memory: {there:.1f} free, {others}"
         return ""
 
 
@@ -139,14 +150,16 @@ class Free:
 
 
 def slots_of_machine(cores: float) -> int:
-    """Tasks at the same time, of all runs together: two runs of the least size side by side; a core for each beyond that."""
+    """Tasks at the same time, of all runs together: two runs of the least size side by side, or one task a core."""
     return max(6, math.ceil(cores))
 
 
 def _who(given: Mapping[str, Grant], has: Callable[[Grant], bool], how: Callable[[Grant], str]) -> str:
     holders: Iterable[str] = (f"run {run} has {how(grant)}" for run, grant in given.items() if has(grant))
     shown = list(holders)
-    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "") or "others have it"
+    return (
+        ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "") or "others have it"
+    )
 
 
 def _gpus(grant: Grant) -> str:

@@ -1,4 +1,7 @@
-"""Processes of runs on this machine, known again for certain: by number, start time, boot and namespace; no stranger is signalled."""
+"""Processes of runs on this machine, known again for certain, so that no stranger is signalled.
+
+A number alone is nobody: it is used again. With the start, the boot and the namespace of numbers it is one process.
+"""
 
 from __future__ import annotations
 
