@@ -13,11 +13,13 @@ from components.shared.runtime.errors import ForgeError
 
 from .analysis import analyze, catalog, metrics
 from .cluster import clean, retry, submit
+from .control import control, dashboard, keys
 from .models import bitnet, compression, evo, generate, merge
 from .options import console
 from .overridden import Overridden
 from .project import compile, doctor, new_phase, validate
 from .runs import cancel, events, logs, phase, prune, report, run_pipeline, status
+from .stores import encryption
 
 __all__ = ["app", "console"]
 
@@ -60,6 +62,9 @@ app = typer.Typer(
     forge generate --prompt "2+2="  what does the agent say?
 
     \b
+    forge dashboard               the page: runs are seen, started, stopped and understood there
+
+    \b
     forge submit --wait           the same on a Kubeflow cluster (--host or KFP_HOST); then
     forge status|logs|cancel|retry RUN --host …
 
@@ -68,6 +73,7 @@ app = typer.Typer(
 app.add_typer(bitnet.app, name="bitnet")
 app.add_typer(compression.app, name="compression")
 app.add_typer(analyze.training, name="training")
+app.add_typer(encryption.app, name="encryption")
 app.command(cls=Overridden)(run_pipeline.run_pipeline)
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -92,3 +98,6 @@ app.command("new-phase")(new_phase.new_phase)
 app.command(cls=Overridden)(submit.submit)
 app.command()(clean.clean)
 app.command()(prune.prune)
+app.command()(dashboard.dashboard)
+app.command()(control.control)
+app.add_typer(keys.app, name="keys")

@@ -8,8 +8,13 @@ import platform
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from .auth.oidc import Provider
+from .auth.principals import first_start
+from .auth.rate import Limiter
+from .auth.watch import Watch
 from .bus.bus import Bus, bus_of
 from .cache.layers import Cache, cache_of
 from .meters import Meters
@@ -31,6 +36,10 @@ class Control:
     :param bus: wakes readers of events, here and in other processes.
     :param cache: keeps what costs much to read.
     :param meters: what it counts of itself.
+    :param limiter: counts requests.
+    :param watch: ends what stays open once its credential is worth nothing.
+    :param provider: the identity provider whose tokens are taken too.
+    :param admin_key: the file of the first admin's key, where this was the first start.
     :param turns: of the models that answer or are written for other programs.
     :param checked: the newest checklist of the machine; who makes another holds `checking`.
     """
@@ -40,6 +49,10 @@ class Control:
     log: str
     bus: Bus
     cache: Cache
+    limiter: Limiter
+    watch: Watch
+    provider: Provider | None = None
+    admin_key: Path | None = None
     meters: Meters = field(default_factory=Meters)
     turns: Turns = field(default_factory=lambda: Turns(MODEL_WAITERS))
     checking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -53,12 +66,29 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
 
     :raises ForgeError: the database does not answer, or is of a newer version.
     """
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    settings.folder.chmod(0o700)  # the secret that signs tokens, the first key and the database lie there
     database = Database(settings.database)
     bus = bus_of(settings)
     cache = cache_of(settings)
     try:
         log = await migrate.upgrade(database)
-        yield Control(settings, database, log, bus, cache)
+        control = Control(
+            settings,
+            database,
+            log,
+            bus,
+            cache,
+            limiter=Limiter(settings.redis_url),
+            watch=Watch(database),
+            provider=Provider(settings) if settings.oidc_issuer else None,
+            admin_key=await first_start(settings, database),
+        )
+        watching = asyncio.create_task(control.watch.serve())
+        try:
+            yield control
+        finally:
+            watching.cancel()
     finally:
         await cache.close()
         await bus.close()

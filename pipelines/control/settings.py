@@ -5,6 +5,7 @@ variable                     what it is                                         
 ===========================  ==========================================================  ===========================
 FORGE_RUNS                   the folder of all runs                                      runs
 FORGE_STORE                  where artifacts are kept: s3://bucket/prefix or a folder    beside their run
+FORGE_PLACES                 further stores and folders that requests may name           those two alone
 DATABASE_URL                 postgresql://… or sqlite:///…                               control/control.db in runs
 REDIS_URL                    redis://… or rediss://…: wakes readers, limits, caches      all in this process
 PHASE_CONTROLLER_URL         the controller, which has torch and the models              this process does its work
@@ -14,6 +15,7 @@ FORGE_HOSTS                  names that this server goes by                     
 FORGE_PROXY                  addresses of proxies that end TLS and say who asks          none is believed
 FORGE_TLS_CERTIFICATE, _KEY  PEM files                                                   plain, on loopback only
 FORGE_OIDC_ISSUER, _AUDIENCE whose tokens are taken beside ours                          nobody's
+FORGE_OIDC_ROLE_CLAIM        the claim of theirs that names a role                       forge_role
 FORGE_RATE_LIMIT             requests a minute, of each principal                        100
 FORGE_CACHE_MEMORY_BYTES     of what was read at some cost, in each process              64 MiB
 FORGE_CACHE_DISK_BYTES       of the same beside the runs                                 1 GiB
@@ -52,6 +54,7 @@ Role = Literal["all", "api", "controller", "page"]
 VARIABLES = {
     "runs": "FORGE_RUNS",
     "store": "FORGE_STORE",
+    "places": "FORGE_PLACES",
     "database_url": "DATABASE_URL",
     "redis_url": "REDIS_URL",
     "controller_url": "PHASE_CONTROLLER_URL",
@@ -63,6 +66,7 @@ VARIABLES = {
     "certificate_key": "FORGE_TLS_KEY",
     "oidc_issuer": "FORGE_OIDC_ISSUER",
     "oidc_audience": "FORGE_OIDC_AUDIENCE",
+    "oidc_role_claim": "FORGE_OIDC_ROLE_CLAIM",
     "rate_limit": "FORGE_RATE_LIMIT",
     "cache_memory_bytes": "FORGE_CACHE_MEMORY_BYTES",
     "cache_disk_bytes": "FORGE_CACHE_DISK_BYTES",
@@ -75,7 +79,7 @@ VARIABLES = {
     "api_url": "REACT_APP_API_URL",
 }
 
-LISTS = ("origins", "hosts", "proxies")
+LISTS = ("places", "origins", "hosts", "proxies")
 
 
 class ControlSettings(BaseModel):
@@ -88,6 +92,7 @@ class ControlSettings(BaseModel):
     port: int = Field(API_PORT, ge=0, le=65535)
     runs: Path = Path("runs")
     store: str = ""
+    places: tuple[str, ...] = ()
     database_url: str = ""
     redis_url: str = ""
     controller_url: str = ""
@@ -99,6 +104,7 @@ class ControlSettings(BaseModel):
     certificate_key: Path | None = None
     oidc_issuer: str = ""
     oidc_audience: str = ""
+    oidc_role_claim: str = "forge_role"
     rate_limit: int = Field(100, ge=1)
     cache_memory_bytes: int = Field(64 << 20, ge=0)
     cache_disk_bytes: int = Field(1 << 30, ge=0)
@@ -175,6 +181,12 @@ def checked(settings: ControlSettings) -> ControlSettings:
         raise ConfigError(
             "a certificate and its key go together",
             where="FORGE_TLS_CERTIFICATE, FORGE_TLS_KEY",
+            fix="give both",
+        )
+    if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
+        raise ConfigError(
+            "an identity provider's tokens are for somebody",
+            where="FORGE_OIDC_ISSUER, FORGE_OIDC_AUDIENCE",
             fix="give both",
         )
     if not (settings.loopback or settings.certificate or settings.proxies):

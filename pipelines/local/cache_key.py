@@ -23,7 +23,7 @@ from components.shared.runtime.code import code_version
 from components.shared.runtime.config.settings import model_of, parse
 from components.shared.runtime.errors import ArtifactError, ForgeError
 from components.shared.runtime.store import interface
-from components.shared.runtime.store.uri import SCHEMES, open_store
+from components.shared.runtime.store.uri import FOLDER, SCHEMES, open_store
 
 from ..ir.spec import Component, Container
 from ..ir.values import Values
@@ -35,7 +35,7 @@ MODULE = re.compile(r"components\.([a-z_]+)")
 SETTLED = ("settings", "code_version", "checkpoint_root")
 """Parameters of a phase that the digests of its settings and of its code stand for, or that change no result."""
 
-ADDRESSES = tuple(f"{scheme}://" for scheme in SCHEMES)
+ADDRESSES = tuple(f"{scheme}://" for scheme in (*SCHEMES, FOLDER))
 
 LIBRARIES = ("numpy", "torch", "transformers")
 """Those whose releases may change the last bits of a result."""

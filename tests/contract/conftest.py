@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,11 +33,27 @@ def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield endpoint
 
 
-@pytest.fixture(params=["folder", "moto", *INSTALLED])
-def store_uri(request: pytest.FixtureRequest, tmp_path: Path, new_bucket: Callable[..., str]) -> str:
+ENCRYPTED = {"encrypted folder", "encrypted moto"}
+"""The stores of ciphertext keep the same promises as those of plain bytes."""
+
+
+@pytest.fixture(params=["folder", "moto", *INSTALLED, *sorted(ENCRYPTED)])
+def store_uri(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    new_bucket: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
     """An empty place in each kind of store."""
+    if request.param in ENCRYPTED:
+        (tmp_path / "encryption.key").write_bytes(os.urandom(32))
+        monkeypatch.setenv("FORGE_ENCRYPTION_KEY_FILE", str(tmp_path / "encryption.key"))
     if request.param == "folder":
         return str(tmp_path / "store")
+    if request.param == "encrypted folder":
+        return f"file://{tmp_path}/store"
+    if request.param == "encrypted moto":
+        return f"{request.getfixturevalue('s3_uri')}/some/prefix"
     return _bucket(request, new_bucket) + "/some/prefix"
 
 

@@ -6,20 +6,37 @@ import contextlib
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection
 
+from ..auth.credentials import find_principal
 from ..auth.guard import unguarded
 from ..background import working
 from ..context import Control, opened
 from ..monitoring.requests import Measured
+from ..services.feeds import Feeds, feeding
 from ..settings import ControlSettings
-from . import errors
+from . import errors, middleware
 
-MAX_BODY = 1 << 20
-"""Bytes of a request's body: larger ones are refused with 413."""
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": errors.Problem, "description": text}
+    for status, text in {
+        400: "The request is none.",
+        401: "Nobody that is known asks.",
+        403: "Who asks may not, or a foreign page asks.",
+        404: "There is no such thing, or it is not for who asks.",
+        408: "The body did not come.",
+        409: "What is there now does not allow it.",
+        413: "The body is larger than 1 MiB.",
+        421: "This server does not go by that name.",
+        422: "The request does not fit.",
+        429: "Too many requests; Retry-After says how many seconds to wait.",
+        503: "The database or the store does not answer.",
+    }.items()
+}
+"""What any route may answer beside what it says itself."""
 
 
 def control_of(connection: HTTPConnection) -> Control:
@@ -28,7 +45,14 @@ def control_of(connection: HTTPConnection) -> Control:
     return control
 
 
+def feeds_of(connection: HTTPConnection) -> Feeds:
+    """The runs that are watched here."""
+    feeds: Feeds = connection.app.state.feeds
+    return feeds
+
+
 Here = Annotated[Control, Depends(control_of)]
+Fed = Annotated[Feeds, Depends(feeds_of)]
 
 
 def application(settings: ControlSettings) -> FastAPI:
@@ -36,14 +60,24 @@ def application(settings: ControlSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(settings) as control:
+        async with opened(settings) as control, feeding(control) as feeds:
             app.state.control = control
+            app.state.feeds = feeds
             async with working(control):
                 yield
 
-    app = FastAPI(title="Agent Forge API", version="0.1.0", lifespan=living, max_body_size=MAX_BODY)
+    app = FastAPI(
+        title="Agent Forge API",
+        version="0.1.0",
+        lifespan=living,
+        docs_url=None,
+        redoc_url=None,
+        responses=RESPONSES,
+    )
+    app.state.find_principal = find_principal
     errors.install(app)
     app.add_middleware(Measured)
+    middleware.install(app, settings)
     for module in pkgutil.iter_modules(__import__(__package__, fromlist=["_"]).__path__):
         router = getattr(importlib.import_module(f"{__package__}.{module.name}"), "router", None)
         if router is not None:

@@ -14,6 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from components.shared.runtime.errors import (
     ArtifactError,
@@ -87,18 +89,23 @@ def install(app: FastAPI) -> None:
             request, error.status_code, ForgeError(_plain(str(error.detail))), headers=error.headers
         )
 
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> JSONResponse:
-        log.exception("a request has failed")
-        return answer(
-            request,
-            500,
-            ForgeError("the server has failed at this", fix="its log has more under the request's id"),
-        )
+
+def failed(request: Request) -> JSONResponse:
+    """The answer to a request at which the server has failed."""
+    return answer(
+        request,
+        500,
+        ForgeError("the server has failed at this", fix="its log has more under the request's id"),
+    )
+
+
+def refused(scope: Scope, error: Refused) -> JSONResponse:
+    """The answer to a request, or to a WebSocket's, that is refused before any route is asked."""
+    return answer(HTTPConnection(scope), error.status, error, state=error.state, headers=error.headers)
 
 
 def answer(
-    request: Request,
+    request: HTTPConnection,
     status: int,
     error: ForgeError,
     *,

@@ -55,7 +55,8 @@ class Principal:
     :param id: in the database; what a run's or a model's `owner` is.
     :param scopes: "resource:action" of a key that may less than its role; empty for all of the role.
     :param run: of a run token: the one run that it is for.
-    :param credential: the id of the key, or of the token's family, by which they came.
+    :param credential: by which they came: "key:<id>", "session:<family>", "run:<id>", or "oidc".
+    :param expires: when what they showed expires, where nothing here can end it before: of an identity provider's token.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Principal:
     scopes: frozenset[str] = field(default_factory=frozenset)
     run: str = ""
     credential: str = ""
+    expires: float | None = None
 
     def may(self, resource: Resource, action: Action) -> bool:
         """Whether the table lets them."""

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-MAX_DATA = 128 << 10
+MAX_DATA = 64 << 10
 """Bytes of one event's data. Beyond, long texts and lists of it are cut."""
 
-LONG_TEXT = 2_000
-LONG_LIST = 50
+CUTS = ((2_000, 30), (300, 30))
+"""Characters of a text and elements of a list that are left, by the first cut and, where that is not enough, the next."""
 
 
 def plain(value: Any) -> str:
@@ -36,9 +36,10 @@ def bounded(data: Mapping[str, Any]) -> str:
         size = len(text.encode())
     if size <= MAX_DATA:
         return text
-    text = plain({**_cut(data), "cut": size})
-    if len(text.encode()) <= MAX_DATA:
-        return text
+    for cut in CUTS:
+        text = plain({**_cut(data, *cut), "cut": size})
+        if len(text.encode()) <= MAX_DATA:
+            return text
     return plain({"kind": str(data.get("kind", ""))[:64], "cut": size})
 
 
@@ -54,12 +55,12 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
-def _cut(value: Any) -> Any:
+def _cut(value: Any, characters: int, elements: int) -> Any:
     """The same with the ends of its long texts, and the ends of its long lists: the newest lines of a log come last."""
     if isinstance(value, str):
-        return value if len(value) <= LONG_TEXT else "…" + value[-LONG_TEXT:]
+        return value if len(value) <= characters else "…" + value[-characters:]
     if isinstance(value, Mapping):
-        return {key[:200]: _cut(item) for key, item in value.items()}
+        return {key[:200]: _cut(item, characters, elements) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_cut(item) for item in value[-LONG_LIST:]]
+        return [_cut(item, characters, elements) for item in value[-elements:]]
     return value

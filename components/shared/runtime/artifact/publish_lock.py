@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import ArtifactError, LostRace, MissingKey, StoreError
-from ..store.folder import FolderStore
 from ..store.interface import TRANSFERS, Store
 from .manifest import MANIFEST, Manifest, decode
 
@@ -50,8 +49,7 @@ def release(manifest: Manifest, store: Store) -> None:
     :raises StoreError: it cannot be removed.
     """
     if _owner(store).get("digest") == manifest.digest:
-        if isinstance(store, FolderStore):
-            store.sweep()
+        store.sweep()
         store.delete(LOCK)
 
 

@@ -34,11 +34,14 @@ def fsync(path: Path) -> None:
 
 
 class FolderStore(Store):
-    """A folder of this machine or of a shared file system. It is made by the first write."""
+    """A folder of this machine or of a shared file system. It is made by the first write.
 
-    def __init__(self, root: Path) -> None:
+    :param uri: its address, where that is not its path.
+    """
+
+    def __init__(self, root: Path, uri: str = "") -> None:
         self.root = root
-        self.uri = str(root)
+        self.uri = uri or str(root)
         if root.exists() and not root.is_dir():
             raise StoreError(
                 "the store's address is a file, not a folder", where=self.uri, fix="give a folder"
@@ -48,6 +51,12 @@ class FolderStore(Store):
     def get(self, key: str) -> bytes:
         with self._translated_errors(key):
             return self._file(key).read_bytes()
+
+    @override
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        with self._translated_errors(key), self._file(key).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
 
     @override
     def put(self, key: str, data: bytes | Path) -> None:
@@ -71,7 +80,8 @@ class FolderStore(Store):
         for name in walk(self.root, prefix):
             with contextlib.suppress(FileNotFoundError):  # deleted since
                 if (self.root / name).is_file():  # no pipe, and no link that leads nowhere
-                    objects.append(StoredObject(name, (self.root / name).stat().st_size))
+                    about = (self.root / name).stat()
+                    objects.append(StoredObject(name, about.st_size, str(about.st_mtime_ns)))
         return sorted(objects)
 
     @override
@@ -101,8 +111,8 @@ class FolderStore(Store):
         with self._translated_errors(key), self._file(key).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    @override
     def sweep(self) -> None:
-        """Remove the writes that somebody began here and did not end."""
         for path in self.root.rglob(f"{PARTIAL}*"):
             with self._translated_errors(""):
                 path.unlink(missing_ok=True)

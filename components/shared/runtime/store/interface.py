@@ -64,6 +64,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """The bytes from `start` on, `length` of them, fewer where the object ends, none behind its end.
+
+        :raises MissingKey: there is no such object.
+        """
+
+    @abstractmethod
     def put(self, key: str, data: bytes | Path) -> None:
         """Write bytes, or the content of a file, under `key`; replaces what was there."""
 
@@ -96,6 +103,9 @@ class Store(ABC):
 
         :raises MissingKey: there is nothing.
         """
+
+    def sweep(self) -> None:  # noqa: B027 # a store need not have such things
+        """Remove the writes that somebody began here and did not end, where the store keeps such."""
 
     def upload(self, folder: Path, prefix: str = "", names: Iterable[str] | None = None) -> None:
         """Write the files of `folder` (all, or those named) under `prefix/`, several at a time.

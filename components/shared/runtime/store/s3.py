@@ -30,7 +30,7 @@ from typing_extensions import override
 
 from ..errors import DamagedObject, MissingKey, StoreError
 from .interface import MULTIPART_BYTES, PARTIAL, TRANSFERS, Store, StoredObject, is_safe_name
-from .s3_client import ATTEMPTS, connect, endpoint
+from .s3_client import ATTEMPTS, connect, endpoint, server_side_encryption
 from .s3_errors import BROKEN, GARBLED, code_of, translate
 
 T = TypeVar("T")
@@ -61,6 +61,7 @@ class S3Store(Store):
             multipart_chunksize=multipart_bytes,
             max_concurrency=TRANSFERS,
         )
+        self.encryption = server_side_encryption()
         self._connecting = threading.Lock()
         self._checksums = True
         with self._translated_errors():
@@ -73,6 +74,25 @@ class S3Store(Store):
             answer = self.client.get_object(**self._location(key))
             data: bytes = answer["Body"].read()
             return data if _is_whole(answer, data) else None
+
+        return self._received(key, whole)
+
+    @override
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        if not length:
+            return b""
+
+        def whole() -> bytes | None:
+            try:
+                answer = self.client.get_object(
+                    **self._location(key), Range=f"bytes={start}-{start + length - 1}"
+                )
+            except aws.ClientError as error:
+                if code_of(error) in ("InvalidRange", "416"):
+                    return b""  # it begins behind the end
+                raise
+            data: bytes = answer["Body"].read()
+            return data if len(data) == int(answer["ContentLength"]) and "ETag" in answer else None
 
         return self._received(key, whole)
 
@@ -142,12 +162,12 @@ class S3Store(Store):
 
         def write() -> None:
             if isinstance(data, Path):
-                extra = {"Metadata": metadata}
+                extra = {"Metadata": metadata, **self.encryption}
                 self.client.upload_file(
                     str(data), self.bucket, self._key(key), ExtraArgs=extra, Config=self.transfer
                 )
             else:
-                self.client.put_object(**self._location(key), Body=data, Metadata=metadata)
+                self.client.put_object(**self._location(key), Body=data, Metadata=metadata, **self.encryption)
 
         with self._translated_errors(key):
             self._written(write)
@@ -206,7 +226,9 @@ class S3Store(Store):
     def _put_once(self, key: str, body: bytes, metadata: dict[str, str]) -> bool:
         """One conditional PUT. False: an object is there, or another write of it is under way."""
         try:
-            self.client.put_object(**self._location(key), Body=body, IfNoneMatch="*", Metadata=metadata)
+            self.client.put_object(
+                **self._location(key), Body=body, IfNoneMatch="*", Metadata=metadata, **self.encryption
+            )
         except aws.ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
                 return False

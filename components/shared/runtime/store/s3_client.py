@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
 
+from ..errors import ConfigError
 from .interface import TRANSFERS
 
 ATTEMPTS = 6
 """Tries of one request, about 15 s in all; the environment's AWS_MAX_ATTEMPTS takes precedence."""
+
+SSE, SSE_KEY = "FORGE_S3_SSE", "FORGE_S3_SSE_KMS_KEY_ID"
+SSE_KINDS = ("AES256", "aws:kms", "aws:kms:dsse")
+"""Encryption by the server itself, whose owner reads everything: SSE-S3, SSE-KMS, and SSE-KMS in two layers."""
 
 ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
@@ -32,6 +38,24 @@ def missing_settings(uri: str) -> list[str]:
     except aws.BotoCoreError:  # configured, and broken: using the store will tell
         has_credentials = True
     return missing if has_credentials else [*missing, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+
+
+def server_side_encryption(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What every write asks of the server, as FORGE_S3_SSE and FORGE_S3_SSE_KMS_KEY_ID have it; nothing by default.
+
+    :raises ConfigError: S3 knows no such kind, or a key is given to a kind that takes none.
+    """
+    kind, key = environment.get(SSE, ""), environment.get(SSE_KEY, "")
+    if kind not in ("", *SSE_KINDS):
+        raise ConfigError(
+            f"S3 has no encryption called {kind!r}", where=SSE, fix=f"use one of {', '.join(SSE_KINDS)}"
+        )
+    if key and not kind.startswith("aws:kms"):
+        raise ConfigError(
+            "a key of KMS is given, and the encryption is not by KMS", where=SSE_KEY, fix=f"set {SSE}=aws:kms"
+        )
+    asked = {"ServerSideEncryption": kind} if kind else {}
+    return asked | ({"SSEKMSKeyId": key} if key else {})
 
 
 def connect(*, checksums: bool) -> Any:

@@ -1,0 +1,1 @@
+"""Commands on stores: what is encrypted there, and by which key."""
