@@ -16,6 +16,7 @@ from ..auth.guard import unguarded
 from ..background import working
 from ..context import Control, opened
 from ..monitoring.requests import Measured
+from ..monitoring.traces import Traces
 from ..services.feeds import Feeds, feeding
 from ..settings import ControlSettings
 from . import errors, middleware
@@ -63,21 +64,26 @@ def application(settings: ControlSettings) -> FastAPI:
         async with opened(settings) as control, feeding(control) as feeds:
             app.state.control = control
             app.state.feeds = feeds
-            async with working(control):
-                yield
+            try:
+                async with working(control):
+                    yield
+            finally:
+                await traces.close()
 
+    traces = Traces(settings)
     app = FastAPI(
         title="Agent Forge API",
         version="0.1.0",
         lifespan=living,
+        telemetry=traces.config,
         docs_url=None,
         redoc_url=None,
         responses=RESPONSES,
     )
     app.state.find_principal = find_principal
     errors.install(app)
-    app.add_middleware(Measured)
     middleware.install(app, settings)
+    app.add_middleware(Measured)
     for module in pkgutil.iter_modules(__import__(__package__, fromlist=["_"]).__path__):
         router = getattr(importlib.import_module(f"{__package__}.{module.name}"), "router", None)
         if router is not None:

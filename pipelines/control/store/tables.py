@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import (
-    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -18,7 +17,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.event import listen
 
 METADATA = MetaData(
     naming_convention={
@@ -334,21 +332,27 @@ audit = Table(
     Column("detail", JSON, nullable=False, default=dict),
 )
 
-NEVER_CHANGED = "rows of the audit are only added"
+alert = Table(
+    "alert",
+    METADATA,
+    # What Alertmanager has posted last of each alert.
+    Column("fingerprint", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("state", String(16), nullable=False),  # firing, resolved
+    Column("labels", JSON, nullable=False, default=dict),
+    Column("annotations", JSON, nullable=False, default=dict),
+    Column("starts", Float, nullable=False),
+    Column("received", Float, nullable=False, index=True),
+)
 
-for _statement in (
-    f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, '{NEVER_CHANGED}'); END",
-    f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, '{NEVER_CHANGED}'); END",
-):
-    listen(audit, "after_create", DDL(_statement).execute_if(dialect="sqlite"))
-
-for _statement in (
-    "CREATE OR REPLACE FUNCTION audit_only_added() RETURNS trigger LANGUAGE plpgsql AS "
-    f"$$ BEGIN RAISE EXCEPTION '{NEVER_CHANGED}'; END $$",
-    "CREATE TRIGGER audit_only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
-    "FOR EACH STATEMENT EXECUTE FUNCTION audit_only_added()",
-):
-    listen(audit, "after_create", DDL(_statement).execute_if(dialect="postgresql"))
+admission = Table(
+    "admission",
+    METADATA,
+    # One row at most: new runs wait until then.
+    Column("id", Integer, primary_key=True),
+    Column("until", Float, nullable=False),
+    Column("why", String(400), nullable=False),
+)
 
 confirmation = Table(
     "confirmation",
