@@ -13,6 +13,7 @@ from components.shared.runtime.errors import ConfigError
 
 from ..auth import principals
 from ..auth.rights import Principal
+from ..background import working
 from ..context import Control, opened
 from ..settings import ControlSettings
 from .server import server_of
@@ -22,8 +23,12 @@ SECONDS = 60.0
 
 
 async def serve(settings: ControlSettings) -> None:
-    """Serve until stdin ends; whoever calls is the first admin of this runs folder."""
-    async with opened(settings) as control:
+    """Serve until stdin ends; whoever calls is the first admin of this runs folder.
+
+    The controller goes on meanwhile, so that what is started runs. Runs go on beyond the end, and whoever opens the folder
+    next takes them up.
+    """
+    async with opened(settings) as control, working(control):
         await server_of(control, await first_admin(control)).run_stdio_async()
 
 
