@@ -24,6 +24,7 @@ from ..context import Control
 from ..store.database import now
 from ..store.tables import controller, run
 from ..store.upsert import upsert
+from . import admission
 from .carrier import Carrier, Held
 from .collector import FoundFolder, scan
 from .follower import Follower
@@ -115,6 +116,11 @@ class Controller:
             return
         order = ordered(list(waiting.values()), await self._running())
         begin, why = await asyncio.to_thread(beginning, order, self.pools)
+        async with self.control.database.read() as connection:
+            hold = await admission.held(connection)
+        if hold is not None:
+            busy = any(follower.held.row["target"] == "local" for follower in self.followers.values())
+            admission.keep_back(order, begin, why, hold, busy=busy)
         for name, grant in begin.items():
             if row := await self._begun(name, grant):
                 self._hold(row, grant, begin=True)
