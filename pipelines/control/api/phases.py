@@ -13,9 +13,10 @@ from components.shared.runtime.errors import ForgeError, InputError
 from ...phases import PHASES, SPECS
 from ..auth.guard import Asker, right
 from ..errors import Refused, not_found
-from ..services import actions, deletion, runs, submission
+from ..services import actions, deletion, overview, runs, submission
 from ..services.comparison import MOST_RUNS
 from ..services.deletion import Deleted
+from ..services.overview import QueuedRun
 from ..services.planning import Asked, PhaseName, PlanOfRun, planned
 from ..services.runs import LARGEST_PAGE, PAGE, Run, RunDetail, RunFilter, RunPage
 from ..services.settings_compared import RunsCompared, compared
@@ -70,6 +71,12 @@ class OfPhase(BaseModel):
     priority: int = Field(0, ge=-10, le=10)
 
 
+class Queue(BaseModel):
+    """What waits, the next one first."""
+
+    runs: list[QueuedRun]
+
+
 class From(BaseModel):
     """Where a run begins again."""
 
@@ -103,6 +110,12 @@ async def listed(
     """Runs, the newest first, page by page."""
     which = RunFilter(state=state, profile=profile, target=target, owner=owner, phase=phase, q=q)
     return await runs.listed(here, which, limit=limit, cursor=cursor)
+
+
+@router.get("/queue", dependencies=[LOOK])
+async def queue(here: Here) -> Queue:
+    """What waits, and for what."""
+    return Queue(runs=await overview.queued(here))
 
 
 @router.get("/compare", dependencies=[LOOK])
