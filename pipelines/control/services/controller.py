@@ -27,6 +27,7 @@ from ..store.upsert import upsert
 from .carrier import Carrier, Held
 from .collector import FoundFolder, scan
 from .follower import Follower
+from .kubeflow_runs import KubeflowCarrier
 from .leases import LEASE_SECONDS, RENEW_SECONDS, held_by, release, renew, take_expired
 from .local_carrier import LocalCarrier
 from .pools import Demand, Grant, Pools, grant_of, slots_of_machine
@@ -281,7 +282,10 @@ async def serve(control: Control) -> None:
         return machine.memory().free, local.memory(dict(pools.given))
 
     pools.free_memory = free
-    await Controller(control, {"local": local}, pools).serve()
+    carriers: dict[str, Carrier] = {"local": local}
+    if control.settings.kfp_host:
+        carriers["kubeflow"] = KubeflowCarrier(control)
+    await Controller(control, carriers, pools).serve()
 
 
 def as_waiting(row: Row) -> Waiting:
