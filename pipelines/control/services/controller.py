@@ -24,6 +24,7 @@ from ..context import Control
 from ..store.database import now
 from ..store.tables import controller, run
 from ..store.upsert import upsert
+from .admission import held
 from .carrier import Carrier, Held
 from .collector import FoundFolder, scan
 from .follower import Follower
@@ -78,12 +79,12 @@ class Controller:
                 for loop in loops:
                     group.create_task(loop)
         finally:
-            held = self._held()
+            ours = self._held()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             with contextlib.suppress(StoreError):  # their leases end by themselves
-                await release(self.control, held)
+                await release(self.control, ours)
 
     # -- holding
 
@@ -114,8 +115,14 @@ class Controller:
         waiting = await self._waiting()
         if not waiting:
             return
-        order = ordered(list(waiting.values()), await self._running())
+        running = await self._running()
+        order = ordered(list(waiting.values()), running)
         begin, why = await asyncio.to_thread(beginning, order, self.pools)
+        async with self.control.database.read() as connection:
+            hold = await held(connection)
+        if hold is not None:  # one may begin where there is none: no alert stops all work for ever
+            begin = {} if running else dict([*begin.items()][:1])
+            why = {name: hold.why for name in waiting if name not in begin}
         for name, grant in begin.items():
             if row := await self._begun(name, grant):
                 self._hold(row, grant, begin=True)
