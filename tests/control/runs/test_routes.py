@@ -98,7 +98,10 @@ async def test_a_process_without_models_has_the_controller_look(tmp_path: Path) 
             assert plan.status_code == 200 and plan.json()["profile"] == "micro"
             wrong = await asking.post("/phases/execute", json={**body, "overrides": ["cognate.no_such=1"]})
             assert wrong.status_code == 422 and "no_such" in wrong.json()["what"] + wrong.json()["why"]
-        async with serving(settings.model_copy(update={"controller_url": "http://127.0.0.1:9"})) as api:
-            async with httpx2.AsyncClient(base_url=api.url, headers=api.headers) as asking:
-                away = await asking.post("/phases/execute", json=body)
-                assert away.status_code == 503 and away.headers["Retry-After"]
+        alone = settings.model_copy(update={"controller_url": "http://127.0.0.1:9"})
+        async with (
+            serving(alone) as api,
+            httpx2.AsyncClient(base_url=api.url, headers=api.headers) as asking,
+        ):
+            away = await asking.post("/phases/execute", json=body)
+            assert away.status_code == 503 and away.headers["Retry-After"]
