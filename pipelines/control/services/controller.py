@@ -24,9 +24,11 @@ from ..context import Control
 from ..store.database import now
 from ..store.tables import controller, run
 from ..store.upsert import upsert
+from . import admission
 from .carrier import Carrier, Held
 from .collector import FoundFolder, scan
 from .follower import Follower
+from .kubeflow_runs import KubeflowCarrier
 from .leases import LEASE_SECONDS, RENEW_SECONDS, held_by, release, renew, take_expired
 from .local_carrier import LocalCarrier
 from .pools import Demand, Grant, Pools, grant_of, slots_of_machine
@@ -77,12 +79,12 @@ class Controller:
                 for loop in loops:
                     group.create_task(loop)
         finally:
-            held = self._held()
+            ours = self._held()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             with contextlib.suppress(StoreError):  # their leases end by themselves
-                await release(self.control, held)
+                await release(self.control, ours)
 
     # -- holding
 
@@ -115,6 +117,11 @@ class Controller:
             return
         order = ordered(list(waiting.values()), await self._running())
         begin, why = await asyncio.to_thread(beginning, order, self.pools)
+        async with self.control.database.read() as connection:
+            hold = await admission.held(connection)
+        if hold is not None:
+            busy = any(follower.held.row["target"] == "local" for follower in self.followers.values())
+            admission.keep_back(order, begin, why, hold, busy=busy)
         for name, grant in begin.items():
             if row := await self._begun(name, grant):
                 self._hold(row, grant, begin=True)
@@ -281,7 +288,10 @@ async def serve(control: Control) -> None:
         return machine.memory().free, local.memory(dict(pools.given))
 
     pools.free_memory = free
-    await Controller(control, {"local": local}, pools).serve()
+    carriers: dict[str, Carrier] = {"local": local}
+    if control.settings.kfp_host:
+        carriers["kubeflow"] = KubeflowCarrier(control)
+    await Controller(control, carriers, pools).serve()
 
 
 def as_waiting(row: Row) -> Waiting:
