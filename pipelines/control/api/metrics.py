@@ -83,10 +83,10 @@ async def metrics(
     limit: Annotated[int, Query(ge=1, le=curves.MOST_SERIES)] = 20,
 ) -> curves.Curves:
     """Curves, the newest first, each thinned so that its lowest and highest points stay."""
+    window = curves.Window(start, to, points)
     return await curves.curves(
-        here.database, runs=several(run), phase=phase, task=task, names=metric_name, start=start, end=to,
-        points=points, limit=limit,
-    )  # fmt: skip
+        here, runs=several(run), phase=phase, task=task, names=metric_name, window=window, limit=limit
+    )
 
 
 @router.post("", dependencies=[right("metrics", "write")], status_code=201)

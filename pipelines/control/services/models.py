@@ -72,7 +72,8 @@ async def forget_run(connection: AsyncConnection, run_id: str) -> list[str]:
     for digest in sorted(made):
         other = (
             await connection.execute(
-                select(model_use.c.run, model_use.c.task, model_use.c.address)
+                select(model_use.c.run, model_use.c.task, model_use.c.address, model.c.variant)
+                .join(model, model.c.digest == model_use.c.digest)
                 .where(model_use.c.digest == digest, model_use.c.role == MADE)
                 .order_by(model_use.c.time)
                 .limit(1)
@@ -80,7 +81,8 @@ async def forget_run(connection: AsyncConnection, run_id: str) -> list[str]:
         ).first()
         if other is not None:
             made.discard(digest)
-            changed = {"run": other.run, "task": other.task, "address": other.address}
+            text = text_of(other.run, other.task, other.variant)
+            changed = {"run": other.run, "task": other.task, "address": other.address, "text": text}
             await connection.execute(update(model).where(model.c.digest == digest).values(**changed))
     await remove_rows(connection, made)
     return sorted(made)
@@ -96,10 +98,16 @@ async def remove_rows(connection: AsyncConnection, digests: Iterable[str]) -> No
         await connection.execute(delete(model_parent).where(model_parent.c.child == digest))
 
 
+def text_of(run_id: str, task: str, variant: str) -> str:
+    """What a search for text looks at."""
+    return f"{run_id} {task} {variant}".lower()[:600]
+
+
 def _row(manifest: Manifest, address: str, run_id: str, task: str, owner: str, time: float) -> dict[str, Any]:
     scores = {suite: float(score["score"]) for suite, score in manifest.scores.items() if "score" in score}
     timing = manifest.timing
     own = manifest.config.get(manifest.phase)
+    variant = str(manifest.extra.get("variant") or "")[:64]
     finished = float(timing.get("started") or 0.0) + float(timing.get("seconds") or 0.0)
     return {
         "digest": manifest.digest,
@@ -107,7 +115,7 @@ def _row(manifest: Manifest, address: str, run_id: str, task: str, owner: str, t
         "task": task,
         "phase": manifest.phase,
         "kind": manifest.kind,
-        "variant": str(manifest.extra.get("variant") or "")[:64],
+        "variant": variant,
         "address": address,
         "parameters": manifest.parameters,
         "bytes": manifest.bytes,
@@ -116,5 +124,6 @@ def _row(manifest: Manifest, address: str, run_id: str, task: str, owner: str, t
         "finished": finished or time,
         "owner": owner,
         "pinned": False,
+        "text": text_of(run_id, task, variant),
         "registered": str(own.get("register_as") or "")[:200] if isinstance(own, dict) else "",
     }

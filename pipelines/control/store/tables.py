@@ -164,7 +164,8 @@ model = Table(
     Column("owner", String(64), nullable=False, default=""),
     Column("pinned", Boolean, nullable=False, default=False),
     Column("registered", String(200), nullable=False, default=""),  # its name in MLflow's registry
-    Index("ix_model_finished_digest", "finished", "digest"),
+    Column("text", String(600), nullable=False, default=""),  # what is searched: run, task, variant, in lower case
+    Index("ix_model_finished_digest", "finished", "digest", "text"),
     Index("ix_model_score_digest", "score", "digest"),
     Index("ix_model_bytes_digest", "bytes", "digest"),
 )
@@ -219,7 +220,7 @@ metric = Table(
     Column("value", Float, nullable=False),
     Column("time", Float, nullable=False),
     Index("ix_metric_phase_name_time", "phase", "name", "time"),
-    Index("ix_metric_run_name", "run", "name"),
+    sqlite_with_rowid=False,  # a curve lies together on disk
 )
 
 series = Table(
@@ -234,6 +235,7 @@ series = Table(
     Column("value", Float, nullable=False),
     Column("time", Float, nullable=False),
     Index("ix_series_phase_name_time", "phase", "name", "time"),
+    sqlite_with_rowid=False,
 )
 
 metric_name = Table(
