@@ -42,6 +42,9 @@ def serve(settings: ControlSettings, *, greet: Callable[[str, str], None], every
     app = application(settings)
 
     async def ready(address: str) -> None:
+        if settings.role == "page":  # it knows nobody
+            greet(address, "")
+            return
         control: Control = app.state.control
         link = ""
         if every_start or control.admin_key:

@@ -56,7 +56,11 @@ Fed = Annotated[Feeds, Depends(feeds_of)]
 
 
 def application(settings: ControlSettings) -> FastAPI:
-    """The API of a process with these settings."""
+    """The API of a process with these settings; of the role `page` the page alone."""
+    if settings.role == "page":
+        from .page import alone
+
+        return alone(settings)
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
@@ -78,6 +82,7 @@ def application(settings: ControlSettings) -> FastAPI:
         redoc_url=None,
         responses=RESPONSES,
     )
+    app.state.settings = settings
     app.state.find_principal = find_principal
     errors.install(app)
     middleware.install(app, settings)

@@ -326,7 +326,7 @@ audit = Table(
     Column("detail", JSON, nullable=False, default=dict),
 )
 
-NEVER_CHANGED = "rows of the audit are only added"
+NEVER_CHANGED = "the audit is only added to"
 
 for _statement in (
     f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, '{NEVER_CHANGED}'); END",
