@@ -1,6 +1,6 @@
 """The API's description, as JSON: what the page's types are made of.
 
-    python -m pipelines.control.api.openapi > pipelines/control/dashboard/openapi.json
+python -m pipelines.control.api.openapi > pipelines/control/dashboard/openapi.json
 """
 
 from __future__ import annotations

@@ -85,5 +85,7 @@ async def asking(settings: ControlSettings, who: Principal) -> AsyncIterator[htt
     async with app.router.lifespan_context(app):
         app.state.find_principal = find
         transport = httpx2.ASGITransport(app=app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=120) as client:
+        async with httpx2.AsyncClient(
+            transport=transport, base_url="http://localhost", timeout=120
+        ) as client:
             yield client

@@ -1,4 +1,4 @@
-"""The catalogue: what runs made and what was imported is found, said in full, tagged, pinned, and removed when nobody needs it."""
+"""The catalogue: models are found, said in full, tagged, pinned, and removed where nobody needs them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,12 @@ async def test_models_are_found_by_what_is_known_of_them(control: Control, tmp_p
         control, runs / "old", "first", "bitnet", mark=1, score=0.2, finished=1000, tensors=4,
         extra={"variant": "Memory"},
     )  # fmt: skip
-    new = await catalogued(control, runs / "new", "second", "training", mark=2, score=0.8, finished=2000, phase="training")
-    bare = await catalogued(control, runs / "bare", "second", "adas", mark=3, score=None, finished=1500, phase="adas")
+    new = await catalogued(
+        control, runs / "new", "second", "training", mark=2, score=0.8, finished=2000, phase="training"
+    )
+    bare = await catalogued(
+        control, runs / "bare", "second", "adas", mark=3, score=None, finished=1500, phase="adas"
+    )
     await catalogue.tag(control.database, new.digest, "champion", ADMIN)
     everything = [new.digest, bare.digest, old.digest]
     assert await found(control) == everything
@@ -55,7 +59,9 @@ async def test_models_are_found_by_what_is_known_of_them(control: Control, tmp_p
 @pytest.mark.parametrize("order", ["finished", "score", "bytes"])
 async def test_pages_have_each_model_once(control: Control, order: catalogue.Order) -> None:
     for number in range(7):  # some with the same time and score
-        await catalogued(control, control.settings.runs / f"{number}", mark=number, finished=1000 + number // 3)
+        await catalogued(
+            control, control.settings.runs / f"{number}", mark=number, finished=1000 + number // 3
+        )
     seen, cursor = [], ""
     while True:
         page = await search(control.database, Search(order=order), 2, cursor)
@@ -72,7 +78,9 @@ async def test_a_cursor_of_somebody_else_is_refused(control: Control, cursor: st
         await search(control.database, Search(), 2, cursor)
 
 
-async def test_two_runs_that_have_made_the_same_have_one_row_and_its_owner_is_the_firsts(control: Control) -> None:
+async def test_two_runs_that_have_made_the_same_have_one_row_and_its_owner_is_the_firsts(
+    control: Control,
+) -> None:
     await make_run(control.database, "one", owner="alice")
     await make_run(control.database, "two", owner="bob")
     one, two = (control.settings.runs / name / "model" for name in ("one", "two"))
@@ -92,10 +100,15 @@ async def test_two_runs_that_have_made_the_same_have_one_row_and_its_owner_is_th
     assert await found(control) == []
 
 
-async def test_the_detail_has_scores_with_intervals_gates_claims_and_what_may_be_done(control: Control) -> None:
+async def test_the_detail_has_scores_with_intervals_gates_claims_and_what_may_be_done(
+    control: Control,
+) -> None:
     claim = {"claim": "better", "value": 0.5, "low": 0.4, "high": 0.6, "holds": True}
     manifest = await catalogued(
-        control, control.settings.runs / "m", owner="alice", extra={"controls": [claim], "sizes": {"stored": {"int8": 9}}}
+        control,
+        control.settings.runs / "m",
+        owner="alice",
+        extra={"controls": [claim], "sizes": {"stored": {"int8": 9}}},
     )
     detail = await model_detail.detail(control, manifest.digest, EVE)
     assert detail.results["memory"] == {"score": 0.5, "low": 0.4, "high": 0.6, "n": 24, "chance": 0.1}
@@ -177,7 +190,10 @@ async def test_a_model_to_which_something_refers_is_not_removed(control: Control
     async with control.database.write() as connection:
         await models.read_by(connection, "reader", "training", [child.digest])
     await catalogue.pin(control.database, child.digest, True, ALICE)
-    for digest, why in ((parent.digest, "was made from it"), (child.digest, "pinned; the run reader reads it")):
+    for digest, why in (
+        (parent.digest, "was made from it"),
+        (child.digest, "pinned; the run reader reads it"),
+    ):
         with pytest.raises(Refused) as refused:
             await removal.remove(control, digest, ALICE)
         assert refused.value.status == 409
@@ -215,7 +231,9 @@ async def test_anothers_model_is_as_if_it_were_not_there(control: Control) -> No
         assert refused.value.status == 404
 
 
-async def test_files_outside_of_our_places_stay_when_a_model_is_removed(control: Control, tmp_path: Path) -> None:
+async def test_files_outside_of_our_places_stay_when_a_model_is_removed(
+    control: Control, tmp_path: Path
+) -> None:
     manifest = await catalogued(control, tmp_path / "elsewhere")
     removed = await removal.remove(control, manifest.digest, ADMIN)
     assert removed.kept and (tmp_path / "elsewhere" / "forge.json").exists()
@@ -234,7 +252,14 @@ async def test_an_import_takes_what_lies_below_a_place_of_ours(control: Control,
     assert (model.run, model.task, model.owner) == ("demo", "bitnet", "alice")
     artifact(tmp_path / "outside")
     (runs / "link").symlink_to(tmp_path / "outside")
-    for place in (tmp_path / "outside", runs / ".." / "outside", runs / "link", "file:///etc", "s3://bucket/x", "http://x"):
+    for place in (
+        tmp_path / "outside",
+        runs / ".." / "outside",
+        runs / "link",
+        "file:///etc",
+        "s3://bucket/x",
+        "http://x",
+    ):
         with pytest.raises(Refused):
             await importing.import_models(control, str(place), ALICE)
 

@@ -30,7 +30,11 @@ def plain_lttb(x: list[float], y: list[float], threshold: int) -> list[int]:
 def test_largest_triangles_are_those_of_the_thesis() -> None:
     random = np.random.default_rng(0)
     x = np.arange(5000.0)
-    for y in (np.sin(x / 100), random.normal(size=5000).cumsum(), np.where(x == 1234, 50.0, random.random(5000))):
+    for y in (
+        np.sin(x / 100),
+        random.normal(size=5000).cumsum(),
+        np.where(x == 1234, 50.0, random.random(5000)),
+    ):
         for points in (3, 10, 101, 500):
             assert lttb(x, y, points).tolist() == plain_lttb(x.tolist(), y.tolist(), points)
 
