@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from ..auth.credentials import find_principal
 from ..auth.guard import unguarded
+from ..background import working
 from ..context import Control, opened
 from ..monitoring.requests import Measured
 from ..monitoring.traces import Traces
@@ -68,7 +69,8 @@ def application(settings: ControlSettings) -> FastAPI:
             app.state.control = control
             app.state.feeds = feeds
             try:
-                yield
+                async with working(control):
+                    yield
             finally:
                 await traces.close()
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, and_, func, or_, select
 
-from components.shared.runtime.errors import InputError
-
 from ..auth.rights import Principal
 from ..context import Control
 from ..errors import not_found
 from ..store.tables import principal, run, series, task
+from .paging import cursor_of, values_of
 from .strip import Row, row_of
 from .transitions import AT_WORK, OVER, RunState
 
@@ -142,16 +138,16 @@ async def listed(
 ) -> RunPage:
     """A page of the list.
 
-    :raises InputError: the cursor is none of ours.
+    :raises Refused: the cursor is none of ours: 422.
     """
     query = _filtered(_rows(), which).order_by(run.c.created.desc(), run.c.id.desc()).limit(limit + 1)
     if cursor:
-        created, name = decoded(cursor)
+        created, name = values_of(cursor, float, str)
         query = query.where(or_(run.c.created < created, and_(run.c.created == created, run.c.id < name)))
     async with control.database.read() as connection:
         rows = (await connection.execute(query)).mappings().all()
     page = rows[:limit]
-    more = encoded(page[-1]["created"], page[-1]["id"]) if len(rows) > limit else None
+    more = cursor_of(page[-1]["created"], page[-1]["id"]) if len(rows) > limit else None
     return RunPage(runs=[shown(control, row) for row in page], next=more)
 
 
@@ -261,27 +257,6 @@ def actions_of(row: Row, who: Principal) -> dict[str, Action]:
             why = "it is somebody else's run"
         actions[name] = Action(allowed=not why, why=why)
     return actions
-
-
-def encoded(created: float, name: str) -> str:
-    """The cursor behind a row."""
-    return base64.urlsafe_b64encode(json.dumps([created, name]).encode()).decode()
-
-
-def decoded(cursor: str) -> tuple[float, str]:
-    """Where a page begins.
-
-    :raises InputError: the cursor is none of ours.
-    """
-    try:
-        created, name = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if not isinstance(name, str) or "\0" in name:
-            raise TypeError(name)
-        return float(created), name
-    except (ValueError, TypeError, binascii.Error, RecursionError, OverflowError):
-        raise InputError(
-            "the cursor is none of ours", where="cursor", fix="take `next` of the page before, or none"
-        ) from None
 
 
 def _rows() -> Select[Any]:
