@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, false, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..cache.key import Key
@@ -21,6 +21,8 @@ from .thinning import thinned
 MOST_SERIES = 100
 MOST_POINTS = 400_000
 """Points that are read of a curve; of a longer one its beginning is cut off, and the answer says so."""
+MOST_NAMES = 100
+"""Metrics over which the newest curves are looked for."""
 SHORT = 10_000
 """Points of all curves together that one query reads."""
 
@@ -99,22 +101,50 @@ async def curves(
 
     :param limit: curves at most.
     """
-    query = select(series).order_by(series.c.time.desc()).limit(limit + 1)
-    for column, wanted in ((series.c.phase, phase), (series.c.task, task)):
-        if wanted:
-            query = query.where(column == wanted)
+    wanted = [column == value for column, value in ((series.c.phase, phase), (series.c.task, task)) if value]
     if runs:
-        query = query.where(series.c.run.in_(runs))
+        wanted.append(series.c.run.in_(runs))
     if names:
-        query = query.where(series.c.name.in_(names))
+        wanted.append(series.c.name.in_(names))
     if window.start is not None:
-        query = query.where(series.c.time >= window.start)
+        wanted.append(series.c.time >= window.start)
+    query = select(series).where(*wanted).order_by(series.c.time.desc()).limit(limit + 1)
     async with control.database.read() as connection:
+        if not runs and (phase or names):
+            query = await _newest(connection, phase, names, wanted, limit + 1)
         found = (await connection.execute(query)).all()
         drawn = await _short(connection, found[:limit], window)
     if drawn is None:
         drawn = [await _long(control, row, window) for row in found[:limit]]
     return Curves(series=[curve for curve in drawn if curve.count], more=len(found) > limit)
+
+
+async def _newest(
+    connection: AsyncConnection,
+    phase: str,
+    names: list[str],
+    wanted: Sequence[ColumnElement[bool]],
+    limit: int,
+) -> Select[Any]:
+    """The newest curves over all runs: of each metric so many, by the index that has them in order."""
+    query = select(metric_name).order_by(metric_name.c.phase, metric_name.c.name).limit(MOST_NAMES)
+    if phase:
+        query = query.where(metric_name.c.phase == phase)
+    if names:
+        query = query.where(metric_name.c.name.in_(names))
+    columns = series.c
+    each = [
+        select(series)
+        .where(columns.phase == named.phase, columns.name == named.name, *wanted)
+        .order_by(columns.time.desc())
+        .limit(limit)
+        .subquery()
+        for named in (await connection.execute(query)).all()
+    ]
+    if not each:
+        return select(series).where(false())
+    every = union_all(*(select(newest) for newest in each)).subquery()
+    return select(every).order_by(every.c.time.desc()).limit(limit)
 
 
 async def _short(
@@ -205,6 +235,9 @@ async def aggregates(
         wanted.append(table.c.phase == phase)
     if names:
         wanted.append(table.c.name.in_(names))
+        if not (runs or phase):  # the index begins with the phase
+            known = select(metric_name.c.phase).where(metric_name.c.name.in_(names))
+            wanted.append(table.c.phase.in_(known))
     if start is not None:
         wanted.append(table.c.time >= start)
     if end is not None:

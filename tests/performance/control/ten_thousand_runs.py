@@ -67,7 +67,7 @@ def requests(runs: int, digests: list[str]) -> dict[str, Callable[[random.Random
     ten = "".join(f"&metric_name={name}" for name in filled.METRICS) + "".join(
         f"&metric_name=m{number}" for number in range(5)
     )
-    last = filled.name_of(runs - 1)
+    long = f"/metrics?run={filled.name_of(runs - 1)}&task=training&metric_name=loss"
     return {
         "runs": lambda c: f"/phases/runs?limit={c.choice((20, 50, 100))}",
         "runs: failed": lambda c: "/phases/runs?state=failed",
@@ -86,10 +86,13 @@ def requests(runs: int, digests: list[str]) -> dict[str, Callable[[random.Random
         "its tensors": lambda c: f"/models/{c.choice(digests)}/tensors?limit=200&q={c.randrange(10)}",
         "metrics of a run": lambda c: f"/metrics?run={some_run(c)}&points=500&limit=60",
         "metrics of a phase": lambda c: f"/metrics?phase={phase(c)}&metric_name={c.choice(filled.METRICS)}",
-        "a curve of 100,000": lambda c: f"/metrics?run={last}&task=training&metric_name=loss&points={c.randrange(99, 2000)}",
-        "that curve again": lambda c: f"/metrics?run={last}&task=training&metric_name=loss&points=500",
+        "metrics: newest": lambda c: f"/metrics?limit={c.randrange(5, 20)}",
+        "metrics: all of a phase": lambda c: f"/metrics?phase={phase(c)}",
+        "a curve of 100,000": lambda c: f"{long}&points={c.randrange(99, 2000)}",
+        "that curve again": lambda c: f"{long}&points=500",
         "names": lambda c: "/metrics/names",
         "aggregates of a run": lambda c: f"/metrics/aggregates?run={some_run(c)}",
+        "aggregates of all runs": lambda c: f"/metrics/aggregates?metric_name={c.choice(filled.METRICS)}",
         "report": lambda c: "/metrics/report",
         "compare 20 × 10": lambda c: f"/metrics/compare?runs={twenty(c)}{ten}",
         "compare 20 × all": lambda c: f"/metrics/compare?runs={twenty(c)}",
