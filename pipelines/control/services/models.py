@@ -5,7 +5,7 @@ A model is its digest. Two runs that have made the same have one row, and a `mod
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -57,9 +57,19 @@ async def register(
 
 async def read_by(connection: AsyncConnection, run_id: str, task: str, digests: Iterable[str]) -> None:
     """Note that a task reads models, whether the catalogue knows them or not. Part of the caller's transaction."""
+    found = list(dict.fromkeys(digests))
+    if not found:
+        return
     time = float(await connection.scalar(select(now())) or 0.0)
     use = {"run": run_id, "task": task, "role": READ, "address": "", "time": time}
-    await upsert(connection, model_use, [{**use, "digest": digest} for digest in dict.fromkeys(digests)])
+    await upsert(connection, model_use, [{**use, "digest": digest} for digest in found])
+
+
+def inputs_of(status: Mapping[str, Any]) -> list[str]:
+    """The digests of what a task was given, out of its `TaskStatus` as plain JSON."""
+    return [
+        digest for digests in (status.get("input_digests") or {}).values() for digest in digests if digest
+    ]
 
 
 async def forget_run(connection: AsyncConnection, run_id: str) -> list[str]:

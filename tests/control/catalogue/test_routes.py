@@ -138,7 +138,7 @@ NO_BODIES = (
 async def test_a_body_that_does_not_fit_is_refused_in_words(client: httpx2.AsyncClient) -> None:
     for path, body in NO_BODIES:
         answer = await client.post(path, content=body, headers={"Content-Type": "application/json"})
-        assert answer.status_code == 422, body
+        assert answer.status_code in (403, 422), body
         assert answer.json()["what"]
 
 
