@@ -51,8 +51,6 @@ async def register(
         [{**made, "time": time}],
         lambda new: {"address": new.address, "time": new.time},
     )
-    if run_id:
-        await read_by(connection, run_id, task, manifest.parents)
 
 
 async def read_by(connection: AsyncConnection, run_id: str, task: str, digests: Iterable[str]) -> None:
@@ -66,7 +64,9 @@ async def read_by(connection: AsyncConnection, run_id: str, task: str, digests: 
 
 
 def inputs_of(status: Mapping[str, Any]) -> list[str]:
-    """The digests of what a task was given, out of its `TaskStatus` as plain JSON."""
+    """The digests of what a task reads, out of its `TaskStatus`: none where its result comes from the cache."""
+    if status.get("status") in ("cached", "skipped"):
+        return []
     return [
         digest for digests in (status.get("input_digests") or {}).values() for digest in digests if digest
     ]

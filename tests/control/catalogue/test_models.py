@@ -14,7 +14,7 @@ from pipelines.control.context import Control
 from pipelines.control.errors import Refused
 from pipelines.control.services import catalogue, importing, model_detail, models, removal, tensors
 from pipelines.control.services.catalogue import Search, search
-from pipelines.control.services.lineage import lineage
+from pipelines.control.services.lineage import lineage, references_to_run
 from pipelines.control.store.tables import run
 from tests.control.catalogue.made import ADMIN, ALICE, BOB, EVE, artifact, catalogued
 from tests.control.log.made import make_run
@@ -199,6 +199,24 @@ async def test_a_model_to_which_something_refers_is_not_removed(control: Control
         assert refused.value.status == 409
         assert why in refused.value.why
     assert (runs / "p" / "forge.json").exists()
+
+
+async def test_a_run_goes_with_all_its_models_but_not_from_under_others(control: Control) -> None:
+    runs = control.settings.runs
+    for name in ("maker", "heir"):
+        await make_run(control.database, name, state="succeeded")
+    parent = await catalogued(control, runs / "p", "maker", "bitnet", mark=1)
+    child = await catalogued(control, runs / "c", "maker", "training", mark=2, parents=[parent.digest])
+    async with control.database.read() as connection:
+        assert await references_to_run(connection, "maker") == []
+    await catalogued(control, runs / "h", "heir", "training", mark=3, parents=[child.digest])
+    async with control.database.read() as connection:
+        assert len(await references_to_run(connection, "maker")) == 1
+    async with control.database.write() as connection:  # which had a copy of its own, out of the cache
+        for copied in (parent, child):
+            await models.register(connection, copied, str(runs / "copy"), "heir", "adas")
+    async with control.database.read() as connection:
+        assert await references_to_run(connection, "maker") == []
 
 
 async def test_a_model_that_a_run_under_way_was_given_is_not_removed(control: Control) -> None:
