@@ -54,9 +54,11 @@ async def main() -> None:
             writer = Writer(control, await make_runs(control, asked.runs), asked.rate)
             before = [replica.memory() for replica in made.replicas]
             groups = watchers(made, writer.runs, asked.sockets)
+            cpu = [replica.cpu() for replica in made.replicas]
             started = time.monotonic()
             await asyncio.gather(*(asyncio.to_thread(group.ask, "connected") for group in groups))
             connecting = time.monotonic() - started
+            handshakes = sum(replica.cpu() - was for replica, was in zip(made.replicas, cpu, strict=True))
             await writer.write(min(5.0, asked.seconds))  # caches are warm, connections open
             for group in groups:
                 group.ask("reset")
@@ -87,7 +89,7 @@ async def main() -> None:
         ("deliveries", f"{deliveries}"),
         ("CPU a delivery", f"{sum(spent) / max(deliveries, 1) * 1000:.3f} ms"),
         ("RSS a replica, before and with sockets", memory),
-        ("all sockets open after", f"{connecting:.1f} s"),
+        ("all sockets open after", f"{connecting:.1f} s, {handshakes / asked.sockets * 1000:.1f} ms CPU each"),
         ("lost", str(sum(lost for _, lost in results))),
         ("doubled", str(sum(counts.doubled for counts, _ in results))),
         ("out of order", str(sum(counts.gaps for counts, _ in results))),

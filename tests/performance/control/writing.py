@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import count
 
 from sqlalchemy import insert
 
@@ -36,16 +37,19 @@ class Writer:
         self.rate = rate
         self.written = dict.fromkeys(runs, 0)
         self.retries = 0
+        self.over = False
         self.took: list[float] = []
 
-    async def write(self, seconds: float) -> None:
-        """For so long, evenly."""
+    async def write(self, seconds: float = float("inf")) -> None:
+        """For so long, or until it is `over`, evenly."""
         await asyncio.gather(*(self._one(name, number, seconds) for number, name in enumerate(self.runs)))
 
     async def _one(self, name: str, number: int, seconds: float) -> None:
         pause = len(self.runs) / self.rate
         start = time.monotonic() + pause * number / len(self.runs)
-        for k in range(max(int(seconds / pause), 1)):
+        for k in count():
+            if self.over or (k and k * pause >= seconds):
+                return
             await asyncio.sleep(max(start + k * pause - time.monotonic(), 0))
             await self._until_in(name, self.written[name] + 1)
             self.written[name] += 1
