@@ -324,7 +324,7 @@ audit = Table(
     Column("detail", JSON, nullable=False, default=dict),
 )
 
-NEVER_CHANGED = "rows of the audit are only added"
+NEVER_CHANGED = "the audit is only added to"
 
 for _statement in (
     f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, '{NEVER_CHANGED}'); END",
@@ -339,6 +339,28 @@ for _statement in (
     "FOR EACH STATEMENT EXECUTE FUNCTION audit_only_added()",
 ):
     listen(audit, "after_create", DDL(_statement).execute_if(dialect="postgresql"))
+
+alert = Table(
+    "alert",
+    METADATA,
+    # What Alertmanager has posted last of each alert.
+    Column("fingerprint", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("state", String(16), nullable=False),  # firing, resolved
+    Column("labels", JSON, nullable=False, default=dict),
+    Column("annotations", JSON, nullable=False, default=dict),
+    Column("starts", Float, nullable=False),
+    Column("received", Float, nullable=False, index=True),
+)
+
+admission = Table(
+    "admission",
+    METADATA,
+    # One row at most: new runs wait until then.
+    Column("id", Integer, primary_key=True),
+    Column("until", Float, nullable=False),
+    Column("why", String(400), nullable=False),
+)
 
 confirmation = Table(
     "confirmation",
