@@ -21,6 +21,16 @@ $(READY): pyproject.toml requirements.lock scripts/environment.py
 	$(PYTHON) scripts/environment.py $(VENV)
 	@touch $@
 
+# The page of the control plane: built once, and again when something of it is newer.
+PAGE      := pipelines/control/dashboard
+PAGE_TEXT := $(shell find $(PAGE)/src $(PAGE)/public $(PAGE)/scripts -type f 2>/dev/null) $(addprefix $(PAGE)/,index.html package.json package-lock.json tsconfig.json vite.config.ts)
+
+.PHONY: dashboard
+dashboard: $(PAGE)/dist/index.html ## build the page of the control plane (Node out of PyPI's wheel, where the machine has none)
+
+$(PAGE)/dist/index.html: $(PAGE_TEXT) | $(READY)
+	$(BIN)/python scripts/dashboard.py $(VENV)/node
+
 lock: $(READY) ## resolve all packages again, with hashes: requirements.lock and images/locks (LOCK_FLAGS=--upgrade)
 	$(BIN)/python images/lock.py $(LOCK_FLAGS)
 

@@ -23,6 +23,8 @@ FORGE_CACHE_SECONDS          for which Redis keeps it                           
 KFP_HOST, KFP_NAMESPACE      where runs on Kubeflow go                                   there are none
 MLFLOW_TRACKING_URI          where pages link to                                         no link
 FORGE_WEBHOOK_SECRET         signs what the controller's webhook takes                   the webhook refuses all
+FORGE_SCALE_TARGET           deployment/NAME or hpa/NAME that grows when memory is short  new runs wait instead
+FORGE_SCALE_BOUNDS           its fewest and most replicas                                1-6
 FORGE_TRACES                 an OTLP endpoint for traces                                 no traces
 ===========================  ==========================================================  ===========================
 """
@@ -75,6 +77,8 @@ VARIABLES = {
     "kfp_namespace": "KFP_NAMESPACE",
     "mlflow_url": "MLFLOW_TRACKING_URI",
     "webhook_secret": "FORGE_WEBHOOK_SECRET",
+    "scale_target": "FORGE_SCALE_TARGET",
+    "scale_bounds": "FORGE_SCALE_BOUNDS",
     "traces": "FORGE_TRACES",
     "api_url": "REACT_APP_API_URL",
 }
@@ -113,6 +117,8 @@ class ControlSettings(BaseModel):
     kfp_namespace: str = "kubeflow"
     mlflow_url: str = ""
     webhook_secret: str = Field("", repr=False)
+    scale_target: str = Field("", pattern=r"^(|(deployment|hpa)/[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?)$")
+    scale_bounds: str = Field("1-6", pattern=r"^[1-9][0-9]{0,3}-[1-9][0-9]{0,3}$")
     traces: str = ""
     api_url: str = ""
 
@@ -168,6 +174,13 @@ def checked(settings: ControlSettings) -> ControlSettings:
             "the secret that signs tokens is too short",
             where="JWT_SECRET",
             why=f"it has {len(settings.jwt_secret.encode())} bytes",
+            fix=f"give {SECRET_BYTES} or more: openssl rand -hex 32",
+        )
+    if settings.webhook_secret and len(settings.webhook_secret.encode()) < SECRET_BYTES:
+        raise ConfigError(
+            "the secret of the webhook is too short",
+            where="FORGE_WEBHOOK_SECRET",
+            why=f"it has {len(settings.webhook_secret.encode())} bytes",
             fix=f"give {SECRET_BYTES} or more: openssl rand -hex 32",
         )
     if "*" in settings.origins:

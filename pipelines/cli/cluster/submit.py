@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.errors import ConfigError
 
-from ...phases import PARENTS, PHASES, ROUNDS, WORKERS, between
+from ...phases import PARENTS, PHASES, ROUNDS, WORKERS
 from ..options import (
     Artifacts,
     Authority,
@@ -34,7 +34,6 @@ from ..options import (
     console,
     say,
 )
-from ..project.compile import compiled
 
 if TYPE_CHECKING:
     from ...kubeflow.server import Server
@@ -95,6 +94,7 @@ def submit(
     """  # fmt: skip
     from ...ir.parameters import settings
     from ...kubeflow import follow
+    from ...kubeflow.compiled import prepared
     from ...kubeflow.server import Server
     from ...kubeflow.state.run import Watcher
     from ..rendering.live import LiveView
@@ -104,12 +104,13 @@ def submit(
         _upload(server, cluster, workers=workers, rounds=rounds, profile=profile, overrides=override)
         return
     artifacts = _artifacts(server, first, artifact, run, runs)
-    text, parameters = _prepared(
+    graph, parameters = prepared(
         first, last, base_model, artifacts, settings(parameter), profile=profile, overrides=override, seed=seed,
         rounds=rounds, workers=workers, cluster=cluster,
     )  # fmt: skip
+    say(str(graph))
     name = name or f"agent-forge-{time.strftime('%Y%m%d-%H%M%S')}-{profile}"
-    started = server.submit(text, parameters, name=name, experiment=experiment, caching=cache)
+    started = server.submit(graph.text, parameters, name=name, experiment=experiment, caching=cache)
     say(server.url(started))
     if wait:
         watcher = Watcher.of(server, started)
@@ -118,47 +119,6 @@ def submit(
         if error := follow.ending(watcher, state):
             raise error
         say("succeeded")
-
-
-def _prepared(
-    first: str,
-    last: str,
-    base_models: list[str],
-    artifacts: list[str],
-    asked: dict[str, str],
-    *,
-    profile: str,
-    overrides: list[str],
-    seed: int,
-    rounds: int,
-    workers: int,
-    cluster: str,
-) -> tuple[str, dict[str, object]]:
-    """The compiled pipeline and its complete parameters; what does not fit is found here, and not in a pod."""
-    from ...ir.parameters import given_parameters, parents_of, starting_points
-    from ...settings import as_parameters, check_search, composed, from_parameters
-
-    if first != PHASES[0] and not artifacts:
-        raise InputError(
-            f"phase {first} needs something to start from",
-            where=f"--from {first}",
-            fix="give --run RUN (a run that has it), or --artifact with its address",
-        )
-    configs = composed(between(first, last), profile=profile, overrides=overrides, seed=seed)
-    starting = starting_points(first, base_models, artifacts)
-    graph = compiled(
-        first,
-        last,
-        parents=parents_of(base_models, artifacts),
-        workers=workers,
-        rounds=rounds,
-        cluster=cluster,
-    )
-    values = {**starting, **as_parameters(configs), **asked}
-    parameters = given_parameters(values, graph.pipeline.root.parameters)
-    check_search(from_parameters(parameters), rounds=rounds, workers=workers)
-    say(str(graph))
-    return graph.text, parameters
 
 
 def _artifacts(server: Server, first: str, artifacts: list[str], run: str, runs: Path) -> list[str]:
@@ -182,6 +142,8 @@ def _upload(
     server: Server, cluster: str, *, workers: int, rounds: int, profile: str, overrides: list[str]
 ) -> None:
     """The pipeline of all phases and one of each, as versions that their own texts name; what is there stays."""
+    from ...kubeflow.compiled import compiled
+
     ranges = [(PHASES[0], PHASES[-1]), *((phase, phase) for phase in PHASES)]
     new = 0
     for first, last in ranges:

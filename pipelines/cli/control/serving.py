@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -43,6 +42,9 @@ def serve(settings: ControlSettings, *, greet: Callable[[str, str], None], every
     app = application(settings)
 
     async def ready(address: str) -> None:
+        if settings.role == "page":  # it knows nobody
+            greet(address, "")
+            return
         control: Control = app.state.control
         link = ""
         if every_start or control.admin_key:
@@ -57,14 +59,8 @@ def serve(settings: ControlSettings, *, greet: Callable[[str, str], None], every
 
 
 def log_to_stderr(level: int, *, requests: bool) -> None:
-    """Where the server's log goes; with `requests`, a line of JSON for each."""
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    for name in ("forge", "uvicorn"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [lines], False
-        logger.setLevel(level)
-    plain = logging.StreamHandler(sys.stderr)
-    access = logging.getLogger("forge.access")
-    access.handlers, access.propagate = [plain], False
-    access.setLevel(logging.INFO if requests else logging.WARNING)
+    """Where the server's log goes: plain lines on a terminal, else JSON; with `requests`, one for each."""
+    from ...control.monitoring import logs
+
+    logs.configure(level=level)
+    logging.getLogger("forge.access").setLevel(logging.INFO if requests else logging.WARNING)

@@ -2,75 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ...phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS
 from ..options import ClusterName, First, Last, Overrides, Profile, Rounds, Workers, say
-
-if TYPE_CHECKING:
-    from ...ir.spec import Pipeline
-    from ...kubeflow.size import Size
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A compiled pipeline, read again, and how large its run becomes."""
-
-    text: str
-    pipeline: Pipeline
-    size: Size
-
-    def __str__(self) -> str:
-        held = f"{self.size.pods} pods, a workflow of about {self.size.bytes / 1e6:.2f} MB"
-        return f"{self.pipeline.name}: {len(self.text.encode()):,} bytes; {held}"
-
-
-def compiled(
-    first: str,
-    last: str,
-    *,
-    parents: int,
-    workers: int,
-    rounds: int,
-    cluster: str,
-    profile: str = "tiny",
-    overrides: Sequence[str] = (),
-    pinned: bool = True,
-) -> Compiled:
-    """Compile the phases from `first` to `last`.
-
-    :param profile: of the settings that are the defaults of the pipeline's parameters, as `overrides` change them.
-    :raises ConfigError: phases, counts or cluster settings that do not fit, or a run that KFP could not show.
-    """
-    from ...agent_forge import pipeline, text
-    from ...cluster import load
-    from ...ir import reader
-    from ...kubeflow import size
-    from ...phases import between
-    from ...settings import as_parameters, composed
-
-    settings = load(cluster)
-    defaults = as_parameters(composed(between(first, last), profile=profile, overrides=overrides))
-    compiled_yaml = text(
-        pipeline(
-            start=first,
-            end=last,
-            parents=parents,
-            workers=workers,
-            rounds=rounds,
-            cluster=settings,
-            settings=defaults,
-            pinned=pinned,
-        )
-    )
-    return Compiled(
-        compiled_yaml, reader.parse(compiled_yaml), size.check(compiled_yaml, settings.workflow_bytes)
-    )
 
 
 def compile_(
@@ -113,6 +51,8 @@ def compile_(
     """  # fmt: skip
     from components.shared.runtime.atomic import write_atomically
     from components.shared.runtime.errors import ConfigError
+
+    from ...kubeflow.compiled import compiled
 
     if output and output.is_dir():
         raise ConfigError("this is a folder", where=f"--output {output}", fix="give a file's name")

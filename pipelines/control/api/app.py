@@ -15,6 +15,7 @@ from ..auth.credentials import find_principal
 from ..auth.guard import unguarded
 from ..context import Control, opened
 from ..monitoring.requests import Measured
+from ..monitoring.traces import Traces
 from ..services.feeds import Feeds, feeding
 from ..settings import ControlSettings
 from . import errors, middleware
@@ -55,27 +56,37 @@ Fed = Annotated[Feeds, Depends(feeds_of)]
 
 
 def application(settings: ControlSettings) -> FastAPI:
-    """The API of a process with these settings."""
+    """The API of a process with these settings; of the role `page` the page alone."""
+    if settings.role == "page":
+        from .page import alone
+
+        return alone(settings)
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
         async with opened(settings) as control, feeding(control) as feeds:
             app.state.control = control
             app.state.feeds = feeds
-            yield
+            try:
+                yield
+            finally:
+                await traces.close()
 
+    traces = Traces(settings)
     app = FastAPI(
         title="Agent Forge API",
         version="0.1.0",
         lifespan=living,
+        telemetry=traces.config,
         docs_url=None,
         redoc_url=None,
         responses=RESPONSES,
     )
+    app.state.settings = settings
     app.state.find_principal = find_principal
     errors.install(app)
-    app.add_middleware(Measured)
     middleware.install(app, settings)
+    app.add_middleware(Measured)
     for module in pkgutil.iter_modules(__import__(__package__, fromlist=["_"]).__path__):
         router = getattr(importlib.import_module(f"{__package__}.{module.name}"), "router", None)
         if router is not None:

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.shared.runtime.errors import StoreError
 
+from ..about import about
 from ..auth import audit
 from ..auth.rate import network
 from ..errors import Refused
@@ -98,9 +99,10 @@ class Gate:
             await send(message)
 
         try:
-            await self._pass(scope, receive, sending)
+            with about(request=state["request_id"]):
+                await self._pass(scope, receive, sending)
         except Exception:
-            log.exception("a request has failed", extra={"request_id": state["request_id"]})
+            log.exception("a request has failed", extra={"request": state["request_id"]})
             if not status and scope["type"] == "http":
                 await errors.failed(Request(scope))(scope, receive, sending)
             status = status if status and scope["type"] == "http" else 500

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.utils import floatToGoString
 
 from pipelines.phases import PHASES
 
+from ..cache.layers import Counts
+from ..services.performance import Pace
 from .history import BUCKETS, PhaseHistory
 from .live import Running
 from .machine import Machine
@@ -35,6 +38,7 @@ class Page:
 def families(snapshot: Snapshot) -> Iterator[Metric]:
     """All of a snapshot's. What the database would say is left out where it does not answer, not said to be 0."""
     yield from _machine(snapshot.machine)
+    yield from _cache(snapshot.cache)
     yield _gauge("up", "Whether what we stand on answers.", "dependency", snapshot.up)
     if snapshot.running is None:
         return
@@ -43,12 +47,8 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     yield _total("retries", "Attempts after the first.", snapshot.past, "retries")
     yield _total("gate_failures", "Attempts that failed at a gate.", snapshot.past, "gates")
     yield _total("executions", "Tasks that have succeeded.", snapshot.past, "succeeded")
-    yield _gauge(
-        "degradation_ratio",
-        "Mean time of a phase's last ten tasks to that of those before; after more than ten.",
-        "phase",
-        snapshot.degradation,
-    )
+    yield _total("store_failures", "Attempts that failed because of a store.", snapshot.past, "stores")
+    yield from _paces(snapshot.paces)
     yield from _running(snapshot.running)
 
 
@@ -64,11 +64,41 @@ def _phase(phase: str, past: PhaseHistory, running: Running) -> Iterator[Metric]
     latency = HistogramMetricFamily(
         f"{PREFIX}_{phase}_latency", "Seconds of its tasks that have succeeded.", labels=["phase"]
     )
-    counted = [(f"{bound:g}", float(count)) for bound, count in zip(BUCKETS, past.below, strict=True)]
+    counted = [
+        (floatToGoString(bound), float(count)) for bound, count in zip(BUCKETS, past.below, strict=True)
+    ]
     latency.add_metric([phase], [*counted, ("+Inf", float(past.succeeded))], past.seconds)
     yield latency
     errors = CounterMetricFamily(f"{PREFIX}_{phase}_errors", "Attempts that have failed.", labels=["phase"])
     errors.add_metric([phase], past.errors)
+    yield errors
+
+
+def _paces(paces: Sequence[Pace]) -> Iterator[Metric]:
+    labels = ["phase", "profile"]
+    ratio = GaugeMetricFamily(
+        f"{PREFIX}_degradation_ratio",
+        "Mean time of the last ten executions to the first ten's.",
+        labels=labels,
+    )
+    count = GaugeMetricFamily(f"{PREFIX}_phase_executions", "Runs that have executed it.", labels=labels)
+    for pace in paces:
+        names = [pace.phase, pace.profile]
+        count.add_metric(names, pace.executions)
+        if pace.baseline_time > 0:
+            ratio.add_metric(names, pace.recent_time / pace.baseline_time)
+    yield from (ratio, count)
+
+
+def _cache(counts: Counts) -> Iterator[Metric]:
+    hits = CounterMetricFamily(f"{PREFIX}_cache_hits", "What a layer of the cache had.", labels=["layer"])
+    for layer in ("memory", "redis", "disk"):
+        hits.add_metric([layer], getattr(counts, layer))
+    yield hits
+    yield CounterMetricFamily(f"{PREFIX}_cache_misses", "What no layer had.", value=counts.computed)
+    errors = CounterMetricFamily(f"{PREFIX}_cache_errors", "Layers that have failed.", labels=["layer"])
+    errors.add_metric(["redis"], counts.redis_errors)
+    errors.add_metric(["disk"], counts.disk_errors)
     yield errors
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from components.shared.runtime.errors import GateFailed
+from components.shared.runtime.errors import GateFailed, StoreError
 from pipelines.phases import PHASES
 
 from ..store.database import now
@@ -32,7 +32,7 @@ class PhaseHistory:
     """All tasks of a phase that have ended.
 
     :param succeeded: of these, `seconds` in all, and so many that took at most each of BUCKETS.
-    :param errors: attempts that failed, `gates` of them at a gate.
+    :param errors: attempts that failed, `gates` of them at a gate, `stores` of them because of a store.
     :param retries: attempts after the first.
     :param recent_errors: in the last RECENTLY seconds; the same for gates and retries.
     """
@@ -42,6 +42,7 @@ class PhaseHistory:
     below: Sequence[int] = field(default_factory=lambda: (0,) * len(BUCKETS))
     errors: int = 0
     gates: int = 0
+    stores: int = 0
     retries: int = 0
     recent_errors: int = 0
     recent_gates: int = 0
@@ -61,6 +62,7 @@ async def read(connection: AsyncConnection) -> dict[str, PhaseHistory]:
         func.coalesce(func.sum(case((good, column.seconds), else_=0.0)), 0.0),
         _count(bad),
         _count(and_(bad, gate)),
+        _count(and_(bad, column.exit_code == StoreError.exit_code)),
         _count(again),
         *(_count(and_(good, column.seconds <= bound)) for bound in BUCKETS),
     ).group_by(column.phase)
@@ -71,9 +73,18 @@ async def read(connection: AsyncConnection) -> dict[str, PhaseHistory]:
     )
     new = {row[0]: row[1:] for row in await connection.execute(lately)}
     found = {}
-    for phase, succeeded, seconds, errors, gates, retries, *below in await connection.execute(statement):
+    for phase, succeeded, seconds, errors, gates, stores, retries, *below in await connection.execute(
+        statement
+    ):
         found[phase] = PhaseHistory(
-            succeeded, float(seconds), tuple(below), errors, gates, retries, *new.get(phase, (0, 0, 0))
+            succeeded,
+            float(seconds),
+            tuple(below),
+            errors,
+            gates,
+            stores,
+            retries,
+            *new.get(phase, (0, 0, 0)),
         )
     return {phase: found.get(phase, PhaseHistory()) for phase in PHASES}
 

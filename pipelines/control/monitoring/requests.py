@@ -1,4 +1,4 @@
-"""Measures every request by its route template, counts open WebSockets, and says in the log which request it is about."""
+"""Measures every request by its route template, and counts the WebSockets that are open."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from ..about import about
 
 if TYPE_CHECKING:
     from ..meters import Meters
@@ -42,8 +40,7 @@ class Measured:
             await send(message)
 
         try:
-            with about(request=str(scope.get("state", {}).get("request_id", ""))):
-                await self._app(scope, receive, seen)
+            await self._app(scope, receive, seen)
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
             route, meters = route_of(scope), meters_of(scope)

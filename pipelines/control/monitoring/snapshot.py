@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from components.shared.runtime.errors import StoreError
 
+from ..cache.layers import Counts
+from ..services.performance import Pace, paces
 from . import history, live
 from .machine import Machine, Watch
 from .reach import Reach
@@ -31,14 +33,16 @@ class Snapshot:
 
     :param up: of what we stand on, whether it answers: database, store, redis, mlflow.
     :param past: of each phase; empty where the database does not answer, as is `running`.
-    :param degradation: of each phase with enough tasks: mean time of the last ten to that of those before.
+    :param paces: how long each phase takes, profile by profile, and took at first.
+    :param cache: how often what was asked for was where.
     """
 
     machine: Machine
     up: Mapping[str, bool]
     past: Mapping[str, history.PhaseHistory] = field(default_factory=dict)
     running: live.Running | None = None
-    degradation: Mapping[str, float] = field(default_factory=dict)
+    paces: Sequence[Pace] = ()
+    cache: Counts = field(default_factory=Counts)
 
 
 class Watcher:
@@ -63,15 +67,16 @@ class Watcher:
     async def _look(self) -> Snapshot:
         machine = await asyncio.to_thread(self._watch.look)
         up = await self._reach.look()
+        cache = replace(self._control.cache.counts)
         try:
             async with self._control.database.read() as connection:
                 past = await history.read(connection)
                 running = await live.read(connection)
+                measured = await paces(connection)
         except StoreError as error:
             log.warning("%s", error)
-            self._control.meters.store_errors.labels("database").inc()
-            return Snapshot(machine, {"database": False, **up})
-        return Snapshot(machine, {"database": True, **up}, past, running)
+            return Snapshot(machine, {"database": False, **up}, cache=cache)
+        return Snapshot(machine, {"database": True, **up}, past, running, measured, cache)
 
 
 _WATCHERS: WeakKeyDictionary[Control, Watcher] = WeakKeyDictionary()

@@ -78,7 +78,10 @@ async def answers(control: Control, digests: list[str], prompt: str, tokens: int
         "prompt": prompt,
         "tokens": tokens,
     }
-    return [Answer(**said) for said in await _in_process(control, request, ANSWER_SECONDS, "ask a model")]
+    given = [Answer(**said) for said in await _in_process(control, request, ANSWER_SECONDS, "ask a model")]
+    control.meters.tokens.inc(sum(answer.tokens for answer in given))
+    control.meters.token_seconds.inc(sum(answer.seconds for answer in given))
+    return given
 
 
 async def deploy(control: Control, digest: str, target: str, who: Principal) -> Deployment:

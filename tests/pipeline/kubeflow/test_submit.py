@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
-from pipelines.cli.cluster import submit as submit_command
-from pipelines.cli.project import compile as compile_command
+from pipelines.kubeflow import compiled as compiling
 from pipelines.kubeflow.state import store as run_store
 from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
 from tests.pipeline.kubeflow.kubeflow_server import RUN, run
 from tests.pipeline.kubeflow.kubernetes_server import ROOT, pod
 
+REALLY_COMPILED = compiling.compiled
 ONE_PHASE = ["--from", "adas", "--to", "adas", "--artifact", "s3://b/model"]
 
 
@@ -29,12 +29,12 @@ def settled(monkeypatch):
 def compiled_once(*range_, **shape):
     """Compiled once for all tests; in a thread, as KFP looks at the whole stack at every setting of a task."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(compile_command.compiled, *range_, **shape).result()
+        return pool.submit(REALLY_COMPILED, *range_, **shape).result()
 
 
 @pytest.fixture
 def submit(kubeflow, forge, monkeypatch):
-    monkeypatch.setattr(submit_command, "compiled", compiled_once)
+    monkeypatch.setattr(compiling, "compiled", compiled_once)
     return lambda *arguments: forge("submit", "--host", kubeflow.host, *arguments)
 
 

@@ -1,7 +1,7 @@
 """How far a task has come, as one small object in the store of its run: what a terminal far from the pod reads.
 
-`<run root>/progress/<task>.json` is the newest progress line (progress.py), its last note, and `attempt`, `host` and
-`updated` (Unix seconds). It is written at most every fifteen seconds and at the end of each stage, by whoever brings the
+`<run root>/progress/<task>.json` is the newest progress line (progress.py), its last note, and `attempt`, `process`,
+`host` and `updated` (Unix seconds). It is written at most every fifteen seconds and at the end of each stage, by whoever brings the
 chunks of events to the same store (outlets.py).
 """
 
@@ -23,9 +23,11 @@ class ProgressObject:
     """The newest of a task's progress, until it is written.
 
     :param task: what people call the task.
+    :param process: the name under which this process tells its events.
     """
 
-    def __init__(self, task: str, *, every: float = EVERY) -> None:
+    def __init__(self, task: str, process: str, *, every: float = EVERY) -> None:
+        self.process = process
         self.key = f"progress/{task}.json"
         self.every = every
         self.attempt = 0
@@ -66,7 +68,13 @@ class ProgressObject:
             self._fresh = self._hurried = False
             line = dict(self._line)
         self._written = time.monotonic()
-        content = {**line, "attempt": self.attempt, "host": socket.gethostname(), "updated": time.time()}
+        content = {
+            **line,
+            "attempt": self.attempt,
+            "process": self.process,
+            "host": socket.gethostname(),
+            "updated": time.time(),
+        }
         store.put(self.key, json.dumps(content, ensure_ascii=False).encode())
 
     def attempts_before(self, store: Store) -> int:

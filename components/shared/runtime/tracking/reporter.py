@@ -58,7 +58,7 @@ class Reporter:
         pod = os.environ.get("KFP_POD_UID", "")
         self.process = f"{pod}-{secrets.token_hex(3)}" if pod else secrets.token_hex(6)
         self.step = ""
-        self.newest = ProgressObject(self.task)
+        self.newest = ProgressObject(self.task, self.process)
         self.spool = Spool()
         self.outlets: list[Outlet] = []
         self.began = time.time(), time.monotonic()

@@ -1,0 +1,42 @@
+/** What the pages ask, each question once. */
+import { ask } from "./client";
+import type { ForgeEvent, LogLine, Page, Run, RunDetail } from "./shapes";
+
+export const listRuns = (query: Record<string, string | undefined>, signal?: AbortSignal): Promise<Page> =>
+  ask<Page>("get", "/phases/runs", { query, signal });
+
+export const getRun = (run: string, signal?: AbortSignal): Promise<RunDetail> =>
+  ask<RunDetail>("get", "/phases/runs/{run}", { path: { run }, signal });
+
+/** Change a run as it was seen: another version since is refused with what it is now. */
+export const actOnRun = (run: Run, action: string, body: unknown = {}): Promise<Run> =>
+  ask<Run>("post", `/phases/runs/{run}/${action}`, {
+    path: { run: run.id },
+    body,
+    headers: { "if-match": `"${run.version}"` },
+  });
+
+export const deleteRun = (run: Run): Promise<void> =>
+  ask("delete", "/phases/runs/{run}", { path: { run: run.id }, headers: { "if-match": `"${run.version}"` } });
+
+export const pinRun = (run: Run, pinned: boolean): Promise<Run> =>
+  ask<Run>("put", "/phases/runs/{run}/pin", { path: { run: run.id }, body: { pinned }, headers: { "if-match": `"${run.version}"` } });
+
+export interface LogPage {
+  lines: LogLine[];
+  next: number | null;
+  source?: string;
+}
+
+export const getLogs = (run: string, query: Record<string, unknown>, signal?: AbortSignal): Promise<LogPage> =>
+  ask<LogPage>("get", "/phases/runs/{run}/logs", { path: { run }, query, signal });
+
+export interface EventPage {
+  log: string;
+  events: ForgeEvent[];
+  last: number;
+  caught_up: boolean;
+}
+
+export const getEvents = (run: string, query: Record<string, unknown>, signal?: AbortSignal): Promise<EventPage> =>
+  ask<EventPage>("get", "/phases/runs/{run}/events", { path: { run }, query, signal });
