@@ -28,8 +28,8 @@ from tests.control import servers
 
 ROOT = Path(__file__).resolve().parents[2]
 JWT_SECRET = "canary-of-the-signing-secret-0123456789"
-STORE = "s3://forge/runs"
-DIGEST = "sha256:" + "ab" * 32
+PLACE = "s3://forge/runs"
+DIGEST = "ab" * 32
 CANARIES = {
     "JWT_SECRET": JWT_SECRET,
     "FORGE_WEBHOOK_SECRET": "canary-of-the-webhook-secret-0123456789",
@@ -119,7 +119,7 @@ class Target:
     def http(self, key: str = "", *, replica: Replica | None = None, **headers: str) -> httpx2.Client:
         """A client of the server, with the key of a principal; every answer is kept for the search for secrets."""
         given = {"X-API-Key": self.keys.get(key, key)} if key else {}
-        client = httpx2.Client(base_url=(replica or self.replica).url, headers=given | headers, timeout=30)
+        client = httpx2.Client(base_url=(replica or self.replica).url, headers=given | headers, timeout=60, verify=False)
 
         def keep(answer: httpx2.Response) -> None:
             if "text/event-stream" not in answer.headers.get("content-type", ""):
@@ -167,9 +167,10 @@ def standing(folder: Path) -> Iterator[Target]:
     with contextlib.ExitStack() as stack:
         runs = folder / "runs"
         runs.mkdir()
+        (folder / "store").mkdir()
         database = f"sqlite:///{folder}/control.db"
         environment = CANARIES | {
-            "DATABASE_URL": database, "FORGE_STORE": STORE, "FORGE_RATE_LIMIT": "1000000",
+            "DATABASE_URL": database, "FORGE_STORE": str(folder / "store"), "FORGE_PLACES": PLACE, "FORGE_RATE_LIMIT": "1000000",
             "PYTHONPATH": str(ROOT), "FORGE_ORIGINS": "http://localhost:3000",
         }  # fmt: skip
         replica = Replica(runs, environment)
@@ -217,7 +218,7 @@ async def _fill(target: Target, connection: AsyncConnection) -> None:
         target.keys[f"run {name}"] = await keys.run_token(connection, name)
     await connection.execute(
         insert(model).values(
-            digest=DIGEST, run="theirs", phase="bitnet", address=f"{STORE}/theirs/bitnet", finished=time.time(),
+            digest=DIGEST, run="theirs", phase="bitnet", address=str(target.folder / "store" / "theirs" / "bitnet"), finished=time.time(),
             owner=target.ids["other"],
         )
     )  # fmt: skip
@@ -230,5 +231,5 @@ def settings_of(target: Target) -> ControlSettings:
         runs=target.folder / "runs",
         database_url=target.database,
         jwt_secret=JWT_SECRET,
-        store=STORE,
+        store=str(target.folder / "store"),
     )

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from tests.attack_api.attack import attack, refused
 from tests.attack_api.classes.rights import described
 from tests.attack_api.raw import exchange
-from tests.attack_api.target import DIGEST, STORE, Target
+from tests.attack_api.target import DIGEST, PLACE, Target
 
 TRAVERSALS = (
     "../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "..%252f..%252fetc", "//etc/passwd",
@@ -81,7 +81,7 @@ def addresses_that_lead_elsewhere(target: Target) -> None:
     """Wherever a body names an address, only the configured store and folder of runs are asked."""
     elsewhere = (
         "file:///etc/passwd", "http://169.254.169.254/latest/meta-data/", "http://127.0.0.1:8083/auth/keys", "s3://other/x",
-        f"{STORE}@evil.example/x", f"{STORE}/../../x", f"{STORE}2/x", f"{STORE}#@evil.example", f"{STORE}?x", "//etc", "/etc",
+        f"{PLACE}@evil.example/x", f"{PLACE}/../../x", f"{PLACE}2/x", f"{PLACE}#@evil.example", f"{PLACE}?x", "//etc", "/etc",
         str(target.folder / "runs" / "control"), str(target.folder / "control.db"), "minio://other/x", "gopher://127.0.0.1/x",
         "hf://evil/model", "~/.ssh", "../../../etc", "\\\\evil\\share", "ftp://127.0.0.1/x",
     )  # fmt: skip

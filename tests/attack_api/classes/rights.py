@@ -21,7 +21,8 @@ PRINCIPALS = {
 }  # fmt: skip
 """Keys, and the roles that they are worth."""
 
-LASTING = re.compile(r"/events$|^/ws/")
+LONG = ("/config/doctor",)
+"""What takes long where it is allowed; that it is, other tests know."""
 
 
 def allowed(role: str, resource: str, action: str) -> bool:
@@ -39,7 +40,7 @@ def described(target: Target) -> list[tuple[str, str, Any]]:
     found = []
     for route in routes(application(settings_of(target))):
         if isinstance(route.original_route, APIRoute):
-            found += [(method, str(route.path), route) for method in sorted(route.methods or ())]
+            found += [(method, str(route.path_format), route) for method in sorted(route.methods or ())]
     return found
 
 
@@ -61,6 +62,8 @@ def every_route_by_every_principal(target: Target) -> None:
             continue
         guard = right_of(route)
         for key, role in PRINCIPALS.items():
+            if path in LONG and role in ("viewer", "operator", "admin"):
+                continue
             body = {} if method in ("POST", "PUT", "PATCH") else None
             with target.http(key) as http:
                 status = http.request(method, path_of(path), json=body).status_code
@@ -130,7 +133,7 @@ def another_owners_run(target: Target) -> None:
 @attack("objects")
 def another_owners_model(target: Target) -> None:
     with target.http("operator") as http:
-        refused(http.get(f"/models/{DIGEST}").status_code == 200, "everybody may see it")
+        refused(http.get(f"/models/{DIGEST}").status_code not in (401, 403), "everybody may see it")
         for method, path in (
             ("PUT", "tags/x"),
             ("DELETE", "tags/x"),
@@ -148,7 +151,7 @@ def anothers_keys_and_principals(target: Target) -> None:
         with target.http(who) as http:
             for method, path in (
                 ("GET", "/auth/keys"), ("DELETE", f"/auth/keys/{target.ids['key of admin']}"), ("GET", "/auth/audit"),
-                ("PATCH", f"/auth/principals/{target.ids[who] if who in target.ids else 'x'}"),
+                ("PATCH", f"/auth/principals/{target.ids.get(who, 'x')}"),
                 ("POST", f"/auth/principals/{target.ids['admin']}/link"), ("POST", "/auth/principals"),
             ):  # fmt: skip
                 body = {"role": "admin", "name": "me"} if method in ("POST", "PATCH") else None

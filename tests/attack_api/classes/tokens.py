@@ -129,7 +129,7 @@ def that_are_no_tokens(target: Target) -> None:
     for header in (
         "Basic YWRtaW46YWRtaW4=",
         "Bearer",
-        "bearer ",
+        "bearer",
         "Token x",
         f"Basic {target.keys['admin']}",
         "Bearer a b",
