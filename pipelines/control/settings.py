@@ -21,6 +21,8 @@ FORGE_CACHE_MEMORY_BYTES     of what was read at some cost, in each process     
 FORGE_CACHE_DISK_BYTES       of the same beside the runs                                 1 GiB
 FORGE_CACHE_SECONDS          for which Redis keeps it                                    3600
 KFP_HOST, KFP_NAMESPACE      where runs on Kubeflow go                                   there are none
+KFP_CLUSTER                  the file of configs/cluster that says what pods ask for      default
+FORGE_API_URL                this API as pods reach it, to send their events to          their run's store only
 MLFLOW_TRACKING_URI          where pages link to                                         no link
 FORGE_WEBHOOK_SECRET         signs what the controller's webhook takes                   the webhook refuses all
 FORGE_SCALE_TARGET           deployment/NAME or hpa/NAME that grows when memory is short  new runs wait instead
@@ -75,6 +77,8 @@ VARIABLES = {
     "cache_seconds": "FORGE_CACHE_SECONDS",
     "kfp_host": "KFP_HOST",
     "kfp_namespace": "KFP_NAMESPACE",
+    "kfp_cluster": "KFP_CLUSTER",
+    "pods_url": "FORGE_API_URL",
     "mlflow_url": "MLFLOW_TRACKING_URI",
     "webhook_secret": "FORGE_WEBHOOK_SECRET",
     "scale_target": "FORGE_SCALE_TARGET",
@@ -115,6 +119,8 @@ class ControlSettings(BaseModel):
     cache_seconds: float = Field(3600.0, gt=0)
     kfp_host: str = ""
     kfp_namespace: str = "kubeflow"
+    kfp_cluster: str = "default"
+    pods_url: str = ""
     mlflow_url: str = ""
     webhook_secret: str = Field("", repr=False)
     scale_target: str = Field("", pattern=r"^(|(deployment|hpa)/[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?)$")

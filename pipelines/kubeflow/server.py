@@ -38,13 +38,23 @@ class Server:
         return f"{self.host}/#/runs/details/{run}"
 
     def submit(
-        self, text: str, parameters: Mapping[str, Any], *, name: str, experiment: str, caching: bool
+        self,
+        text: str,
+        parameters: Mapping[str, Any],
+        *,
+        name: str,
+        experiment: str,
+        caching: bool,
+        secret: tuple[str, Mapping[str, str]] | None = None,
     ) -> str:
-        """Start a run of the compiled pipeline `text`, and give its id."""
+        """Start a run of the compiled pipeline `text`, and give its id.
+
+        :param secret: a Secret of this run alone, and what its keys are called in the pods' environment; it may be missing.
+        """
         body = {
             "display_name": name,
             "experiment_id": self._experiment(experiment),
-            "pipeline_spec": specification(text, caching=caching),
+            "pipeline_spec": specification(text, caching=caching, secret=secret),
             "runtime_config": {"parameters": dict(parameters)},
         }
         return self._id(self.http.post("/runs", body), "run_id", "/runs")
@@ -141,10 +151,13 @@ class Server:
             raise
 
 
-def specification(text: str, *, caching: bool) -> dict[str, Any]:
+def specification(
+    text: str, *, caching: bool, secret: tuple[str, Mapping[str, str]] | None = None
+) -> dict[str, Any]:
     """The documents of a compiled pipeline, as a run takes them.
 
     :param caching: False: no task takes a result that KFP has. True leaves it to each task.
+    :param secret: see `Server.submit`. It is no parameter: KFP's pages show those, and its cache knows results by them.
     """
     pipeline, *platforms = yaml.load_all(text, LOADER)
     if not caching:
@@ -153,7 +166,23 @@ def specification(text: str, *, caching: bool) -> dict[str, Any]:
     platform: dict[str, Any] = {}
     for document in platforms:
         platform |= document
+    if secret is not None:
+        _add_secret(platform, *secret)
     return {"pipeline_spec": pipeline, "platform_spec": platform}
+
+
+def _add_secret(platform: Mapping[str, Any], name: str, keys: Mapping[str, str]) -> None:
+    """Give every container a Secret's keys in its environment."""
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for executor in executors.values():
+        executor.setdefault("secretAsEnv", []).append(
+            {
+                "secretName": name,
+                "secretNameParameter": {"runtimeValue": {"constant": name}},
+                "keyToEnv": [{"secretKey": key, "envVar": variable} for key, variable in keys.items()],
+                "optional": True,
+            }
+        )
 
 
 def _equal(key: str, value: str) -> str:

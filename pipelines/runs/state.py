@@ -216,11 +216,16 @@ def read_state(folder: RunFolder) -> RunState:
 def _all_events(folder: RunFolder) -> Iterator[Event]:
     """Those of its log; of a run that was made before there was one, what its folder says of run and tasks."""
     if not folder.events.is_file():
-        run = folder.read()
-        yield event_of(run, id=1, time=run.started or 0.0, run=run.name)
-        for number, status in enumerate(folder.tasks(), 2):
-            yield event_of(status, id=number, time=status.started or 0.0, run=run.name, task=status.task)
+        yield from told_by_folder(folder)
         return
     reader = EventReader(folder.events)
     while events := reader.read():
         yield from events
+
+
+def told_by_folder(folder: RunFolder) -> Iterator[Event]:
+    """What a run's folder says of it and its tasks, as the events that a log would have had."""
+    run = folder.read()
+    yield event_of(run, id=1, time=run.started or 0.0, run=run.name)
+    for number, status in enumerate(folder.tasks(), 2):
+        yield event_of(status, id=number, time=status.started or 0.0, run=run.name, task=status.task)

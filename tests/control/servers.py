@@ -16,6 +16,7 @@ from pathlib import Path
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 START_SECONDS = 60.0
+MEMORY_BYTES = 4 << 30
 
 
 def free_port() -> int:
@@ -166,8 +167,15 @@ def redis_server(program: str) -> Iterator[Redis]:
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    """A short path that other users can reach: pytest's folders are too deep for a socket, and closed to others."""
-    with tempfile.TemporaryDirectory(prefix="forge-", ignore_cleanup_errors=True) as folder:
+    """A short path that other users can reach: pytest's folders are too deep for a socket, and closed to others.
+
+    In memory, where there is room: what is thrown away need not go to a disk.
+    """
+    memory = Path("/dev/shm")
+    room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > MEMORY_BYTES
+    with tempfile.TemporaryDirectory(
+        prefix="forge-", dir=memory if room else None, ignore_cleanup_errors=True
+    ) as folder:
         yield Path(folder)
 
 

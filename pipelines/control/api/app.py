@@ -13,7 +13,9 @@ from starlette.requests import HTTPConnection
 
 from ..auth.credentials import find_principal
 from ..auth.guard import unguarded
+from ..background import working
 from ..context import Control, opened
+from ..monitoring import lag
 from ..monitoring.requests import Measured
 from ..monitoring.traces import Traces
 from ..services.feeds import Feeds, feeding
@@ -64,11 +66,12 @@ def application(settings: ControlSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(settings) as control, feeding(control) as feeds:
+        async with opened(settings) as control, feeding(control) as feeds, lag.measured(control):
             app.state.control = control
             app.state.feeds = feeds
             try:
-                yield
+                async with working(control):
+                    yield
             finally:
                 await traces.close()
 

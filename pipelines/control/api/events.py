@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Send
 from typing_extensions import override
 
-from components.shared.runtime.errors import InputError
+from components.shared.runtime.errors import InputError, StoreError
 
-from ..auth.guard import right
+from ..auth.guard import Asker, right
+from ..auth.rights import Principal
 from ..errors import Refused, not_found
-from ..services.feed import Feed, Gone
+from ..server import READ_SECONDS
+from ..services.feed import RING_EVENTS, Feed, Gone
 from ..services.feeds import Feeds
 from ..store.events import CHANNELS
 from .app import Fed
-from .slow import SLOW_SECONDS
 
 router = APIRouter(tags=["events"])
 
 HEARTBEAT_SECONDS = 15.0
+LOOK_SECONDS = 1.0
+"""So often a stream looks whether its reader's credential still holds."""
+
 LONGEST_WAIT = 30.0
 
 
@@ -90,7 +95,7 @@ def channels_of(text: str) -> frozenset[str] | None:
 async def events(
     run: str,
     feeds: Fed,
-    request: Request,
+    who: Asker,
     after: Annotated[int, Query(ge=0, le=2**53)] = 0,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 500,
@@ -117,9 +122,10 @@ async def events(
     except Gone:
         raise not_found("there is no such run", run) from None
     if "text/event-stream" in accept:
-        first = await _next(feed, after, wanted, 0.0)  # refused before the stream begins, where it has to be
-        del first
-        return Stream(_stream(feeds, feed, after, wanted), media_type="text/event-stream", headers=NOT_KEPT)
+        await _next(feed, after, wanted, 0.0)  # refused before the stream begins, where it has to be
+        return Stream(
+            _stream(feeds, feed, after, wanted, who), media_type="text/event-stream", headers=NOT_KEPT
+        )
     return await _page(feeds, feed, after, wanted, wait, limit)
 
 
@@ -132,10 +138,11 @@ class Stream(StreamingResponse):
     @override
     async def stream_response(self, send: Send) -> None:
         async def in_time(message: Any) -> None:
-            async with asyncio.timeout(SLOW_SECONDS):
+            async with asyncio.timeout(READ_SECONDS):
                 await send(message)
 
-        await super().stream_response(in_time)
+        with contextlib.suppress(TimeoutError):
+            await super().stream_response(in_time)
 
 
 async def _page(
@@ -186,26 +193,34 @@ async def _next(
 
 
 async def _stream(
-    feeds: Feeds, feed: Feed, cursor: int, wanted: frozenset[str] | None
+    feeds: Feeds, feed: Feed, cursor: int, wanted: frozenset[str] | None, who: Principal
 ) -> AsyncIterator[bytes]:
     """The lines of `text/event-stream`: events, `caught_up` whenever the end is reached, `gone` at the end of all."""
     live = False
     name = feeds.control.log
+    spoken = time.monotonic()
     yield b"retry: 1000\n\n"
-    while True:
-        try:
-            cursor, found = await _next(feed, cursor, wanted, HEARTBEAT_SECONDS if live else 0.0)
-        except Refused:
-            yield b"event: gone\ndata: {}\n\n"
-            return
-        if found:
-            yield "".join(f"id: {name}:{seq}\ndata: {text}\n\n" for seq, text in found).encode()
-        if cursor >= feed.last and not live:
-            live = True
-            yield f'event: caught_up\nid: {name}:{cursor}\ndata: {{"last":{cursor}}}\n\n'.encode()
-        elif not found:
-            live = cursor >= feed.last
-            yield b": still here\n\n"
+    with feeds.control.watch.held(who) as ended:
+        while not ended.is_set():
+            try:
+                cursor, found = await _next(feed, cursor, wanted, LOOK_SECONDS if live else 0.0)
+            except Refused:
+                yield b"event: gone\ndata: {}\n\n"
+                return
+            except StoreError:  # it stays as it is until the database answers again
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
+            text = "".join(f"id: {name}:{seq}\ndata: {event}\n\n" for seq, event in found)
+            if cursor < feed.last - RING_EVENTS:
+                live = False
+            elif not live and cursor >= feed.last:
+                live = True
+                text += f'event: caught_up\nid: {name}:{cursor}\ndata: {{"last":{cursor}}}\n\n'
+            if not text and time.monotonic() - spoken > HEARTBEAT_SECONDS:
+                text = ": still here\n\n"
+            if text:
+                spoken = time.monotonic()
+                yield text.encode()
 
 
 def _gone(run: str) -> Refused:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import mimetypes
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,23 @@ The API answers all the same.</p></body></html>
 """
 
 
-@cache
-def names(dist: Path) -> dict[str, Path]:
-    """The files of the built page, by their place in it."""
-    return {path.relative_to(dist).as_posix(): path for path in dist.rglob("*") if path.is_file()}
+def built() -> int:
+    """When the page was built, in nanoseconds; 0 where it is not. It may be built anew while the server runs."""
+    try:
+        return (DIST / "index.html").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
-@cache
-def content(path: Path) -> tuple[bytes, bytes, str]:
-    """A file, the same packed, and its type."""
+@lru_cache(maxsize=1)
+def names(when: int) -> dict[str, Path]:
+    """The files of the page as it was built then, by their place in it."""
+    return {path.relative_to(DIST).as_posix(): path for path in DIST.rglob("*") if when and path.is_file()}
+
+
+@lru_cache(maxsize=200)
+def content(path: Path, when: int) -> tuple[bytes, bytes, str]:
+    """A file of the page as it was built then, the same packed, and its type."""
     plain = path.read_bytes()
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     packed = gzip.compress(plain, 9, mtime=0) if kind.startswith(PACKED) else b""
@@ -55,14 +63,13 @@ def answer(request: Request, name: str, keep: str) -> Response:
 
     :raises Refused: there is none of this name: 404.
     """
-    if not names(DIST):
-        names.cache_clear()  # it may be built while the server runs
-    path = names(DIST).get(name)
+    when = built()
+    if not when and name == "index.html":
+        return HTMLResponse(NOT_BUILT, 503)
+    path = names(when).get(name)
     if path is None:
-        if name == "index.html":
-            return HTMLResponse(NOT_BUILT, 503)
-        raise not_found("the page has no such file", "path")
-    plain, packed, kind = content(path)
+        raise not_found("the page has no such file", "path", "" if when else "build it: make dashboard")
+    plain, packed, kind = content(path, when)
     headers = {"Cache-Control": keep, "Vary": "Accept-Encoding"}
     if packed and "gzip" in request.headers.get("accept-encoding", ""):
         return Response(packed, media_type=kind, headers={**headers, "Content-Encoding": "gzip"})

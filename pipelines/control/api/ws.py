@@ -28,18 +28,17 @@ from starlette.websockets import WebSocketDisconnect
 
 from components.shared.runtime.errors import StoreError
 
-from ..auth.guard import right
+from ..auth.guard import Asker, right
+from ..server import READ_SECONDS
 from ..services.feed import RING_EVENTS, Feed, Gone
 from ..services.feeds import Feeds
 from ..store.events import Channel
 from ..store.plain_json import plain
 from .app import Fed
-from .slow import SLOW_SECONDS
 
 router = APIRouter(tags=["events"])
 
 PROTOCOL = "forge.v1"
-MAX_MESSAGE = 64 << 10
 MAX_RUNS = 100
 MESSAGES = 120
 """So many at once, and as many a minute."""
@@ -51,7 +50,7 @@ AGAIN_SECONDS = 1.0
 LAST_WORD_SECONDS = 1.0
 
 LIST = "*"
-POLICY, TOO_BIG, LATER = 1008, 1009, 1013
+POLICY, LATER = 1008, 1013
 
 
 class Said(BaseModel):
@@ -101,10 +100,13 @@ class Client:
     heard: float = field(default_factory=time.monotonic)
     patience: float = 0.0
 
-    async def serve(self) -> None:
-        """Until one of both goes."""
+    async def serve(self, ended: asyncio.Event) -> None:
+        """Until one of both goes, or the credential that it came with.
+
+        :raises Closing: it is ended by us.
+        """
         await self.send(plain({"type": "hello", "log": self.feeds.control.log, "client": self.name}))
-        tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._tell())]
+        tasks = [asyncio.create_task(work) for work in (self._hear(), self._tell(), _end(ended))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -122,16 +124,14 @@ class Client:
         :raises Closing: it has not been taken for a minute.
         """
         try:
-            async with asyncio.timeout(SLOW_SECONDS):
+            async with asyncio.timeout(READ_SECONDS):
                 await self.socket.send_text(text)
         except TimeoutError:
-            raise Closing(LATER, f"nothing has been read for {SLOW_SECONDS:.0f} s: resume later") from None
+            raise Closing(LATER, f"nothing has been read for {READ_SECONDS:.0f} s: resume later") from None
 
     async def _hear(self) -> None:
         while True:
             text = await self.socket.receive_text()
-            if len(text) > MAX_MESSAGE:
-                raise Closing(TOO_BIG, f"a message has at most {MAX_MESSAGE} bytes")
             now = time.monotonic()
             self.allowance = min(MESSAGES, self.allowance + (now - self.heard) * MESSAGES / 60)
             self.heard = now
@@ -235,16 +235,21 @@ class Client:
         await self.send(plain({"type": "gone", "run": run, "log": self.feeds.control.log}))
 
 
+async def _end(ended: asyncio.Event) -> None:
+    await ended.wait()
+    raise Closing(POLICY, "the key or the session has ended: sign in again")
+
+
 @router.websocket("/ws/{client_id}", dependencies=[right("events", "read")])
 async def websocket(
-    socket: WebSocket, client_id: Annotated[str, Path(pattern=r"^[\w.:-]{1,100}$")], feeds: Fed
+    socket: WebSocket, client_id: Annotated[str, Path(pattern=r"^[\w.:-]{1,100}$")], feeds: Fed, who: Asker
 ) -> None:
     """The events of the runs that a client subscribes to."""
     await socket.accept(subprotocol=PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
     client = Client(socket, feeds, client_id)
-    with contextlib.suppress(WebSocketDisconnect):
+    with contextlib.suppress(WebSocketDisconnect), feeds.control.watch.held(who) as ended:
         try:
-            await client.serve()
+            await client.serve(ended)
         except Closing as closing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORD_SECONDS):

@@ -7,6 +7,7 @@ is the answer; where it is already what was asked for, that is the answer: twice
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -55,14 +56,14 @@ async def resumed(
     version: int | None = None,
     *,
     first: str = PHASES[0],
-    last: str = PHASES[-1],
+    last: str = "",
     only: tuple[str, ...] = ("failed", "cancelled", "lost", "succeeded"),
 ) -> Run:
     """Go on with a run that has ended: it waits in the queue again. What is done in it stays done.
 
     :param version: see `cancelled`.
     :param first: from this phase on tasks run again, also those that are done.
-    :param last: phases after this one are left for later.
+    :param last: phases after this one are left for later; "" as it was asked for first.
     :param only: of a run in one of these states.
     :raises Refused: see `cancelled`.
     :raises ForgeError: it cannot go on: its folder is damaged.
@@ -74,29 +75,40 @@ async def resumed(
         if row["state"] not in only:
             raise _conflict(control, row, f"it is {row['state']}")
         seen = int(row["version"])
-    request = {
-        **Asked().model_dump(exclude={"dry_run"}),
-        **row["request"],
-        "start_phase": first,
-        "end_phase": last,
-    }
-    begun = row["target"] == "local" and (Path(row["folder"]) / "run.json").is_file()
-    request["resume"] = run_id if begun else None
-    if not begun:
-        request |= {"start_phase": row["request"]["start_phase"], "end_phase": row["request"]["end_phase"]}
-    plan = await planned(control, Asked(**request)) if row["target"] == "local" else None
+    request = {**Asked().model_dump(exclude={"dry_run"}), **row["request"]}
+    request["again"] = {"start_phase": first, "end_phase": last or request["end_phase"]}
+    plan = await _plan(control, row, request) if row["target"] == "local" else None
     async with control.database.write() as connection:
         row = await owned(connection, who, run_id)
         if row["version"] != seen:
             raise _stale(control, row)
         needs = {"gpus": plan.gpus, "memory_bytes": plan.memory_bytes} if plan else {}
+        slots = {"slots": plan.slots} if plan else {}
+        process = {
+            name: value for name, value in (row["process"] or {}).items() if name == "producer"
+        } | slots
         await change(
             connection, run_id, state="queued", why="", asked="", asked_at=None, finished=None, eta=None,
-            failing="", error=None, request=request, process=None, **needs,
+            failing="", error=None, request=request, process=process, **needs,
         )  # fmt: skip
         if plan is not None:
             await _expect(connection, run_id, plan)
     return await _told(control, run_id)
+
+
+async def _plan(control: Control, row: Row, request: dict[str, Any]) -> PlanOfRun:
+    """What a run would do that goes on, or, where it has no folder yet, begins after all."""
+    if (Path(row["folder"]) / "run.json").is_file():
+        again = {
+            "resume": row["id"],
+            "slots": request["slots"],
+            "cache": request["cache"],
+            **request["again"],
+        }
+        return await planned(control, Asked(**again))
+    return await planned(
+        control, Asked(**{name: value for name, value in request.items() if name != "again"})
+    )
 
 
 async def pinned(control: Control, who: Principal, run_id: str, *, pin: bool) -> Run:

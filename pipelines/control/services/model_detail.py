@@ -36,6 +36,7 @@ class ModelDetail(Model):
     :param results: of each suite: score, interval, how many items, what chance gives, and the parts of it.
     :param gates: metric, value, bound, and whether it passed.
     :param claims: each beside its control, with intervals.
+    :param extra: what else its phase says: a search's population, front and champion; stages; samples.
     :param sizes: what its bytes are spent on, as its phase says it.
     :param timing: seconds, memory, host.
     :param config: the settings that it was made with.
@@ -55,6 +56,7 @@ class ModelDetail(Model):
     claims: list[dict[str, Any]]
     curves: dict[str, Any]
     sizes: dict[str, Any]
+    extra: dict[str, Any]
     timing: dict[str, Any]
     tensor_count: int
     tensor_bits: float | None
@@ -92,6 +94,7 @@ async def detail(control: Control, digest: str, who: Principal) -> ModelDetail:
         claims=_list(extra.get("controls")),
         curves=extra["curves"] if isinstance(extra.get("curves"), dict) else {},
         sizes=extra["sizes"] if isinstance(extra.get("sizes"), dict) else {},
+        extra={name: value for name, value in extra.items() if name not in ("controls", "curves", "sizes")},
         tensor_bits=8 * head["tensor_bytes"] / weights if weights else None,
         file_count=len(files),
         files=[File(name=name, **files[name]) for name in sorted(files)[:MOST_FILES]],

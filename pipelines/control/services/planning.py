@@ -7,22 +7,20 @@ store that is set. A server that opened whatever it is told would read for other
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from components.shared.runtime.errors import InputError
-
 from ...phases import PHASES, SPECS
 from ..context import Control
+from ..errors import not_found
 from ..settings import ControlSettings
 from ..store.tables import model
+from .places import allowed_place
 from .strip import TaskRow
 
 PhaseName = Literal["cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression"]
@@ -203,30 +201,18 @@ async def _places(control: Control, given: Sequence[str]) -> list[str]:
 async def _place(control: Control, text: str) -> str:
     """Where a model is read from.
 
-    :raises InputError: it is none of ours.
+    :raises Refused: it is none of ours.
     """
     if text in VARIANTS:
         return text
-    settings = control.settings
     digest = text.removeprefix("sha256:")
     if DIGEST.fullmatch(digest):
         async with control.database.read() as connection:
             address = await connection.scalar(select(model.c.address).where(model.c.digest == digest))
-        if address:
-            return str(address)
-    elif "://" in text:
-        if settings.store and text.startswith(settings.store.rstrip("/") + "/") and ".." not in text:
-            return text
-    elif "\0" not in text:
-        path = Path(os.path.realpath(text))
-        if path.is_relative_to(os.path.realpath(settings.runs)) and path.is_dir():
-            return str(path)
-    raise InputError(
-        "this model is none of ours",
-        where="base_models, artifacts",
-        why="it is no digest of the catalogue, no folder of a run, no address in the store",
-        fix="import it: POST /models/import; then give its digest",
-    )
+        if not address:
+            raise not_found("the catalogue has no such model", digest, "GET /models lists them")
+        text = str(address)
+    return allowed_place(control.settings, text)
 
 
 def _cost(tasks: Sequence[Any], seconds: float | None, threads: Mapping[str, int]) -> Cost:

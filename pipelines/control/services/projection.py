@@ -1,7 +1,7 @@
 """What events add up to, kept beside them: written in the transaction that appends them, so that no view is ever behind.
 
 A run's state follows from what its folder, its pods or Kubeflow say (`RunStatus`), and from what the control plane does
-with it (`transitions`). A run that was stopped is not `cancelled` before whoever holds it has seen that nothing of it lives.
+with it (`transitions`). A run that was stopped is not `cancelled` before its holder has seen that nothing of it lives.
 """
 
 from __future__ import annotations

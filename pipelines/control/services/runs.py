@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, and_, func, or_, select
 
-from components.shared.runtime.errors import InputError
-
+from ...runs.folder import checked_name
 from ..auth.rights import Principal
 from ..context import Control
 from ..errors import not_found
 from ..store.tables import principal, run, series, task
+from .paging import cursor_of, values_of
 from .strip import Row, row_of
 from .transitions import AT_WORK, OVER, RunState
 
@@ -142,16 +140,16 @@ async def listed(
 ) -> RunPage:
     """A page of the list.
 
-    :raises InputError: the cursor is none of ours.
+    :raises Refused: the cursor is none of ours: 422.
     """
     query = _filtered(_rows(), which).order_by(run.c.created.desc(), run.c.id.desc()).limit(limit + 1)
     if cursor:
-        created, name = decoded(cursor)
+        created, name = values_of(cursor, float, str)
         query = query.where(or_(run.c.created < created, and_(run.c.created == created, run.c.id < name)))
     async with control.database.read() as connection:
         rows = (await connection.execute(query)).mappings().all()
     page = rows[:limit]
-    more = encoded(page[-1]["created"], page[-1]["id"]) if len(rows) > limit else None
+    more = cursor_of(page[-1]["created"], page[-1]["id"]) if len(rows) > limit else None
     return RunPage(runs=[shown(control, row) for row in page], next=more)
 
 
@@ -213,6 +211,23 @@ async def newest_of_phase(control: Control, phase: str) -> dict[str, Any] | None
     return None if row is None else {"run": row.id, "run_state": row.state, **row.phases[phase]}
 
 
+async def report_of(control: Control, run_id: str) -> str:
+    """The page that a run has written of itself.
+
+    :raises Refused: there is no such run, or it has none here: 404.
+    """
+    row = await row_of_run(control, run_id)
+    path = control.settings.runs.absolute() / checked_name(row["id"]) / "report.html"
+    try:
+        if path.is_symlink():
+            raise FileNotFoundError(path)
+        return await asyncio.to_thread(path.read_text, encoding="utf-8")
+    except OSError:
+        raise not_found(
+            "the run has no report here", "report", "it is written when a run of this machine ends"
+        ) from None
+
+
 async def row_of_run(control: Control, run_id: str) -> Row:
     """The row of a run, with its owner's name.
 
@@ -261,27 +276,6 @@ def actions_of(row: Row, who: Principal) -> dict[str, Action]:
             why = "it is somebody else's run"
         actions[name] = Action(allowed=not why, why=why)
     return actions
-
-
-def encoded(created: float, name: str) -> str:
-    """The cursor behind a row."""
-    return base64.urlsafe_b64encode(json.dumps([created, name]).encode()).decode()
-
-
-def decoded(cursor: str) -> tuple[float, str]:
-    """Where a page begins.
-
-    :raises InputError: the cursor is none of ours.
-    """
-    try:
-        created, name = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if not isinstance(name, str) or "\0" in name:
-            raise TypeError(name)
-        return float(created), name
-    except (ValueError, TypeError, binascii.Error, RecursionError, OverflowError):
-        raise InputError(
-            "the cursor is none of ours", where="cursor", fix="take `next` of the page before, or none"
-        ) from None
 
 
 def _rows() -> Select[Any]:

@@ -110,7 +110,7 @@ async def _queued(
             "request": asked.model_dump(exclude={"dry_run"}), "parameters": plan.parameters,
             "phases": strip(tasks, ended=False), "created": time, "gpus": plan.gpus,
             "memory_bytes": plan.memory_bytes, "folder": str((control.settings.runs / name).absolute()),
-            "root": plan.store,
+            "root": plan.store, "process": {"slots": plan.slots},
         }  # fmt: skip
         if await upsert(connection, run, [row]):
             break

@@ -87,6 +87,16 @@ run = Table(
     Index("ix_run_created_id", "created", "id"),
 )
 
+controller = Table(
+    "controller",
+    METADATA,
+    # The processes that carry runs out, and what their machines have for them.
+    Column("name", String(64), primary_key=True),
+    Column("host", String(200), nullable=False),
+    Column("seen", Float, nullable=False),
+    Column("pools", JSON, nullable=False),
+)
+
 event = Table(
     "event",
     METADATA,

@@ -115,6 +115,26 @@ class Kubernetes:
         data = self._there(self.core.read_namespaced_secret, name)
         return None if data is None else dict.fromkeys(data, "")
 
+    def keep_secret(self, name: str, content: Mapping[str, str]) -> None:
+        """Make a Secret, or put it in the place of one of the same name."""
+        from kubernetes.client import ApiException
+
+        body = {"metadata": {"name": name, "labels": {"app": "agent-forge"}}, "stringData": dict(content)}
+        try:
+            self.core.create_namespaced_secret(self.namespace, body, _request_timeout=SECONDS)
+        except ApiException as error:
+            if error.status != 409:
+                raise
+            self.core.replace_namespaced_secret(name, self.namespace, body, _request_timeout=SECONDS)
+
+    def delete_secret(self, name: str) -> None:
+        """Delete a Secret; nothing happens where there is none."""
+        self._gone(self.core.delete_namespaced_secret, name)
+
+    def delete_pod(self, pod: Pod) -> None:
+        """End a pod; nothing happens where it is gone."""
+        self._gone(self.core.delete_namespaced_pod, pod.name)
+
     def nodes(self) -> list[Any]:
         """The cluster's nodes."""
         return list(self.core.list_node(_request_timeout=SECONDS).items)
@@ -128,6 +148,15 @@ class Kubernetes:
             if error.status == 404:
                 return None
             raise
+
+    def _gone(self, delete: Any, name: str) -> None:
+        from kubernetes.client import ApiException
+
+        try:
+            delete(name, self.namespace, _request_timeout=SECONDS)
+        except ApiException as error:
+            if error.status != 404:
+                raise
 
 
 def kubeconfig() -> str:

@@ -31,6 +31,8 @@ PODS: Mapping[str, State] = {"Running": "running", "Succeeded": "succeeded", "Fa
 class Watcher:
     """Looks at one run, again and again.
 
+    `pods` are all that were ever seen, `living` those that have not ended; `missing` says why none are seen.
+
     :param kubernetes: the cluster's API, None where it cannot be reached from here.
     """
 
@@ -41,6 +43,7 @@ class Watcher:
         self.missing = missing
         self.store: RunStore | None = None
         self.pods: list[Pod] = []
+        self.living: list[Pod] = []
         self.answer: dict[str, Any] = {}
         self._launcher: dict[str, str] = {}
 
@@ -105,6 +108,7 @@ class Watcher:
             self.missing = problem(error)
             return
         self.missing = ""
+        self.living = [pod for pod in seen.values() if pod.phase in ("Pending", "Running")]
         gone = [pod for pod in self.pods if pod.name not in seen]  # deleted pods keep what is known of them
         self.pods = sorted(
             [*gone, *seen.values()], key=lambda pod: (pod.task, pod.attempt, pod.started or 0.0)

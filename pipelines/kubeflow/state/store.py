@@ -77,10 +77,15 @@ class RunStore:
             for task, number, name, _ in sorted(whole)
         ]
 
-    def log(self, title: str) -> str:
-        """What the last attempt of a task has written, "" where nothing is kept."""
+    def log(self, title: str, attempt: int = 0) -> str:
+        """What an attempt of a task has written, "" where nothing is kept.
+
+        :param attempt: counted from 1; 0 for the last one.
+        """
         keys = self._read(lambda store: [entry.key for entry in store.list(f"{title}/")], [])
         logs = [(int(match[1] or 0), key) for key in keys if (match := LOG.search(key))]
+        if attempt:
+            logs = [(number, key) for number, key in logs if number == attempt - 1]
         return (
             str(self._read(lambda store: store.get(max(logs)[1]).decode(errors="replace"), ""))
             if logs

@@ -12,6 +12,9 @@ from ...runs.folder import State
 from ...runs.state import TaskState
 from .store import specification_of
 
+CANCELING = ("CANCELING", "CANCELLING")
+"""What KFP calls a run that it has been asked to end, and that has not."""
+
 STATES: Mapping[str, State] = {
     "PENDING": "pending",
     "PAUSED": "pending",
@@ -29,10 +32,13 @@ STATES: Mapping[str, State] = {
 
 
 def state_of(run: Mapping[str, Any]) -> State:
-    """The state of a run. One that was terminated ends as FAILED in KFP; its history knows."""
+    """The state of a run. One that was terminated ends as FAILED in KFP; its history knows, up to its last retry."""
     now = STATES.get(str(run.get("state", "")).upper(), "pending")
-    history = {STATES.get(str(change.get("state", "")).upper()) for change in run.get("state_history") or []}
-    return "cancelled" if now == "failed" and "cancelled" in history else now
+    terminated = False
+    for change in run.get("state_history") or []:
+        state = STATES.get(str(change.get("state", "")).upper())
+        terminated = state == "cancelled" or (terminated and state not in ("running", "pending"))
+    return "cancelled" if now == "failed" and terminated else now
 
 
 def tasks_of(run: Mapping[str, Any]) -> Iterator[TaskState]:

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
 from pipelines.control.api.app import application
-from pipelines.control.api.slow import ClosingProtocol
-from pipelines.control.auth.rights import Principal
+from pipelines.control.auth.principals import KEY_FILE
 from pipelines.control.context import Control
+from pipelines.control.server import Server, address, bound, config
 from pipelines.control.services.feeds import Feeds
 from pipelines.control.settings import ControlSettings
 
@@ -58,28 +57,27 @@ class Served:
 @contextlib.asynccontextmanager
 async def serving(settings: ControlSettings) -> AsyncIterator[Served]:
     """A replica with these settings, as long as it is wanted."""
-    app = application(settings)
+    asked = settings.model_copy(update={"port": 0, "rate_limit": 1_000_000})
+    app = application(asked)
+    answers = asyncio.Event()
 
-    async def find(connection: Any) -> Principal:
-        return Principal("admin", "admin", "admin")
+    async def ready() -> None:
+        answers.set()
 
-    app.state.find_principal = find
-    config = uvicorn.Config(
-        app, port=0, ws=ClosingProtocol, ws_per_message_deflate=False, log_level="warning", lifespan="on",
-        timeout_graceful_shutdown=1,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not task.done()
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield Served(app, f"http://127.0.0.1:{port}")
-    finally:
-        server.should_exit = True
-        await task
+    with contextlib.closing(bound(asked)) as listening:
+        made = config(app, asked)
+        made.timeout_graceful_shutdown = 1
+        server = Server(made, ready)
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        task = asyncio.create_task(server.serve([listening]))
+        await asyncio.wait([task, asyncio.create_task(answers.wait())], return_when=asyncio.FIRST_COMPLETED)
+        assert not task.done(), task.result()
+        key = (asked.folder / KEY_FILE).read_text().strip()
+        try:
+            yield Served(app, address(asked, listening), {"X-API-Key": key})
+        finally:
+            server.should_exit = True
+            await task
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,15 @@ from pipelines.control.store.tables import METADATA, audit, log
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a database without a table."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'empty' / 'control.db'}"
+        yield f"sqlite:///{tmp_path / 'empty' / 'control.db'}"
+        return
     server = request.getfixturevalue("postgres_server")
-    name = f"empty_{tmp_path.name.lower().replace('-', '_')[:40]}"
-    server.sql(f'CREATE DATABASE "{name}"')
-    url: str = server.url(name)
-    return url
+    server.sql("CREATE DATABASE empty")
+    yield server.url("empty")
+    server.sql("DROP DATABASE empty WITH (FORCE)")
 
 
 async def test_the_steps_make_the_tables_as_they_are_declared(empty_url: str) -> None:

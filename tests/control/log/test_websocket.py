@@ -9,13 +9,16 @@ import random
 
 import pytest
 from sqlalchemy import delete, update
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from pipelines.control.api import slow, ws
+from pipelines.control import server
+from pipelines.control.api import ws
 from pipelines.control.services import feed
 from pipelines.control.settings import ControlSettings
+from pipelines.control.store.database import now
 from pipelines.control.store.events import page
-from pipelines.control.store.tables import event, log, run
+from pipelines.control.store.tables import api_key, event, log, run
 from tests.control.log.conftest import SECONDS, Served, numbers, said, serving, subscribe
 from tests.control.log.made import line, lines, make_run, write
 
@@ -177,7 +180,6 @@ async def test_a_database_that_was_emptied_starts_anew_under_the_same_names(serv
 @pytest.mark.parametrize(
     ("message", "why"),
     [
-        ("x" * (ws.MAX_MESSAGE + 1), "at most 65536 bytes"),
         ("[1, 2", "no message"),
         ('{"subscribe": {"demo": "no"}}', "no message"),
         (json.dumps({"subscribe": {f"run-{n}": 0 for n in range(101)}}), "at most 100 runs"),
@@ -195,6 +197,40 @@ async def test_what_is_no_message_ends_the_connection_and_says_why(
             await said(socket)
 
 
+async def test_a_message_that_is_too_large_ends_the_connection(served: Served) -> None:
+    async with served.socket() as socket:
+        await socket.send("x" * (server.FRAME_BYTES + 1))
+        with pytest.raises(ConnectionClosed, match="1009"):
+            await said(socket)
+
+
+async def test_a_key_that_is_revoked_ends_what_it_has_opened(served: Served) -> None:
+    async with served.socket() as socket:
+        async with served.control.database.write() as connection:
+            await connection.execute(update(api_key).values(revoked=now()))
+        assert "sign in again" in (await said(socket))["why"]
+        with pytest.raises(ConnectionClosed, match="1008"):
+            await said(socket)
+    with pytest.raises(InvalidStatus) as refused:
+        async with served.socket():
+            pass
+    assert refused.value.response.status_code == 401
+
+
+async def test_nobody_who_is_not_known_and_no_foreign_page_gets_in(served: Served) -> None:
+    for headers, status in (({}, 401), ({**served.headers, "Origin": "https://evil.example"}, 403)):
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(f"{served.url.replace('http', 'ws')}/ws/x", additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == status
+        assert b'"what"' in (refused.value.response.body or b"")
+
+
+async def test_a_browser_gets_the_protocol_that_it_asks_for(served: Served) -> None:
+    async with served.socket(subprotocols=["forge.v1"]) as socket:
+        assert socket.subprotocol == "forge.v1"
+
+
 async def test_a_flood_of_messages_ends_the_connection(served: Served) -> None:
     async with served.socket() as socket:
         with contextlib.suppress(ConnectionClosed):
@@ -206,8 +242,8 @@ async def test_a_flood_of_messages_ends_the_connection(served: Served) -> None:
 async def test_a_client_that_reads_nothing_is_closed_harms_nobody_and_can_resume(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ws, "SLOW_SECONDS", 0.5)
-    monkeypatch.setattr(slow, "LAST_SECONDS", 0.5)
+    monkeypatch.setattr(ws, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(server.WebSocket, "patience", 1.5)
     await make_run(served.control.database)
     count = 6000
     asleep = served.socket("asleep", max_queue=1, open_timeout=SECONDS)

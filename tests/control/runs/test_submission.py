@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.errors import ConfigError
 from pipelines.control.context import Control
 from pipelines.control.errors import Refused
 from pipelines.control.services import actions, runs
@@ -39,7 +39,7 @@ async def test_one_key_is_one_run_however_many_ask_at_once(control: Control) -> 
 async def test_what_is_wrong_is_said_before_anything_is_taken(control: Control) -> None:
     with pytest.raises(ConfigError):
         await submitted(control, ALICE, Asked(profile="micro", overrides=["bitnet.no_such=1"]))
-    with pytest.raises(InputError):
+    with pytest.raises(Refused):
         await submitted(control, ALICE, Asked(start_phase="bitnet", artifacts=["/etc"]))
     assert (await runs.listed(control, runs.RunFilter())).runs == []
 

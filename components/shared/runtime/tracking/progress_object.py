@@ -1,8 +1,8 @@
 """How far a task has come, as one small object in the store of its run: what a terminal far from the pod reads.
 
 `<run root>/progress/<task>.json` is the newest progress line (progress.py), its last note, and `attempt`, `process`,
-`host` and `updated` (Unix seconds). It is written at most every fifteen seconds and at the end of each stage, by whoever brings the
-chunks of events to the same store (outlets.py).
+`host` and `updated` (Unix seconds). It is written at most every fifteen seconds and at the end of each stage, by whoever
+brings the chunks of events to the same store (outlets.py).
 """
 
 from __future__ import annotations

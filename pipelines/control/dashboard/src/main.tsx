@@ -7,6 +7,9 @@ import { startTheme } from "./shell/theme";
 import "./page.css";
 
 startTheme();
+// `forge dashboard` opens /#link=…: what is behind the # reaches no server's log.
+const link = /^#link=(.+)$/.exec(location.hash)?.[1];
+if (link) history.replaceState(null, "", `/ui/login#${link}`);
 const place = document.getElementById("page") as HTMLElement;
 
 readConfig()

@@ -1,6 +1,7 @@
 /** Settings: the profiles, the schemas of the phases, what the machine is fit for. */
 import { flat } from "../kit/flat";
 import { ask } from "./client";
+import type { components } from "./openapi";
 
 export interface Schema {
   type?: string | string[];
@@ -21,30 +22,13 @@ export interface Schema {
   $defs?: Record<string, Schema>;
 }
 
-export interface Checklist {
-  healthy: boolean;
-  /** ok, warn (it works, but) or fail (a run would not). */
-  findings: { verdict: "ok" | "warn" | "fail"; what: string; found: string; fix: string }[];
-  checked: number;
-}
+type Schemas = components["schemas"];
 
-export interface Profile {
-  name: string;
-  base: string;
-  builtin: boolean;
-  description: string;
-  overrides: string[];
-}
-
+/** Verdicts are ok, warn (it works, but) or fail (a run would not). */
+export type Checklist = Schemas["Checklist"];
+export type Profile = Schemas["Profile"];
 /** Settings as they would be used, phase by phase, with who set each. */
-export interface Effective {
-  is_valid: boolean;
-  issues: string[];
-  seed: number | null;
-  phases: Record<string, { digest: string; values: Record<string, unknown>; origins: Record<string, string> }>;
-  evaluation: Record<string, unknown>;
-  differences: { key: string; value: unknown; profile_value: unknown }[];
-}
+export type Effective = Schemas["pipelines__control__services__effective_settings__Validity"];
 
 export const getSchemas = (signal?: AbortSignal) => ask<{ phases: Record<string, Schema> }>("get", "/config/schema", { signal });
 export const getProfiles = (signal?: AbortSignal) => ask<{ profiles: Profile[] }>("get", "/config/profiles", { signal });

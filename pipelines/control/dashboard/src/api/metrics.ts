@@ -1,34 +1,12 @@
 /** What was measured: a run's curves, and several runs side by side. */
 import { ask } from "./client";
 import type { Claim, Result } from "./models";
+import type { components } from "./openapi";
 
-export interface Series {
-  run: string;
-  task: string;
-  phase: string;
-  metric_name: string;
-  steps: number[];
-  values: number[];
-  times: number[];
-  count: number;
-  cut: boolean;
-}
-
-export interface Comparison {
-  runs: string[];
-  metrics: { phase: string; task: string; metric_name: string; values: Record<string, number>; differs: boolean }[];
-  models: {
-    run: string;
-    phase: string;
-    digest: string;
-    score: number | null;
-    bytes: number;
-    parameters: number;
-    results: Record<string, Result>;
-    claims: Claim[];
-    unreadable: string;
-  }[];
-}
+export type Series = components["schemas"]["Series"];
+export type Comparison = Omit<components["schemas"]["Comparison"], "models"> & {
+  models: (Omit<components["schemas"]["Claims"], "results" | "claims"> & { results: Record<string, Result>; claims: Claim[] })[];
+};
 
 /** The server answers with so many curves at most. */
 export const MOST_SERIES = 100;

@@ -1,25 +1,13 @@
 /** Models: what the catalogue says of them, and what is asked of it. */
 import { ask } from "./client";
-import type { Allowed } from "./shapes";
+import type { components } from "./openapi";
 
-export interface Model {
-  digest: string;
-  run: string;
-  task: string;
-  phase: string;
-  kind: string;
-  variant: string;
-  address: string;
-  parameters: number;
-  bytes: number;
-  score: number | null;
-  scores: Record<string, number>;
-  finished: number;
-  owner: string;
-  owner_name: string;
-  pinned: boolean;
-  tags: string[];
-}
+type Schemas = components["schemas"];
+
+export type Model = Schemas["Model"];
+export type Tensor = Schemas["Tensor"];
+export type Lineage = Schemas["Lineage"];
+export type Answer = Schemas["Answer"];
 
 export interface Result {
   score: number;
@@ -87,65 +75,22 @@ export interface Extra {
   [key: string]: unknown;
 }
 
-export interface ModelDetail extends Model {
-  parents: string[];
-  seed: number;
-  code_version: string;
-  config_digest: string;
-  config: Record<string, unknown>;
-  metrics: Record<string, number>;
+/** A model, with the parts of its manifest that the description leaves open. */
+export type ModelDetail = Omit<Schemas["ModelDetail"], "results" | "claims" | "gates" | "curves" | "extra"> & {
   results: Record<string, Result>;
-  gates: Gate[];
   claims: Claim[];
+  gates: Gate[];
   curves: Record<string, Curve>;
-  sizes: Record<string, unknown>;
-  extra?: Extra;
-  timing: Record<string, unknown>;
-  tensor_count: number;
-  tensor_bits: number | null;
-  file_count: number;
-  files: { name: string; bytes: number; sha256: string }[];
-  deployments: { target: string; address: string; state: string; notes: string[]; created: number }[];
-  actions: Record<string, Allowed>;
-}
-
-export interface Tensor {
-  name: string;
-  shape: number[];
-  dtype: string;
-  codec: string;
-  bytes: number;
-  bits: number | null;
-  error: number | null;
-}
-
-export interface Lineage {
-  digest: string;
-  nodes: { digest: string; distance: number; known: boolean; phase: string; variant: string; run: string; score: number | null }[];
-  edges: { parent: string; child: string }[];
-  uses: { run: string; task: string; role: string; state: string; time: number }[];
-  registered: string;
-  cut: boolean;
-}
-
-export interface Answer {
-  digest: string;
-  text: string;
-  finished: boolean;
-  tokens: number;
-  seconds: number;
-  tokens_per_second: number;
-  load_seconds: number;
-  route: Record<string, unknown> | null;
-}
+  extra: Extra;
+};
 
 type Signal = AbortSignal | undefined;
 
 export const listModels = (query: Record<string, unknown>, signal?: Signal) =>
-  ask<{ models: Model[]; next: string | null }>("get", "/models", { query, signal });
+  ask<Schemas["ModelPage"]>("get", "/models", { query, signal });
 export const getModel = (digest: string, signal?: Signal) => ask<ModelDetail>("get", "/models/{digest}", { path: { digest }, signal });
 export const getTensors = (digest: string, query: Record<string, unknown>, signal?: Signal) =>
-  ask<{ tensors: Tensor[]; count: number; parameters: number; bytes: number; bits: number | null; next: string | null }>("get", "/models/{digest}/tensors", { path: { digest }, query, signal });
+  ask<Schemas["TensorPage"]>("get", "/models/{digest}/tensors", { path: { digest }, query, signal });
 export const getLineage = (digest: string, signal?: Signal) => ask<Lineage>("get", "/models/{digest}/lineage", { path: { digest }, signal });
 export const tagModel = (digest: string, tag: string, on: boolean) =>
   ask<Model>(on ? "put" : "delete", "/models/{digest}/tags/{tag}", { path: { digest, tag } });
@@ -154,4 +99,4 @@ export const deleteModel = (digest: string) => ask("delete", "/models/{digest}",
 export const deployModel = (digest: string, target: string) => ask("post", "/models/{digest}/deploy", { path: { digest }, body: { target } });
 export const importModels = (address: string) => ask<Record<string, unknown>>("post", "/models/import", { body: { address } });
 export const askModels = (models: string[], prompt: string, tokens: number, signal?: Signal) =>
-  ask<{ answers: Answer[] }>("post", "/models/answer", { body: { models, prompt, tokens }, signal });
+  ask<Schemas["Answers"]>("post", "/models/answer", { body: { models, prompt, tokens }, signal });

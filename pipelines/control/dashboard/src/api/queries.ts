@@ -1,6 +1,7 @@
 /** What the pages ask, each question once. */
 import { ask } from "./client";
-import type { ForgeEvent, LogLine, Page, Run, RunDetail } from "./shapes";
+import type { components } from "./openapi";
+import type { ForgeEvent, Page, Run, RunDetail } from "./shapes";
 
 export const listRuns = (query: Record<string, string | undefined>, signal?: AbortSignal): Promise<Page> =>
   ask<Page>("get", "/phases/runs", { query, signal });
@@ -23,7 +24,7 @@ export const pinRun = (run: Run, pinned: boolean): Promise<Run> =>
   ask<Run>("put", "/phases/runs/{run}/pin", { path: { run: run.id }, body: { pinned }, headers: { "if-match": `"${run.version}"` } });
 
 export interface LogPage {
-  lines: LogLine[];
+  lines: { n: number; text: string; level?: string }[];
   next: number | null;
   source?: string;
 }
@@ -31,12 +32,7 @@ export interface LogPage {
 export const getLogs = (run: string, query: Record<string, unknown>, signal?: AbortSignal): Promise<LogPage> =>
   ask<LogPage>("get", "/phases/runs/{run}/logs", { path: { run }, query, signal });
 
-export interface EventPage {
-  log: string;
-  events: ForgeEvent[];
-  last: number;
-  caught_up: boolean;
-}
+export type EventPage = Omit<components["schemas"]["EventsPage"], "events"> & { events: ForgeEvent[] };
 
 export const getEvents = (run: string, query: Record<string, unknown>, signal?: AbortSignal): Promise<EventPage> =>
   ask<EventPage>("get", "/phases/runs/{run}/events", { path: { run }, query, signal });

@@ -52,8 +52,8 @@ export default function AgentForgeControl() {
       go(`/ui/runs/${encodeURIComponent(run)}`);
     },
   });
-  const first = PHASES.indexOf(asked.start_phase as (typeof PHASES)[number]);
-  const last = PHASES.indexOf(asked.end_phase as (typeof PHASES)[number]);
+  const first = PHASES.indexOf(asked.start_phase);
+  const last = PHASES.indexOf(asked.end_phase);
   const chosen = PHASES.slice(first, last + 1);
   const why = forbidden("phases", "execute") || (first > last ? "the first phase comes after the last one" : "");
   useShortcuts([
@@ -84,14 +84,14 @@ export default function AgentForgeControl() {
           </select>
         </Field>
         <Field label="From phase">
-          <select value={asked.start_phase} onChange={(event) => change({ start_phase: event.target.value })}>
+          <select value={asked.start_phase} onChange={(event) => change({ start_phase: event.target.value as Asked["start_phase"] })}>
             {PHASES.map((phase) => (
               <option key={phase}>{phase}</option>
             ))}
           </select>
         </Field>
         <Field label="To phase">
-          <select value={asked.end_phase} onChange={(event) => change({ end_phase: event.target.value })}>
+          <select value={asked.end_phase} onChange={(event) => change({ end_phase: event.target.value as Asked["end_phase"] })}>
             {PHASES.map((phase) => (
               <option key={phase}>{phase}</option>
             ))}

@@ -2,8 +2,8 @@ import { useQuery } from "@tanstack/react-query";
 import { getDoctor } from "../api/config.queries";
 import { Shown } from "../kit/states";
 
-const SIGNS = { ok: "✓", warn: "!", fail: "✕" };
-const TONES = { ok: "good-text", warn: "warn-text", fail: "bad-text" };
+const SIGNS: Record<string, string> = { ok: "✓", warn: "!", fail: "✕" };
+const TONES: Record<string, string> = { ok: "good-text", warn: "warn-text", fail: "bad-text" };
 const ORDER = ["fail", "warn", "ok"];
 
 /** Whether this machine is fit for a run. */

@@ -33,9 +33,11 @@ export function spansOf(line: string): Span[] {
   return spans;
 }
 
+const SPECIAL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
+
 /** The text alone, for searching and copying. */
 export const plain = (line: string): string =>
-  spansOf(line).map((span) => span.text).join("");
+  SPECIAL.test(line) ? spansOf(line).map((span) => span.text).join("") : line;
 
 function apply(style: Style, parameters: string): void {
   const codes = (parameters || "0").split(/[;:]/).map(Number);

@@ -5,7 +5,7 @@ import "uplot/dist/uPlot.min.css";
 import { Action } from "./action";
 import { Table } from "./table";
 import { thin } from "./thin";
-import { figure } from "./time";
+import { amount, figure } from "./time";
 import { useTheme } from "../shell/theme";
 
 export interface Line {
@@ -72,8 +72,8 @@ export function Chart({ title, x, y, lines, band, height = 210, clock = false }:
       width: element.clientWidth || 300,
       height,
       legend: { show: false },
-      scales: { x: { time: clock } },
-      axes: [{ ...axis, size: 30 }, { ...axis, size: 54, values: (_, ticks) => ticks.map(figure) }],
+      scales: { x: { time: clock }, y: { range: (_, low, high) => rangeOf(low, high, band) } },
+      axes: [{ ...axis, size: 30 }, { ...axis, size: 54, values: (_, ticks) => ticks.map((tick) => (Math.abs(tick) >= 10_000 ? amount(tick) : figure(tick))) }],
       cursor: { points: { size: 6 }, drag: { x: true, y: false } },
       series: [
         {},
@@ -132,6 +132,14 @@ export function Chart({ title, x, y, lines, band, height = 210, clock = false }:
 function inWords(title: string, lines: Line[]): string {
   const last = lines.slice(0, 4).map((line) => `${line.name} ends at ${figure(line.ys.findLast((value) => value !== null))}`);
   return `${title}: ${last.join(", ") || "no values yet"}. The values are in the table.`;
+}
+
+/** From the lowest to the highest value, the band included, and a little more; a flat line has room on both sides. */
+export function rangeOf(low: number | null, high: number | null, band?: [number, number]): [number, number] {
+  const from = Math.min(low ?? 0, band?.[0] ?? Infinity);
+  const to = Math.max(high ?? 1, band?.[1] ?? -Infinity);
+  const room = (to - from || Math.abs(to) || 1) * 0.06;
+  return [from - room, to + room];
 }
 
 function paintBand(self: uPlot, [low, high]: [number, number], colour: string): void {

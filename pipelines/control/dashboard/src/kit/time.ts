@@ -22,7 +22,7 @@ export function duration(seconds: number | null | undefined): string {
 export function moment(seconds: number | null | undefined, now = Date.now()): string {
   if (!seconds) return "–";
   const date = new Date(seconds * 1000);
-  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   if (date.toDateString() === new Date(now).toDateString()) return time;
   return `${date.toLocaleDateString([], { day: "numeric", month: "short" })} ${time}`;
 }

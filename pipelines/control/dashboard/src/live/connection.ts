@@ -30,8 +30,14 @@ const NEXT: Record<Way, Way> = { websocket: "stream", stream: "polling", polling
 
 export class Connection {
   readonly store = new EventStore({
-    watch: (run, after) => this.wire?.watch(run, after),
-    leave: (run) => this.wire?.leave(run),
+    watch: (run, after) => {
+      this.wire?.watch(run, after);
+      this.tell();
+    },
+    leave: (run) => {
+      this.wire?.leave(run);
+      this.tell();
+    },
   });
   way: Way = "websocket";
   private wire: Wire | null = null;

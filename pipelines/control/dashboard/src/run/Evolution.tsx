@@ -7,12 +7,13 @@ import { Chart, type Line } from "../kit/chart";
 import { Empty, Shown } from "../kit/states";
 import { Table, type Column } from "../kit/table";
 import { figure, percent } from "../kit/time";
+import { published } from "./artifacts";
 import { KeptCurve } from "./MetricsDashboard";
 
 export default function Evolution({ run }: { run: RunDetail }) {
   const tasks = run.tasks.filter((task) => task.phase === "evomerge");
   const final = tasks.find((task) => task.task === "evomerge") ?? tasks.find((task) => task.digests?.model);
-  const digest = Object.values(final?.digests ?? {})[0];
+  const digest = final && published([final])[0]?.digest;
   if (tasks.length === 0) return <Empty title="No search in this run">It shows when a run has the phase evomerge.</Empty>;
   if (!digest) return <Going run={run} />;
   return <Searched digest={digest} />;

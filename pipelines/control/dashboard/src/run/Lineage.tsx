@@ -2,6 +2,7 @@
 import { useMemo } from "react";
 import type { RunDetail } from "../api/shapes";
 import { Empty } from "../kit/states";
+import { published } from "./artifacts";
 import { Graph, type Node } from "../models/graph";
 
 export default function Lineage({ run }: { run: RunDetail }) {
@@ -11,14 +12,11 @@ export default function Lineage({ run }: { run: RunDetail }) {
 }
 
 function nodesOf(run: RunDetail): Node[] {
-  return run.tasks.flatMap((task) => {
-    const parents = Object.values(task.input_digests ?? {}).flat();
-    return Object.values(task.digests ?? {}).map((digest) => ({
-      digest,
-      label: task.task,
-      detail: task.phase,
-      parents,
-      href: `/ui/models/${digest}`,
-    }));
-  });
+  return published(run.tasks).map(({ digest, task }) => ({
+    digest,
+    label: task.task,
+    detail: task.phase,
+    parents: Object.values(task.input_digests ?? {}).flat(),
+    href: `/ui/models/${digest}`,
+  }));
 }

@@ -1,6 +1,6 @@
 /** A task's log: a hundred thousand lines in a window, with colours, search, levels, following, and links to lines. */
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import type { RunDetail } from "../api/shapes";
 import { useChoice } from "../kit/address";
 import { Action } from "../kit/action";
@@ -69,7 +69,8 @@ function Window({ run, task, attempt, hear }: Props & { task: string; attempt: s
   const [hit, toHit] = useState(0);
   const holder = useRef<HTMLDivElement>(null);
 
-  const hits = useMemo(() => matching(lines, text), [lines, text]);
+  const wanted = useDeferredValue(text); // the field answers at once, the lines follow
+  const hits = useMemo(() => matching(lines, wanted), [lines, wanted]);
   const shown = useMemo<Line[]>(() => {
     const levelled = level ? lines.filter((line) => levelOf(line) === level) : lines;
     return only && text ? levelled.filter((line) => hits.has(line.n)) : levelled;

@@ -8,10 +8,11 @@ import { useChoice } from "../kit/address";
 import { Chart, type Line } from "../kit/chart";
 import { PHASES } from "../kit/phases";
 import { Empty, Shown } from "../kit/states";
-import { Table } from "../kit/table";
+import { Table, type Column } from "../kit/table";
 import { bytes, duration, figure } from "../kit/time";
 import type { Heard } from "./RunPage";
-import { BAND, chartsOf, merged, withEvents, type Points } from "./series";
+import { published } from "./artifacts";
+import { BAND, chartsOf, isCurve, merged, withEvents, type Points } from "./series";
 
 const POINTS = 2000;
 
@@ -44,16 +45,17 @@ export default function MetricsDashboard({ run, hear }: { run: RunDetail; hear: 
       <Shown query={query} what="the metrics">
         {({ series }) => {
           const all = merged(series, news);
-          const charts = chartsOf(all.values(), phaseOf, phase).filter((chart) => chart.lines.some((line) => line.xs.length > 1 || run.state === "running"));
-          if (charts.length === 0) {
-            return <Empty title="No curve yet">Curves appear as soon as a phase has measured something twice.</Empty>;
-          }
+          const charts = chartsOf([...all.values()].filter(isCurve), phaseOf, phase);
           return (
-            <div className="cards">
-              {charts.map(({ name, lines }) => (
-                <Chart key={name} title={name} x="step" y="" lines={lines} band={name === "success" ? BAND : undefined} />
-              ))}
-            </div>
+            <>
+              {charts.length === 0 && <Empty title="No curve yet">Curves appear as soon as the phase has measured something as it goes.</Empty>}
+              <div className="cards">
+                {charts.map(({ name, lines }) => (
+                  <Chart key={name} title={name} x="step" y="" lines={lines} band={name === "success" ? BAND : undefined} />
+                ))}
+              </div>
+              <Results points={[...all.values()].filter((one) => !isCurve(one))} />
+            </>
           );
         }}
       </Shown>
@@ -66,6 +68,28 @@ export default function MetricsDashboard({ run, hear }: { run: RunDetail; hear: 
 function atPhase(run: RunDetail): string | undefined {
   const begun = PHASES.filter((phase) => run.tasks.some((task) => task.phase === phase && task.started));
   return begun.find((phase) => run.phases[phase]?.state === "running") ?? (begun.includes("training") ? "training" : begun.at(-1));
+}
+
+/** What a phase measured once, at its end. */
+function Results({ points }: { points: Points[] }) {
+  if (points.length === 0) return null;
+  const tasks = [...new Set(points.map(({ task }) => task))].sort();
+  const names = [...new Set(points.map(({ name }) => name))].sort();
+  const values = new Map(points.map(({ task, name, ys }) => [`${task} ${name}`, ys.at(-1)]));
+  return (
+    <details className="card">
+      <summary>Measured at the end: {names.length} figures</summary>
+      <Table
+        caption="Results"
+        columns={[
+          { title: "metric", cell: (name: string) => name },
+          ...tasks.map((task): Column<string> => ({ title: task, number: true, cell: (name) => figure(values.get(`${task} ${name}`)) })),
+        ]}
+        rows={names}
+        id={(name) => name}
+      />
+    </details>
+  );
 }
 
 function Figures({ run }: { run: RunDetail }) {
@@ -103,30 +127,23 @@ function Figures({ run }: { run: RunDetail }) {
   );
 }
 
-/** The digests of what the run's tasks have published. */
-export function published(run: RunDetail, phase = ""): { digest: string; task: string }[] {
-  return run.tasks
-    .filter((task) => !phase || task.phase === phase)
-    .flatMap((task) => Object.values(task.digests ?? {}).map((digest) => ({ digest, task: task.task })));
-}
-
 function Kept({ run, phase }: { run: RunDetail; phase: string }) {
-  const [open, show] = useState(false);
-  const of = phase ? published(run, phase) : published(run);
+  const [open, show] = useState(true);
+  const of = published(run.tasks.filter((task) => task.phase === phase));
   const models = useQueries({
     queries: of.map(({ digest }) => ({
       queryKey: ["model", digest],
       queryFn: ({ signal }: { signal: AbortSignal }) => getModel(digest, signal),
       staleTime: Infinity,
-      enabled: open || Boolean(phase),
+      enabled: open,
     })),
   });
   if (of.length === 0) return null;
   const charts = models.flatMap(({ data }, index) =>
-    Object.entries(data?.curves ?? {}).map(([title, curve]) => ({ title, task: of[index]?.task ?? "", curve })),
+    Object.entries(data?.curves ?? {}).map(([title, curve]) => ({ title, task: of[index]?.task.task ?? "", curve })),
   );
   return (
-    <details className="card" open={open || Boolean(phase)} onToggle={(event) => show(event.currentTarget.open)}>
+    <details className="card" open={open} onToggle={(event) => show(event.currentTarget.open)}>
       <summary>Curves that finished phases keep: ID/d, Grokfast's λ, dreams, success rate by stage …</summary>
       <div className="cards">
         {charts.map(({ title, task, curve }) => (

@@ -4,6 +4,7 @@ import { useState } from "react";
 import { useLocation } from "wouter";
 import { Problem } from "../api/problem";
 import { actOnRun, deleteRun, pinRun } from "../api/queries";
+import { forbidden } from "../api/session";
 import type { ActionName, RunDetail } from "../api/shapes";
 import { Action } from "../kit/action";
 import { Confirm, Dialog } from "../kit/dialog";
@@ -81,7 +82,7 @@ export function RunActions({ run }: { run: RunDetail }) {
       <Action why={why("rerun")} onClick={() => show("rerun")}>
         Rerun from …
       </Action>
-      <Action why={why("delete") && why("delete") !== "it is pinned" ? why("delete") : ""} onClick={() => pin.mutate(!run.pinned)} aria-pressed={run.pinned}>
+      <Action why={forbidden("phases", "execute", run.owner)} onClick={() => pin.mutate(!run.pinned)} aria-pressed={run.pinned}>
         {run.pinned ? "Pinned" : "Pin"}
       </Action>
       <Action kind="danger" why={why("delete")} onClick={() => show("delete")}>

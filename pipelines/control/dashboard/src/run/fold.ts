@@ -64,9 +64,8 @@ function stripOf(tasks: Task[], before: PhaseStrip | undefined): PhaseStrip {
   const running = tasks.find((task) => task.status === "running");
   const sum = tasks.reduce((total, task) => total + shareOf(task), 0);
   return {
-    ...before,
     state,
-    share: Math.max(before?.state === "running" && state === "running" ? (before.share ?? 0) : 0, sum / Math.max(1, tasks.length)),
+    share: Math.max(before?.state === "running" && state === "running" ? before.share : 0, sum / Math.max(1, tasks.length)),
     stage: running?.progress.stage ?? "",
     step: running?.progress.step ?? 0,
     total: running?.progress.total ?? 0,

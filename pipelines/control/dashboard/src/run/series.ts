@@ -63,6 +63,9 @@ export function merged(read: readonly Series[], news: ReadonlyMap<string, Points
   return all;
 }
 
+/** A curve goes over steps; what an artifact says of itself is one figure, without a stage. */
+export const isCurve = ({ stage, xs }: Points): boolean => stage !== "" || xs.length > 1;
+
 export interface ChartOf {
   name: string;
   lines: Line[];

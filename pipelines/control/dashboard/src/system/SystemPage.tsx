@@ -2,6 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "wouter";
 import { ask } from "../api/client";
+import type { components } from "../api/openapi";
 import { forbidden } from "../api/session";
 import { Action } from "../kit/action";
 import { useChoice } from "../kit/address";
@@ -10,7 +11,7 @@ import { flat, shown } from "../kit/flat";
 import { Empty, Shown } from "../kit/states";
 import { Table } from "../kit/table";
 import { Tabs } from "../kit/tabs";
-import { duration, figure, moment } from "../kit/time";
+import { bytes, duration, moment } from "../kit/time";
 import { say, sayProblem } from "../kit/toast";
 import { Audit } from "./Audit";
 import { Keys } from "./Keys";
@@ -25,23 +26,11 @@ const TABS = [
   ["server", "Server"],
 ] as const;
 
-interface System {
-  queue: Record<string, unknown>[] | Record<string, unknown>;
-  pools: Record<string, unknown>[] | Record<string, unknown>;
-  jobs: Job[];
-  storage?: unknown;
-  version?: unknown;
-  [key: string]: unknown;
-}
-
-interface Job {
-  name: string;
-  every: number;
-  started: number | null;
-  finished: number | null;
-  next: number;
-  result: unknown;
-}
+type System = components["schemas"]["Overview"];
+type Job = components["schemas"]["JobState"];
+type Controller = components["schemas"]["ControllerState"];
+type Alert = components["schemas"]["Alert"];
+type Alerts = components["schemas"]["Alerts"];
 
 const getSystem = (signal?: AbortSignal) => ask<System>("get", "/system", { signal });
 
@@ -71,47 +60,55 @@ export default function SystemPage() {
   );
 }
 
-const rowsOf = (value: unknown, key: string): Record<string, unknown>[] => {
-  if (Array.isArray(value)) return value as Record<string, unknown>[];
-  const inner = (value as Record<string, unknown> | null)?.[key];
-  return Array.isArray(inner) ? (inner as Record<string, unknown>[]) : [];
-};
-
 function Queue({ system }: { system: System }) {
-  const rows = rowsOf(system.queue, "runs");
-  if (rows.length === 0) return <Empty title="Nothing waits">A run that waits says here for what.</Empty>;
+  if (system.queue.length === 0) return <Empty title="Nothing waits">A run that waits says here for what.</Empty>;
   return (
     <Table
       caption="Queue"
       columns={[
-        { title: "run", cell: (row) => <Link href={`/ui/runs/${encodeURIComponent(String(row.id ?? row.run))}`}>{String(row.id ?? row.run)}</Link> },
-        { title: "state", cell: (row) => <State state={String(row.state ?? "queued")} /> },
-        { title: "priority", number: true, cell: (row) => figure(row.priority) },
-        { title: "by", cell: (row) => String(row.owner_name || row.owner || "–") },
-        { title: "waits for", wide: true, cell: (row) => String(row.why ?? "") },
-        { title: "since", number: true, cell: (row) => moment(row.created as number) },
+        { title: "next", number: true, cell: (row) => row.position },
+        { title: "run", cell: (row) => <Link href={`/ui/runs/${encodeURIComponent(row.id)}`}>{row.id}</Link> },
+        { title: "by", cell: (row) => row.owner_name || "–" },
+        { title: "priority", number: true, cell: (row) => row.priority },
+        { title: "waits for", wide: true, cell: (row) => row.why },
+        { title: "has waited", number: true, cell: (row) => duration(row.waited) },
+        { title: "wants", number: true, cell: (row) => [row.gpus > 0 && `${row.gpus} GPU`, bytes(row.memory_bytes)].filter(Boolean).join(", ") },
       ]}
-      rows={rows}
-      id={(row, index) => String(row.id ?? row.run ?? index)}
+      rows={system.queue}
+      id={(row) => row.id}
     />
   );
 }
 
 function Pools({ system }: { system: System }) {
-  const rows = [...flat(system.pools)];
+  if (system.pools.length === 0) {
+    return <Empty title="No controller has said anything">Start one beside the GPUs: forge control --role controller. Runs wait until then.</Empty>;
+  }
   return (
-    <Table
-      caption="Pools"
-      empty="The server says nothing of its devices: its controller is elsewhere."
-      columns={[
-        { title: "of the pools", cell: ([name]: [string, unknown]) => <span className="mono">{name}</span> },
-        { title: "value", wide: true, cell: ([, value]) => <span className="mono">{shown(value)}</span> },
-      ]}
-      rows={rows}
-      id={([name]) => name}
-    />
+    <>
+      {system.pools.map((controller: Controller) => (
+        <section key={controller.name} className="card stack">
+          <h2>
+            {controller.host} <span className="soft">{controller.name}</span>
+          </h2>
+          <p className={controller.alive ? "good-text" : "bad-text"}>{controller.alive ? "alive" : `last heard of ${moment(controller.seen)}`}</p>
+          <Table
+            caption={`Pools of ${controller.name}`}
+            columns={[
+              { title: "what", cell: ([name]: [string, unknown]) => <span className="mono">{name}</span> },
+              { title: "value", wide: true, cell: ([name, value]) => <span className="mono">{amountOf(name, value)}</span> },
+            ]}
+            rows={[...flat(controller.pools)]}
+            id={([name]) => name}
+          />
+        </section>
+      ))}
+    </>
   );
 }
+
+/** Names say their unit. */
+const amountOf = (name: string, value: unknown): string => (name.includes("bytes") && typeof value === "number" ? bytes(value) : shown(value));
 
 function Jobs({ system }: { system: System }) {
   const client = useQueryClient();
@@ -126,16 +123,16 @@ function Jobs({ system }: { system: System }) {
       caption="Jobs"
       empty="There is none."
       columns={[
-        { title: "job", cell: (job: Job) => job.name },
+        { title: "job", cell: (job: Job) => <span title={job.summary}>{job.name}</span> },
         { title: "every", number: true, cell: (job) => duration(job.every) },
         { title: "last", number: true, cell: (job) => moment(job.finished) },
         { title: "took", number: true, cell: (job) => duration(job.started && job.finished ? job.finished - job.started : null) },
-        { title: "next", number: true, cell: (job) => moment(job.next) },
+        { title: "next", number: true, cell: (job) => (job.running ? "now" : moment(job.next)) },
         { title: "result", wide: true, cell: (job) => <span className="mono">{shown(job.result ?? "–")}</span> },
         {
           title: "now",
           cell: (job) => (
-            <Action why={forbidden("system", "execute")} onClick={() => run(job.name)}>
+            <Action why={forbidden("system", "execute") || (job.running ? "it runs" : "")} onClick={() => run(job.name)}>
               Run
             </Action>
           ),
@@ -154,7 +151,7 @@ function Server({ system }: { system: System }) {
       caption="Server"
       columns={[
         { title: "what", cell: ([name]: [string, unknown]) => <span className="mono">{name}</span> },
-        { title: "value", wide: true, cell: ([, value]) => <span className="mono">{shown(value)}</span> },
+        { title: "value", wide: true, cell: ([name, value]) => <span className="mono">{amountOf(name, value)}</span> },
       ]}
       rows={[...flat(rest)]}
       id={([name]) => name}
@@ -165,29 +162,38 @@ function Server({ system }: { system: System }) {
 function Alerts() {
   const query = useQuery({
     queryKey: ["alerts"],
-    queryFn: ({ signal }) => ask<{ alerts: Record<string, unknown>[] } | Record<string, unknown>[]>("get", "/system/alerts", { signal }),
+    queryFn: ({ signal }) => ask<Alerts>("get", "/system/alerts", { signal }),
     refetchInterval: 30_000,
   });
   return (
     <Shown query={query} what="the alerts">
-      {(answer) => {
-        const rows = rowsOf(answer, "alerts");
-        if (rows.length === 0) return <Empty title="No alert">What Prometheus finds shows here, with what to do.</Empty>;
-        return (
-          <Table
-            caption="Alerts"
-            columns={[
-              { title: "alert", cell: (row) => String(row.name ?? row.alertname ?? "") },
-              { title: "severity", cell: (row) => String(row.severity ?? "") },
-              { title: "says", wide: true, cell: (row) => String(row.summary ?? row.description ?? "") },
-              { title: "since", number: true, cell: (row) => (typeof row.since === "number" ? moment(row.since) : String(row.since ?? row.started ?? "–")) },
-              { title: "what to do", wide: true, cell: (row) => String(row.fix ?? row.runbook ?? row.runbook_url ?? "") },
-            ]}
-            rows={rows}
-            id={(_, index) => index}
-          />
-        );
-      }}
+      {({ alerts, hold }) => (
+        <>
+          {hold && (
+            <p className="notice">
+              New runs wait until {moment(hold.until)} at the longest: {hold.why}
+            </p>
+          )}
+          {alerts.length === 0 ? (
+            <Empty title="No alert">What is wrong shows here, with what to do.</Empty>
+          ) : (
+            <Table
+              caption="Alerts"
+              columns={[
+                { title: "state", cell: (alert: Alert) => <State state={alert.state === "firing" ? "error" : "done"} word={alert.state} /> },
+                { title: "severity", cell: (alert) => alert.severity },
+                { title: "alert", cell: (alert) => alert.name },
+                { title: "says", wide: true, cell: (alert) => alert.summary },
+                { title: "of", wide: true, cell: (alert) => Object.entries(alert.labels).map(([name, value]) => `${name} ${value}`).join(", ") },
+                { title: "since", number: true, cell: (alert) => moment(alert.since) },
+                { title: "what to do", wide: true, cell: (alert) => (/^https?:/.test(alert.runbook) ? <a href={alert.runbook}>runbook</a> : alert.runbook) },
+              ]}
+              rows={alerts}
+              id={(alert) => `${alert.name} ${JSON.stringify(alert.labels)}`}
+            />
+          )}
+        </>
+      )}
     </Shown>
   );
 }

@@ -1,0 +1,79 @@
+"""Who is at a run: a lease of 15 seconds on the database's clock, with an epoch that is never given twice.
+
+Every write under a lease names its epoch. A holder that was paused and comes back finds a higher one, and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import and_, or_, select, update
+
+from ..context import Control
+from ..store.database import now
+from ..store.tables import run
+from .strip import Row
+from .transitions import AT_WORK
+
+LEASE_SECONDS = 15.0
+RENEW_SECONDS = 5.0
+AT_ONCE = 20
+"""So many expired leases are taken at a time: the rest is for others, or for the next look."""
+
+
+def held_by(control: Control, place: str) -> dict[str, Any]:
+    """The columns of a lease that begins now."""
+    return {
+        "holder": control.name, "holder_host": place[:200], "epoch": run.c.epoch + 1,
+        "lease_until": now() + LEASE_SECONDS,
+    }  # fmt: skip
+
+
+async def take_expired(control: Control, place: str, targets: tuple[str, ...]) -> list[Row]:
+    """Take runs at which nobody is any more; each as it is now. Of many who try at once one gets it.
+
+    :param targets: that we can carry.
+    """
+    expired = and_(run.c.state.in_(AT_WORK), run.c.lease_until < now(), run.c.target.in_(targets))
+    async with control.database.read() as connection:
+        found = await connection.execute(
+            select(run.c.id, run.c.epoch).where(expired).order_by(run.c.lease_until).limit(AT_ONCE)
+        )
+        candidates = [(row.id, row.epoch) for row in found]
+    taken = []
+    for name, epoch in candidates:
+        async with control.database.write() as connection:
+            query = (
+                update(run)
+                .where(run.c.id == name, run.c.epoch == epoch, expired)
+                .values(**held_by(control, place))
+                .returning(run)
+            )
+            row: Row | None = (await connection.execute(query)).mappings().first()
+        if row is not None:
+            taken.append(row)
+    return taken
+
+
+async def renew(control: Control, held: Mapping[str, int]) -> set[str]:
+    """Renew leases; the runs that somebody else has by now.
+
+    :param held: run → epoch.
+    """
+    if not held:
+        return set()
+    ours = or_(*(and_(run.c.id == name, run.c.epoch == epoch) for name, epoch in held.items()))
+    async with control.database.write() as connection:
+        renewed = await connection.scalars(
+            update(run).where(ours).values(lease_until=now() + LEASE_SECONDS).returning(run.c.id)
+        )
+        return set(held) - set(renewed)
+
+
+async def release(control: Control, held: Mapping[str, int]) -> None:
+    """Let others take runs at once: this process ends, and what carries them out goes on."""
+    if held:
+        ours = or_(*(and_(run.c.id == name, run.c.epoch == epoch) for name, epoch in held.items()))
+        async with control.database.write() as connection:
+            await connection.execute(update(run).where(ours).values(lease_until=0.0))

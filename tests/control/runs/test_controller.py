@@ -1,0 +1,166 @@
+"""Runs are carried out, stopped, gone on with and taken over: processes of their own, which the controller only holds."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.control.context import Control
+from pipelines.control.services import actions, runs
+from pipelines.control.services.controller import serve
+from pipelines.control.services.local_carrier import row_now
+from pipelines.control.services.processes import of_run, process_of
+from pipelines.control.settings import ControlSettings
+from tests.control.runs.made import ADMIN
+from tests.control.runs.toys import digests, patient, quick, toy_run, until
+
+
+@contextlib.asynccontextmanager
+async def controlling(control: Control) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(serve(control))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def state_of(control: Control, name: str) -> str:
+    row = await row_now(control, name)
+    return row["state"] if row else ""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ControlSettings:
+    return ControlSettings(runs=tmp_path / "runs")
+
+
+async def test_a_run_that_was_asked_for_is_carried_out_and_everything_of_it_is_known(
+    control: Control,
+) -> None:
+    folder = toy_run(control.settings.runs, quick, "toy")
+    async with controlling(control):
+        await until(lambda: _is(control, "toy", "cancelled"))
+        await actions.resumed(control, ADMIN, "toy")
+        await until(lambda: _is(control, "toy", "succeeded"))
+        await until((folder.path / "report.html").is_file)
+    found = await runs.detail(control, "toy", ADMIN)
+    assert {task.task: task.status for task in found.tasks} == {"write": "succeeded", "append": "succeeded"}
+    assert (folder.path / "artifacts/append/out").read_text() == "ab"
+
+
+async def test_a_cancelled_run_is_cancelled_when_nothing_of_it_lives(control: Control) -> None:
+    folder = toy_run(control.settings.runs, patient, "toy")
+    async with controlling(control):
+        await until(lambda: _is(control, "toy", "cancelled"))
+        await actions.resumed(control, ADMIN, "toy")
+        await until((control.settings.runs / "begun").exists)
+        seen = await actions.cancelled(control, ADMIN, "toy")
+        assert seen.state == "cancelling"
+        await until(lambda: _is(control, "toy", "cancelled"))
+        assert not folder.active() and not list(of_run(folder))
+        assert (control.settings.runs / "checkpointed").exists()
+        (control.settings.runs / "gate").touch()
+        await actions.resumed(control, ADMIN, "toy")
+        await until(lambda: _is(control, "toy", "succeeded"))
+    assert (folder.path / "artifacts/append/out").read_text() == "patient!"
+
+
+async def test_a_run_whose_process_is_killed_goes_on(control: Control) -> None:
+    folder = toy_run(control.settings.runs, patient, "toy")
+    async with controlling(control):
+        await until(lambda: _is(control, "toy", "cancelled"))
+        await actions.resumed(control, ADMIN, "toy")
+        await until((control.settings.runs / "begun").exists)
+        row = await row_now(control, "toy")
+        process = process_of(row["process"]) if row else None
+        assert process is not None and process.send(signal.SIGKILL)
+        (control.settings.runs / "gate").touch()
+        await until(lambda: _is(control, "toy", "succeeded"))
+        row = await row_now(control, "toy")
+    assert row and row["process"]["starts"] == 2
+    assert (folder.path / "artifacts/append/out").read_text() == "patient!"
+
+
+async def test_a_run_goes_on_without_a_controller_and_the_next_one_adopts_it(control: Control) -> None:
+    folder = toy_run(control.settings.runs, patient, "toy")
+    async with controlling(control):
+        await until(lambda: _is(control, "toy", "cancelled"))
+        await actions.resumed(control, ADMIN, "toy")
+        await until((control.settings.runs / "begun").exists)
+        before = await row_now(control, "toy")
+    assert folder.active()
+    async with controlling(control):
+        await until(lambda: _epoch_above(control, "toy", before["epoch"] if before else 0))
+        (control.settings.runs / "gate").touch()
+        await until(lambda: _is(control, "toy", "succeeded"))
+        after = await row_now(control, "toy")
+    assert before and after and after["process"]["pid"] == before["process"]["pid"]
+    assert set(digests(folder)) == {"write", "run-code", "append"}
+
+
+async def test_a_run_of_the_command_line_shows_up_is_followed_and_can_be_cancelled(control: Control) -> None:
+    folder = toy_run(control.settings.runs, patient, "toy")
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "run-pipeline",
+        "--resume",
+        "toy",
+        "--runs",
+        str(folder.path.parent),
+    ]
+    async with controlling(control):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            await until((control.settings.runs / "begun").exists)
+            await until(lambda: _is(control, "toy", "running"))
+            assert (await runs.got(control, "toy")).origin == "command"
+            await actions.cancelled(control, ADMIN, "toy")
+            await until(lambda: _is(control, "toy", "cancelled"))
+        finally:
+            await asyncio.to_thread(process.wait, 30)
+    assert (control.settings.runs / "checkpointed").exists()
+
+
+async def test_a_run_of_the_command_line_that_is_killed_is_lost_and_says_how_it_goes_on(
+    control: Control,
+) -> None:
+    folder = toy_run(control.settings.runs, patient, "toy")
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "run-pipeline",
+        "--resume",
+        "toy",
+        "--runs",
+        str(folder.path.parent),
+    ]
+    async with controlling(control):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        await until((control.settings.runs / "begun").exists)
+        await until(lambda: _is(control, "toy", "running"))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        await until(lambda: _is(control, "toy", "lost"))
+        assert "forge run-pipeline --resume" in (await runs.got(control, "toy")).why
+        (control.settings.runs / "gate").touch()
+        await actions.resumed(control, ADMIN, "toy")
+        await until(lambda: _is(control, "toy", "succeeded"))
+
+
+async def _is(control: Control, name: str, state: str) -> bool:
+    return await state_of(control, name) == state
+
+
+async def _epoch_above(control: Control, name: str, epoch: int) -> bool:
+    row = await row_now(control, name)
+    return bool(row and row["epoch"] > epoch)
