@@ -119,7 +119,9 @@ class Target:
     def http(self, key: str = "", *, replica: Replica | None = None, **headers: str) -> httpx2.Client:
         """A client of the server, with the key of a principal; every answer is kept for the search for secrets."""
         given = {"X-API-Key": self.keys.get(key, key)} if key else {}
-        client = httpx2.Client(base_url=(replica or self.replica).url, headers=given | headers, timeout=60, verify=False)
+        client = httpx2.Client(
+            base_url=(replica or self.replica).url, headers=given | headers, timeout=60, verify=False
+        )
 
         def keep(answer: httpx2.Response) -> None:
             if "text/event-stream" not in answer.headers.get("content-type", ""):

@@ -12,13 +12,13 @@ from components.shared.runtime.artifact.manifest import MANIFEST, Manifest
 from components.shared.runtime.errors import ArtifactError, MissingKey, StoreError
 from components.shared.runtime.store.uri import open_store
 
+from ..auth.places import allowed_place
 from ..auth.rights import Principal
 from ..context import Control
 from ..errors import not_found
 from .catalogue import Model, find
 from .manifests import read_manifest
 from .models import register
-from .places import allowed_place
 
 MOST = 1000
 """Models that one import takes."""

@@ -110,7 +110,7 @@ def that_unfold(target: Target) -> None:
                         method, path, content=bomb, headers=JSON | {"Content-Encoding": encoding}
                     ).status_code
                     refused(
-                        400 <= status < 500 or path in ("/auth/logout",),
+                        400 <= status < 500 or path in ("/auth/logout", "/auth/token"),
                         f"{method} {path} {encoding}: {status}",
                     )
     grown = target.replica.memory() - before

@@ -120,7 +120,7 @@ def lines_and_colours_in_names(target: Target) -> None:
     refused(not any("\x1b" in line or line.startswith("forged") for line in lines), "a forged line")
     for line in lines:
         if line.startswith("{"):
-            refused(set(json.loads(line)) >= {"request", "status"}, f"no line of ours: {line[:80]}")
+            refused("level" in json.loads(line), f"no line of ours: {line[:80]}")
 
 
 @attack("injection")
