@@ -24,7 +24,7 @@ from ..context import Control
 from ..store.database import now
 from ..store.tables import controller, run
 from ..store.upsert import upsert
-from .admission import held
+from . import admission
 from .carrier import Carrier, Held
 from .collector import FoundFolder, scan
 from .follower import Follower
@@ -115,14 +115,13 @@ class Controller:
         waiting = await self._waiting()
         if not waiting:
             return
-        running = await self._running()
-        order = ordered(list(waiting.values()), running)
+        order = ordered(list(waiting.values()), await self._running())
         begin, why = await asyncio.to_thread(beginning, order, self.pools)
         async with self.control.database.read() as connection:
-            hold = await held(connection)
-        if hold is not None:  # one may begin where there is none: no alert stops all work for ever
-            begin = {} if running else dict([*begin.items()][:1])
-            why = {name: hold.why for name in waiting if name not in begin}
+            hold = await admission.held(connection)
+        if hold is not None:
+            busy = any(follower.held.row["target"] == "local" for follower in self.followers.values())
+            admission.keep_back(order, begin, why, hold, busy=busy)
         for name, grant in begin.items():
             if row := await self._begun(name, grant):
                 self._hold(row, grant, begin=True)
