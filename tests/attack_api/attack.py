@@ -21,7 +21,7 @@ class Attack:
     """One attack.
 
     :param area: what it is about: rights, tokens, …
-    :param slow: it waits for a deadline of the server, so that only `make attack-api` makes it.
+    :param slow: it waits for a deadline of the server, or asks each route very much: only `make attack-api` makes it.
     """
 
     area: str

@@ -1,4 +1,4 @@
-"""What `make attack-api` tries, but for the attacks that wait for a deadline."""
+"""What `make attack-api` tries, but for the attacks that take long."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def posts(target: Target) -> list[tuple[str, str]]:
     ]
 
 
-@attack("bodies")
+@attack("bodies", slow=True)
 def that_mean_nothing_to_every_route(target: Target) -> None:
     """4xx and nothing of them in the answer; never a 5xx."""
     wrong = []
@@ -95,7 +95,7 @@ def lengths_that_contradict(target: Target) -> None:
             )
 
 
-@attack("bodies")
+@attack("bodies", slow=True)
 def that_unfold(target: Target) -> None:
     """200 MB of zeros in 200 kB, and said to be JSON."""
     before = target.replica.memory()

@@ -70,7 +70,7 @@ def signed_by_another_key_or_way(target: Target) -> None:
     }
     for name, token in forged.items():
         refused(status(target, token) == 401, name)
-    head, body, signature = jwt.encode(whole, JWT_SECRET, "HS256").split(".")
+    head, _, signature = jwt.encode(whole, JWT_SECRET, "HS256").split(".")
     refused(
         status(target, f"{head}.{part(whole | {'sub': target.ids['other']})}.{signature}") == 401,
         "another body",
