@@ -4,7 +4,7 @@
     python -m tests.performance.control.controller_killed --runs 1 --last quietstar
     python -m tests.performance.control.controller_killed --paused           # SIGSTOP for 30 s, with a second controller
 
-A reference run goes undisturbed. In each further run, when a phase has begun, the controller is killed, and every other time
+A reference run goes undisturbed. In each further run, when a phase has begun, the controller is killed, every other time
 the run's own process with it, as when a container or a machine goes; another controller is started at once. Taken up means:
 the run has a new epoch, and, where its process was killed, a new process.
 """
