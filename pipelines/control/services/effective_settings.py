@@ -14,7 +14,6 @@ from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.errors import ConfigError
 
 from ...phases import PHASES
-from ...settings import composed
 from ..cache.key import Key
 from ..context import Control
 from .profiles import expanded
@@ -82,6 +81,8 @@ def _files() -> list[list[Any]]:
 
 
 def _effective(profile: str, base: str, overrides: list[str], seed: int | None) -> Validity:
+    from ...settings import composed  # with Hydra: only where it is asked for, not when a process starts
+
     plain = composed(PHASES, profile=base)
     try:
         configs = composed(PHASES, profile=base, overrides=overrides, seed=seed)

@@ -117,7 +117,7 @@ def test_a_port_that_is_taken_is_an_error_at_once(forge, tmp_path):
 def test_what_is_not_safe_or_not_there_is_refused(forge, monkeypatch, tmp_path, arguments, words):
     monkeypatch.setenv("FORGE_RUNS", str(tmp_path / "runs"))
     code, text = forge(*arguments)
-    assert code not in (0, 1) and words in text and "Traceback" not in text
+    assert code and words in text and "Traceback" not in text
 
 
 def test_what_is_missing_says_how_to_install_it(forge, monkeypatch):
