@@ -24,6 +24,7 @@ Work = Callable[[Control], Awaitable[None]]
 SERVICES: dict[str, tuple[Role, ...]] = {
     "services.controller": ("all", "controller"),
     "services.jobs": ("all", "controller"),
+    "monitoring.lag": ("all", "api", "controller"),
 }
 """Modules that have a `serve(control)`, and the roles of the processes in which it goes on."""
 
