@@ -172,9 +172,13 @@ def standing(folder: Path) -> Iterator[Target]:
         (folder / "store").mkdir()
         database = f"sqlite:///{folder}/control.db"
         environment = CANARIES | {
-            "DATABASE_URL": database, "FORGE_STORE": str(folder / "store"), "FORGE_PLACES": PLACE, "FORGE_RATE_LIMIT": "1000000",
-            "PYTHONPATH": str(ROOT), "FORGE_ORIGINS": "http://localhost:3000",
-        }  # fmt: skip
+            "DATABASE_URL": database,
+            "FORGE_STORE": str(folder / "store"),
+            "FORGE_PLACES": PLACE,
+            "FORGE_RATE_LIMIT": "1000000",
+            "PYTHONPATH": str(ROOT),
+            "FORGE_ORIGINS": "http://localhost:3000",
+        }
         replica = Replica(runs, environment)
         stack.callback(replica.stop)
         program = servers.redis_program()
@@ -191,9 +195,16 @@ def standing(folder: Path) -> Iterator[Target]:
 
 async def _fill(target: Target, connection: AsyncConnection) -> None:
     for name, role in {
-        "viewer": "viewer", "operator": "operator", "other": "operator", "admin": "admin", "scoped": "admin",
-        "revoked": "admin", "expired": "admin", "disabled": "admin", "limited": "viewer",
-    }.items():  # fmt: skip
+        "viewer": "viewer",
+        "operator": "operator",
+        "other": "operator",
+        "admin": "admin",
+        "scoped": "admin",
+        "revoked": "admin",
+        "expired": "admin",
+        "disabled": "admin",
+        "limited": "viewer",
+    }.items():
         id = target.ids[name] = await principals.create(connection, f"the {name}", role)  # type: ignore[arg-type]
         made = await keys.make(
             connection,
@@ -220,10 +231,14 @@ async def _fill(target: Target, connection: AsyncConnection) -> None:
         target.keys[f"run {name}"] = await keys.run_token(connection, name)
     await connection.execute(
         insert(model).values(
-            digest=DIGEST, run="theirs", phase="bitnet", address=str(target.folder / "store" / "theirs" / "bitnet"), finished=time.time(),
+            digest=DIGEST,
+            run="theirs",
+            phase="bitnet",
+            address=str(target.folder / "store" / "theirs" / "bitnet"),
+            finished=time.time(),
             owner=target.ids["other"],
         )
-    )  # fmt: skip
+    )
 
 
 def settings_of(target: Target) -> ControlSettings:

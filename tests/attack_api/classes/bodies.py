@@ -13,13 +13,27 @@ from tests.attack_api.target import Target
 MIB = 1 << 20
 JSON = {"Content-Type": "application/json"}
 ODD = {
-    "NaN": b'{"name": NaN}', "Infinity": b'{"name": -Infinity}', "1e999": b'{"name": 1e999}', "surrogate": b'{"name": "\\ud800"}',
-    "raw surrogate": b'{"name": "\xed\xa0\x80"}', "NUL": b'{"name": "\\u0000"}', "twice": b'{"name": "a", "name": "b"}',
-    "deep list": b"[" * 100_000, "deep object": b'{"a":' * 100_000, "closed": b"[" * 1000 + b"]" * 1000, "no UTF-8": b"\xff\xfe\x00",
-    "UTF-16": '{"name": "a"}'.encode("utf-16"), "cut": b'{"name": "', "digits": b'{"name": ' + b"9" * 100_000 + b"}",
-    "two": b"{}{}", "comment": b"{/* */}", "proto": b'{"__proto__": {"admin": true}, "name": 1}', "BOM": b"\xef\xbb\xbf[]",
-    "keys": b"{" + b",".join(b'"k%d": 0' % n for n in range(50_000)) + b"}", "text": b'"' + b"a" * 900_000 + b'"',
-}  # fmt: skip
+    "NaN": b'{"name": NaN}',
+    "Infinity": b'{"name": -Infinity}',
+    "1e999": b'{"name": 1e999}',
+    "surrogate": b'{"name": "\\ud800"}',
+    "raw surrogate": b'{"name": "\xed\xa0\x80"}',
+    "NUL": b'{"name": "\\u0000"}',
+    "twice": b'{"name": "a", "name": "b"}',
+    "deep list": b"[" * 100_000,
+    "deep object": b'{"a":' * 100_000,
+    "closed": b"[" * 1000 + b"]" * 1000,
+    "no UTF-8": b"\xff\xfe\x00",
+    "UTF-16": '{"name": "a"}'.encode("utf-16"),
+    "cut": b'{"name": "',
+    "digits": b'{"name": ' + b"9" * 100_000 + b"}",
+    "two": b"{}{}",
+    "comment": b"{/* */}",
+    "proto": b'{"__proto__": {"admin": true}, "name": 1}',
+    "BOM": b"\xef\xbb\xbf[]",
+    "keys": b"{" + b",".join(b'"k%d": 0' % n for n in range(50_000)) + b"}",
+    "text": b'"' + b"a" * 900_000 + b'"',
+}
 
 
 def posts(target: Target) -> list[tuple[str, str]]:
@@ -80,10 +94,16 @@ def lengths_that_contradict(target: Target) -> None:
     head = b"POST /auth/keys HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     smuggled = b"0\r\n\r\nGET /auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for lengths in (
-        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", b"Content-Length: 4\r\nContent-Length: 60\r\n",
-        b"Content-Length: -1\r\n", b"Content-Length: 1e3\r\n", b"Content-Length: +4\r\n", b"Transfer-Encoding: identity, chunked\r\n",
-        b"Transfer-Encoding : chunked\r\n", b"Transfer-Encoding: xchunked\r\n", b"Content-Length: 99999999999999999999\r\n",
-    ):  # fmt: skip
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 4\r\nContent-Length: 60\r\n",
+        b"Content-Length: -1\r\n",
+        b"Content-Length: 1e3\r\n",
+        b"Content-Length: +4\r\n",
+        b"Transfer-Encoding: identity, chunked\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Content-Length: 99999999999999999999\r\n",
+    ):
         with opened(target.replica) as connection:
             connection.settimeout(3)
             connection.sendall(head + lengths + b"\r\n" + smuggled)

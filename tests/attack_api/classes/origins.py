@@ -12,15 +12,40 @@ from tests.attack_api.target import Target
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 PATHS = ("/auth/me", "/phases/runs", "/auth/refresh", "/openapi.json", "/mcp", "/ws/x", "/", "/no/such/thing")
 ORIGINS = (
-    "http://evil.example", "null", "", "http://localhost:3000.evil.example", "http://evil-localhost:3000",
-    "http://localhost:30000", "https://localhost:3000", "http://localhost:3000/", "http://localhost:3000@evil.example",
-    "file://", "chrome-extension://abc", "http://127.0.0.1", "HTTP://EVIL.EXAMPLE", "http://[::1]:3000", "*",
-)  # fmt: skip
+    "http://evil.example",
+    "null",
+    "",
+    "http://localhost:3000.evil.example",
+    "http://evil-localhost:3000",
+    "http://localhost:30000",
+    "https://localhost:3000",
+    "http://localhost:3000/",
+    "http://localhost:3000@evil.example",
+    "file://",
+    "chrome-extension://abc",
+    "http://127.0.0.1",
+    "HTTP://EVIL.EXAMPLE",
+    "http://[::1]:3000",
+    "*",
+)
 HOSTS = (
-    "evil.example", "localhost.evil.example", "evil.example:8083", "127.0.0.1.evil.example", "localhost@evil.example",
-    "169.254.169.254", "0.0.0.0", "127.1", "2130706433", "0x7f000001", "[::ffff:127.0.0.1]", "localhost, evil.example",
-    "localhost.", "%6cocalhost", "localhost/evil", "",
-)  # fmt: skip
+    "evil.example",
+    "localhost.evil.example",
+    "evil.example:8083",
+    "127.0.0.1.evil.example",
+    "localhost@evil.example",
+    "169.254.169.254",
+    "0.0.0.0",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "[::ffff:127.0.0.1]",
+    "localhost, evil.example",
+    "localhost.",
+    "%6cocalhost",
+    "localhost/evil",
+    "",
+)
 
 
 @attack("origins")
@@ -93,10 +118,16 @@ def a_foreign_page_opens_a_socket(target: Target) -> None:
         for host in ("evil.example", "localhost.evil.example"):
             connection = http.client.HTTPConnection(*target.replica.address, timeout=10)
             connection.putrequest("GET", path, skip_host=True)
-            for name, value in (bearer | {
-                "Host": host, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
-                "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-            }).items():  # fmt: skip
+            for name, value in (
+                bearer
+                | {
+                    "Host": host,
+                    "Upgrade": "websocket",
+                    "Connection": "Upgrade",
+                    "Sec-WebSocket-Version": "13",
+                    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+                }
+            ).items():
                 connection.putheader(name, value)
             connection.endheaders()
             refused(connection.getresponse().status == 421, f"{path} as {host}")

@@ -12,14 +12,54 @@ from tests.attack_api.raw import exchange
 from tests.attack_api.target import DIGEST, PLACE, Target
 
 TRAVERSALS = (
-    "../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "..%252f..%252fetc", "//etc/passwd",
-    "/etc/passwd", "..\\..\\etc\\passwd", "..%5c..%5cetc", "%00", "a%00b", "control", "control/jwt-secret", "../control/control.db",
-    ".", "..", "~root", "%c0%ae%c0%ae/etc", "latest", "file:///etc/passwd", "CON", "a" * 3000, "%0d%0aX-Evil: 1", "\u202e",
-)  # fmt: skip
+    "../../../../etc/passwd",
+    "..%2f..%2f..%2fetc%2fpasswd",
+    "%2e%2e/%2e%2e/etc/passwd",
+    "..%252f..%252fetc",
+    "//etc/passwd",
+    "/etc/passwd",
+    "..\\..\\etc\\passwd",
+    "..%5c..%5cetc",
+    "%00",
+    "a%00b",
+    "control",
+    "control/jwt-secret",
+    "../control/control.db",
+    ".",
+    "..",
+    "~root",
+    "%c0%ae%c0%ae/etc",
+    "latest",
+    "file:///etc/passwd",
+    "CON",
+    "a" * 3000,
+    "%0d%0aX-Evil: 1",
+    "\u202e",
+)
 SQL = (
-    "'", "\"", "' OR '1'='1", "1; DROP TABLE run; --", "%27%20UNION%20SELECT%20sha256%20FROM%20api_key--", "run.id", "created DESC",
-    "\\", "%", "_", "*", "$1", ":x", "{}", "[]", "AAAA", "eyJhIjogMX0", "-1", "1e9", "NaN", "9" * 100, "\x1b[31m",
-)  # fmt: skip
+    "'",
+    '"',
+    "' OR '1'='1",
+    "1; DROP TABLE run; --",
+    "%27%20UNION%20SELECT%20sha256%20FROM%20api_key--",
+    "run.id",
+    "created DESC",
+    "\\",
+    "%",
+    "_",
+    "*",
+    "$1",
+    ":x",
+    "{}",
+    "[]",
+    "AAAA",
+    "eyJhIjogMX0",
+    "-1",
+    "1e9",
+    "NaN",
+    "9" * 100,
+    "\x1b[31m",
+)
 SCRIPT = "<script>alert(1)</script>"
 PASSWD = re.compile(r"root:.*:0:0:")
 
@@ -80,11 +120,27 @@ def statements_in_every_query(target: Target) -> None:
 def addresses_that_lead_elsewhere(target: Target) -> None:
     """Wherever a body names an address, only the configured store and folder of runs are asked."""
     elsewhere = (
-        "file:///etc/passwd", "http://169.254.169.254/latest/meta-data/", "http://127.0.0.1:8083/auth/keys", "s3://other/x",
-        f"{PLACE}@evil.example/x", f"{PLACE}/../../x", f"{PLACE}2/x", f"{PLACE}#@evil.example", f"{PLACE}?x", "//etc", "/etc",
-        str(target.folder / "runs" / "control"), str(target.folder / "control.db"), "minio://other/x", "gopher://127.0.0.1/x",
-        "hf://evil/model", "~/.ssh", "../../../etc", "\\\\evil\\share", "ftp://127.0.0.1/x",
-    )  # fmt: skip
+        "file:///etc/passwd",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://127.0.0.1:8083/auth/keys",
+        "s3://other/x",
+        f"{PLACE}@evil.example/x",
+        f"{PLACE}/../../x",
+        f"{PLACE}2/x",
+        f"{PLACE}#@evil.example",
+        f"{PLACE}?x",
+        "//etc",
+        "/etc",
+        str(target.folder / "runs" / "control"),
+        str(target.folder / "control.db"),
+        "minio://other/x",
+        "gopher://127.0.0.1/x",
+        "hf://evil/model",
+        "~/.ssh",
+        "../../../etc",
+        "\\\\evil\\share",
+        "ftp://127.0.0.1/x",
+    )
     requests = (
         ("/models/import", lambda address: {"address": address}),
         (

@@ -16,9 +16,17 @@ from tests.attack_api.attack import attack, refused
 from tests.attack_api.target import DIGEST, Target, settings_of
 
 PRINCIPALS = {
-    "": "", "viewer": "viewer", "operator": "operator", "admin": "admin", "run theirs": "run",
-    "scoped": "scoped", "revoked": "", "expired": "", "disabled": "", "run over": "",
-}  # fmt: skip
+    "": "",
+    "viewer": "viewer",
+    "operator": "operator",
+    "admin": "admin",
+    "run theirs": "run",
+    "scoped": "scoped",
+    "revoked": "",
+    "expired": "",
+    "disabled": "",
+    "run over": "",
+}
 """Keys, and the roles that they are worth."""
 
 LONG = ("/config/doctor",)
@@ -117,9 +125,13 @@ def another_owners_run(target: Target) -> None:
     with target.http("operator") as http:
         before = http.get("/phases/runs/theirs").json()
         for method, path, body in (
-            ("POST", "cancel", None), ("POST", "resume", None), ("POST", "retry", None),
-            ("POST", "rerun", {"phase": "bitnet"}), ("PUT", "pin", {"pinned": True}), ("DELETE", "", None),
-        ):  # fmt: skip
+            ("POST", "cancel", None),
+            ("POST", "resume", None),
+            ("POST", "retry", None),
+            ("POST", "rerun", {"phase": "bitnet"}),
+            ("PUT", "pin", {"pinned": True}),
+            ("DELETE", "", None),
+        ):
             for name in ("theirs", "ended"):
                 address = f"/phases/runs/{name}/{path}".rstrip("/")
                 answer = http.request(method, address, json=body, headers={"If-Match": '"1"'})
@@ -150,10 +162,13 @@ def anothers_keys_and_principals(target: Target) -> None:
     for who in ("viewer", "operator", "scoped", "run theirs"):
         with target.http(who) as http:
             for method, path in (
-                ("GET", "/auth/keys"), ("DELETE", f"/auth/keys/{target.ids['key of admin']}"), ("GET", "/auth/audit"),
+                ("GET", "/auth/keys"),
+                ("DELETE", f"/auth/keys/{target.ids['key of admin']}"),
+                ("GET", "/auth/audit"),
                 ("PATCH", f"/auth/principals/{target.ids.get(who, 'x')}"),
-                ("POST", f"/auth/principals/{target.ids['admin']}/link"), ("POST", "/auth/principals"),
-            ):  # fmt: skip
+                ("POST", f"/auth/principals/{target.ids['admin']}/link"),
+                ("POST", "/auth/principals"),
+            ):
                 body = {"role": "admin", "name": "me"} if method in ("POST", "PATCH") else None
                 answer = http.request(method, path, json=body)
                 refused(answer.status_code == 403, f"{method} {path} by {who}: {answer.status_code}")

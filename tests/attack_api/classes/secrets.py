@@ -5,8 +5,18 @@ from __future__ import annotations
 from tests.attack_api.attack import attack, refused
 from tests.attack_api.target import CANARIES, Target
 
-ASKED = ("/openapi.json", "/metrics/prometheus", "/config", "/config/state", "/system", "/readyz", "/auth/keys", "/auth/audit",
-         "/config/schema", "/no/such/thing")  # fmt: skip
+ASKED = (
+    "/openapi.json",
+    "/metrics/prometheus",
+    "/config",
+    "/config/state",
+    "/system",
+    "/readyz",
+    "/auth/keys",
+    "/auth/audit",
+    "/config/schema",
+    "/no/such/thing",
+)
 
 
 @attack("secrets")

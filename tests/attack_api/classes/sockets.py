@@ -57,11 +57,27 @@ def messages_that_are_none(target: Target) -> None:
     """Each is refused in words, or ends the socket; the next one is served."""
     if there(target):
         for message in (
-            "{", "[]", "null", "1", '"x"', "{}", '{"subscribe": 1}', '{"subscribe": {"mine": -1}}', '{"subscribe": {"mine": 1e99}}',
-            '{"subscribe": {"mine": NaN}}', '{"subscribe": {"\\ud800": 0}}', '{"subscribe": {"\\u0000": 0}}', '{"channels": "all"}',
-            "[" * 30_000, '{"a":' * 10_000, json.dumps({"subscribe": {"../../x": 0}}), json.dumps({"log": "x" * 10_000}),
-            json.dumps({"subscribe": {f"run-{n}": 0 for n in range(2000)}}), b"\xff\xfe", b"",
-        ):  # fmt: skip
+            "{",
+            "[]",
+            "null",
+            "1",
+            '"x"',
+            "{}",
+            '{"subscribe": 1}',
+            '{"subscribe": {"mine": -1}}',
+            '{"subscribe": {"mine": 1e99}}',
+            '{"subscribe": {"mine": NaN}}',
+            '{"subscribe": {"\\ud800": 0}}',
+            '{"subscribe": {"\\u0000": 0}}',
+            '{"channels": "all"}',
+            "[" * 30_000,
+            '{"a":' * 10_000,
+            json.dumps({"subscribe": {"../../x": 0}}),
+            json.dumps({"log": "x" * 10_000}),
+            json.dumps({"subscribe": {f"run-{n}": 0 for n in range(2000)}}),
+            b"\xff\xfe",
+            b"",
+        ):
             with opened(target) as socket:
                 with contextlib.suppress(ConnectionClosed):
                     socket.send(message)

@@ -21,9 +21,14 @@ from tests.attack_api.target import JWT_SECRET, Target
 def claims(target: Target, **given: Any) -> dict[str, Any]:
     now = int(time.time())
     whole = {
-        "iss": tokens.ISSUER, "aud": tokens.AUDIENCE, "sub": target.ids["admin"], "iat": now, "nbf": now, "exp": now + 600,
+        "iss": tokens.ISSUER,
+        "aud": tokens.AUDIENCE,
+        "sub": target.ids["admin"],
+        "iat": now,
+        "nbf": now,
+        "exp": now + 600,
         "credential": f"key:{target.ids['key of admin']}",
-    }  # fmt: skip
+    }
     return {name: value for name, value in (whole | given).items() if value is not None}
 
 
@@ -81,12 +86,31 @@ def signed_by_another_key_or_way(target: Target) -> None:
 def with_claims_that_are_missing_or_wrong(target: Target) -> None:
     now = int(time.time())
     for given in (
-        {"exp": None}, {"exp": now - 1}, {"exp": "later"}, {"exp": 1e300}, {"nbf": now + 300}, {"nbf": None}, {"iat": None},
-        {"iss": None}, {"iss": "https://evil.example"}, {"aud": None}, {"aud": ["other"]}, {"sub": None}, {"sub": "nobody"},
-        {"sub": "' OR 1=1 --"}, {"credential": None}, {"credential": "key:"}, {"credential": "session:"},
-        {"credential": "admin"}, {"credential": "key:%"}, {"credential": f"key:{target.ids['key of revoked']}"},
-        {"sub": target.ids["viewer"]}, {"credential": f"key:{target.ids['key of viewer']}"}, {"sub": ["a"]}, {"sub": 5},
-    ):  # fmt: skip
+        {"exp": None},
+        {"exp": now - 1},
+        {"exp": "later"},
+        {"exp": 1e300},
+        {"nbf": now + 300},
+        {"nbf": None},
+        {"iat": None},
+        {"iss": None},
+        {"iss": "https://evil.example"},
+        {"aud": None},
+        {"aud": ["other"]},
+        {"sub": None},
+        {"sub": "nobody"},
+        {"sub": "' OR 1=1 --"},
+        {"credential": None},
+        {"credential": "key:"},
+        {"credential": "session:"},
+        {"credential": "admin"},
+        {"credential": "key:%"},
+        {"credential": f"key:{target.ids['key of revoked']}"},
+        {"sub": target.ids["viewer"]},
+        {"credential": f"key:{target.ids['key of viewer']}"},
+        {"sub": ["a"]},
+        {"sub": 5},
+    ):
         token = jwt.api_jws.encode(json.dumps(claims(target, **given)).encode(), JWT_SECRET, "HS256")
         refused(status(target, token) == 401, str(given))
 
@@ -97,10 +121,17 @@ def whose_header_chooses_the_key(target: Target) -> None:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
     for header in (
-        {"kid": "../../../../dev/null"}, {"kid": "' UNION SELECT 'x' --"}, {"kid": "/proc/self/environ"},
-        {"jku": "http://127.0.0.1:9/keys"}, {"x5u": "http://127.0.0.1:9/cert"}, {"jwk": jwk}, {"x5c": ["AAAA"]},
-        {"crit": ["exp"]}, {"b64": False, "crit": ["b64"]}, {"kid": "a" * 20_000},
-    ):  # fmt: skip
+        {"kid": "../../../../dev/null"},
+        {"kid": "' UNION SELECT 'x' --"},
+        {"kid": "/proc/self/environ"},
+        {"jku": "http://127.0.0.1:9/keys"},
+        {"x5u": "http://127.0.0.1:9/cert"},
+        {"jwk": jwk},
+        {"x5c": ["AAAA"]},
+        {"crit": ["exp"]},
+        {"b64": False, "crit": ["b64"]},
+        {"kid": "a" * 20_000},
+    ):
         for secret, algorithm in (("", "HS256"), (private, "RS256")):
             try:
                 token = jwt.encode(claims(target), secret, algorithm, headers=header)
