@@ -83,7 +83,7 @@ def a_body_that_trickles_in(target: Target) -> None:
 
 @attack("slow", slow=True)
 def answers_that_nobody_reads(target: Target) -> None:
-    """200 connections each ask for the API's description a hundred times and read nothing: the server does not grow by them."""
+    """200 connections each ask for the API's description a hundred times and read nothing: the server stays as it is."""
     before = target.replica.memory()
     connections = [opened(target.replica) for _ in range(200)]
     try:
