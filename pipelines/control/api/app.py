@@ -15,7 +15,6 @@ from ..auth.credentials import find_principal
 from ..auth.guard import unguarded
 from ..background import working
 from ..context import Control, opened
-from ..monitoring import lag
 from ..monitoring.requests import Measured
 from ..monitoring.traces import Traces
 from ..services.feeds import Feeds, feeding
@@ -66,7 +65,7 @@ def application(settings: ControlSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(settings) as control, feeding(control) as feeds, lag.measured(control):
+        async with opened(settings) as control, feeding(control) as feeds:
             app.state.control = control
             app.state.feeds = feeds
             try:

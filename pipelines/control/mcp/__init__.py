@@ -1,4 +1,4 @@
-"""The control plane by the Model Context Protocol: as a server for assistants, and as a client of others' servers.
+"""The control plane as a server of the Model Context Protocol, for assistants. As a client: `pipelines/control/companions`.
 
 server        the tools and resources that an assistant gets
 access        who calls, whether they may, and what is written down of it

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -22,17 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("forge.control")
 
 
-@contextlib.asynccontextmanager
-async def measured(control: Control) -> AsyncIterator[None]:
-    """Measure it for so long."""
-    looking = asyncio.create_task(_look(control))
-    try:
-        yield
-    finally:
-        looking.cancel()
-
-
-async def _look(control: Control) -> None:
+async def serve(control: Control) -> None:
     """Look at the newest event of each run that is woken, as its readers do."""
     async with control.bus.listening() as woken:
         async for name in woken:

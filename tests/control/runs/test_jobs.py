@@ -10,8 +10,11 @@ import pytest
 from pipelines.control.context import Control
 from pipelines.control.errors import Refused
 from pipelines.control.services import jobs
-from pipelines.control.services.housekeeping import DAY, clean
+from pipelines.control.services.housekeeping import DAY, clean, compact_runs
+from pipelines.control.services.projection import record
+from pipelines.control.store.events import page
 from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
+from tests.control.log.made import lines, make_run
 
 
 async def test_one_of_many_runs_a_job_and_its_result_is_there(control: Control) -> None:
@@ -60,3 +63,18 @@ def test_checkpoints_go_that_nobody_goes_on_from(tmp_path: Path) -> None:
     assert [path.exists() for path in (done, fresh, old, pinned, told, alive)] == [
         False, True, False, True, True, True,
     ]  # fmt: skip
+
+
+async def test_the_events_of_a_run_that_has_ended_become_an_object_and_are_read_as_before(
+    control: Control, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "demo"
+    folder.mkdir(parents=True)
+    await make_run(control.database, state="succeeded", finished=1.0, folder=str(folder))
+    await record(control, "demo", lines(range(1, 6)))
+    before = await page(control.database, "demo", 0)
+    assert await compact_runs(control) == {"runs": 1, "events": 5}
+    assert [event.wire for event in await page(control.database, "demo", 0)] == [
+        event.wire for event in before
+    ]
+    assert await record(control, "demo", lines(range(1, 6))) == []  # what comes again is known

@@ -83,3 +83,25 @@ async def test_a_plan_and_what_is_wrong_with_a_request(client: httpx2.AsyncClien
     assert (await client.get("/phases/nothing")).status_code == 404
     assert (await client.get("/phases")).json()[0]["name"] == "cognate"
     assert (await client.get("/phases/queue")).json() == {"runs": []}
+
+
+async def test_a_process_without_models_has_the_controller_look(tmp_path: Path) -> None:
+    common = {"runs": tmp_path / "runs", "jwt_secret": "x" * 32}
+    async with serving(ControlSettings(role="controller", **common)) as controller:
+        settings = ControlSettings(role="api", controller_url=controller.url, **common)
+        async with (
+            serving(settings) as api,
+            httpx2.AsyncClient(base_url=api.url, headers=api.headers, timeout=60.0) as asking,
+        ):
+            body = {"profile": "micro", "end_phase": "cognate"}
+            plan = await asking.post("/phases/execute", json={**body, "dry_run": True})
+            assert plan.status_code == 200 and plan.json()["profile"] == "micro"
+            wrong = await asking.post("/phases/execute", json={**body, "overrides": ["cognate.no_such=1"]})
+            assert wrong.status_code == 422 and "no_such" in wrong.json()["what"] + wrong.json()["why"]
+        alone = settings.model_copy(update={"controller_url": "http://127.0.0.1:9"})
+        async with (
+            serving(alone) as api,
+            httpx2.AsyncClient(base_url=api.url, headers=api.headers) as asking,
+        ):
+            away = await asking.post("/phases/execute", json=body)
+            assert away.status_code == 503 and away.headers["Retry-After"]
