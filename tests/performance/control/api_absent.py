@@ -158,7 +158,9 @@ def main() -> None:
                 if how != "alone":
                     counts[how].append(asyncio.run(collected(folder)))
                 shutil.rmtree(folder)
-                print(f"round {number + 1}: {how} {figures[0]:.2f} s", file=sys.stderr, flush=True)
+                wall, held, cpu = figures
+                said = f"{how} {wall:.2f} s, held up {1000 * held:.1f} ms, threads {1000 * cpu:.1f} ms of CPU"
+                print(f"round {number + 1}: {said}", file=sys.stderr, flush=True)
     print(
         f"{options.rounds} rounds, {options.steps} steps, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f}\n"
     )
