@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from ...phases import PHASES, SPECS
+from ..auth.places import allowed_place
 from ..context import Control
 from ..errors import not_found
 from ..settings import ControlSettings
 from ..store.tables import model
-from .places import allowed_place
 from .strip import TaskRow
 
 PhaseName = Literal["cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression"]
