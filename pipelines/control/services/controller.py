@@ -276,7 +276,7 @@ class Controller:
                 await work()
             except StoreError as error:
                 log.warning("the controller tries again: %s", error)
-            except ForgeError:
+            except Exception:  # what is wrong with one run or one look keeps no other waiting
                 log.exception("the controller goes on")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(waiting.wait(), seconds)
