@@ -101,6 +101,10 @@ phase: $(READY) ## make the folder of a new phase, which runs as it is (NAME=dis
 compile: $(READY) ## compile the pipeline to pipelines/agent_forge.yaml
 	$(BIN)/forge compile --committed
 
+.PHONY: monitoring
+monitoring: $(READY) ## write Grafana's dashboards from scripts/dashboards
+	$(BIN)/python -m scripts.dashboards
+
 images: ## build the container images (VARIANT=cuda or cpu; docker buildx, podman or buildah)
 	images/build.sh
 

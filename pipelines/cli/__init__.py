@@ -13,7 +13,7 @@ from components.shared.runtime.errors import ForgeError
 
 from .analysis import analyze, catalog, metrics
 from .cluster import clean, retry, submit
-from .control import control, dashboard, keys
+from .control import control, dashboard, keys, mcp
 from .models import bitnet, compression, evo, generate, merge
 from .options import console
 from .overridden import Overridden
@@ -100,4 +100,5 @@ app.command()(clean.clean)
 app.command()(prune.prune)
 app.command()(dashboard.dashboard)
 app.command()(control.control)
+app.command()(mcp.mcp)
 app.add_typer(keys.app, name="keys")

@@ -7,7 +7,8 @@
     auth/     who asks, and what they may
     services/ what is done: runs, their queue and their collector, models, metrics, settings, caches
     api/      HTTP and WebSockets, one router a file
-    mcp/      the same for language models, and the servers that we use ourselves
+    mcp/      the same for language models, as a server of the Model Context Protocol
+    companions/ others' servers of that protocol, which are told of runs
     dashboard/ the page
 
 No run needs any of it: a run writes its events into its folder, a pod into its store, and the collector reads both.

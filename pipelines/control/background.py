@@ -22,16 +22,17 @@ AGAIN_SECONDS = 5.0
 Work = Callable[[Control], Awaitable[None]]
 
 SERVICES: dict[str, tuple[Role, ...]] = {
-    "controller": ("all", "controller"),
-    "jobs": ("all", "controller"),
+    "services.controller": ("all", "controller"),
+    "services.jobs": ("all", "controller"),
+    "monitoring.lag": ("all", "api", "controller"),
 }
-"""Modules of `services/` that have a `serve(control)`, and the roles of the processes in which it goes on."""
+"""Modules that have a `serve(control)`, and the roles of the processes in which it goes on."""
 
 
 def work_of(settings: ControlSettings) -> dict[str, Work]:
     """What a process of this role does beside answering."""
     return {
-        name: importlib.import_module(f".services.{name}", __package__).serve
+        name: importlib.import_module(f".{name}", __package__).serve
         for name, roles in SERVICES.items()
         if settings.role in roles
     }

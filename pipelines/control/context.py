@@ -87,7 +87,7 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
             provider=Provider(settings) if settings.oidc_issuer else None,
             admin_key=await first_start(settings, database),
         )
-        control.meters.watch(database.engine.sync_engine)
+        database.failed = control.meters.store_errors.labels("database").inc
         watching = asyncio.create_task(control.watch.serve())
         try:
             yield control

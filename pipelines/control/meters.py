@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from sqlalchemy import Engine, event
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 disable_created_metrics()  # a sample more for each, which no query of ours reads
 
@@ -49,18 +46,10 @@ class Meters:
             buckets=LAG_SECONDS,
             registry=self.registry,
         )
-        self._database_errors = self.store_errors.labels("database")
+        self.store_errors.labels("database")  # 0 until one fails
         self.tokens = Counter(
             "agent_forge_inference_tokens", "Tokens that the playground has written.", registry=self.registry
         )
         self.token_seconds = Counter(
             "agent_forge_inference_seconds", "Seconds that it took for them.", registry=self.registry
         )
-
-    def watch(self, engine: Engine) -> None:
-        """Count the errors of a database."""
-        event.listen(engine, "handle_error", self._count)
-
-    def _count(self, context: ExceptionContext) -> None:
-        if isinstance(context.sqlalchemy_exception, OperationalError | InterfaceError):
-            self._database_errors.inc()

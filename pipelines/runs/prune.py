@@ -96,6 +96,33 @@ def plan(runs: Path, *, keep: int) -> Pruning:
     states = {folder.name: folder.read() for folder in folders}
     order = sorted(folders, key=lambda folder: (-(states[folder.name].started or 0.0), folder.name))
     reasons = {folder.name: "one of the newest" for folder in order[:keep]}
+    return _planned(runs, order, states, reasons, skipped)
+
+
+def plan_of_one(runs: Path, name: str) -> Pruning:
+    """The same for one run, whatever its age: it goes, unless it is running or another run reads from it.
+
+    :raises InputError: the folder is none of runs, or has no such run.
+    """
+    folders, skipped = _runs_in(runs)
+    if name not in {folder.name for folder in folders}:
+        raise InputError(f"there is no run {name!r}", where=str(runs), fix="forge status lists what is there")
+    states = {folder.name: folder.read() for folder in folders}
+    reasons = {folder.name: "it is another run" for folder in folders if folder.name != name}
+    return _planned(runs, folders, states, reasons, skipped)
+
+
+def _planned(
+    runs: Path,
+    order: Sequence[RunFolder],
+    states: Mapping[str, RunStatus],
+    reasons: dict[str, str],
+    skipped: list[str],
+) -> Pruning:
+    """What goes and what stays.
+
+    :param reasons: runs that stay, and why; those that run, and those that these read from, are added.
+    """
     for folder in order:
         if folder.active():
             reasons[folder.name] = "it is running"

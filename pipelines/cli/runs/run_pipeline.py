@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ from ..options import (
 )
 
 if TYPE_CHECKING:
+    from ...control.companions.following import Following
     from ...local.execute import RunResult
     from ...local.plan import Plan
     from ..rendering.live import LiveRun
@@ -153,28 +155,36 @@ def _carried_out(plan: Plan, *, quiet: bool) -> RunResult:
     import asyncio
 
     from ...api import conclude
+    from ...control.companions import following
     from ..rendering.live import LiveRun
     from ..rendering.report import table
 
+    companions = following(plan, lambda text: print(text, file=sys.stderr))
+    if companions is not None:
+        companions.recall()
     if quiet:
-        result = asyncio.run(_run(plan, None))
-        conclude(plan, result, lambda text: None)
+        result = asyncio.run(_run(plan, None, companions))
+        report = conclude(plan, result, lambda text: None)
+        if companions is not None:
+            companions.conclude(result, report)
         say(json.dumps(result.state.to_json(), indent=1))
         return result
     with LiveRun(console) as screen:
-        result = asyncio.run(_run(plan, screen))
+        result = asyncio.run(_run(plan, screen, companions))
     report = conclude(plan, result, say)
+    if companions is not None:
+        companions.conclude(result, report)
     console.print(table(result.folder.path))
     say(f"report: {report}")
     return result
 
 
-async def _run(plan: Plan, screen: LiveRun | None) -> RunResult:
+async def _run(plan: Plan, screen: LiveRun | None, companions: Following | None) -> RunResult:
     import asyncio
 
     from ...local.execute import start
 
-    run = start(plan, [screen] if screen else [])
+    run = start(plan, [listener for listener in (screen, companions) if listener is not None])
     stops = 0
 
     def stop() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..auth.guard import Asker, right
@@ -145,6 +145,8 @@ async def model_tensors(
 async def file(here: Here, digest: Digest, name: Annotated[str, Path(max_length=1000)]) -> Response:
     """A file of a model, by its name in the manifest; in a bucket, a link to it."""
     found = await artifact_file(here, digest, name)
+    if found.store is not None:
+        return StreamingResponse(found.parts(), media_type="application/octet-stream")
     if found.path is None:
         return RedirectResponse(found.link, 307, headers={"Cache-Control": "no-store"})
     return FileResponse(

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
 from components.shared.runtime.errors import ForgeError, InputError
 
 from ...phases import PHASES, SPECS
 from ..auth.guard import Asker, right
-from ..errors import not_found
-from ..services import actions, runs, submission
+from ..errors import Refused, not_found
+from ..services import actions, deletion, overview, runs, submission
+from ..services.comparison import MOST_RUNS
+from ..services.deletion import Deleted
+from ..services.overview import QueuedRun
 from ..services.planning import Asked, PhaseName, PlanOfRun, planned
 from ..services.runs import LARGEST_PAGE, PAGE, Run, RunDetail, RunFilter, RunPage
+from ..services.settings_compared import RunsCompared, compared
 from .app import Here
+from .controller import elsewhere, from_controller
 
 router = APIRouter(prefix="/phases", tags=["phases"])
 
 LOOK, DO = right("phases", "read"), right("phases", "execute")
+
+REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""A report has its own style and pictures in it, and nothing that runs."""
 
 Version = Annotated[str | None, Header(alias="If-Match", max_length=40)]
 Key = Annotated[str, Header(alias="Idempotency-Key", max_length=submission.LONGEST_KEY)]
@@ -62,6 +71,12 @@ class OfPhase(BaseModel):
     priority: int = Field(0, ge=-10, le=10)
 
 
+class Queue(BaseModel):
+    """What waits, the next one first."""
+
+    runs: list[QueuedRun]
+
+
 class From(BaseModel):
     """Where a run begins again."""
 
@@ -97,6 +112,24 @@ async def listed(
     return await runs.listed(here, which, limit=limit, cursor=cursor)
 
 
+@router.get("/queue", dependencies=[LOOK])
+async def queue(here: Here) -> Queue:
+    """What waits, and for what."""
+    return Queue(runs=await overview.queued(here))
+
+
+@router.get("/compare", dependencies=[LOOK])
+async def compare(
+    here: Here,
+    runs: Annotated[str, Query(min_length=1, max_length=8000, description="ids, separated by commas")],
+) -> RunsCompared:
+    """Up to twenty runs side by side: metrics, settings that differ, claims with their intervals."""
+    names = list(dict.fromkeys(name.strip() for name in runs.split(",") if name.strip()))
+    if not 1 <= len(names) <= MOST_RUNS:
+        raise Refused(422, f"{len(names)} runs cannot be compared", where="runs", fix="give 1 to 20")
+    return await compared(here, names)
+
+
 @router.get("/runs/{run_id}", dependencies=[LOOK])
 async def run(here: Here, who: Asker, run_id: str, response: Response) -> RunDetail:
     """One run, whole. Its version is the ETag."""
@@ -107,11 +140,15 @@ async def run(here: Here, who: Asker, run_id: str, response: Response) -> RunDet
 
 @router.post("/execute", status_code=202, dependencies=[DO], responses={200: {"model": PlanOfRun}})
 async def execute(
-    here: Here, who: Asker, asked: Asked, response: Response, key: Key = ""
+    here: Here, who: Asker, asked: Asked, request: Request, response: Response, key: Key = ""
 ) -> Accepted | PlanOfRun:
     """Ask for a run. With `dry_run` nothing is begun, and the answer is the plan."""
     if asked.dry_run:
         response.status_code = 200
+    if elsewhere(here):
+        content = await from_controller(here, request, asked.model_dump())
+        return PlanOfRun(**content) if asked.dry_run else Accepted(**content)
+    if asked.dry_run:
         return await planned(here, asked)
     return _accepted(await submission.submitted(here, who, asked, key), response)
 
@@ -123,24 +160,40 @@ async def cancel(here: Here, who: Asker, run_id: str, response: Response, versio
 
 
 @router.post("/runs/{run_id}/resume", status_code=202, dependencies=[DO])
-async def resume(here: Here, who: Asker, run_id: str, response: Response, version: Version = None) -> Run:
+async def resume(
+    here: Here, who: Asker, run_id: str, request: Request, response: Response, version: Version = None
+) -> Run:
     """Go on with a run that has ended before it was done."""
+    if elsewhere(here):
+        return _shown(Run(**await from_controller(here, request, {})), response)
     states = ("failed", "cancelled", "lost")
     return _shown(await actions.resumed(here, who, run_id, _version(version), only=states), response)
 
 
 @router.post("/runs/{run_id}/retry", status_code=202, dependencies=[DO])
-async def retry(here: Here, who: Asker, run_id: str, response: Response, version: Version = None) -> Run:
+async def retry(
+    here: Here, who: Asker, run_id: str, request: Request, response: Response, version: Version = None
+) -> Run:
     """Try again what has failed."""
+    if elsewhere(here):
+        return _shown(Run(**await from_controller(here, request, {})), response)
     states = ("failed", "lost")
     return _shown(await actions.resumed(here, who, run_id, _version(version), only=states), response)
 
 
 @router.post("/runs/{run_id}/rerun", status_code=202, dependencies=[DO])
 async def rerun(
-    here: Here, who: Asker, run_id: str, begin: From, response: Response, version: Version = None
+    here: Here,
+    who: Asker,
+    run_id: str,
+    begin: From,
+    request: Request,
+    response: Response,
+    version: Version = None,
 ) -> Run:
     """Run a phase again, and all behind it."""
+    if elsewhere(here):
+        return _shown(Run(**await from_controller(here, request, begin.model_dump())), response)
     again = await actions.resumed(here, who, run_id, _version(version), first=begin.phase)
     return _shown(again, response)
 
@@ -149,6 +202,24 @@ async def rerun(
 async def pin(here: Here, who: Asker, run_id: str, wish: Pin, response: Response) -> Run:
     """Keep a run from being cleaned up, or take that back."""
     return _shown(await actions.pinned(here, who, run_id, pin=wish.pinned), response)
+
+
+@router.delete("/runs/{run_id}", dependencies=[right("phases", "delete")])
+async def delete(here: Here, who: Asker, run_id: str, version: Version = None) -> Deleted:
+    """Delete a run that has ended: its folder, its events, its models. Not while something refers to it."""
+    return await deletion.deleted(here, who, run_id, _version(version))
+
+
+@router.get(
+    "/runs/{run_id}/report",
+    dependencies=[LOOK],
+    response_class=HTMLResponse,
+    responses={200: {"content": {"text/html": {}}}},
+)
+async def report(here: Here, run_id: str) -> HTMLResponse:
+    """The page that the run has written of itself."""
+    text = await runs.report_of(here, run_id)
+    return HTMLResponse(text, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
 @router.get("/{phase}", dependencies=[LOOK])
@@ -161,9 +232,17 @@ async def phase(here: Here, phase: str) -> PhaseInfo:
 
 @router.post("/{phase}/execute", status_code=202, dependencies=[DO])
 async def execute_phase(
-    here: Here, who: Asker, phase: PhaseName, of: OfPhase, response: Response, key: Key = ""
+    here: Here,
+    who: Asker,
+    phase: PhaseName,
+    of: OfPhase,
+    request: Request,
+    response: Response,
+    key: Key = "",
 ) -> Accepted:
     """Run one phase, with a model that is there."""
+    if elsewhere(here):
+        return Accepted(**await from_controller(here, request, of.model_dump()))
     return _accepted(await submission.submitted(here, who, _alone(phase, of), key), response)
 
 
@@ -178,8 +257,10 @@ class Validity(BaseModel):
 
 
 @router.post("/{phase}/validate", dependencies=[DO])
-async def validate_phase(here: Here, phase: PhaseName, of: OfPhase) -> Validity:
+async def validate_phase(here: Here, phase: PhaseName, of: OfPhase, request: Request) -> Validity:
     """Whether the phase would begin with this model and these settings. Nothing is begun."""
+    if elsewhere(here):
+        return Validity(**await from_controller(here, request, of.model_dump()))
     try:
         await planned(here, _alone(phase, of))
     except ForgeError as error:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from ..auth.guard import right
 from ..services import jobs, overview
 from ..services.jobs import JobState
-from ..services.overview import Overview, QueuedRun
+from ..services.overview import Overview
 from .app import Here
 
 router = APIRouter(tags=["system"])
@@ -16,22 +15,10 @@ router = APIRouter(tags=["system"])
 LOOK = right("system", "read")
 
 
-class Queue(BaseModel):
-    """What waits, the next one first."""
-
-    runs: list[QueuedRun]
-
-
 @router.get("/system", dependencies=[LOOK])
 async def system(here: Here) -> Overview:
     """Queue, pools, jobs and storage at one look."""
     return await overview.overview(here)
-
-
-@router.get("/phases/queue", dependencies=[right("phases", "read")])
-async def queue(here: Here) -> Queue:
-    """What waits, and for what."""
-    return Queue(runs=await overview.queued(here))
 
 
 @router.get("/system/jobs", dependencies=[LOOK])

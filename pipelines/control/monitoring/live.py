@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..services.leases import LEASE_SECONDS
+from ..services.transitions import AT_WORK
 from ..store.database import now
 from ..store.tables import event, run, series, task
 
 STATES = ("queued", "starting", "running", "cancelling", "succeeded", "failed", "cancelled", "lost")
-LIVE = ("starting", "running", "cancelling")
 LINGER_SECONDS = 900.0
 """So long a run is still shown after its end: whoever looks every minute sees its last values."""
 
@@ -22,7 +23,6 @@ MOST_VALUES = 300
 """Of living runs, and of metrics of each: series are not to grow with the years."""
 
 LONGEST_NAME = 100
-LEASE_SECONDS = 15.0
 
 
 @dataclass
@@ -89,8 +89,8 @@ async def _runs(connection: AsyncConnection, time: float) -> dict[str, LiveRun]:
     statement = (
         select(column.id, column.state, column.phases, column.holder, column.lease_until, last.c.time)
         .outerjoin(last, and_(last.c.run == column.id, last.c.seq == column.last_seq))
-        .where(or_(column.state.in_(LIVE), column.finished > time - LINGER_SECONDS))
-        .order_by(case((column.state.in_(LIVE), 0), else_=1), column.created.desc())
+        .where(or_(column.state.in_(AT_WORK), column.finished > time - LINGER_SECONDS))
+        .order_by(case((column.state.in_(AT_WORK), 0), else_=1), column.created.desc())
         .limit(MOST_RUNS)
     )
     runs = {
@@ -99,7 +99,7 @@ async def _runs(connection: AsyncConnection, time: float) -> dict[str, LiveRun]:
             state,
             {phase: float(strip.get("share") or 0.0) for phase, strip in (phases or {}).items()},
             max(0.0, time - heard) if state == "running" and heard else None,
-            max(0.0, time - (lease - LEASE_SECONDS)) if state in LIVE and holder else None,
+            max(0.0, time - (lease - LEASE_SECONDS)) if state in AT_WORK and holder else None,
         )
         for name, state, phases, holder, lease, heard in await connection.execute(statement)
     }

@@ -86,5 +86,6 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in OURS:
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [], True
+        logger.handlers.clear()
+        logger.propagate = True
         logger.setLevel(level)

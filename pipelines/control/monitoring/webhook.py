@@ -25,7 +25,6 @@ from ..store.upsert import upsert
 
 WINDOW_SECONDS = 300.0
 NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}")
-MOST_BYTES = 1 << 20
 
 
 def signature(secret: str, timestamp: str, nonce: str, body: bytes) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.errors import ArtifactError
-from components.shared.runtime.store.interface import is_safe_name
+from components.shared.runtime.store.interface import Store, is_safe_name
 from components.shared.runtime.store.s3 import S3Store
 from components.shared.runtime.store.uri import open_store
 
@@ -16,6 +17,9 @@ from ..context import Control
 from ..errors import not_found
 from .catalogue import find
 from .manifests import head_of
+
+PART = 4 << 20
+"""Bytes of a file that are held in memory at once on their way out of an encrypted store."""
 
 LINK_SECONDS = 300
 """For which a signed link leads to the file."""
@@ -26,13 +30,23 @@ class ArtifactFile:
     """Where a file's bytes are to be had.
 
     :param path: on this machine; None where a store has it.
-    :param link: signed, into a store; empty where it is on this machine.
+    :param link: signed, into a store; empty where it is on this machine, or no link can give its bytes.
+    :param store: that has it, where no link can: it is encrypted there.
     """
 
     name: str
     sha256: str
     path: Path | None = None
     link: str = ""
+    store: Store | None = None
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The bytes of a file that a store has, part after part."""
+        assert self.store is not None
+        place = 0
+        while part := await asyncio.to_thread(self.store.get_range, self.name, place, PART):
+            place += len(part)
+            yield part
 
 
 async def artifact_file(control: Control, digest: str, name: str) -> ArtifactFile:
@@ -48,7 +62,10 @@ async def artifact_file(control: Control, digest: str, name: str) -> ArtifactFil
         raise not_found("the model has no such file", digest, "GET /models/{digest} names its files")
     sha256 = entry["sha256"] if entry else ""
     if "://" in found.address:
-        return ArtifactFile(name, sha256, link=await asyncio.to_thread(_link, found.address, name))
+        store = await asyncio.to_thread(open_store, found.address)
+        if isinstance(store, S3Store):
+            return ArtifactFile(name, sha256, link=await asyncio.to_thread(_link, store, name))
+        return ArtifactFile(name, sha256, store=store)
     return ArtifactFile(name, sha256, path=_inside(Path(found.address), name))
 
 
@@ -68,9 +85,7 @@ def _inside(folder: Path, name: str) -> Path:
     return real
 
 
-def _link(address: str, name: str) -> str:
-    store = open_store(address)
-    assert isinstance(store, S3Store)  # the only kind with "://"
+def _link(store: S3Store, name: str) -> str:
     where = {"Bucket": store.bucket, "Key": store.prefix + name}
     link: str = store.client.generate_presigned_url("get_object", Params=where, ExpiresIn=LINK_SECONDS)
     return link

@@ -24,13 +24,15 @@ from ..context import Control
 from ..store.database import now
 from ..store.tables import controller, run
 from ..store.upsert import upsert
+from . import admission
 from .carrier import Carrier, Held
 from .collector import FoundFolder, scan
 from .follower import Follower
+from .kubeflow_runs import KubeflowCarrier
 from .leases import LEASE_SECONDS, RENEW_SECONDS, held_by, release, renew, take_expired
-from .local_carrier import LocalCarrier
+from .local_carrier import LocalCarrier, runner_of
 from .pools import Demand, Grant, Pools, grant_of, slots_of_machine
-from .processes import here, identified
+from .processes import here
 from .queue import Waiting, beginning, ordered
 from .strip import Row
 from .transitions import AT_WORK, OVER, change
@@ -45,6 +47,9 @@ CONTROLLER_SECONDS = 15.0
 
 LONGEST_QUEUE = 500
 """So many of those that wait are looked at, by priority and age."""
+
+MOST_AT_ONCE = 64
+"""So many runs are followed at a time before others that are found have to wait."""
 
 WRITTEN_LATER = 2.0
 """A log that was written so many seconds after its run had ended has been gone on with."""
@@ -77,12 +82,12 @@ class Controller:
                 for loop in loops:
                     group.create_task(loop)
         finally:
-            held = self._held()
+            ours = self._held()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             with contextlib.suppress(StoreError):  # their leases end by themselves
-                await release(self.control, held)
+                await release(self.control, ours)
 
     # -- holding
 
@@ -115,6 +120,11 @@ class Controller:
             return
         order = ordered(list(waiting.values()), await self._running())
         begin, why = await asyncio.to_thread(beginning, order, self.pools)
+        async with self.control.database.read() as connection:
+            hold = await admission.held(connection)
+        if hold is not None:
+            busy = any(follower.held.row["target"] == "local" for follower in self.followers.values())
+            admission.keep_back(order, begin, why, hold, busy=busy)
         for name, grant in begin.items():
             if row := await self._begun(name, grant):
                 self._hold(row, grant, begin=True)
@@ -198,6 +208,8 @@ class Controller:
             name = found.folder.name
             if name in self.followers or self._folders.get(name) == found.written:
                 continue
+            if len(self.followers) >= MOST_AT_ONCE:  # of a folder full of old runs, some at a time
+                break
             await self._look_at(found)
             self._folders[name] = found.written
         await asyncio.sleep(
@@ -281,7 +293,10 @@ async def serve(control: Control) -> None:
         return machine.memory().free, local.memory(dict(pools.given))
 
     pools.free_memory = free
-    await Controller(control, {"local": local}, pools).serve()
+    carriers: dict[str, Carrier] = {"local": local}
+    if control.settings.kfp_host:
+        carriers["kubeflow"] = KubeflowCarrier(control)
+    await Controller(control, carriers, pools).serve()
 
 
 def as_waiting(row: Row) -> Waiting:
@@ -301,8 +316,7 @@ def _process(row: Row) -> bool:
 
 def _runner(folder: RunFolder) -> dict[str, Any]:
     """The process that is at a run of the command line; nothing where there is none, or it cannot be known."""
-    number = folder.runner() if folder.exists() else 0
-    process = identified(number) if number else None
+    process = runner_of(folder)
     return process.to_json() if process else {}
 
 

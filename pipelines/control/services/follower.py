@@ -21,6 +21,7 @@ from .actions import KILL
 from .carrier import Carrier, Held, Look
 from .local_carrier import row_now
 from .projection import record
+from .strip import Row
 from .transitions import change
 
 log = logging.getLogger("forge.control")
@@ -98,10 +99,9 @@ class Follower:
             return True
         return await self._ended(look)
 
-    async def _cancel(self, row: Any) -> None:
+    async def _cancel(self, row: Row) -> None:
         """Pass on that it shall stop; kill it where it was asked twice, or takes too long."""
-        since = time.time() - float(row["asked_at"] or time.time())
-        kill = row["asked"] == KILL or since > GRACE_SECONDS
+        kill = row["asked"] == KILL or _since_asked(row) > GRACE_SECONDS
         if kill and time.monotonic() - self._killed < KILL_SECONDS:
             return
         if kill:
@@ -110,8 +110,7 @@ class Follower:
 
     async def _say_what_lives(self, look: Look) -> None:
         row = self.held.row
-        late = row["asked"] and time.time() - float(row["asked_at"] or time.time()) > SAID_SECONDS
-        if not late or self._said:
+        if self._said or not row["asked"] or _since_asked(row) < SAID_SECONDS:
             return
         data = {
             "kind": "error", "what": "the run was cancelled, and something of it still lives", "where": self.held.id,
@@ -182,3 +181,8 @@ class Follower:
             return
         log.warning("run %s is somebody else's by now", self.held.id)
         await self.carrier.abandon(self.held, dict(successor or {}))
+
+
+def _since_asked(row: Row) -> float:
+    """Seconds since it was cancelled, on the database's clock."""
+    return float(row["now"]) - float(row["asked_at"] or row["now"])

@@ -21,7 +21,7 @@ from ..errors import Refused, not_found
 from ..store.database import now
 from ..store.tables import job
 from ..store.upsert import upsert
-from . import housekeeping
+from . import housekeeping, packing
 
 log = logging.getLogger("forge.control")
 
@@ -51,6 +51,14 @@ JOBS: dict[str, Job] = {
     ),
     "update_metrics": Job(
         300.0, housekeeping.update_metrics, "Compares what phases take with what they took before."
+    ),
+    "pack_events": Job(
+        600.0,
+        packing.pack_events,
+        "Makes the events of runs that have ended one object beside their artifacts.",
+    ),
+    "compact_runs": Job(
+        600.0, housekeeping.compact_runs, "Makes one object of the events of each run that has ended."
     ),
     "expire": Job(
         600.0, housekeeping.expire, "Forgets keys, tokens and confirmations that are past their time."

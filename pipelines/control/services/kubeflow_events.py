@@ -50,7 +50,7 @@ def differences(
     :param after: the number of the last event of this producer.
     """
     out: list[tuple[str, str, int, dict[str, Any]]] = []
-    if (seen.state in ("running", "pending") and row["state"] == "starting") or _started(row, seen):
+    if row["state"] == "starting" or (row["started"] is None and seen.started is not None):
         out.append(("run", "", 0, _run(row, seen)))
     for task in seen.tasks:
         before = known.get(task.title)
@@ -69,10 +69,6 @@ def differences(
 def newly_done(events: Sequence[NewEvent]) -> list[str]:
     """The tasks that have succeeded, by these events."""
     return [one.task for one in events if one.data["kind"] == "task" and one.data["status"] == "succeeded"]
-
-
-def _started(row: Row, seen: RunState) -> bool:
-    return row["started"] is None and seen.started is not None
 
 
 def _run(row: Row, seen: RunState) -> dict[str, Any]:

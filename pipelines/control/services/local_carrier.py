@@ -27,6 +27,7 @@ from ...phases import PHASES
 from ...runs.folder import RunFolder, checked_name
 from ..context import Control
 from ..settings import VARIABLES
+from ..store.database import now
 from ..store.events import LeaseLost
 from ..store.tables import run
 from .carrier import Held, Look
@@ -111,7 +112,8 @@ class LocalCarrier:
     async def cancel(self, held: Held, *, kill: bool) -> None:
         """See `Carrier`. To kill, it is asked a second time; where that was done, all of it is ended."""
         recorded = dict(held.row["process"] or {})
-        process, folder = process_of(recorded), self._folder(held.row)
+        folder = self._folder(held.row)
+        process = process_of(recorded) or await asyncio.to_thread(runner_of, folder)
         if not kill and recorded.get("asked"):
             return
         number = signal.SIGTERM
@@ -233,6 +235,12 @@ def _order(control: Control, row: Row, folder: RunFolder) -> dict[str, Any]:
     return order
 
 
+def runner_of(folder: RunFolder) -> ProcessId | None:
+    """The process that is at a run that the command line has begun, where it was not known yet when we found the run."""
+    number = folder.runner() if folder.exists() else 0
+    return identified(number) if number else None
+
+
 async def _end(process: ProcessId, folder: RunFolder) -> None:
     """End a run's processes: they have a while for their checkpoints."""
     process.send(signal.SIGTERM)
@@ -246,7 +254,8 @@ async def _end(process: ProcessId, folder: RunFolder) -> None:
 
 
 async def row_now(control: Control, run_id: str) -> Row | None:
-    """A run's row; None where it was deleted."""
+    """A run's row, with the time on the database's clock as `now`; None where it was deleted."""
+    query = select(run, now().label("now")).where(run.c.id == run_id)
     async with control.database.read() as connection:
-        row: Row | None = (await connection.execute(select(run).where(run.c.id == run_id))).mappings().first()
+        row: Row | None = (await connection.execute(query)).mappings().first()
         return row

@@ -101,7 +101,29 @@ def export(request: dict[str, Any]) -> list[str]:
     return transformers.export(folder, output)
 
 
-DO = {"answer": answer, "export": export}
+def evaluate(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a model scores on the suites of the report split.
+
+    :param request: {digest, address, items, seed}.
+    :raises ForgeError: the model cannot be used.
+    """
+    from components.shared.evaluation import suites
+
+    from ...generate import TextModel
+
+    model = TextModel.load(local_folder(request["address"], request["digest"]))
+    taker = model.model if model.agent is None else model.agent.answers
+    scores = suites.evaluate(
+        taker, model.tokenizer, split="report", items=request["items"], seed=request["seed"]
+    )
+    return [
+        {"suite": suite, "score": score.score, "low": score.low, "high": score.high, "n": score.n,
+         "chance": score.chance}
+        for suite, score in scores.items()
+    ]  # fmt: skip
+
+
+DO = {"answer": answer, "export": export, "evaluate": evaluate}
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ async def answers(control: Control, digests: list[str], prompt: str, tokens: int
         "prompt": prompt,
         "tokens": tokens,
     }
-    given = [Answer(**said) for said in await _in_process(control, request, ANSWER_SECONDS, "ask a model")]
+    given = [Answer(**said) for said in await in_process(control, request, ANSWER_SECONDS, "ask a model")]
     control.meters.tokens.inc(sum(answer.tokens for answer in given))
     control.meters.token_seconds.inc(sum(answer.seconds for answer in given))
     return given
@@ -104,7 +104,7 @@ async def deploy(control: Control, digest: str, target: str, who: Principal) -> 
     }  # fmt: skip
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
-        notes = await _in_process(control, request, EXPORT_SECONDS, "write a model")
+        notes = await in_process(control, request, EXPORT_SECONDS, "write a model")
         await asyncio.to_thread(_replace, draft, output)
     finally:
         await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
@@ -130,7 +130,7 @@ def _replace(draft: os.PathLike[str], output: os.PathLike[str]) -> None:
     os.rename(draft, output)
 
 
-async def _in_process(control: Control, request: dict[str, Any], seconds: float, what: str) -> list[Any]:
+async def in_process(control: Control, request: dict[str, Any], seconds: float, what: str) -> list[Any]:
     """What the process of models says to a request.
 
     :raises Refused: too many wait, it takes too long (504), or it ended without an answer (500).

@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ForgeError, Interrupted
 
 if TYPE_CHECKING:
-    from ...local.execute import RunResult
+    from ...local.execute import Listener, RunResult
     from ...local.plan import Plan
 
 
@@ -51,18 +51,24 @@ def carried_out(request: Mapping[str, Any]) -> int:
     from ...api import conclude
     from ...local.plan import RunRequest
     from ...local.prepare import prepare
+    from ..companions import following
 
     plan = prepare(RunRequest(**{**request, "runs": Path(request["runs"])}))
-    result = asyncio.run(_carried_out(plan))
-    conclude(plan, result)
+    companions = following(plan, print)
+    if companions is not None:
+        companions.recall()
+    result = asyncio.run(_carried_out(plan, [companions] if companions is not None else []))
+    report = conclude(plan, result)
+    if companions is not None:
+        companions.conclude(result, report)
     error = result.error()
     return error.exit_code if error is not None else 0
 
 
-async def _carried_out(plan: Plan) -> RunResult:
+async def _carried_out(plan: Plan, listeners: Sequence[Listener]) -> RunResult:
     from ...local.execute import start
 
-    run = start(plan)
+    run = start(plan, listeners)
     stops = 0
 
     def stop() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, and_, func, or_, select
 
+from ...runs.folder import checked_name
 from ..auth.rights import Principal
 from ..context import Control
 from ..errors import not_found
@@ -207,6 +209,23 @@ async def newest_of_phase(control: Control, phase: str) -> dict[str, Any] | None
     async with control.database.read() as connection:
         row = (await connection.execute(query)).first()
     return None if row is None else {"run": row.id, "run_state": row.state, **row.phases[phase]}
+
+
+async def report_of(control: Control, run_id: str) -> str:
+    """The page that a run has written of itself.
+
+    :raises Refused: there is no such run, or it has none here: 404.
+    """
+    row = await row_of_run(control, run_id)
+    path = control.settings.runs.absolute() / checked_name(row["id"]) / "report.html"
+    try:
+        if path.is_symlink():
+            raise FileNotFoundError(path)
+        return await asyncio.to_thread(path.read_text, encoding="utf-8")
+    except OSError:
+        raise not_found(
+            "the run has no report here", "report", "it is written when a run of this machine ends"
+        ) from None
 
 
 async def row_of_run(control: Control, run_id: str) -> Row:

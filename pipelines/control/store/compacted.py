@@ -11,7 +11,8 @@ import contextlib
 import gzip
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+import zlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,10 @@ async def known(connection: AsyncConnection, run: str) -> Compacted | None:
     return Compacted(row.run, row.store, row.key, row.bytes, row.last_seq, row.blocks, row.producers)
 
 
-def pack(lines: Iterable[dict[str, Any]]) -> tuple[bytes, list[list[int]]]:
-    """The object of these events, and its blocks. The same events are the same bytes."""
-    whole, blocks = bytearray(), []
-    for block in _blocks(lines):
-        blocks.append([block[0]["seq"], len(whole)])
-        text = "".join(plain(line) + "\n" for line in block)
-        whole += gzip.compress(text.encode(), LEVEL, mtime=0)
-    return bytes(whole), blocks
+def block(lines: Iterable[dict[str, Any]]) -> bytes:
+    """A block of these events. The same events are the same bytes."""
+    text = "".join(plain(line) + "\n" for line in lines)
+    return gzip.compress(text.encode(), LEVEL, mtime=0)
 
 
 async def read(
@@ -107,7 +104,7 @@ def _lines(packed: Compacted, block: bytes, first: int) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in gzip.decompress(block).splitlines()]
         if lines[0]["seq"] != first:
             raise ValueError("another block lies here")
-    except (OSError, EOFError, ValueError, IndexError, KeyError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, IndexError, KeyError) as error:
         raise DamagedObject(
             "the events of an ended run are damaged",
             where=f"{packed.store}/{packed.key}",
@@ -135,14 +132,3 @@ def _file(packed: Compacted) -> Path:
             old.unlink(missing_ok=True)
         store.fetch(packed.key, copy)
     return copy
-
-
-def _blocks(lines: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    block: list[dict[str, Any]] = []
-    for line in lines:
-        block.append(line)
-        if len(block) == BLOCK:
-            yield block
-            block = []
-    if block:
-        yield block

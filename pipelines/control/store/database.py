@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Database:
 
     :param url: sqlite:///path or postgresql://…; a password in it is never shown.
     :raises ConfigError: it is no such address.
+
+    `failed` is called each time that it does not answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -82,6 +84,7 @@ class Database:
                 pool_pre_ping=True,
                 json_serializer=plain,
             )
+        self.failed: Callable[[], None] = _unheard
         self._writing = asyncio.Lock()
 
     @contextlib.asynccontextmanager
@@ -90,7 +93,7 @@ class Database:
 
         :raises StoreError: the database does not answer.
         """
-        with _answering(self.url.render_as_string()):
+        with _answering(self.url.render_as_string(), self.failed):
             if self.sqlite:
                 async with self._writing, self.engine.begin() as connection:
                     yield connection
@@ -104,7 +107,7 @@ class Database:
 
         :raises StoreError: the database does not answer.
         """
-        with _answering(self.url.render_as_string()):
+        with _answering(self.url.render_as_string(), self.failed):
             async with self.engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -113,13 +116,18 @@ class Database:
         await self.engine.dispose()
 
 
+def _unheard() -> None:
+    """Nobody counts the failures of this database."""
+
+
 @contextlib.contextmanager
-def _answering(where: str) -> Any:
+def _answering(where: str, failed: Callable[[], None]) -> Any:
     try:
         yield
     except (DBAPIError, OSError) as error:
         if isinstance(error, DBAPIError) and not (error.connection_invalidated or _is_lost(error)):
             raise
+        failed()
         raise StoreError(
             "the database does not answer",
             where=where,

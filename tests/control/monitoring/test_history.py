@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +14,7 @@ from pipelines.control.context import Control, opened
 from pipelines.control.monitoring import history
 from pipelines.control.monitoring.exposition import Page
 from pipelines.control.monitoring.snapshot import Snapshot, Watcher
+from pipelines.control.store.database import Database
 from pipelines.control.store.tables import execution
 from pipelines.phases import PHASES
 
@@ -96,11 +98,10 @@ async def test_a_replica_and_a_process_that_was_started_again_say_the_same(contr
 async def test_a_database_that_does_not_answer_is_said_and_its_figures_are_left_out_not_zero(
     control: Control,
 ) -> None:
-    watcher = Watcher(control)
-    await control.database.close()
-    control.database.engine = type(control.database)("postgresql://nobody@127.0.0.1:9/none").engine
-    control.database.sqlite = False
-    found = samples(await watcher.look())
+    elsewhere = Database("postgresql://nobody@127.0.0.1:9/none")
+    elsewhere.failed = control.meters.store_errors.labels("database").inc
+    found = samples(await Watcher(replace(control, database=elsewhere)).look())
+    assert control.meters.store_errors.labels("database")._value.get() >= 1
     assert found["agent_forge_up", "", ""] == 0.0
     assert not [name for name, _, _ in found if name.startswith("agent_forge_bitnet")]
     assert ("agent_forge_memory_usage", "", "") in found

@@ -62,11 +62,13 @@ async def test_a_signature_holds_once(client: httpx2.AsyncClient) -> None:
     assert (await post(client, signed(BODY, nonce="another-one-0123"), BODY)).status_code == 200
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("off", [-301, 301, -(10**9), 10**12])
 async def test_a_signature_holds_for_five_minutes(client: httpx2.AsyncClient, off: int) -> None:
     assert (await post(client, signed(BODY, at=time.time() + off), BODY)).status_code == 401
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "spoiled",
     [
@@ -117,6 +119,7 @@ async def test_alertmanagers_token_is_enough_and_what_it_posts_is_shown_and_writ
         assert await admission.held(connection) is None
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b'{"status": "firing"}', b'{"status": "on", "alerts": []}', b"\xff"]
 )

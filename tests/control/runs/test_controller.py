@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.control.context import Control
+from pipelines.control.context import Control, opened
 from pipelines.control.services import actions, runs
 from pipelines.control.services.controller import serve
 from pipelines.control.services.local_carrier import row_now
 from pipelines.control.services.processes import of_run, process_of
 from pipelines.control.settings import ControlSettings
+from pipelines.control.store.events import page
+from tests.control.log.made import make_run
 from tests.control.runs.made import ADMIN
 from tests.control.runs.toys import digests, patient, quick, toy_run, until
+from tests.control.servers import Postgres
 
 
 @contextlib.asynccontextmanager
@@ -164,3 +167,41 @@ async def _is(control: Control, name: str, state: str) -> bool:
 async def _epoch_above(control: Control, name: str, epoch: int) -> bool:
     row = await row_now(control, name)
     return bool(row and row["epoch"] > epoch)
+
+
+async def test_a_run_of_another_machine_that_cannot_be_reached_is_lost_and_says_where_it_goes_on(
+    control: Control,
+) -> None:
+    place = "thefarmachine/boot/space"
+    await make_run(
+        control.database,
+        "far",
+        state="running",
+        folder="/srv/runs/far",
+        process={"pid": 7, "started": 1, "place": place, "starts": 1},
+    )
+    async with controlling(control):
+        await until(lambda: _is(control, "far", "lost"))
+    why = (await runs.got(control, "far")).why
+    assert "thefarmachine" in why and "forge run-pipeline --resume far --runs /srv/runs" in why
+
+
+async def test_a_run_goes_on_while_the_database_is_away_and_is_written_down_when_it_is_back(
+    postgres_server: Postgres, postgres: str, tmp_path: Path
+) -> None:
+    settings = ControlSettings(runs=tmp_path / "runs", database_url=postgres)
+    folder = toy_run(settings.runs, patient, "toy")
+    async with opened(settings) as control, controlling(control):
+        await until(lambda: _is(control, "toy", "cancelled"))
+        await actions.resumed(control, ADMIN, "toy")
+        await until((settings.runs / "begun").exists)
+        await asyncio.to_thread(postgres_server.stop)
+        try:
+            (settings.runs / "gate").touch()
+            await until((folder.path / "report.html").is_file)
+        finally:
+            await asyncio.to_thread(postgres_server.start)
+        await until(lambda: _is(control, "toy", "succeeded"))
+        events = await page(control.database, "toy", 0)
+    numbers = [event.n for event in events if event.producer == "folder"]
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -1,0 +1,82 @@
+"""A run is deleted: its folder, its rows, its models; never while something refers to it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from pydantic import BaseModel
+from sqlalchemy import delete, select
+
+from components.shared.runtime.errors import InputError
+
+from ...runs import prune
+from ..auth.rights import Principal
+from ..context import Control
+from ..errors import Refused
+from ..store.tables import metric, model, run, series
+from .actions import owned
+from .lineage import references
+from .models import forget_run
+from .transitions import OVER
+
+
+class Deleted(BaseModel):
+    """What was deleted.
+
+    :param bytes: that the disk has got back.
+    """
+
+    id: str
+    bytes: int
+
+
+async def deleted(control: Control, who: Principal, run_id: str, version: int | None = None) -> Deleted:
+    """Delete a run that has ended.
+
+    :param version: that whoever asks has seen; None where they do not care.
+    :raises Refused: it goes on, is pinned, or something refers to it (409, with what does); it is another by now (412).
+    """
+    async with control.database.write() as connection:
+        row = await owned(connection, who, run_id)
+        if version is not None and row["version"] != version:
+            raise Refused(
+                412, "the run is another by now", where="If-Match", why=f"its version is {row['version']}"
+            )
+        why = [f"it is {row['state']}: cancel it first"] if row["state"] not in OVER else []
+        why += ["it is pinned"] if row["pinned"] else []
+        digests = await connection.scalars(select(model.c.digest).where(model.c.run == run_id))
+        for digest in digests.all():
+            why += [f"{reason} ({digest[:12]})" for reason in await references(connection, digest)]
+        if why:
+            raise _refers(run_id, why)
+        freed = await asyncio.to_thread(_remove, control.settings.runs.absolute(), run_id)
+        await forget_run(connection, run_id)
+        for table in (metric, series):
+            await connection.execute(delete(table).where(table.c.run == run_id))
+        await connection.execute(delete(run).where(run.c.id == run_id))
+    await control.bus.wake(run_id)
+    await control.bus.wake("")
+    return Deleted(id=run_id, bytes=freed)
+
+
+def _remove(runs: Path, name: str) -> int:
+    """Remove a run's folder, where it is here; the bytes that this has freed.
+
+    :raises Refused: another run reads from it, or somebody is at it: 409.
+    """
+    try:
+        planned = prune.plan_of_one(runs, name)
+    except InputError:  # it has none here: it never began, or is elsewhere
+        return 0
+    done = prune.remove(planned) if planned.removed else planned
+    if not done.removed:
+        raise _refers(name, [use.reason for use in done.kept if use.folder.name == name])
+    return done.freed
+
+
+def _refers(run_id: str, why: list[str]) -> Refused:
+    return Refused(
+        409, "the run cannot be deleted", where=run_id, why="; ".join(why),
+        fix="remove what refers to it first, or take the pin away", state={"references": why},
+    )  # fmt: skip
