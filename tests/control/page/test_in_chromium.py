@@ -123,8 +123,7 @@ def test_a_viewer_sees_all_and_is_told_why_nothing_else(run: str, visit: Visit) 
 def test_who_is_shut_out_is_shown_the_way_in(server: Server, visit: Visit) -> None:
     page = visit("operator")
     server.ask("PATCH", f"/auth/principals/{server.principal('operator')}", {"disabled": True})
-    page.get_by_role("link", name="Models").click()
-    page.wait_for_url("**/ui/login")
+    page.wait_for_url("**/ui/login", timeout=25_000)  # its socket is closed, and nothing renews the session
     page.get_by_role("heading", name="Log in to Agent Forge").wait_for()
 
 
@@ -138,6 +137,7 @@ def test_everything_is_reached_by_keys(run: str, visit: Visit) -> None:
     page.keyboard.press("g")
     page.keyboard.press("m")
     page.wait_for_url("**/ui/models")
+    page.get_by_role("search", name="Models").wait_for()
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.hasAttribute('data-search')")
     page.keyboard.press("Escape")
@@ -184,7 +184,7 @@ def test_where_streams_are_held_back_too_it_is_asked_again_and_again(run: str, v
         page.route(re.compile("/events"), only_polls)
 
     page = visit(path=f"/ui/runs/{run}", before=refuse)
-    state(page, "as of").wait_for(timeout=20_000)
+    state(page, "^as of").wait_for(timeout=30_000)
     assert "asking again" in (page.get_by_role("banner").locator(".standing").get_attribute("title") or "")
 
 

@@ -26,6 +26,8 @@ export default function ModelInspector({ digest }: { digest: string }) {
   const query = useQuery({ queryKey: ["model", digest], queryFn: ({ signal }) => getModel(digest, signal) });
   const tab = TABS.find(([name]) => name === choice.tab)?.[0] ?? "scores";
   return (
+    <>
+    {!query.data && <h1 className="mono">{digest.slice(0, 12)}</h1>}
     <Shown query={query} what="the model">
       {(model) => (
         <>
@@ -39,6 +41,7 @@ export default function ModelInspector({ digest }: { digest: string }) {
         </>
       )}
     </Shown>
+    </>
   );
 }
 
