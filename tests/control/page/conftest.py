@@ -53,10 +53,14 @@ def browser() -> Iterator[Browser]:
 def visit(server: Server, browser: Browser) -> Iterator[Visit]:
     contexts: dict[str, Any] = {}
 
-    def come(role: str = "admin", path: str = "/ui/runs", before: Callable[[Any], None] | None = None) -> Page:
+    def come(
+        role: str = "admin", path: str = "/ui/runs", before: Callable[[Any], None] | None = None
+    ) -> Page:
         known = role in contexts
         if not known:
-            contexts[role] = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+            contexts[role] = browser.new_context(
+                viewport={"width": 1440, "height": 900}, reduced_motion="reduce"
+            )
             contexts[role].set_default_timeout(15_000)
         page: Page = contexts[role].new_page()
         if before:

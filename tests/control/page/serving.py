@@ -38,10 +38,24 @@ class Server:
     def start(self) -> None:
         """Start it; a second time where it was."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "FORGE_RATE_LIMIT": "100000"}
-        command = [sys.executable, "-m", "pipelines.cli", "control", "--port", str(self.port), "--runs", str(self.runs)]
+        command = [
+            sys.executable,
+            "-m",
+            "pipelines.cli",
+            "control",
+            "--port",
+            str(self.port),
+            "--runs",
+            str(self.runs),
+        ]
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
-                command, cwd=self.runs.parent, env=environment, stdout=said, stderr=said, start_new_session=True
+                command,
+                cwd=self.runs.parent,
+                env=environment,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
             )
         until = time.monotonic() + START_SECONDS
         while not (found := re.search(r"answers at (http://[^\s]+:(\d+))", self._said.read_text())):

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
 QUICK = [
-    "cognate.trunk.steps=30", "cognate.standard.steps=2", "cognate.reasoning.steps=2", "cognate.gram_items=8", "cognate.probe_items=8",
+    "cognate.trunk.steps=30", "cognate.standard.steps=2", "cognate.reasoning.steps=2",
+    "cognate.gram_items=8", "cognate.probe_items=8",
     "evaluation.items=8",
 ]  # fmt: skip
 """What makes a micro run of phase cognate a matter of seconds."""
 
 ASKED = {
-    "name": "seen", "profile": "micro", "start_phase": "cognate", "end_phase": "cognate", "base_models": ["standard", "reasoning"],
+    "name": "seen", "profile": "micro", "start_phase": "cognate", "end_phase": "cognate",
+    "base_models": ["standard", "reasoning"],
     "overrides": QUICK,
 }  # fmt: skip
 
@@ -115,7 +117,9 @@ def test_a_viewer_sees_all_and_is_told_why_nothing_else(run: str, visit: Visit) 
     go(page, f"/ui/runs/{run}")
     delete = page.get_by_role("button", name="Delete")
     delete.wait_for()
-    assert delete.get_attribute("aria-disabled") == "true" and "viewer" in (delete.get_attribute("title") or "")
+    assert delete.get_attribute("aria-disabled") == "true" and "viewer" in (
+        delete.get_attribute("title") or ""
+    )
     go(page, "/ui/system?tab=keys")
     page.get_by_text("Keys are not for you").wait_for()
 
@@ -163,13 +167,17 @@ def test_filters_are_in_the_address_and_a_view_is_kept(visit: Visit) -> None:
     page.wait_for_url("**/ui/runs?state=cancelled")
 
 
-def test_where_websockets_are_blocked_events_come_all_the_same(server: Server, run: str, visit: Visit) -> None:
+def test_where_websockets_are_blocked_events_come_all_the_same(
+    server: Server, run: str, visit: Visit
+) -> None:
     def refuse(page: Page) -> None:
         page.route_web_socket(re.compile(".*"), lambda socket: socket.close())
 
     page = visit(path=f"/ui/runs/{run}", before=refuse)
     state(page, "^live$").wait_for()
-    assert "server-sent events" in (page.get_by_role("banner").locator(".standing").get_attribute("title") or "")
+    assert "server-sent events" in (
+        page.get_by_role("banner").locator(".standing").get_attribute("title") or ""
+    )
 
 
 def test_where_streams_are_held_back_too_it_is_asked_again_and_again(run: str, visit: Visit) -> None:
@@ -188,7 +196,9 @@ def test_where_streams_are_held_back_too_it_is_asked_again_and_again(run: str, v
     assert "asking again" in (page.get_by_role("banner").locator(".standing").get_attribute("title") or "")
 
 
-def test_the_page_says_that_the_server_is_away_and_comes_back_by_itself(server: Server, run: str, visit: Visit) -> None:
+def test_the_page_says_that_the_server_is_away_and_comes_back_by_itself(
+    server: Server, run: str, visit: Visit
+) -> None:
     page = visit(path=f"/ui/runs/{run}")
     page.get_by_role("heading", name=run).wait_for()
     state(page, "^live$").wait_for()

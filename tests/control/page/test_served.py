@@ -40,11 +40,21 @@ def test_a_part_that_carries_its_digest_is_kept_for_ever_and_packed(client: Test
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert answer.headers["content-encoding"] == "gzip" and int(answer.headers["content-length"]) < 100
     assert answer.headers["content-type"].startswith("text/javascript") and answer.text.startswith("export")
-    assert "content-encoding" not in client.get("/assets/index-abc.js", headers={"Accept-Encoding": "identity"}).headers
+    assert (
+        "content-encoding"
+        not in client.get("/assets/index-abc.js", headers={"Accept-Encoding": "identity"}).headers
+    )
 
 
 @pytest.mark.parametrize(
-    "path", ["/assets/other.js", "/assets/..%2f..%2fsettings.py", "/assets/%2e%2e%2f.secret", "/.secret", "/index.html"]
+    "path",
+    [
+        "/assets/other.js",
+        "/assets/..%2f..%2fsettings.py",
+        "/assets/%2e%2e%2f.secret",
+        "/.secret",
+        "/index.html",
+    ],
 )
 def test_what_is_no_part_of_the_page_is_not_there(client: TestClient, path: str) -> None:
     answer = client.get(path)

@@ -15,7 +15,11 @@ def test_the_pages_own_tests_pass() -> None:
     if not shutil.which("node") or not (PAGE / "node_modules" / "vitest").is_dir():
         lacks("the page is not installed: make dashboard")
     run = subprocess.run(
-        ["node", "node_modules/vitest/vitest.mjs", "run"], cwd=PAGE, capture_output=True, text=True, check=False
+        ["node", "node_modules/vitest/vitest.mjs", "run"],
+        cwd=PAGE,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
 
