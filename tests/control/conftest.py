@@ -22,7 +22,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from alembic.script import ScriptDirectory
 
 from pipelines.control.context import Control, opened
 from pipelines.control.settings import ControlSettings
@@ -124,15 +123,9 @@ async def _empty(url: str) -> None:
     )
     await connection.execute(
         "SET session_replication_role = replica; "  # the audit's triggers refuse otherwise
-        f"TRUNCATE {tables} RESTART IDENTITY; UPDATE alembic_version SET version_num = '{_newest()}'"
+        f"TRUNCATE {tables} RESTART IDENTITY; UPDATE alembic_version SET version_num = '{migrate.newest()}'"
     )
     await connection.close()
-
-
-def _newest() -> str:
-    head = ScriptDirectory(str(migrate.MIGRATIONS)).get_current_head()
-    assert head
-    return head
 
 
 async def _prepare(url: str) -> None:

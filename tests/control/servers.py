@@ -47,9 +47,11 @@ class Postgres:
     """A server that can be killed and started again.
 
     :param folder: of its files; the user that it runs as must be able to reach it.
+    :param durable: a commit is on the disk, as it is by default; else nothing is, which makes tests quick.
     """
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, durable: bool = False) -> None:
+        self.durable = durable
         self.programs = programs
         self.folder = folder
         self.port = free_port()
@@ -71,16 +73,21 @@ class Postgres:
     def start(self) -> None:
         options = (
             f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.folder} "
-            "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 "
-            "-c shared_buffers=64MB -c autovacuum=off -c max_wal_size=2GB"
+            "-c max_connections=200 -c shared_buffers=64MB "
         )
+        if not self.durable:
+            options += (
+                "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c autovacuum=off "
+                "-c max_wal_size=2GB"
+            )
         log = str(self.folder / "log")
         self._run(
             "pg_ctl", "-w", "-t", str(int(START_SECONDS)), "-D", self.data, "-l", log, "-o", options, "start"
         )
 
-    def stop(self) -> None:
-        self._run("pg_ctl", "-w", "-D", self.data, "-m", "immediate", "stop")
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: `immediate` as fast as it goes, the newest commits may be lost; `fast` in good order."""
+        self._run("pg_ctl", "-w", "-D", self.data, "-m", mode, "stop")
 
     def kill(self) -> None:
         """End it as a crash of the machine does, and wait until it is gone."""
@@ -142,10 +149,10 @@ class Redis:
 
 
 @contextlib.contextmanager
-def postgres_server(programs: Path) -> Iterator[Postgres]:
-    """A running Postgres without durability, which is what makes it quick."""
-    with _folder() as folder:
-        server = Postgres(programs, folder)
+def postgres_server(programs: Path, durable: bool = False) -> Iterator[Postgres]:
+    """A running Postgres."""
+    with _folder(memory=not durable) as folder:
+        server = Postgres(programs, folder, durable)
         server.start()
         try:
             yield server
@@ -156,7 +163,7 @@ def postgres_server(programs: Path) -> Iterator[Postgres]:
 @contextlib.contextmanager
 def redis_server(program: str) -> Iterator[Redis]:
     """A running Redis that keeps nothing."""
-    with _folder() as folder:
+    with _folder(memory=False) as folder:
         server = Redis(program, folder)
         server.start()
         try:
@@ -166,15 +173,15 @@ def redis_server(program: str) -> Iterator[Redis]:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def _folder(memory: bool) -> Iterator[Path]:
     """A short path that other users can reach: pytest's folders are too deep for a socket, and closed to others.
 
-    In memory, where there is room: what is thrown away need not go to a disk.
+    :param memory: rather there, where there is room: what is thrown away need not go to a disk.
     """
-    memory = Path("/dev/shm")
-    room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > MEMORY_BYTES
+    shared = Path("/dev/shm")
+    room = memory and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > MEMORY_BYTES
     with tempfile.TemporaryDirectory(
-        prefix="forge-", dir=memory if room else None, ignore_cleanup_errors=True
+        prefix="forge-", dir=shared if room else None, ignore_cleanup_errors=True
     ) as folder:
         yield Path(folder)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -54,8 +54,12 @@ class Names(BaseModel):
 
 
 class Aggregates(BaseModel):
-    """What metrics come to."""
+    """What metrics come to.
 
+    :param of: all points of the curves that fit, or the last one of each.
+    """
+
+    of: Literal["all points", "last points"]
     aggregates: list[curves.Aggregate]
 
 
@@ -83,10 +87,10 @@ async def metrics(
     limit: Annotated[int, Query(ge=1, le=curves.MOST_SERIES)] = 20,
 ) -> curves.Curves:
     """Curves, the newest first, each thinned so that its lowest and highest points stay."""
+    window = curves.Window(start, to, points)
     return await curves.curves(
-        here.database, runs=several(run), phase=phase, task=task, names=metric_name, start=start, end=to,
-        points=points, limit=limit,
-    )  # fmt: skip
+        here, runs=several(run), phase=phase, task=task, names=metric_name, window=window, limit=limit
+    )
 
 
 @router.post("", dependencies=[right("metrics", "write")], status_code=201)
@@ -115,7 +119,10 @@ async def aggregates(
     start: From = None,
     to: Time = None,
     run: Words = [],  # noqa: B006
-    latest: Annotated[bool, Query(description="over the last points of the curves alone")] = False,
+    latest: Annotated[
+        bool | None,
+        Query(description="over the last points of the curves alone; left out: where no run is named"),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Aggregates:
     """Mean, least, largest, last and percentiles of each phase's metrics. Runs or names have to be given."""
@@ -127,10 +134,18 @@ async def aggregates(
             where="run, metric_name",
             fix="name one or the other",
         )
+    over_last = not runs if latest is None else latest
     found = await curves.aggregates(
-        here.database, runs=runs, phase=phase, names=metric_name, start=start, end=to, latest=latest, limit=limit,
-    )  # fmt: skip
-    return Aggregates(aggregates=found)
+        here.database,
+        runs=runs,
+        phase=phase,
+        names=metric_name,
+        start=start,
+        end=to,
+        latest=over_last,
+        limit=limit,
+    )
+    return Aggregates(of="last points" if over_last else "all points", aggregates=found)
 
 
 @router.get("/report", dependencies=[right("metrics", "read")])

@@ -12,13 +12,15 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..settings import ControlSettings
 from .disk import Disk
 from .key import Key
 from .memory import Memory
-from .remote import Remote
+
+if TYPE_CHECKING:
+    from .remote import Remote
 
 log = logging.getLogger("forge.control")
 
@@ -54,6 +56,7 @@ class Cache:
     remote: Remote | None = None
     counts: Counts = field(default_factory=Counts)
     _flights: dict[Key, _Flight] = field(default_factory=dict)
+    _storing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def get_or_compute(self, key: Key, compute: Callable[[], Awaitable[bytes]]) -> bytes:
         """The value of a key, from the first layer that has it, else computed and kept in all.
@@ -86,10 +89,15 @@ class Cache:
             if key.digest == digest:
                 flight.stale = True
                 del self._flights[key]
+        await self.settled()
         self.memory.forget(digest)
         if self.remote is not None:
             await self.remote.forget(digest)
         await asyncio.to_thread(self.disk.forget, digest)
+
+    async def settled(self) -> None:
+        """Wait until what was computed is in the slower layers too."""
+        await asyncio.gather(*self._storing)
 
     def statistics(self) -> dict[str, Any]:
         """Hits, entries and bytes, of this process."""
@@ -112,6 +120,7 @@ class Cache:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.settled()
         if self.remote is not None:
             await self.remote.close()
 
@@ -129,32 +138,40 @@ class Cache:
             self._keep(key, flight, value)
             return value
         value = await asyncio.to_thread(self.disk.get, key)
+        on_disk = value is not None
         if value is not None:
             self.counts.disk += 1
         else:
             value = await compute()
             self.counts.computed += 1
-            if not flight.stale:
-                await self._to_disk(key, value)
-        if self.remote is not None and not flight.stale:
-            await self.remote.put(key, value)
         self._keep(key, flight, value)
+        if not flight.stale:
+            storing = asyncio.create_task(self._store(key, value, to_disk=not on_disk))
+            self._storing.add(storing)  # nobody waits for a disk
+            storing.add_done_callback(self._storing.discard)
         return value
 
     def _keep(self, key: Key, flight: _Flight, value: bytes) -> None:
         if not flight.stale:
             self.memory.put(key, value)
 
-    async def _to_disk(self, key: Key, value: bytes) -> None:
-        try:
-            await asyncio.to_thread(self.disk.put, key, value)
-        except OSError as error:  # full, or not ours to write: it is a cache
-            self.counts.disk_errors += 1
-            log.warning("the cache on disk cannot be written: %s", error)
+    async def _store(self, key: Key, value: bytes, *, to_disk: bool) -> None:
+        if self.remote is not None:
+            await self.remote.put(key, value)
+        if to_disk:
+            try:
+                await asyncio.to_thread(self.disk.put, key, value)
+            except OSError as error:  # full, or not ours to write: it is a cache
+                self.counts.disk_errors += 1
+                log.warning("the cache on disk cannot be written: %s", error)
 
 
 def cache_of(settings: ControlSettings) -> Cache:
     """The layers that a process with these settings has."""
-    remote = Remote(settings.redis_url, settings.cache_seconds) if settings.redis_url else None
+    remote = None
+    if settings.redis_url:
+        from .remote import Remote  # whose client is a tenth of the time in which a process starts
+
+        remote = Remote(settings.redis_url, settings.cache_seconds)
     disk = Disk(settings.folder / "cache", settings.cache_disk_bytes)
     return Cache(Memory(settings.cache_memory_bytes), disk, remote)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from operator import ge, le
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from .paging import cursor_of, values_of
 
 Order = Literal["finished", "score", "bytes"]
 MOST_TAGS = 32
+HEXADECIMAL = re.compile("[0-9a-f]+")
 
 
 class Model(BaseModel):
@@ -81,7 +83,10 @@ class Search:
     order: Order = "finished"
 
 
-COLUMNS = (*model.c, func.coalesce(principal.c.name, "").label("owner_name"))
+COLUMNS = (
+    *(column for column in model.c if column.name != "text"),
+    func.coalesce(principal.c.name, "").label("owner_name"),
+)
 ROWS = select(*COLUMNS).select_from(model.outerjoin(principal, principal.c.id == model.c.owner))
 
 
@@ -96,7 +101,7 @@ async def search(database: Database, wanted: Search, limit: int, cursor: str) ->
         if value := getattr(wanted, name):
             query = query.where(model.c[name] == value)
     if wanted.digest:
-        query = query.where(model.c.digest.startswith(wanted.digest, autoescape=True))
+        query = query.where(model.c.digest.between(wanted.digest, wanted.digest + "g"))
     if wanted.min_score is not None:
         query = query.where(model.c.score >= wanted.min_score)
     if wanted.order == "score":
@@ -115,13 +120,11 @@ async def search(database: Database, wanted: Search, limit: int, cursor: str) ->
             query = query.where(compare(column_of, bound))
     if wanted.text:
         tagged = select(model_tag.c.digest).where(model_tag.c.tag.icontains(wanted.text, autoescape=True))
-        query = query.where(
-            model.c.digest.startswith(wanted.text.lower(), autoescape=True)
-            | model.c.run.icontains(wanted.text, autoescape=True)
-            | model.c.task.icontains(wanted.text, autoescape=True)
-            | model.c.variant.icontains(wanted.text, autoescape=True)
-            | model.c.digest.in_(tagged)
-        )
+        text = wanted.text.lower()
+        fits = model.c.text.contains(text, autoescape=True) | model.c.digest.in_(tagged)
+        if HEXADECIMAL.fullmatch(text):
+            fits |= model.c.digest.between(text, text + "g")  # the digests that begin so
+        query = query.where(fits)
     if cursor:
         kind = int if wanted.order == "bytes" else float
         query = query.where(tuple_(column, model.c.digest) < tuple_(*values_of(cursor, kind, str)))

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, false, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ..cache.key import Key
+from ..context import Control
 from ..store.database import Database
 from ..store.tables import metric, metric_name, series
 from .thinning import thinned
 
 MOST_SERIES = 100
 MOST_POINTS = 400_000
-"""Points that one question reads; more are cut off at the older end, and the answer says so."""
+"""Points that are read of a curve; of a longer one its beginning is cut off, and the answer says so."""
+MOST_NAMES = 100
+"""Metrics over which the newest curves are looked for."""
+SHORT = 10_000
+"""Points of all curves together that one query reads."""
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
@@ -26,7 +34,7 @@ class Series(BaseModel):
 
     :param steps: as many as there are values and times.
     :param count: so many points it has; fewer are shown where it was thinned.
-    :param cut: it has more than one question reads: its beginning is not here.
+    :param cut: it is longer than what is read of one: its beginning is not here.
     """
 
     run: str
@@ -71,77 +79,128 @@ class Name(BaseModel):
     metric_name: str
 
 
+@dataclass(frozen=True)
+class Window:
+    """What is wanted of each curve: times, and how many points at most."""
+
+    start: float | None
+    end: float | None
+    points: int
+
+    def of(self, query: Select[Any]) -> Select[Any]:
+        """A query of points, for these times alone."""
+        if self.start is not None:
+            query = query.where(metric.c.time >= self.start)
+        return query if self.end is None else query.where(metric.c.time <= self.end)
+
+
 async def curves(
-    database: Database,
-    *,
-    runs: list[str],
-    phase: str,
-    task: str,
-    names: list[str],
-    start: float | None,
-    end: float | None,
-    points: int,
-    limit: int,
+    control: Control, *, runs: list[str], phase: str, task: str, names: list[str], window: Window, limit: int
 ) -> Curves:
     """The curves that fit, those with the newest point first.
 
-    :param points: of each at most.
     :param limit: curves at most.
     """
-    query = select(series).order_by(series.c.time.desc()).limit(limit + 1)
-    for column, wanted in ((series.c.phase, phase), (series.c.task, task)):
-        if wanted:
-            query = query.where(column == wanted)
+    wanted = [column == value for column, value in ((series.c.phase, phase), (series.c.task, task)) if value]
     if runs:
-        query = query.where(series.c.run.in_(runs))
+        wanted.append(series.c.run.in_(runs))
     if names:
-        query = query.where(series.c.name.in_(names))
-    if start is not None:
-        query = query.where(series.c.time >= start)
-    async with database.read() as connection:
+        wanted.append(series.c.name.in_(names))
+    if window.start is not None:
+        wanted.append(series.c.time >= window.start)
+    query = select(series).where(*wanted).order_by(series.c.time.desc()).limit(limit + 1)
+    async with control.database.read() as connection:
+        if not runs and (phase or names):
+            query = await _newest(connection, phase, names, wanted, limit + 1)
         found = (await connection.execute(query)).all()
-        left = MOST_POINTS
-        drawn = []
-        for row in found[:limit]:
-            curve = await _curve(connection, row, start, end, points, left)
-            left -= min(curve.count, left)
-            if curve.count:
-                drawn.append(curve)
-    return Curves(series=drawn, more=len(found) > limit)
+        drawn = await _short(connection, found[:limit], window)
+    if drawn is None:
+        drawn = [await _long(control, row, window) for row in found[:limit]]
+    return Curves(series=[curve for curve in drawn if curve.count], more=len(found) > limit)
 
 
-async def _curve(
-    connection: AsyncConnection, row: Any, start: float | None, end: float | None, points: int, most: int
-) -> Series:
-    query = (
-        select(metric.c.step, metric.c.value, metric.c.time)
-        .where(metric.c.run == row.run, metric.c.task == row.task, metric.c.name == row.name)
-        .order_by(metric.c.step.desc())
-        .limit(most + 1)
+async def _newest(
+    connection: AsyncConnection,
+    phase: str,
+    names: list[str],
+    wanted: Sequence[ColumnElement[bool]],
+    limit: int,
+) -> Select[Any]:
+    """The newest curves over all runs: of each metric so many, by the index that has them in order."""
+    query = select(metric_name).order_by(metric_name.c.phase, metric_name.c.name).limit(MOST_NAMES)
+    if phase:
+        query = query.where(metric_name.c.phase == phase)
+    if names:
+        query = query.where(metric_name.c.name.in_(names))
+    columns = series.c
+    each = [
+        select(series)
+        .where(columns.phase == named.phase, columns.name == named.name, *wanted)
+        .order_by(columns.time.desc())
+        .limit(limit)
+        .subquery()
+        for named in (await connection.execute(query)).all()
+    ]
+    if not each:
+        return select(series).where(false())
+    every = union_all(*(select(newest) for newest in each)).subquery()
+    return select(every).order_by(every.c.time.desc()).limit(limit)
+
+
+async def _short(
+    connection: AsyncConnection, found: Sequence[Row[Any]], window: Window
+) -> list[Series] | None:
+    """All curves by one query; None where they have more points together than one query should read."""
+    if not found:
+        return []
+    columns = metric.c
+    each = [and_(columns.run == row.run, columns.task == row.task, columns.name == row.name) for row in found]
+    query = window.of(
+        select(columns.run, columns.task, columns.name, columns.step, columns.value, columns.time)
     )
-    if start is not None:
-        query = query.where(metric.c.time >= start)
-    if end is not None:
-        query = query.where(metric.c.time <= end)
-    rows = [tuple(found) for found in (await connection.execute(query)).all()]
-    cut = len(rows) > most
+    rows = (await connection.execute(query.where(or_(*each)).limit(SHORT + 1))).all()
+    if len(rows) > SHORT:
+        return None
+    points: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
+    for run, task, name, *point in rows:
+        points.setdefault((run, task, name), []).append((point[0], point[1], point[2]))
+    return [
+        _series(row, sorted(points.get((row.run, row.task, row.name), [])), window.points) for row in found
+    ]
 
-    def thin() -> list[list[float]]:
-        table = np.array(rows[:most], dtype=float).reshape(-1, 3)[::-1]
-        chosen = thinned(table[:, 0], table[:, 1], points)
-        columns: list[list[float]] = table[chosen].T.tolist()
-        return columns
 
-    columns = await asyncio.to_thread(thin) if len(rows) > points else _columns(rows)
-    steps, values, times = columns or [[], [], []]
+async def _long(control: Control, row: Row[Any], window: Window) -> Series:
+    """One curve, however long: kept by the caches until it has another point."""
+
+    async def compute() -> dict[str, Any]:
+        columns = metric.c
+        query = (
+            select(columns.step, columns.value, columns.time)
+            .where(columns.run == row.run, columns.task == row.task, columns.name == row.name)
+            .order_by(columns.step.desc())
+            .limit(MOST_POINTS + 1)
+        )
+        async with control.database.read() as connection:
+            rows = (await connection.execute(window.of(query))).all()
+        return (await asyncio.to_thread(_series, row, rows[::-1], window.points)).model_dump()
+
+    key = Key.of(
+        "curve", [row.run, row.task, row.name, row.step, row.time], [window.start, window.end, window.points]
+    )
+    return Series(**await control.cache.json(key, compute))
+
+
+def _series(row: Row[Any], rows: Sequence[Any], points: int) -> Series:
+    """A curve of points (step, value, time) by ascending steps."""
+    cut = len(rows) > MOST_POINTS
+    rows = rows[1:] if cut else rows
+    columns = [np.array(column, dtype=float) for column in zip(*rows, strict=True)] or [np.empty(0)] * 3
+    chosen = thinned(columns[0], columns[1], points)
+    steps, values, times = (column[chosen].tolist() for column in columns)
     return Series(
         run=row.run, task=row.task, phase=row.phase, metric_name=row.name, steps=steps, values=values, times=times,
-        count=len(rows[:most]), cut=cut,
+        count=len(rows), cut=cut,
     )  # fmt: skip
-
-
-def _columns(rows: list[tuple[float, ...]]) -> list[list[float]]:
-    return [list(column) for column in zip(*reversed(rows), strict=True)]
 
 
 async def names(database: Database, phase: str) -> list[Name]:
@@ -176,6 +235,9 @@ async def aggregates(
         wanted.append(table.c.phase == phase)
     if names:
         wanted.append(table.c.name.in_(names))
+        if not (runs or phase):  # the index begins with the phase
+            known = select(metric_name.c.phase).where(metric_name.c.name.in_(names))
+            wanted.append(table.c.phase.in_(known))
     if start is not None:
         wanted.append(table.c.time >= start)
     if end is not None:

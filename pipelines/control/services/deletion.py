@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from pydantic import BaseModel
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from components.shared.runtime.errors import InputError
 
@@ -14,9 +14,9 @@ from ...runs import prune
 from ..auth.rights import Principal
 from ..context import Control
 from ..errors import Refused
-from ..store.tables import metric, model, run, series
+from ..store.tables import metric, run, series
 from .actions import owned
-from .lineage import references
+from .lineage import references_to_run
 from .models import forget_run
 from .transitions import OVER
 
@@ -45,9 +45,7 @@ async def deleted(control: Control, who: Principal, run_id: str, version: int | 
             )
         why = [f"it is {row['state']}: cancel it first"] if row["state"] not in OVER else []
         why += ["it is pinned"] if row["pinned"] else []
-        digests = await connection.scalars(select(model.c.digest).where(model.c.run == run_id))
-        for digest in digests.all():
-            why += [f"{reason} ({digest[:12]})" for reason in await references(connection, digest)]
+        why += await references_to_run(connection, run_id)
         if why:
             raise _refers(run_id, why)
         freed = await asyncio.to_thread(_remove, control.settings.runs.absolute(), run_id)

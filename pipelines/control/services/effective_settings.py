@@ -14,7 +14,6 @@ from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.errors import ConfigError
 
 from ...phases import PHASES
-from ...settings import composed
 from ..cache.key import Key
 from ..context import Control
 from .profiles import expanded
@@ -67,9 +66,19 @@ async def effective(control: Control, profile: str, overrides: Sequence[str], se
     base, changes = await asyncio.to_thread(expanded, control.settings, profile, overrides)
 
     async def compute() -> dict[str, Any]:
-        return (await asyncio.to_thread(_effective, profile, base, changes, seed)).model_dump()
+        found = await asyncio.to_thread(_effective, profile, base, changes, seed, unchanged)
+        return found.model_dump()
 
-    key = Key.of("settings", await asyncio.to_thread(_files), profile, base, changes, seed)
+    files = await asyncio.to_thread(_files)
+
+    async def plain() -> dict[str, Any]:
+        from ...settings import composed  # with Hydra: only where it is asked for, not when a process starts
+
+        configs = await asyncio.to_thread(composed, PHASES, profile=base)
+        return {phase: config.tree for phase, config in configs.items()}
+
+    unchanged = await control.cache.json(Key.of("profile", files, base), plain)
+    key = Key.of("settings", files, profile, base, changes, seed)
     return Validity(**await control.cache.json(key, compute))
 
 
@@ -81,8 +90,15 @@ def _files() -> list[list[Any]]:
     ]
 
 
-def _effective(profile: str, base: str, overrides: list[str], seed: int | None) -> Validity:
-    plain = composed(PHASES, profile=base)
+def _effective(
+    profile: str, base: str, overrides: list[str], seed: int | None, plain: Mapping[str, Any]
+) -> Validity:
+    """What they come to.
+
+    :param plain: phase → what the profile alone comes to.
+    """
+    from ...settings import composed
+
     try:
         configs = composed(PHASES, profile=base, overrides=overrides, seed=seed)
     except ConfigError as error:
@@ -98,12 +114,12 @@ def _effective(profile: str, base: str, overrides: list[str], seed: int | None) 
     lines = _lines(base)
     phases, differences = {}, list[Difference]()
     for phase, config in configs.items():
-        values, before = config.tree[phase], plain[phase].tree[phase]
+        values, before = config.tree[phase], plain[phase][phase]
         origins = {key: _origin(f"{phase}.{key}", overrides, lines) for key, _ in leaves(values)}
         phases[phase] = PhaseSettings(digest=config.digest, values=values, origins=origins)
         differences += _differences(phase, values, before)
     evaluation = next(iter(configs.values())).tree["evaluation"]
-    differences += _differences("evaluation", evaluation, next(iter(plain.values())).tree["evaluation"])
+    differences += _differences("evaluation", evaluation, next(iter(plain.values()))["evaluation"])
     return Validity(
         is_valid=True, issues=[], profile=profile, base=base, seed=next(iter(configs.values())).seed, phases=phases,
         evaluation=evaluation, differences=differences,

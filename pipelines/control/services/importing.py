@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -12,14 +13,15 @@ from components.shared.runtime.artifact.manifest import MANIFEST, Manifest
 from components.shared.runtime.errors import ArtifactError, MissingKey, StoreError
 from components.shared.runtime.store.uri import open_store
 
+from ..auth.places import allowed_place
 from ..auth.rights import Principal
 from ..context import Control
 from ..errors import not_found
 from .catalogue import Model, find
 from .manifests import read_manifest
 from .models import register
-from .places import allowed_place
 
+PLACE = re.compile(r"(?:^|/)(?P<run>[^/]+)/artifacts/(?P<task>.+)/[^/]+$")
 MOST = 1000
 """Models that one import takes."""
 
@@ -48,9 +50,16 @@ async def import_models(control: Control, address: str, who: Principal) -> Impor
         raise not_found(f"there is no {MANIFEST} here", place, "give an artifact's place, or one above it")
     async with control.database.write() as connection:
         for manifest, where in found:
-            await register(connection, manifest, where, "", "", owner=who.id)
+            run, task = made_by(where)
+            await register(connection, manifest, where, run, task, owner=who.id)
     models = [await find(control.database, manifest.digest) for manifest, _ in found]
     return Imported(models=models, damaged=damaged, cut=cut)
+
+
+def made_by(address: str) -> tuple[str, str]:
+    """The run and the task whose place this is: `…/<run>/artifacts/<task>/<output>`; empty for any other."""
+    path = PLACE.search(address)
+    return (path["run"], path["task"]) if path else ("", "")
 
 
 def _manifests(place: str) -> tuple[list[tuple[Manifest, str]], list[str], bool]:

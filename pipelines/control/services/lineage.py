@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pydantic import BaseModel
-from sqlalchemy import Column, select
+from sqlalchemy import Column, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..store.database import Database
@@ -151,7 +151,7 @@ async def uses(connection: AsyncConnection, digest: str) -> list[Use]:
         .limit(100)
     )
     return [
-        Use(run=row.run, task=row.task, role=row.role, state=row.state or "removed", time=row.time)
+        Use(run=row.run, task=row.task, role=row.role, state=row.state or REMOVED, time=row.time)
         for row in await connection.execute(query)
     ]
 
@@ -167,21 +167,24 @@ async def deployments(connection: AsyncConnection, digest: str) -> list[Deployme
     ]
 
 
-async def references(connection: AsyncConnection, digest: str) -> list[str]:
-    """What refers to a model, so that it cannot be removed: in words, eight of a kind at most."""
+async def references(connection: AsyncConnection, digest: str, *, besides: str = "") -> list[str]:
+    """What refers to a model, so that it cannot be removed: in words, eight of a kind at most.
+
+    :param besides: a run whose own models and tasks do not count, as it goes too.
+    """
     row = await row_of(connection, digest)
     found = ["it is pinned"] if row.pinned else []
     children = await connection.scalars(
         select(model_parent.c.child)
         .join(model, model.c.digest == model_parent.c.child)
-        .where(model_parent.c.parent == digest)
+        .where(model_parent.c.parent == digest, or_(model.c.run != besides, model.c.run == ""))
         .limit(8)
     )
     found += [f"the model {child} was made from it" for child in children]
     for use in await uses(connection, digest):
-        if use.role != MADE and use.run != row.run:
+        if use.role != MADE and use.run not in (row.run, besides) and use.state != REMOVED:
             found.append(f"the run {use.run} reads it ({use.task}, {use.state})")
-    if row.run:
+    if row.run and row.run != besides:
         state = await connection.scalar(select(run.c.state).where(run.c.id == row.run))
         if state in ALIVE:
             found.append(f"its run {row.run} is {state}")
@@ -189,6 +192,28 @@ async def references(connection: AsyncConnection, digest: str) -> list[str]:
         found.append(f"it is deployed as {written.target} in {written.address}")
     return found
 
+
+async def references_to_run(connection: AsyncConnection, run_id: str) -> list[str]:
+    """What refers to the models of a run, so that it cannot be removed. One of which another run has a copy is not lost."""
+    other = model_use.alias()
+    only_here = (
+        select(model.c.digest)
+        .where(
+            model.c.run == run_id,
+            ~exists().where(other.c.digest == model.c.digest, other.c.role == MADE, other.c.run != run_id),
+        )
+        .order_by(model.c.digest)
+    )
+    digests = (await connection.scalars(only_here)).all()
+    return [
+        f"{reason} ({digest[:12]})"
+        for digest in digests
+        for reason in await references(connection, digest, besides=run_id)
+    ]
+
+
+REMOVED = "removed"
+"""The state of a run that is no more."""
 
 ALIVE = ("queued", "starting", "running", "cancelling")
 """States of runs that may still read what they were given."""

@@ -5,7 +5,7 @@ A model is its digest. Two runs that have made the same have one row, and a `mod
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -51,15 +51,25 @@ async def register(
         [{**made, "time": time}],
         lambda new: {"address": new.address, "time": new.time},
     )
-    if run_id:
-        await read_by(connection, run_id, task, manifest.parents)
 
 
 async def read_by(connection: AsyncConnection, run_id: str, task: str, digests: Iterable[str]) -> None:
     """Note that a task reads models, whether the catalogue knows them or not. Part of the caller's transaction."""
+    found = list(dict.fromkeys(digests))
+    if not found:
+        return
     time = float(await connection.scalar(select(now())) or 0.0)
     use = {"run": run_id, "task": task, "role": READ, "address": "", "time": time}
-    await upsert(connection, model_use, [{**use, "digest": digest} for digest in dict.fromkeys(digests)])
+    await upsert(connection, model_use, [{**use, "digest": digest} for digest in found])
+
+
+def inputs_of(status: Mapping[str, Any]) -> list[str]:
+    """The digests of what a task reads, out of its `TaskStatus`: none where its result comes from the cache."""
+    if status.get("status") in ("cached", "skipped"):
+        return []
+    return [
+        digest for digests in (status.get("input_digests") or {}).values() for digest in digests if digest
+    ]
 
 
 async def forget_run(connection: AsyncConnection, run_id: str) -> list[str]:
@@ -72,7 +82,8 @@ async def forget_run(connection: AsyncConnection, run_id: str) -> list[str]:
     for digest in sorted(made):
         other = (
             await connection.execute(
-                select(model_use.c.run, model_use.c.task, model_use.c.address)
+                select(model_use.c.run, model_use.c.task, model_use.c.address, model.c.variant)
+                .join(model, model.c.digest == model_use.c.digest)
                 .where(model_use.c.digest == digest, model_use.c.role == MADE)
                 .order_by(model_use.c.time)
                 .limit(1)
@@ -80,7 +91,8 @@ async def forget_run(connection: AsyncConnection, run_id: str) -> list[str]:
         ).first()
         if other is not None:
             made.discard(digest)
-            changed = {"run": other.run, "task": other.task, "address": other.address}
+            text = text_of(other.run, other.task, other.variant)
+            changed = {"run": other.run, "task": other.task, "address": other.address, "text": text}
             await connection.execute(update(model).where(model.c.digest == digest).values(**changed))
     await remove_rows(connection, made)
     return sorted(made)
@@ -96,10 +108,16 @@ async def remove_rows(connection: AsyncConnection, digests: Iterable[str]) -> No
         await connection.execute(delete(model_parent).where(model_parent.c.child == digest))
 
 
+def text_of(run_id: str, task: str, variant: str) -> str:
+    """What a search for text looks at."""
+    return f"{run_id} {task} {variant}".lower()[:600]
+
+
 def _row(manifest: Manifest, address: str, run_id: str, task: str, owner: str, time: float) -> dict[str, Any]:
     scores = {suite: float(score["score"]) for suite, score in manifest.scores.items() if "score" in score}
     timing = manifest.timing
     own = manifest.config.get(manifest.phase)
+    variant = str(manifest.extra.get("variant") or "")[:64]
     finished = float(timing.get("started") or 0.0) + float(timing.get("seconds") or 0.0)
     return {
         "digest": manifest.digest,
@@ -107,7 +125,7 @@ def _row(manifest: Manifest, address: str, run_id: str, task: str, owner: str, t
         "task": task,
         "phase": manifest.phase,
         "kind": manifest.kind,
-        "variant": str(manifest.extra.get("variant") or "")[:64],
+        "variant": variant,
         "address": address,
         "parameters": manifest.parameters,
         "bytes": manifest.bytes,
@@ -116,5 +134,6 @@ def _row(manifest: Manifest, address: str, run_id: str, task: str, owner: str, t
         "finished": finished or time,
         "owner": owner,
         "pinned": False,
+        "text": text_of(run_id, task, variant),
         "registered": str(own.get("register_as") or "")[:200] if isinstance(own, dict) else "",
     }

@@ -171,7 +171,7 @@ async def _models(connection: AsyncConnection) -> tuple[dict[str, Any], dict[str
     scored = (columns.kind == "model", columns.score.is_not(None))
     named = (columns.digest, columns.phase, columns.run, columns.score, columns.bytes, columns.parameters)
     best = await connection.execute(
-        select(*named).where(*scored).order_by(columns.score.desc(), columns.digest).limit(MOST_MODELS)
+        select(*named).where(*scored).order_by(columns.score.desc(), columns.digest.desc()).limit(MOST_MODELS)
     )
     grouped = await connection.execute(
         select(columns.phase, func.count().label("models"), func.avg(columns.score).label("mean_score"),

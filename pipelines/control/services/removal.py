@@ -17,6 +17,7 @@ from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.store.uri import open_store
 
+from ..auth.places import allowed_place
 from ..auth.rights import Principal
 from ..context import Control
 from ..errors import Refused
@@ -25,7 +26,6 @@ from .catalogue import owned_row
 from .lineage import ALIVE, references
 from .manifests import read_manifest
 from .models import MADE, remove_rows
-from .places import allowed_place
 
 
 class Removed(BaseModel):

@@ -18,8 +18,11 @@ from components.shared.runtime.errors import MissingKey
 
 from ..cache.key import Key
 from ..context import Control
-from .manifests import LARGEST_CONFIG, read_bounded, read_manifest, require_digest
+from .manifests import LARGEST_CONFIG, head_of, read_bounded, read_manifest, require_digest
 from .paging import cursor_of, values_of
+
+WHOLE = 3000
+"""Up to so many tensors a model's table is kept whole; of a larger one each page for itself."""
 
 
 class Tensor(BaseModel):
@@ -64,29 +67,43 @@ async def page(
     :raises ForgeError: its manifest cannot be read, or the cursor is none of ours.
     """
     after = values_of(cursor, str)[0] if cursor else ""
+    head = await head_of(control, digest, address)
+    if head["tensor_count"] > WHOLE:
 
-    async def compute() -> dict[str, Any]:
-        return await asyncio.to_thread(_page, digest, address, limit, after, text)
+        async def compute() -> dict[str, Any]:
+            return await asyncio.to_thread(lambda: _page(_read(digest, address), limit, after, text))
 
-    view = json.dumps(["tensors", limit, after, text])
-    content = await control.cache.json(Key(digest, view), compute)
-    return TensorPage(**content)
+        view = json.dumps(["tensors", limit, after, text])
+        return TensorPage(**await control.cache.json(Key(digest, view), compute))
+
+    async def whole() -> dict[str, Any]:
+        return await asyncio.to_thread(_read, digest, address)
+
+    return TensorPage(**_page(await control.cache.json(Key(digest, "tensors"), whole), limit, after, text))
 
 
-def _page(digest: str, address: str, limit: int, after: str, text: str) -> dict[str, Any]:
+def _read(digest: str, address: str) -> dict[str, Any]:
+    """All tensors by name, and what they come to. Blocks."""
     manifest = require_digest(read_manifest(address), digest, address)
     coded, measured = _storage(manifest, address), _measured(manifest)
-    names = sorted(name for name in manifest.tensors if text.lower() in name.lower())
-    start = bisect_right(names, after) if after else 0
-    chosen = names[start : start + limit]
-    stored = sum(entry["bytes"] for entry in manifest.tensors.values())
     return {
-        "tensors": [_tensor(manifest, name, coded, measured) for name in chosen],
-        "count": len(names),
+        "tensors": [_tensor(manifest, name, coded, measured) for name in sorted(manifest.tensors)],
         "parameters": manifest.parameters,
-        "bytes": stored,
-        "bits": 8 * stored / manifest.parameters if manifest.parameters else None,
-        "next": cursor_of(chosen[-1]) if start + limit < len(names) else None,
+        "bytes": sum(entry["bytes"] for entry in manifest.tensors.values()),
+    }
+
+
+def _page(table: dict[str, Any], limit: int, after: str, text: str) -> dict[str, Any]:
+    """The tensors behind `after` whose names have `text` in them."""
+    rows = [row for row in table["tensors"] if text.lower() in row["name"].lower()]
+    start = bisect_right(rows, after, key=lambda row: row["name"]) if after else 0
+    chosen = rows[start : start + limit]
+    return {
+        **table,
+        "tensors": chosen,
+        "count": len(rows),
+        "bits": 8 * table["bytes"] / table["parameters"] if table["parameters"] else None,
+        "next": cursor_of(chosen[-1]["name"]) if start + limit < len(rows) else None,
     }
 
 

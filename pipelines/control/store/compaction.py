@@ -128,11 +128,12 @@ async def _write(
     return blocks, {producer: _ranges(own) for producer, own in numbers.items()}
 
 
-def _line(one: Event) -> dict[str, object]:
-    return {
+def _line(one: Event) -> str:
+    head = {
         "seq": one.seq, "time": one.time, "channel": one.channel, "task": one.task, "attempt": one.attempt,
-        "producer": one.producer, "n": one.n, "data": one.data,
+        "producer": one.producer, "n": one.n,
     }  # fmt: skip
+    return compacted.line_of(head, one.text)
 
 
 def _store(store: Store, key: str, file: Path) -> None:

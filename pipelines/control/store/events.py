@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from json.encoder import encode_basestring as _quoted
 from typing import Any, Literal
 
 from sqlalchemy import Text, and_, cast, insert, or_, select, update
@@ -22,7 +23,7 @@ from components.shared.runtime.errors import LostRace, MissingKey
 from ..errors import not_found
 from . import compacted
 from .database import Database
-from .plain_json import bounded, plain
+from .plain_json import bounded
 from .tables import compaction, event, run
 
 Channel = Literal["phase_progress", "metrics", "logs", "errors", "global"]
@@ -92,32 +93,10 @@ class Event:
     @cached_property
     def wire(self) -> str:
         """The JSON that every reader gets: `{run, seq, time, channel, task, attempt, data}`."""
-        head = plain(
-            {
-                "run": self.run,
-                "seq": self.seq,
-                "time": self.time,
-                "channel": self.channel,
-                "task": self.task,
-                "attempt": self.attempt,
-            }
+        return (
+            f'{{"run":{_quoted(self.run)},"seq":{self.seq},"time":{self.time!r},"channel":{_quoted(self.channel)},'
+            f'"task":{_quoted(self.task)},"attempt":{self.attempt},"data":{self.text}}}'
         )
-        return f'{head[:-1]},"data":{self.text}}}'
-
-
-def event_of(run: str, line: dict[str, Any]) -> Event:
-    """The event of a line of the object that a run's events have become."""
-    return Event(
-        run,
-        line["seq"],
-        line["time"],
-        line["channel"],
-        line["task"],
-        line["attempt"],
-        line["producer"],
-        line["n"],
-        plain(line["data"]),
-    )
 
 
 async def append(
@@ -221,7 +200,7 @@ async def page(
                 raise
             replaced = packed.key  # by a longer one, just now
             continue
-        old = [event_of(name, line) for line in lines]
+        old = [Event(run=name, **line) for line in lines]
         return old + [row for row in rows if row.seq > packed.last][: limit - len(old)]
 
 

@@ -162,7 +162,7 @@ model = Table(
     Column("digest", String(80), primary_key=True),
     Column("run", String(200), nullable=False, default="", index=True),
     Column("task", String(400), nullable=False, default=""),
-    Column("phase", String(32), nullable=False, index=True),
+    Column("phase", String(32), nullable=False),
     Column("kind", String(32), nullable=False, default="model"),
     Column("variant", String(64), nullable=False, default=""),
     Column("address", Text, nullable=False),
@@ -170,11 +170,17 @@ model = Table(
     Column("bytes", BigInteger, nullable=False, default=0),
     Column("score", Float),
     Column("scores", JSON, nullable=False, default=dict),
-    Column("finished", Float, nullable=False, index=True),
+    Column("finished", Float, nullable=False),
     Column("owner", String(64), nullable=False, default=""),
     Column("pinned", Boolean, nullable=False, default=False),
     Column("registered", String(200), nullable=False, default=""),  # its name in MLflow's registry
-    Index("ix_model_finished_digest", "finished", "digest"),
+    Column(
+        "text", String(600), nullable=False, default=""
+    ),  # what is searched: run, task, variant, in lower case
+    Index("ix_model_finished_digest", "finished", "digest", "text"),
+    Index("ix_model_phase_finished", "phase", "finished", "digest"),
+    # SQLite has no statistics and takes the index with most equal columns: none begins with `kind`, which most share.
+    Index("ix_model_phase_score", "phase", "score", "digest", "kind", "bytes"),  # the report reads it alone
     Index("ix_model_score_digest", "score", "digest"),
     Index("ix_model_bytes_digest", "bytes", "digest"),
 )
@@ -229,7 +235,7 @@ metric = Table(
     Column("value", Float, nullable=False),
     Column("time", Float, nullable=False),
     Index("ix_metric_phase_name_time", "phase", "name", "time"),
-    Index("ix_metric_run_name", "run", "name"),
+    sqlite_with_rowid=False,  # a curve lies together on disk
 )
 
 series = Table(
@@ -244,6 +250,8 @@ series = Table(
     Column("value", Float, nullable=False),
     Column("time", Float, nullable=False),
     Index("ix_series_phase_name_time", "phase", "name", "time"),
+    Index("ix_series_time", "time"),
+    sqlite_with_rowid=False,
 )
 
 metric_name = Table(
@@ -269,6 +277,7 @@ execution = Table(
     Column("exit_code", Integer),  # of one that failed: which kind of error it was
     Column("finished", Float, nullable=False),
     Index("ix_execution_phase_finished", "phase", "finished"),
+    Index("ix_execution_finished", "finished"),
 )
 
 phase_execution = Table(
@@ -284,7 +293,16 @@ phase_execution = Table(
     Column("failures", Integer, nullable=False),  # attempts that failed
     Column("succeeded", Boolean, nullable=False),  # the last attempt that ended did
     Column("finished", Float, nullable=False),
-    Index("ix_phase_execution_order", "phase", "profile", "finished"),
+    Index(
+        "ix_phase_execution_order",  # the report reads it alone
+        "phase",
+        "profile",
+        "finished",
+        "seconds",
+        "cpu_seconds",
+        "failures",
+        "succeeded",
+    ),
 )
 
 # -- who may what
