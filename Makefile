@@ -8,7 +8,7 @@ PROFILE ?= tiny
 FORGE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run report test attack verify lint types unit deps dead docs docs-serve hooks format phase compile clean
+.PHONY: help setup lock run report test attack attack-api verify lint types unit deps dead docs docs-serve hooks format phase compile clean
 .PHONY: images images-push images-test chart-test cluster-test kind-up kind-load kind-test kind-down
 
 help: ## show this list
@@ -89,6 +89,9 @@ unit: $(READY) ## pytest, with its slow proofs left out (they are tests/performa
 
 attack: $(READY) ## a thousand hostile attempts in ten minutes at most (ATTACK_ARGS="--seed 7 --classes damage"); 1 where one is not survived
 	$(BIN)/python -m tests.attack $(ATTACK_ARGS)
+
+attack-api: $(READY) ## what somebody may try on the API, against real servers (ATTACK_ARGS="--areas tokens,rights"); 1 where one gets through
+	$(BIN)/python -m tests.attack_api $(ATTACK_ARGS)
 
 format: $(READY) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 # Builds the images with what this machine has: docker buildx, podman or buildah.
 #
 #   images/build.sh [NAME…]        all phases and forge, or those named
+#   images/build.sh control controller     the control plane (make dashboard first: they carry the page)
 #
 # VARIANT=cuda|cpu  which torch; one of both carries the plain tag        (cuda)
 # REGISTRY=PREFIX   what names begin with                                 (localhost/agent-forge)
@@ -18,8 +19,13 @@ mapfile -t phases < <(for file in components/*/component.py; do basename "$(dirn
 names=("$@")
 [ ${#names[@]} -gt 0 ] || names=("${phases[@]}" forge)
 for name in "${names[@]}"; do
-  [[ $name != *" "* && " ${phases[*]} forge " == *" $name "* ]] || { echo "build.sh: there is no image '$name'; there are: ${phases[*]} forge" >&2; exit 2; }
+  [[ $name != *" "* && " ${phases[*]} forge control controller " == *" $name "* ]] || { echo "build.sh: there is no image '$name'; there are: ${phases[*]} forge control controller" >&2; exit 2; }
 done
+page=pipelines/control/dashboard/dist/index.html
+if [[ " ${names[*]} " == *" control"* && ! -f $page ]]; then
+  echo "build.sh: the page is not built ($page). What to do: make dashboard." >&2
+  exit 2
+fi
 
 builder() { # the first program of this machine that builds images
   if docker buildx version >/dev/null 2>&1 && docker info >/dev/null 2>&1; then echo buildx
@@ -35,7 +41,10 @@ builder=${BUILDER:-$(builder)}
 bake() { # BuildKit makes what the bake file says, for this machine
   local targets=()
   for name in "${names[@]}"; do
-    if [ "$name" = forge ]; then targets+=(forge); else targets+=("$name-$variant"); fi
+    case $name in
+      forge | control) targets+=("$name") ;;
+      *) targets+=("$name-$variant") ;;
+    esac
   done
   REGISTRY=$registry VERSION=$version VARIANT=$variant docker buildx bake --file images/docker-bake.hcl --load "${targets[@]}"
 }
@@ -58,15 +67,15 @@ local_image() { # NAME: a build context that is an image of this machine
 
 one_by_one() {
   build base base
-  if [ "${names[*]}" != forge ]; then
+  if printf '%s\n' "${names[@]}" | grep -qvxE 'forge|control'; then
     build "runtime-$variant" runtime --build-arg "VARIANT=$variant" --build-context "$(local_image base base)"
   fi
   for name in "${names[@]}"; do
-    if [ "$name" = forge ]; then
-      build forge forge --build-context "$(local_image base base)"
-    else
-      build "$name" phase --build-arg "PHASE=$name" --build-context "$(local_image runtime "runtime-$variant")"
-    fi
+    case $name in
+      forge | control) build "$name" "$name" --build-context "$(local_image base base)" ;;
+      controller) build controller control --build-context "$(local_image base "runtime-$variant")" ;;
+      *) build "$name" phase --build-arg "PHASE=$name" --build-context "$(local_image runtime "runtime-$variant")" ;;
+    esac
   done
 }
 

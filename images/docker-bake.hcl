@@ -41,6 +41,10 @@ group "default" {
   targets = concat(["forge"], [for phase in PHASES : "${phase}-${VARIANT}"])
 }
 
+group "control" { # they carry the built page: make dashboard first
+  targets = ["control", "controller-${VARIANT}"]
+}
+
 group "all" {
   targets = concat(["forge"], [for phase in PHASES : "${phase}-cuda"], [for phase in PHASES : "${phase}-cpu"])
 }
@@ -86,4 +90,20 @@ target "forge" {
   dockerfile = "images/forge/Dockerfile"
   contexts   = { base = "target:base" }
   tags       = ["${REGISTRY}/forge:${VERSION}"]
+}
+
+target "control" {
+  inherits   = ["common"]
+  dockerfile = "images/control/Dockerfile"
+  contexts   = { base = "target:base" }
+  tags       = ["${REGISTRY}/control:${VERSION}"]
+}
+
+target "controller" {
+  name       = "controller-${variant}"
+  matrix     = { variant = VARIANTS }
+  inherits   = ["common"]
+  dockerfile = "images/control/Dockerfile"
+  contexts   = { base = "target:runtime-${variant}" }
+  tags       = tags("controller", variant)
 }

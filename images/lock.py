@@ -27,7 +27,7 @@ BUILD = ("setuptools", "wheel")
 
 
 def main(flags: Sequence[str]) -> None:
-    """Resolve the development environment, then the four sets of packages of the images.
+    """Resolve the development environment, then the five sets of packages of the images.
 
     :param flags: options of `uv pip compile`, for requirements.lock alone.
     """
@@ -39,6 +39,7 @@ def main(flags: Sequence[str]) -> None:
     write(IMAGES / "torch-cuda.txt", [entry for entry in entries if TORCH.match(entry)])
     write(IMAGES / "phase.txt", [entry for entry in entries if not TORCH.match(entry)])
     write(IMAGES / "forge.txt", locked((IMAGES / "forge.in").read_text().splitlines()))
+    write(IMAGES / "control.txt", locked((IMAGES / "control.in").read_text().splitlines()))
     write(IMAGES / "build.txt", locked(["uv", *BUILD]))
 
 

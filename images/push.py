@@ -25,6 +25,9 @@ from components.shared.runtime.errors import ConfigError, ForgeError, StoreError
 
 PHASES = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
 NAMES = (*PHASES, "forge")
+CONTROL = ("control", "controller")
+"""Of the control plane, which a pipeline does without: pushed where they are named."""
+
 BUILDERS = ("buildx", "podman", "buildah")
 
 
@@ -33,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="images (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="images (default: those of the pipeline)")
     parser.add_argument("--registry", required=True, help="what the names begin with there")
     parser.add_argument("--source", default=DEFAULT, help=f"what they begin with here (default: {DEFAULT})")
     parser.add_argument("--lock", type=Path, default=LOCK, help=f"default: {LOCK.relative_to(ROOT)}")
@@ -105,7 +108,7 @@ def push_baked(names: Sequence[str], registry: str) -> dict[str, str]:
     :raises StoreError: a build failed, or the registry did not take an image.
     """
     variant = os.environ.get("VARIANT", "cuda")
-    targets = {name: name if name == "forge" else f"{name}-{variant}" for name in names}
+    targets = {name: name if name in ("forge", "control") else f"{name}-{variant}" for name in names}
     environment = {**os.environ, "REGISTRY": registry, "VERSION": VERSION, "VARIANT": variant}
     kind = "type=registry,rewrite-timestamp=true"  # times of files are no part of a digest
     outputs = [f"--set={target}.output={kind}" for target in targets.values()]
@@ -119,8 +122,9 @@ def push_baked(names: Sequence[str], registry: str) -> dict[str, str]:
 
 def _known(names: Sequence[str]) -> Sequence[str]:
     for name in names:
-        if name not in NAMES:
-            raise ConfigError(f"there is no image {name!r}", fix=f"the images are {', '.join(NAMES)}")
+        if name not in (*NAMES, *CONTROL):
+            fix = f"the images are {', '.join((*NAMES, *CONTROL))}"
+            raise ConfigError(f"there is no image {name!r}", fix=fix)
     return names
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
 import secrets
 from collections.abc import AsyncIterator
@@ -60,7 +61,7 @@ class Control:
     checking: asyncio.Lock = field(default_factory=asyncio.Lock)
     checked: dict[str, Any] | None = None
     logs: ReadLogs = field(default_factory=ReadLogs)
-    name: str = field(default_factory=lambda: f"{platform.node()}-{secrets.token_hex(4)}")
+    name: str = field(default_factory=lambda: f"{platform.node()[:40]}-{os.getpid()}-{secrets.token_hex(2)}")
 
 
 @contextlib.asynccontextmanager

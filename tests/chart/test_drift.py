@@ -108,3 +108,25 @@ def test_helm_in_the_readme_names_files_and_values_that_there_are() -> None:
         for step in key.split("."):
             assert step in at, key
             at = at[step]
+
+
+def test_what_the_chart_starts_of_the_control_plane_is_there_and_answers_where_it_is_asked() -> None:
+    from pipelines.control.api.app import application
+    from pipelines.control.auth.guard import routes
+    from pipelines.control.settings import API_PORT, ControlSettings
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["control"]
+    assert not command_lines.refused(["control", *values["args"]])
+    assert values["port"] == API_PORT
+    answered = {route.path for route in routes(application(ControlSettings()))}
+    assert {values["metricsPath"], values["healthPath"]} <= answered
+    (monitor,) = of_kind(
+        render(
+            "defaults",
+            "--set",
+            "control.enabled=true,serviceMonitor.enabled=true,control.metricsKey.name=forge",
+        ),
+        "ServiceMonitor",
+    )
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["authorization"] == {"type": "Bearer", "credentials": {"name": "forge", "key": "token"}}

@@ -85,8 +85,9 @@ class Postgres:
             "pg_ctl", "-w", "-t", str(int(START_SECONDS)), "-D", self.data, "-l", log, "-o", options, "start"
         )
 
-    def stop(self) -> None:
-        self._run("pg_ctl", "-w", "-D", self.data, "-m", "immediate", "stop")
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: `immediate` as fast as it goes, the newest commits may be lost; `fast` in good order."""
+        self._run("pg_ctl", "-w", "-D", self.data, "-m", mode, "stop")
 
     def kill(self) -> None:
         """End it as a crash of the machine does, and wait until it is gone."""

@@ -20,6 +20,7 @@ import yaml
 from components.shared.runtime.code import VERSION
 from images import dotenv
 from tests import needs
+from tests.chart.command_lines import refused
 from tests.contract.stores.s3_servers import free_port, program
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
@@ -64,6 +65,31 @@ def test_the_services_are_those_of_the_documents() -> None:
     inside = {"agent-forge-api": 8083, "phase-controller": 8084, "ui": 3000, "redis": 6379, "postgres": 5432}
     for name, port in inside.items():
         assert [each.rpartition(":")[2] for each in SERVICES[name]["ports"]] == [str(port)]
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_what_is_ours_is_started_as_it_can_be_and_asked_where_it_answers(name: str, tmp_path: Path) -> None:
+    from pipelines.control.api.app import application
+    from pipelines.control.auth.guard import routes
+    from pipelines.control.settings import from_environment
+
+    service = SERVICES[name]
+    arguments = ["control", *service["command"]]
+    assert not refused(arguments)
+    given = dict(zip(service["command"][::2], service["command"][1::2], strict=True))
+    values = {
+        key: re.sub(r"\$\{[A-Z_]+:[-?]([^}]*)\}", r"\1", str(text))
+        for key, text in service["environment"].items()
+    }
+    secrets = {key: "0" * 32 for key in values if key.endswith("_SECRET")}
+    folder = {"FORGE_RUNS": str(tmp_path)}
+    settings = from_environment({**values, **secrets, **folder}, role=given["--role"], host=given["--host"])
+    inside = int(service["ports"][0].rpartition(":")[2])
+    (asked,) = re.findall(r"http://127\.0\.0\.1:(\d+)(/[a-z]*)'", " ".join(service["healthcheck"]["test"]))
+    assert asked[0] == str(inside)
+    assert asked[1] in {route.path for route in routes(application(settings))}
+    called = set(values.get("FORGE_HOSTS", "").split(","))
+    assert {"localhost", "127.0.0.1", "phase-controller"} <= called
 
 
 def test_only_the_gpu_profile_asks_for_a_gpu_and_its_controller_has_the_others_name() -> None:
@@ -125,7 +151,7 @@ def test_every_volume_that_is_mounted_is_declared_and_the_other_way_round() -> N
 
 
 def test_no_secret_stands_in_the_file() -> None:
-    secret = re.compile(r"\$\{[A-Z_]*PASSWORD:\?run make up\}")
+    secret = re.compile(r"\$\{[A-Z_]*(PASSWORD|SECRET):\?run make up\}")
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|AUTH", name):
@@ -139,7 +165,9 @@ def test_the_example_names_every_setting_and_holds_no_secret() -> None:
     lines = [line for line in EXAMPLE.read_text().splitlines() if line and not line.startswith("#")]
     named = dict(line.split("=", 1) for line in lines)
     assert named.keys() == used.keys()
-    assert {name for name, value in named.items() if not value} == {n for n in named if "PASSWORD" in n}
+    assert {name for name, value in named.items() if not value} == {
+        name for name in named if re.search("PASSWORD|SECRET", name)
+    }
     for name, value in named.items():  # what the file takes where .env says nothing is what the example says
         defaults = set(re.findall(rf"\$\{{{name}:-([^}}]*)\}}", FILE.read_text()))
         assert defaults <= {value}
@@ -149,7 +177,7 @@ def test_the_settings_are_made_once_with_random_secrets_for_their_owner_only(tmp
     for name in ("one", "two"):
         dotenv.main(EXAMPLE, tmp_path / name)
     made = (tmp_path / "one").read_text()
-    assert len(re.findall(r"^[A-Z_]*PASSWORD=[0-9a-f]{32}$", made, re.MULTILINE)) == 3
+    assert len(re.findall(r"^[A-Z_]*(?:PASSWORD|SECRET)=[0-9a-f]{32}$", made, re.MULTILINE)) == 5
     assert made != (tmp_path / "two").read_text() and stat.S_IMODE((tmp_path / "one").stat().st_mode) == 0o600
     dotenv.main(EXAMPLE, tmp_path / "one")
     assert (tmp_path / "one").read_text() == made

@@ -66,14 +66,14 @@ def test_a_dockerfile_keeps_to_what_buildah_and_buildkit_both_read(path):
     assert not re.search(r"<<-?['\"]?[A-Z]|--link|^# *syntax=", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["base", "runtime", "phase", "forge"])
+@pytest.mark.parametrize("name", ["base", "runtime", "phase", "forge", "control"])
 def test_every_package_is_installed_by_hash_but_the_cpu_build_of_torch(name):
     text = re.sub(r"\\\n", " ", (IMAGES / name / "Dockerfile").read_text())
     for install in re.findall(r"pip install[^&;]*", text):
         assert "--require-hashes" in install or "--no-deps --default-index" in install
 
 
-@pytest.mark.parametrize("name", ["phase", "torch-cuda", "forge", "build"])
+@pytest.mark.parametrize("name", ["phase", "torch-cuda", "forge", "control", "build"])
 def test_every_entry_of_a_lock_has_hashes_and_the_version_of_the_environment(name):
     entries = re.split(r"\n(?=[a-z])", (LOCKS / f"{name}.txt").read_text())[1:]
     assert entries and all("--hash=sha256:" in entry for entry in entries)
@@ -87,7 +87,7 @@ def test_every_entry_of_a_lock_has_hashes_and_the_version_of_the_environment(nam
     assert not differing, "run: make lock"
 
 
-@pytest.mark.parametrize("names", [("phase", "torch-cuda"), ("forge",)], ids="+".join)
+@pytest.mark.parametrize("names", [("phase", "torch-cuda"), ("forge",), ("control",)], ids="+".join)
 def test_what_a_package_requires_on_linux_is_in_the_lock_too(names):
     there = {package for name in names for package in locked(name)}
     missing = set()
@@ -116,6 +116,24 @@ def test_the_forge_image_carries_dependencies_of_the_project_and_no_torch():
     assert "torch" not in locked("forge")
 
 
+def test_the_image_of_the_control_plane_carries_what_it_depends_on_and_no_torch():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = required(
+        line for line in (LOCKS / "control.in").read_text().splitlines() if not line.startswith("#")
+    )
+    control = required(extras["control"]) - {"agent-forge"}
+    assert control <= wanted <= required(project["dependencies"] + extras["pipelines"]) | control
+    assert wanted <= set(locked("control")), "run: make lock"
+    assert not {"torch", "transformers", "pytest"} & set(locked("control"))
+
+
+def test_what_is_sent_to_the_builder_has_the_built_page_and_not_what_builds_it():
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    page = "pipelines/control/dashboard"
+    assert lines.index("!pipelines") < lines.index(f"{page}/*") < lines.index(f"!{page}/dist")
+
+
 def test_torch_from_another_index_has_the_version_of_the_lock():
     [version] = re.findall(r"ARG TORCH_VERSION=(\S+)", (IMAGES / "runtime" / "Dockerfile").read_text())
     assert version == locked("torch-cuda")["torch"]
@@ -134,9 +152,9 @@ def baked():
     else:
         needs.lacks("neither buildx nor docker with buildx is installed")
 
-    def read(**settings):
+    def read(target="", **settings):
         environment = [f"{name}={value}" for name, value in settings.items()]
-        targets = ["all"] if "RELEASE" in settings else ["default"]
+        targets = [target or ("all" if "RELEASE" in settings else "default")]
         bake = [*command, "bake", "--file", "images/docker-bake.hcl", "--print", *targets]
         return json.loads(done("env", *environment, *bake))["target"]
 
@@ -153,6 +171,15 @@ def test_the_bake_file_builds_the_image_of_every_component_under_the_name_that_c
         assert f"localhost/agent-forge/{name}:{VERSION}" in target["tags"]
         assert target["args"]["VERSION"] == VERSION and (ROOT / target["dockerfile"]).is_file()
     assert image("bitnet").split(":")[0].rsplit("/", 1)[1] == "bitnet"
+
+
+def test_the_control_plane_is_one_recipe_on_two_images(baked):
+    targets = baked(target="control")
+    assert {"control", "controller-cuda"} <= set(targets)
+    for name, base in (("control", "base"), ("controller-cuda", "runtime-cuda")):
+        assert targets[name]["dockerfile"] == "images/control/Dockerfile"
+        assert targets[name]["contexts"] == {"base": f"target:{base}"}
+        assert f"localhost/agent-forge/{name.removesuffix('-cuda')}:{VERSION}" in targets[name]["tags"]
 
 
 def test_each_phase_stands_on_the_runtime_of_its_variant(baked):

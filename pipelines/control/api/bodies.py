@@ -81,7 +81,7 @@ def check_json(body: bytes) -> None:
     """
     try:
         value = json.loads(
-            body,
+            body.decode("utf-8"),  # not any of the other encodings that Python would guess
             object_pairs_hook=_object,
             parse_constant=_constant,
             parse_float=_float,

@@ -1,7 +1,7 @@
 """The page: the built dashboard, and what it asks first: where the API is.
 
-Its files are known by their names, which are looked up and never joined to a path. Those below /assets/ carry their digest in
-their name and are kept for ever; the page itself and its configuration are asked for each time.
+Its files are known by their names, which are looked up and never joined to a path. Those below /assets/ carry their digest
+in their name and are kept for ever; the page itself and its configuration are asked for each time.
 """
 
 from __future__ import annotations

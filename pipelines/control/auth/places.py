@@ -75,7 +75,8 @@ def configured(settings: ControlSettings) -> list[str]:
 def _refused() -> Refused:
     return Refused(
         403,
-        "this place is none that a request may name",
-        where="the address",
-        fix="put it into the store or the folder of runs, or let an admin add its place to FORGE_PLACES",
+        "this place is none of ours",
+        where="address",
+        why="models are read from the runs' folder and from the configured store alone",
+        fix="copy the model there, or let whoever runs the server add its place to FORGE_PLACES",
     )

@@ -12,13 +12,15 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..settings import ControlSettings
 from .disk import Disk
 from .key import Key
 from .memory import Memory
-from .remote import Remote
+
+if TYPE_CHECKING:
+    from .remote import Remote
 
 log = logging.getLogger("forge.control")
 
@@ -166,6 +168,10 @@ class Cache:
 
 def cache_of(settings: ControlSettings) -> Cache:
     """The layers that a process with these settings has."""
-    remote = Remote(settings.redis_url, settings.cache_seconds) if settings.redis_url else None
+    remote = None
+    if settings.redis_url:
+        from .remote import Remote  # whose client is a tenth of the time in which a process starts
+
+        remote = Remote(settings.redis_url, settings.cache_seconds)
     disk = Disk(settings.folder / "cache", settings.cache_disk_bytes)
     return Cache(Memory(settings.cache_memory_bytes), disk, remote)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from importlib import metadata
 from typing import Any
 
 from mcp.server.mcpserver import MCPServer
+
+from components.shared.runtime.code import VERSION
 
 from ..auth.rights import Principal
 from ..context import Control
@@ -36,7 +37,7 @@ def server_of(control: Control, local: Principal | None = None) -> MCPServer[Any
         server: MCPServer[Any] = MCPServer(
             "agent-forge",
             title="Agent Forge",
-            version=metadata.version("agent-forge"),
+            version=VERSION,
             instructions=INSTRUCTIONS,
         )
     access = Access(control, local)

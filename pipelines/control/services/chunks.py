@@ -89,7 +89,7 @@ class ChunkReader:
 
         :param epoch: of the lease under which it is done.
         :param living: the process that tells of each task now, as far as that is known.
-        :param everything: list all names now: the run has ended.
+        :param everything: the run has ended: all names are listed now, and what is missing is not waited for.
         :returns: the number of events that are new.
         :raises LeaseLost: the run has another holder by now.
         :raises StoreError: the store, or the database, does not answer.
@@ -102,7 +102,9 @@ class ChunkReader:
             before = self.positions[process]
             while True:
                 position = Position(before.next, before.waiting, set(before.missing))
-                batch = await asyncio.to_thread(self._read, process, position, found)
+                batch = await asyncio.to_thread(
+                    self._read, process, position, found, 0.0 if everything else WAIT_SECONDS
+                )
                 events = await _events(control, run, batch)
                 if events:
                     count += len(await record(control, run, events, epoch=epoch))
@@ -134,7 +136,9 @@ class ChunkReader:
             self._know(process)
         return found
 
-    def _read(self, process: Process, position: Position, found: Mapping[Process, set[int]] | None) -> Batch:
+    def _read(
+        self, process: Process, position: Position, found: Mapping[Process, set[int]] | None, wait: float
+    ) -> Batch:
         """The next lines of a process; `position` is behind them then."""
         batch = Batch(process)
         there = found.get(process, set()) if found is not None else None
@@ -147,21 +151,21 @@ class ChunkReader:
                 break
             if self._take(batch, position.next):
                 position.next, position.waiting = position.next + 1, None
-            elif there is None or not self._pass_over(batch, position, there):
+            elif there is None or not self._pass_over(batch, position, there, wait):
                 break
         return batch
 
-    def _pass_over(self, batch: Batch, position: Position, there: set[int]) -> bool:
+    def _pass_over(self, batch: Batch, position: Position, there: set[int], wait: float) -> bool:
         """Whether a missing chunk was waited for long enough; then those up to the next one are said to be missing."""
         later = [number for number in there if number > position.next]
         if not later:
             return False
         now = self._clock()
         position.waiting = now if position.waiting is None else position.waiting
-        if now - position.waiting < WAIT_SECONDS:
+        if now - position.waiting < wait:
             return False
         for number in range(position.next, min(later)):
-            batch.troubles.append((number, "is missing", f"it did not come in {WAIT_SECONDS:g} s"))
+            batch.troubles.append((number, "is missing", "later ones are there"))
             position.missing.add(number)
         position.next, position.waiting = min(later), None
         return True

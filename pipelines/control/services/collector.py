@@ -28,6 +28,9 @@ from .projection import record
 FOLDER = "folder"
 """The producer of a folder's events. A run that began anew elsewhere has another log: `folder/<epoch>`."""
 
+WITHOUT_LOG = "folder/status"
+"""The producer of what a folder says that has no log: when the run goes on, its log begins with number 1."""
+
 BATCH = 500
 
 
@@ -76,7 +79,7 @@ class FolderFollower:
     async def collect_without_log(self, epoch: int) -> int:
         """The same for a run that was made before runs had logs: what its folder says."""
         events = await asyncio.to_thread(lambda: list(told_by_folder(self.folder)))
-        new = [_new(one, self.producer) for one in events]
+        new = [_new(one, WITHOUT_LOG) for one in events]
         return len(await record(self.control, self.run_id, new, epoch=epoch))
 
     async def last(self) -> int:

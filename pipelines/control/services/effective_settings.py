@@ -14,7 +14,6 @@ from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.errors import ConfigError
 
 from ...phases import PHASES
-from ...settings import composed
 from ..cache.key import Key
 from ..context import Control
 from .profiles import expanded
@@ -73,6 +72,8 @@ async def effective(control: Control, profile: str, overrides: Sequence[str], se
     files = await asyncio.to_thread(_files)
 
     async def plain() -> dict[str, Any]:
+        from ...settings import composed  # with Hydra: only where it is asked for, not when a process starts
+
         configs = await asyncio.to_thread(composed, PHASES, profile=base)
         return {phase: config.tree for phase, config in configs.items()}
 
@@ -96,6 +97,8 @@ def _effective(
 
     :param plain: phase → what the profile alone comes to.
     """
+    from ...settings import composed
+
     try:
         configs = composed(PHASES, profile=base, overrides=overrides, seed=seed)
     except ConfigError as error:

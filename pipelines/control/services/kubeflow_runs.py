@@ -169,6 +169,7 @@ class KubeflowCarrier:
         try:
             seen = await asyncio.to_thread(watched.watcher.look)
         except NotFound as error:
+            await run_secret.removed(self.control, held.id, watched.watcher.kubernetes)
             return Look(False, lost=f"KFP does not know it any more ({error.where}): start it anew")
         living = [f"pod {pod.name}" for pod in watched.watcher.living]
         said = str(watched.watcher.answer.get("state", "")).upper()

@@ -13,6 +13,7 @@ from sqlalchemy import and_, or_, select, update
 from ..context import Control
 from ..store.database import now
 from ..store.tables import run
+from .processes import started
 from .strip import Row
 from .transitions import AT_WORK
 
@@ -33,20 +34,27 @@ def held_by(control: Control, place: str) -> dict[str, Any]:
 async def take_expired(control: Control, place: str, targets: tuple[str, ...]) -> list[Row]:
     """Take runs at which nobody is any more; each as it is now. Of many who try at once one gets it.
 
+    A holder of this place whose process is gone is not waited for until its lease has expired.
+
     :param targets: that we can carry.
     """
-    expired = and_(run.c.state.in_(AT_WORK), run.c.lease_until < now(), run.c.target.in_(targets))
+    held = and_(run.c.state.in_(AT_WORK), run.c.target.in_(targets))
+    expired = run.c.lease_until < now()
     async with control.database.read() as connection:
         found = await connection.execute(
-            select(run.c.id, run.c.epoch).where(expired).order_by(run.c.lease_until).limit(AT_ONCE)
+            select(run.c.id, run.c.epoch, run.c.holder, expired.label("expired"))
+            .where(held, or_(expired, and_(run.c.holder_host == place[:200], run.c.holder != control.name)))
+            .order_by(run.c.lease_until)
         )
-        candidates = [(row.id, row.epoch) for row in found]
+        candidates = [row for row in found if row.expired or _is_gone(row.holder)][:AT_ONCE]
     taken = []
-    for name, epoch in candidates:
+    for one in candidates:
         async with control.database.write() as connection:
             query = (
                 update(run)
-                .where(run.c.id == name, run.c.epoch == epoch, expired)
+                .where(
+                    run.c.id == one.id, run.c.epoch == one.epoch, held, *([expired] if one.expired else [])
+                )
                 .values(**held_by(control, place))
                 .returning(run)
             )
@@ -54,6 +62,12 @@ async def take_expired(control: Control, place: str, targets: tuple[str, ...]) -
         if row is not None:
             taken.append(row)
     return taken
+
+
+def _is_gone(holder: str) -> bool:
+    """Whether the process of this place that a holder is has ended: its number is in its name."""
+    number = holder.rsplit("-", 2)[-2:][0]
+    return number.isdecimal() and started(int(number)) is None
 
 
 async def renew(control: Control, held: Mapping[str, int]) -> set[str]:

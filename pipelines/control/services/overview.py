@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from importlib import metadata
 from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import func, select
+
+from components.shared.runtime.code import VERSION
 
 from ..context import Control
 from ..store.database import now
@@ -82,7 +83,7 @@ async def overview(control: Control) -> Overview:
         jobs=await listed(control),
         runs=counts,
         storage=await asyncio.to_thread(_storage, control),
-        version=metadata.version("agent-forge"),
+        version=VERSION,
     )
 
 

@@ -11,7 +11,6 @@ from sqlalchemy import select
 
 from components.shared.runtime.errors import ConfigError
 
-from ...settings import composed, from_parameters
 from ..context import Control
 from ..store.tables import run
 from .comparison import Comparison, compare
@@ -78,6 +77,8 @@ def differing(told: Mapping[str, tuple[str, int | None, Mapping[str, Any]]]) -> 
 def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a run, each by its path; a parameter that holds none, by its name."""
     try:
+        from ...settings import from_parameters  # with Hydra: only where it is asked for
+
         configs = from_parameters(parameters)
     except ConfigError:  # of an older version of the phases: compared as they are
         configs = {}
@@ -90,6 +91,8 @@ def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_profile(profile: str, seed: int | None) -> dict[str, Any]:
     try:
+        from ...settings import composed
+
         configs = composed(profile=profile, seed=seed) if profile else {}
     except ConfigError:  # a profile that is not here any more
         return {}

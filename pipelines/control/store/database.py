@@ -136,11 +136,16 @@ def _answering(where: str, failed: Callable[[], None]) -> Any:
         ) from error
 
 
+AWAY = ("08", "53", "57P")
+"""How the codes of Postgres begin that say: no connection, no room for one, a server that ends or is not there yet."""
+
+
 def _is_lost(error: DBAPIError) -> bool:
-    """Whether the connection is at fault, and not the statement."""
+    """Whether the connection or the server is at fault, and not the statement."""
     from sqlalchemy.exc import InterfaceError, OperationalError
 
-    return isinstance(error, OperationalError | InterfaceError)
+    code = str(getattr(error.orig, "sqlstate", None) or "")
+    return isinstance(error, OperationalError | InterfaceError) or code.startswith(AWAY)
 
 
 def _configure_sqlite(connection: Any, record: Any) -> None:

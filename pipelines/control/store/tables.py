@@ -174,7 +174,9 @@ model = Table(
     Column("owner", String(64), nullable=False, default=""),
     Column("pinned", Boolean, nullable=False, default=False),
     Column("registered", String(200), nullable=False, default=""),  # its name in MLflow's registry
-    Column("text", String(600), nullable=False, default=""),  # what is searched: run, task, variant, in lower case
+    Column(
+        "text", String(600), nullable=False, default=""
+    ),  # what is searched: run, task, variant, in lower case
     Index("ix_model_finished_digest", "finished", "digest", "text"),
     Index("ix_model_phase_finished", "phase", "finished", "digest"),
     # SQLite has no statistics and takes the index with most equal columns: none begins with `kind`, which most share.

@@ -7,7 +7,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from pipelines import cli
 from pipelines.control.api.app import application
 from pipelines.control.auth import keys, principals
 from pipelines.control.auth.rights import Role
@@ -37,3 +39,17 @@ def key_of(control: Control) -> Maker:
             return (await keys.make(connection, "key", principal=owner, name="test", **given)).text
 
     return make
+
+
+@pytest.fixture
+def forge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Calls the command in this process; (exit code, output)."""
+    monkeypatch.setattr(cli.console, "file", None)
+
+    def call(*arguments: object) -> tuple[int, str]:
+        result = CliRunner().invoke(
+            cli.app, [str(argument) for argument in arguments], catch_exceptions=False
+        )
+        return result.exit_code, result.output + (result.stderr if result.exit_code else "")
+
+    return call

@@ -86,6 +86,13 @@ async def test_a_missing_chunk_is_waited_for_said_and_read_when_it_comes(
     assert [event.n for event in await all_events(control) if event.channel == "metrics"] == [1, 10, 2, 3]
 
 
+async def test_of_a_run_that_has_ended_nothing_is_waited_for(control: Control, tmp_path: Path) -> None:
+    await new_run(control)
+    leave(tmp_path, 2, [line(2)])
+    assert await ChunkReader(str(tmp_path)).collect(control, "r", everything=True) == 2
+    assert [event.channel for event in await all_events(control)] == ["metrics", "errors"]
+
+
 async def test_a_damaged_chunk_is_named_and_holds_nothing_up(control: Control, tmp_path: Path) -> None:
     await new_run(control)
     leave(tmp_path, 1, [line(1)])

@@ -10,7 +10,10 @@ from typing import Any
 
 import httpx2
 import pytest
+import uvicorn
 
+from components.shared.runtime.errors import StoreError
+from components.shared.runtime.tracking.reporter import Reporter
 from pipelines.control.api.app import application
 from pipelines.control.auth import keys
 from pipelines.control.context import Control
@@ -117,3 +120,40 @@ async def test_eight_producers_by_both_ways_shuffled_and_doubled_count_once(
     assert len(by_producer) == 8
     assert all(numbers == set(range(1, 101)) for numbers in by_producer.values())
     assert (await row_of(served.control))["last_seq"] == 800
+
+
+async def test_what_a_reporter_sends_over_http_is_what_it_leaves_in_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ControlSettings(runs=tmp_path / "runs")
+    app = application(settings)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.02)
+    control = app.state.control
+    await new_run(control)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    monkeypatch.setenv("FORGE_API_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("FORGE_RUN_TOKEN", (await token(control))["Authorization"].removeprefix("Bearer "))
+    monkeypatch.setenv("FORGE_TASK", "cognate-trunk")
+
+    def live() -> None:
+        with Reporter("cognate", print) as report:
+            report.open("", "r")
+            report.trying(1)
+            report.progress(
+                {"time": 5.0, "stage": "fit", "step": 3, "total": 9, "metrics": {"loss": 0.5}, "eta": 1.0}
+            )
+            report.failed(StoreError("the disk is full", fix="free some"), 5)
+            report.ended(5)
+
+    await asyncio.to_thread(live)
+    events = await all_events(control)
+    assert [event.data["kind"] for event in events] == ["task", "progress", "metric", "error", "task"]
+    assert [event.n for event in events] == [1, 2, 3, 4, 5]
+    assert (
+        events[-1].data["exit_code"] == 5 and events[-1].data["status"] == "running"
+    )  # KFP has the last word
+    server.should_exit = True
+    await serving

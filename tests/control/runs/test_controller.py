@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from pipelines.control.context import Control, opened
 from pipelines.control.services import actions, runs
@@ -17,7 +18,9 @@ from pipelines.control.services.controller import serve
 from pipelines.control.services.local_carrier import row_now
 from pipelines.control.services.processes import of_run, process_of
 from pipelines.control.settings import ControlSettings
+from pipelines.control.store.database import now
 from pipelines.control.store.events import page
+from pipelines.control.store.tables import run
 from tests.control.log.made import make_run
 from tests.control.runs.made import ADMIN
 from tests.control.runs.toys import digests, patient, quick, toy_run, until
@@ -195,7 +198,7 @@ async def test_a_run_goes_on_while_the_database_is_away_and_is_written_down_when
         await until(lambda: _is(control, "toy", "cancelled"))
         await actions.resumed(control, ADMIN, "toy")
         await until((settings.runs / "begun").exists)
-        await asyncio.to_thread(postgres_server.stop)
+        await asyncio.to_thread(postgres_server.stop, "fast")
         try:
             (settings.runs / "gate").touch()
             await until((folder.path / "report.html").is_file)
@@ -205,3 +208,43 @@ async def test_a_run_goes_on_while_the_database_is_away_and_is_written_down_when
         events = await page(control.database, "toy", 0)
     numbers = [event.n for event in events if event.producer == "folder"]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_a_holder_whose_run_another_machine_has_taken_ends_its_processes(control: Control) -> None:
+    folder = toy_run(control.settings.runs, patient, "toy")
+    async with controlling(control):
+        await until(lambda: _is(control, "toy", "cancelled"))
+        await actions.resumed(control, ADMIN, "toy")
+        await until((control.settings.runs / "begun").exists)
+        await until(lambda: _is(control, "toy", "running"))
+        async with control.database.write() as connection:
+            elsewhere = {
+                "holder_host": "another/boot/space",
+                "epoch": run.c.epoch + 1,
+                "lease_until": now() + 60,
+            }
+            await connection.execute(update(run).values(**elsewhere))
+        await until(lambda: not list(of_run(folder)))
+        await until(lambda: not folder.active())
+    assert (control.settings.runs / "checkpointed").exists()
+    assert await state_of(control, "toy") == "running"  # what it is now, its new holder says
+
+
+async def test_what_there_is_no_room_for_waits_says_for_what_and_begins_when_there_is(
+    control: Control,
+) -> None:
+    toy_run(control.settings.runs, patient, "first", slots=6)
+    toy_run(control.settings.runs, quick, "second", slots=6)
+    async with controlling(control):
+        for name in ("first", "second"):
+            await until(lambda name=name: _is(control, name, "cancelled"))
+        await actions.resumed(control, ADMIN, "first")
+        await until((control.settings.runs / "begun").exists)
+        await actions.resumed(control, ADMIN, "second")
+        await until(lambda: _says(control, "second", "waits for 6 slots of 6: run first has 6"))
+        (control.settings.runs / "gate").touch()
+        await until(lambda: _is(control, "second", "succeeded"))
+
+
+async def _says(control: Control, name: str, why: str) -> bool:
+    return (await runs.got(control, name)).why == why

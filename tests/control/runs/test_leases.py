@@ -1,6 +1,8 @@
 """One holder at a time: on both databases one of many takes an expired lease, and who was paused writes nothing."""
 
 import asyncio
+import os
+import time
 
 import pytest
 from sqlalchemy import update
@@ -55,6 +57,18 @@ async def test_a_holder_that_was_paused_writes_nothing_after_the_takeover(contro
         await record(control, "demo", [line(2)], epoch=before)
     await record(control, "demo", [line(2)], epoch=after)
     assert [event.n for event in await page(control.database, "demo", 0)] == [1, 2]
+
+
+async def test_a_holder_of_this_place_whose_process_is_gone_is_not_waited_for(control: Control) -> None:
+    child = await asyncio.create_subprocess_exec("true")
+    await child.wait()
+    held = {"holder_host": "here", "lease_until": time.time() + 60}
+    await make_run(control.database, "gone", holder=f"a-machine-{child.pid}-ab12", **held)
+    await make_run(control.database, "alive", holder=f"a-machine-{os.getpid()}-ab12", **held)
+    await make_run(
+        control.database, "away", **{**held, "holder": f"b-{child.pid}-ab", "holder_host": "there"}
+    )
+    assert [row["id"] for row in await take_expired(control, "here", ("local",))] == ["gone"]
 
 
 class Recording:

@@ -2,18 +2,19 @@
 
     python -m tests.performance.control.controller_killed                    # 8 phases × 3 runs, of profile micro
     python -m tests.performance.control.controller_killed --runs 1 --last quietstar
+    python -m tests.performance.control.controller_killed --alone            # nobody stands by
     python -m tests.performance.control.controller_killed --paused           # SIGSTOP for 30 s, with a second controller
 
 A reference run goes undisturbed. In each further run, when a phase has begun, the controller is killed, every other time
-the run's own process with it, as when a container or a machine goes; another controller is started at once. Taken up means:
-the run has a new epoch, and, where its process was killed, a new process.
+the run's own process with it, as when a container or a machine goes. A second controller stands by; without one
+(`--alone`) another is started at once, and its start counts. Taken up means: the run has a new epoch, and, where its
+process was killed, a new process.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -62,6 +63,7 @@ class Bench:
     control: Control
     runs: Path
     last: str
+    alone: bool = False
     controllers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
@@ -71,6 +73,10 @@ class Bench:
             self.controllers.append(
                 subprocess.Popen([*command, "--runs", str(self.runs)], stdout=output, stderr=output)
             )
+
+    def holder(self, row: Any) -> subprocess.Popen[bytes]:
+        """The controller that holds a run: its number is in its name."""
+        return next(process for process in self.controllers if f"-{process.pid}-" in row["holder"])
 
     async def ask(self, name: str) -> None:
         """Put a run into the queue."""
@@ -109,12 +115,14 @@ async def killed(bench: Bench, name: str, *, with_process: bool) -> list[Kill]:
             continue
         done.add(phase)
         process = process_of(row["process"])
-        os.kill(bench.controllers[-1].pid, signal.SIGKILL)
-        bench.controllers[-1].wait()
+        holder = bench.holder(row)
+        holder.kill()
+        holder.wait()
         if with_process and process is not None:
             process.send(signal.SIGKILL)
         began = time.monotonic()
-        bench.start()
+        if bench.alone:
+            bench.start()
         while True:
             now = await bench.row(name)
             fresh = not with_process or now["process"].get("pid") != (process.pid if process else 0)
@@ -125,6 +133,8 @@ async def killed(bench: Bench, name: str, *, with_process: bool) -> list[Kill]:
         trials.append(Kill(name, phase, what, time.monotonic() - began))
         print(f"  {phase}: {what} killed, taken up after {trials[-1].seconds:.1f} s", flush=True)
         with_process = not with_process
+        if not bench.alone:
+            bench.start()
     return trials
 
 
@@ -133,10 +143,9 @@ async def paused(bench: Bench, name: str, seconds: float) -> str:
     await bench.ask(name)
     while (await bench.row(name))["state"] != "running":
         await asyncio.sleep(0.1)
-    holder = bench.controllers[-1]
+    holder = bench.holder(await bench.row(name))
     before = (await bench.row(name))["epoch"]
     holder.send_signal(signal.SIGSTOP)
-    bench.start()
     await asyncio.sleep(seconds)
     taken = await bench.row(name)
     holder.send_signal(signal.SIGCONT)
@@ -158,14 +167,16 @@ async def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--last", default=PHASES[-1])
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--paused", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         runs = Path(folder) / "runs"
         runs.mkdir()
         async with opened(ControlSettings(runs=runs)) as control:
-            bench = Bench(control, runs, options.last)
-            bench.start()
+            bench = Bench(control, runs, options.last, options.alone)
+            for _ in range(1 if options.alone else 2):
+                bench.start()
             try:
                 if options.paused:
                     print(await paused(bench, "paused", 30.0))

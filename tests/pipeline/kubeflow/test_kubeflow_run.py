@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipelines.cli.rendering import lines, table
 from pipelines.kubeflow.http import Access
-from pipelines.kubeflow.server import Server
+from pipelines.kubeflow.server import Server, specification
 from pipelines.kubeflow.state import store as run_store
 from pipelines.kubeflow.state.run import Watcher
 from pipelines.kubeflow.state.store import RunStore, root_of
@@ -254,3 +254,40 @@ def test_a_loop_of_an_older_pipeline_is_shown_by_its_containers(look):
     spec["pipeline_spec"]["root"]["dag"]["tasks"] = {"loop": {"componentRef": {"name": "comp-loop"}}}
     view = look(run("RUNNING", pipeline_spec=spec))
     assert [(task.name, task.title) for task in view.tasks] == [("loop/one", "bitnet")]
+
+
+@pytest.mark.parametrize(
+    ("history", "state"),
+    [
+        (["RUNNING", "CANCELING", "FAILED"], "cancelled"),
+        (["RUNNING", "CANCELING", "FAILED", "RUNNING", "FAILED"], "failed"),
+        (["RUNNING", "FAILED", "RUNNING", "CANCELING", "FAILED"], "cancelled"),
+    ],
+)
+def test_a_run_that_fails_after_a_retry_is_not_called_cancelled(look, history, state):
+    changes = [{"update_time": "2026-08-01T10:00:00Z", "state": word} for word in history]
+    assert look(run("FAILED", state_history=changes)).state == state
+
+
+def test_a_secret_of_a_run_is_in_every_container_and_in_no_parameter():
+    text = (
+        json.dumps({"root": {"dag": {"tasks": {}}}})
+        + "\n---\n"
+        + json.dumps(
+            {
+                "platforms": {
+                    "kubernetes": {
+                        "deploymentSpec": {"executors": {"exec-a": {}, "exec-b": {"secretAsEnv": []}}}
+                    }
+                }
+            }
+        )
+    )
+    made = specification(text, caching=True, secret=("forge-run-x", {"token": "FORGE_RUN_TOKEN"}))
+    for executor in made["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        [secret] = executor["secretAsEnv"]
+        assert secret["secretNameParameter"] == {"runtimeValue": {"constant": "forge-run-x"}}
+        assert (
+            secret["keyToEnv"] == [{"secretKey": "token", "envVar": "FORGE_RUN_TOKEN"}] and secret["optional"]
+        )
+    assert "forge-run-x" not in json.dumps(made["pipeline_spec"])

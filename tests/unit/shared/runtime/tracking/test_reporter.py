@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from components.shared.runtime.store.uri import open_store
 from components.shared.runtime.tracking import chunks, outlets
 from components.shared.runtime.tracking import reporter as reporting
 from components.shared.runtime.tracking.reporter import Reporter
+from tests.faulty_api import FaultyApi, serving
 
 
 @pytest.fixture(autouse=True)
@@ -167,40 +166,16 @@ def test_a_store_that_hangs_costs_the_end_its_patience_and_no_more(monkeypatch: 
     released.set()
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        server: Any = self.server
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        server.asked.append((self.path, self.headers["Authorization"], json.loads(body)))
-        if server.how == "hang":
-            server.released.wait(30)
-        elif server.how == "reset":
-            self.connection.shutdown(socket.SHUT_RDWR)
-        else:
-            self.send_response(server.how)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyApi]:
     """An API; `how` it answers."""
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.asked, server.how, server.released = [], 202, threading.Event()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    monkeypatch.setenv("FORGE_API_URL", f"http://127.0.0.1:{server.server_port}/base")
-    monkeypatch.setenv("FORGE_RUN_TOKEN", "secret")
-    yield server
-    server.released.set()
-    server.shutdown()
-    server.server_close()
+    with serving() as server:
+        monkeypatch.setenv("FORGE_API_URL", f"{server.url}/base")
+        monkeypatch.setenv("FORGE_RUN_TOKEN", "secret")
+        yield server
 
 
-def test_the_api_gets_what_the_store_gets(api: Any, root: str) -> None:
+def test_the_api_gets_what_the_store_gets(api: FaultyApi, root: str) -> None:
     with Reporter("cognate", print, every=60) as report:
         report.open(root, "run/1")
         report.trying(1)
@@ -213,7 +188,7 @@ def test_the_api_gets_what_the_store_gets(api: Any, root: str) -> None:
     assert body["lines"] == told(root)[: len(body["lines"])]
 
 
-def test_without_a_store_the_api_gets_all(api: Any) -> None:
+def test_without_a_store_the_api_gets_all(api: FaultyApi) -> None:
     with Reporter("cognate", print) as report:
         report.open("", "r")
         report.trying(1)
@@ -226,7 +201,7 @@ def test_without_a_store_the_api_gets_all(api: Any) -> None:
 
 @pytest.mark.parametrize("how", ["hang", "reset", 500, 401])
 def test_an_api_that_does_not_take_it_costs_nothing_where_there_is_a_store(
-    api: Any, root: str, how: Any, capsys: Any
+    api: FaultyApi, root: str, how: Any, capsys: Any
 ) -> None:
     api.how = how
     began = time.monotonic()
@@ -242,7 +217,7 @@ def test_an_api_that_does_not_take_it_costs_nothing_where_there_is_a_store(
 
 
 def test_what_the_api_has_taken_need_not_wait_for_a_store_for_ever(
-    api: Any, monkeypatch: pytest.MonkeyPatch
+    api: FaultyApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
     monkeypatch.setattr(outlets, "open_store", lambda root: Hangs(released))
@@ -264,6 +239,7 @@ def test_what_the_api_has_taken_need_not_wait_for_a_store_for_ever(
 KILLED = """
 import sys, os, time
 from components.shared.runtime.tracking.reporter import Reporter
+from tests.faulty_api import FaultyApi, serving
 with Reporter("toy", print, every=0.01) as report:
     report.open(sys.argv[1], "r")
     report.trying(report.attempt + 1)
