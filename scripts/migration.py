@@ -7,6 +7,7 @@ The new file below pipelines/control/store/migrations/versions is read and corre
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -28,8 +29,12 @@ def main(message: str) -> None:
         with engine.begin() as connection:
             config = configuration(connection)
             command.upgrade(config, "head")
-            command.revision(config, message, autogenerate=True, rev_id=f"{number:04d}")
+            step = command.revision(config, message, autogenerate=True, rev_id=f"{number:04d}")
         engine.dispose()
+    path = Path(step.path)  # of one revision it makes one script
+    kept = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("# ###")]
+    path.write_text("\n".join(kept) + "\n")
+    subprocess.run([sys.executable, "-m", "ruff", "format", path], check=True)
 
 
 if __name__ == "__main__":

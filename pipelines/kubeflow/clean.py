@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from components.shared.runtime.errors import ConfigError, StoreError
+from components.shared.runtime.store.encryption.data_keys import is_key_object
+from components.shared.runtime.store.encryption.encrypted import EncryptedStore
 from components.shared.runtime.store.folder import FolderStore
 from components.shared.runtime.store.interface import Store, walk
 from components.shared.runtime.store.uri import open_store
@@ -101,6 +103,9 @@ def objects(store: Store, prefix: str = "") -> Iterator[tuple[str, float, int]]:
 
     :raises StoreError: the store does not tell when something was written.
     """
+    if isinstance(store, EncryptedStore):  # its data keys go with what they open
+        yield from (entry for entry in objects(store.inner, prefix) if not is_key_object(entry[0]))
+        return
     if isinstance(store, FolderStore):
         for name in walk(store.root, prefix):
             with contextlib.suppress(FileNotFoundError):  # deleted since, or a link to nothing

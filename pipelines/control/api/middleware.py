@@ -35,6 +35,8 @@ log = logging.getLogger("forge.control")
 
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 REFUSED = (401, 403, 421)
+OF_THEMSELVES = ("/mcp",)
+"""Routes whose every request is a POST: what changes something there is written down by the tool that does it."""
 REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
 
 ASKED_HEADERS = [
@@ -138,7 +140,9 @@ class Gate:
     async def _audit(self, scope: Scope, status: int) -> None:
         """Write down what changes something or is refused, before it is answered."""
         who = scope["state"].get("principal")
-        changes = scope["type"] == "http" and scope["method"] in CHANGING
+        changes = (
+            scope["type"] == "http" and scope["method"] in CHANGING and template(scope) not in OF_THEMSELVES
+        )
         if status not in REFUSED and not (changes and status != 429 and (who is None or who.role != "run")):
             return
         named = scope.get("path_params", {})

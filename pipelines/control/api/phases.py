@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from components.shared.runtime.errors import ForgeError, InputError
 
 from ...phases import PHASES, SPECS
+from ...runs.folder import NAME_BYTES
 from ..auth.guard import Asker, right
 from ..errors import Refused, not_found
 from ..services import actions, deletion, overview, runs, submission
 from ..services.comparison import MOST_RUNS
 from ..services.deletion import Deleted
 from ..services.overview import QueuedRun
-from ..services.planning import Asked, PhaseName, PlanOfRun, planned
+from ..services.planning import Asked, PhaseName, PlanOfRun, Text, planned
 from ..services.runs import LARGEST_PAGE, PAGE, Run, RunDetail, RunFilter, RunPage
 from ..services.settings_compared import RunsCompared, compared
 from .app import Here
 from .controller import elsewhere, from_controller
+from .text import Cursor, Plain, plain
 
 router = APIRouter(prefix="/phases", tags=["phases"])
 
@@ -30,6 +32,9 @@ LOOK, DO = right("phases", "read"), right("phases", "execute")
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """A report has its own style and pictures in it, and nothing that runs."""
 
+RunName = Annotated[
+    str, Path(min_length=1, max_length=NAME_BYTES, description="the name of a run"), AfterValidator(plain)
+]
 Version = Annotated[str | None, Header(alias="If-Match", max_length=40)]
 Key = Annotated[str, Header(alias="Idempotency-Key", max_length=submission.LONGEST_KEY)]
 
@@ -63,10 +68,10 @@ class OfPhase(BaseModel):
     :param input_model: what it starts with: digests or addresses; none for the first phase.
     """
 
-    input_model: list[str] = Field([], max_length=16)
-    profile: str = Field("", max_length=64)
+    input_model: list[Plain] = Field([], max_length=16)
+    profile: Plain = Field("", max_length=64)
     seed: int | None = Field(None, ge=0, lt=1 << 63)
-    overrides: list[str] = Field([], max_length=500)
+    overrides: list[Text] = Field([], max_length=500)
     target: str = Field("local", pattern="^(local|kubeflow)$")
     priority: int = Field(0, ge=-10, le=10)
 
@@ -98,14 +103,14 @@ async def phases(here: Here) -> list[PhaseInfo]:
 @router.get("/runs", dependencies=[LOOK])
 async def listed(
     here: Here,
-    state: Annotated[str, Query(max_length=200)] = "",
-    profile: Annotated[str, Query(max_length=64)] = "",
-    target: Annotated[str, Query(max_length=16)] = "",
-    owner: Annotated[str, Query(max_length=64)] = "",
+    state: Annotated[Plain, Query(max_length=200)] = "",
+    profile: Annotated[Plain, Query(max_length=64)] = "",
+    target: Annotated[Plain, Query(max_length=16)] = "",
+    owner: Annotated[Plain, Query(max_length=64)] = "",
     phase: Annotated[str, Query(max_length=32, pattern="^[a-z]*$")] = "",
-    q: Annotated[str, Query(max_length=200)] = "",
+    q: Annotated[Plain, Query(max_length=200)] = "",
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
-    cursor: Annotated[str | None, Query(max_length=1000)] = None,
+    cursor: Cursor | None = None,
 ) -> RunPage:
     """Runs, the newest first, page by page."""
     which = RunFilter(state=state, profile=profile, target=target, owner=owner, phase=phase, q=q)
@@ -121,7 +126,7 @@ async def queue(here: Here) -> Queue:
 @router.get("/compare", dependencies=[LOOK])
 async def compare(
     here: Here,
-    runs: Annotated[str, Query(min_length=1, max_length=8000, description="ids, separated by commas")],
+    runs: Annotated[Plain, Query(min_length=1, max_length=8000, description="ids, separated by commas")],
 ) -> RunsCompared:
     """Up to twenty runs side by side: metrics, settings that differ, claims with their intervals."""
     names = list(dict.fromkeys(name.strip() for name in runs.split(",") if name.strip()))
@@ -131,7 +136,7 @@ async def compare(
 
 
 @router.get("/runs/{run_id}", dependencies=[LOOK])
-async def run(here: Here, who: Asker, run_id: str, response: Response) -> RunDetail:
+async def run(here: Here, who: Asker, run_id: RunName, response: Response) -> RunDetail:
     """One run, whole. Its version is the ETag."""
     found = await runs.detail(here, run_id, who)
     response.headers["ETag"] = f'"{found.version}"'
@@ -154,14 +159,14 @@ async def execute(
 
 
 @router.post("/runs/{run_id}/cancel", status_code=202, dependencies=[DO])
-async def cancel(here: Here, who: Asker, run_id: str, response: Response, version: Version = None) -> Run:
+async def cancel(here: Here, who: Asker, run_id: RunName, response: Response, version: Version = None) -> Run:
     """Stop a run; its phases write their checkpoints. A second time, with its version then, they are killed."""
     return _shown(await actions.cancelled(here, who, run_id, _version(version)), response)
 
 
 @router.post("/runs/{run_id}/resume", status_code=202, dependencies=[DO])
 async def resume(
-    here: Here, who: Asker, run_id: str, request: Request, response: Response, version: Version = None
+    here: Here, who: Asker, run_id: RunName, request: Request, response: Response, version: Version = None
 ) -> Run:
     """Go on with a run that has ended before it was done."""
     if elsewhere(here):
@@ -172,7 +177,7 @@ async def resume(
 
 @router.post("/runs/{run_id}/retry", status_code=202, dependencies=[DO])
 async def retry(
-    here: Here, who: Asker, run_id: str, request: Request, response: Response, version: Version = None
+    here: Here, who: Asker, run_id: RunName, request: Request, response: Response, version: Version = None
 ) -> Run:
     """Try again what has failed."""
     if elsewhere(here):
@@ -185,7 +190,7 @@ async def retry(
 async def rerun(
     here: Here,
     who: Asker,
-    run_id: str,
+    run_id: RunName,
     begin: From,
     request: Request,
     response: Response,
@@ -199,13 +204,13 @@ async def rerun(
 
 
 @router.put("/runs/{run_id}/pin", dependencies=[DO])
-async def pin(here: Here, who: Asker, run_id: str, wish: Pin, response: Response) -> Run:
+async def pin(here: Here, who: Asker, run_id: RunName, wish: Pin, response: Response) -> Run:
     """Keep a run from being cleaned up, or take that back."""
     return _shown(await actions.pinned(here, who, run_id, pin=wish.pinned), response)
 
 
 @router.delete("/runs/{run_id}", dependencies=[right("phases", "delete")])
-async def delete(here: Here, who: Asker, run_id: str, version: Version = None) -> Deleted:
+async def delete(here: Here, who: Asker, run_id: RunName, version: Version = None) -> Deleted:
     """Delete a run that has ended: its folder, its events, its models. Not while something refers to it."""
     return await deletion.deleted(here, who, run_id, _version(version))
 
@@ -213,10 +218,9 @@ async def delete(here: Here, who: Asker, run_id: str, version: Version = None) -
 @router.get(
     "/runs/{run_id}/report",
     dependencies=[LOOK],
-    response_class=HTMLResponse,
     responses={200: {"content": {"text/html": {}}}},
 )
-async def report(here: Here, run_id: str) -> HTMLResponse:
+async def report(here: Here, run_id: RunName) -> HTMLResponse:
     """The page that the run has written of itself."""
     text = await runs.report_of(here, run_id)
     return HTMLResponse(text, headers={"Content-Security-Policy": REPORT_POLICY})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from ..auth.guard import right
 from ..services import jobs, overview
 from ..services.jobs import JobState
 from ..services.overview import Overview
 from .app import Here
+from .text import Plain
 
 router = APIRouter(tags=["system"])
 
@@ -28,6 +31,6 @@ async def listed(here: Here) -> list[JobState]:
 
 
 @router.post("/system/jobs/{name}/run", status_code=202, dependencies=[right("system", "execute")])
-async def run(here: Here, name: str) -> JobState:
+async def run(here: Here, name: Annotated[Plain, Path(max_length=64)]) -> JobState:
     """Have a job run now."""
     return await jobs.asked_for(here, name)

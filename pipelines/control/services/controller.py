@@ -42,6 +42,9 @@ log = logging.getLogger("forge.control")
 EXPIRED_SECONDS = 2.0
 QUEUE_SECONDS = 1.0
 SCAN_SECONDS = 2.0
+WHY_SECONDS = 5.0
+"""What a run waits for is written down as often at most: the memory that is free is another each second."""
+
 CONTROLLER_SECONDS = 15.0
 """A controller that has not said for so long that it is there is not."""
 
@@ -67,6 +70,7 @@ class Controller:
         self._tasks: set[asyncio.Task[None]] = set()
         self._folders: dict[str, float] = {}
         self._queue_changed = asyncio.Event()
+        self._said_why: dict[str, float] = {}
 
     async def serve(self) -> None:
         """Work until cancelled. Runs go on then, and another controller may take them at once."""
@@ -128,8 +132,11 @@ class Controller:
         for name, grant in begin.items():
             if row := await self._begun(name, grant):
                 self._hold(row, grant, begin=True)
+        self._said_why = {name: at for name, at in self._said_why.items() if name in why}
         for name, reason in why.items():
-            await self._say_why(name, reason)
+            if time.monotonic() - self._said_why.get(name, -WHY_SECONDS) >= WHY_SECONDS:
+                self._said_why[name] = time.monotonic()
+                await self._say_why(name, reason)
 
     def _hold(self, row: Row, grant: Grant, *, begin: bool) -> None:
         """Stay with a run that is ours from now on."""

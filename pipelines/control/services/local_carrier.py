@@ -107,7 +107,8 @@ class LocalCarrier:
             return Look(True, living=living or [f"process {process.pid}"] if process else living)
         self._children.pop(held.id, None)
         self._followers.pop(held.id, None)
-        return await asyncio.to_thread(self._ending_of, held.id, folder)
+        ours = bool((held.row["process"] or {}).get("starts"))
+        return await asyncio.to_thread(self._ending_of, held.id, folder, ours)
 
     async def cancel(self, held: Held, *, kill: bool) -> None:
         """See `Carrier`. To kill, it is asked a second time; where that was done, all of it is ended."""
@@ -159,10 +160,13 @@ class LocalCarrier:
         else:
             await follower.collect_without_log(held.epoch)
 
-    def _ending_of(self, run_id: str, folder: RunFolder) -> Look:
-        """How a run has ended of which nothing lives."""
+    def _ending_of(self, run_id: str, folder: RunFolder, ours: bool) -> Look:
+        """How a run has ended of which nothing lives.
+
+        :param ours: the process was; what one of the command line could not begin, it has said there.
+        """
         try:
-            error = json.loads(self._outcome(run_id).read_text(encoding="utf-8"))
+            error = json.loads(self._outcome(run_id).read_text(encoding="utf-8")) if ours else None
         except (OSError, ValueError):
             error = None
         if error is not None:

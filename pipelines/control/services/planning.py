@@ -10,9 +10,9 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from ...phases import PHASES, SPECS
@@ -24,6 +24,21 @@ from ..store.tables import model
 from .strip import TaskRow
 
 PhaseName = Literal["cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression"]
+
+
+def text_of(text: str) -> str:
+    """The text, where both databases can keep it: without NUL, in whole characters.
+
+    :raises ValueError: they cannot.
+    """
+    if "\x00" in text:
+        raise ValueError("text without NUL")
+    text.encode()  # a lone surrogate is a ValueError, too
+    return text
+
+
+Text = Annotated[str, Field(max_length=10_000), AfterValidator(text_of)]
+
 DIGEST = re.compile(r"[0-9a-f]{64}")
 VARIANTS = ("standard", "memory", "reasoning")
 
@@ -47,13 +62,13 @@ class Asked(BaseModel):
     start_phase: PhaseName = "cognate"
     end_phase: PhaseName = "compression"
     without: list[PhaseName] = Field([], max_length=8)
-    profile: str = Field("", max_length=64)
+    profile: Text = Field("", max_length=64)
     seed: int | None = Field(None, ge=0, lt=1 << 63)
-    overrides: list[str] = Field([], max_length=500)
-    base_models: list[str] = Field([], max_length=16)
-    artifacts: list[str] = Field([], max_length=16)
-    resume: str | None = Field(None, max_length=200)
-    name: str = Field("", max_length=200)
+    overrides: list[Text] = Field([], max_length=500)
+    base_models: list[Text] = Field([], max_length=16)
+    artifacts: list[Text] = Field([], max_length=16)
+    resume: Text | None = Field(None, max_length=200)
+    name: Text = Field("", max_length=200)
     target: Literal["local", "kubeflow"] = "local"
     priority: int = Field(0, ge=-10, le=10)
     slots: int = Field(0, ge=0, le=256)

@@ -25,7 +25,7 @@ from ..store.events import Event, NewEvent, append
 from ..store.tables import run, task
 from ..store.upsert import upsert
 from .metrics import points_of, record_execution, record_points
-from .models import register
+from .models import inputs_of, read_by, register
 from .strip import TaskRow, end_of, failing, row_of, strip
 from .transitions import OVER
 
@@ -90,6 +90,7 @@ async def project(
             _take(own, event, kind)
             if kind == "task":
                 await record_execution(connection, run_id, changes.get("profile", row["profile"]), event.data)
+                await read_by(connection, run_id, event.task, inputs_of(event.data))
         elif kind == "metric":
             phase = tasks[event.task].phase if event.task in tasks else ""
             await record_points(connection, run_id, event.task, phase, points_of(event.data, event.time))

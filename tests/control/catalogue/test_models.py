@@ -15,9 +15,12 @@ from pipelines.control.errors import Refused
 from pipelines.control.services import catalogue, importing, model_detail, models, removal, tensors
 from pipelines.control.services.catalogue import Search, search
 from pipelines.control.services.lineage import lineage, references_to_run
+from pipelines.control.services.projection import record
 from pipelines.control.store.tables import run
+from pipelines.runs.folder import RunStatus
 from tests.control.catalogue.made import ADMIN, ALICE, BOB, EVE, artifact, catalogued
 from tests.control.log.made import make_run
+from tests.control.runs.made import task, told
 
 
 async def found(control: Control, **wanted: object) -> list[str]:
@@ -291,6 +294,26 @@ async def test_a_model_has_only_so_many_tags(control: Control) -> None:
         await catalogue.tag(control.database, manifest.digest, "one-more", ADMIN)
     await catalogue.untag(control.database, manifest.digest, "t0", ADMIN)
     assert len((await catalogue.find(control.database, manifest.digest)).tags) == catalogue.MOST_TAGS - 1
+
+
+async def test_what_a_task_reads_is_known_while_it_runs(control: Control) -> None:
+    manifest = await catalogued(control, control.settings.runs / "m", "maker", "bitnet")
+    await make_run(control.database, "demo", state="starting")
+    given = {"input_model": [manifest.digest]}
+    reading = task("training", "training", "running", attempts=1, input_digests=given)
+    cached = task("baking", "baking", "cached", input_digests={"input_model": ["c" * 64]})
+    events = [
+        told(1, RunStatus("demo", "running")),
+        told(2, reading, "training", 1),
+        told(3, cached, "baking"),
+    ]
+    await record(control, "demo", events)
+    uses = (await lineage(control.database, manifest.digest, 1)).uses
+    assert [(use.run, use.task, use.role, use.state) for use in uses if use.role == "read"] == [
+        ("demo", "training", "read", "running")
+    ]
+    with pytest.raises(Refused, match="the run demo reads it"):
+        await removal.remove(control, manifest.digest, ADMIN)
 
 
 async def test_many_who_register_the_same_at_once_make_one_row(control: Control) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import httpx2
@@ -11,10 +12,12 @@ import pytest
 from components.shared.runtime.artifact.artifact import read, seal
 from components.shared.runtime.artifact.publication import publish
 from components.shared.runtime.store.local_copy import download
+from components.shared.runtime.store.uri import open_store
 from pipelines.control.api.app import application
 from pipelines.control.auth import principals
 from pipelines.control.context import Control
 from pipelines.control.services.models import register
+from pipelines.kubeflow import clean
 from tests.unit.shared.runtime.artifact.cases import write_model
 
 
@@ -49,3 +52,15 @@ async def test_it_is_downloaded_in_plain_by_who_may(control: Control, address: s
         assert (await client.get(f"/models/{manifest.digest}/files/none")).status_code == 404
         names = (await client.get(f"/models/{manifest.digest}/tensors")).json()
         assert "a.weight" in str(names)
+
+
+def test_a_runs_leftovers_are_cleaned_away_with_their_data_keys(address: str, tmp_path: Path) -> None:
+    root, run = f"file://{tmp_path}/store", "0b3d7c2e-6c1f-4e1c-9d0a-5b1c2d3e4f5a"
+    store = open_store(root)
+    for name in ("checkpoints/bitnet/0123/000001-step-00000001/state.json", "progress/bitnet.json"):
+        store.put(f"agent-forge/{run}/{name}", b"{}")
+    _, found = clean.stale(root, older_than=0, artifacts=False, now=time.time() + 60)
+    assert [stale.run for stale in found] == [f"agent-forge/{run}"]
+    assert all(".forge-key-" not in key for stale in found for key in stale.keys)
+    assert clean.remove(store, found[0])
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]

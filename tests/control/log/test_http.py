@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -15,6 +17,14 @@ from tests.control.log.conftest import SECONDS, Served
 from tests.control.log.made import line, lines, make_run, write
 
 PLACE = "/phases/runs/demo/events"
+
+
+@pytest.fixture
+def database_url(tmp_path: Path, sqlite_template: Path) -> str:
+    """SQLite only: what differs between the databases is below, and tested there."""
+    path = tmp_path / "control.db"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture

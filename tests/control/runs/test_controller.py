@@ -228,3 +228,23 @@ async def test_a_holder_whose_run_another_machine_has_taken_ends_its_processes(c
         await until(lambda: not folder.active())
     assert (control.settings.runs / "checkpointed").exists()
     assert await state_of(control, "toy") == "running"  # what it is now, its new holder says
+
+
+async def test_what_there_is_no_room_for_waits_says_for_what_and_begins_when_there_is(
+    control: Control,
+) -> None:
+    toy_run(control.settings.runs, patient, "first", slots=6)
+    toy_run(control.settings.runs, quick, "second", slots=6)
+    async with controlling(control):
+        for name in ("first", "second"):
+            await until(lambda name=name: _is(control, name, "cancelled"))
+        await actions.resumed(control, ADMIN, "first")
+        await until((control.settings.runs / "begun").exists)
+        await actions.resumed(control, ADMIN, "second")
+        await until(lambda: _says(control, "second", "waits for 6 slots of 6: run first has 6"))
+        (control.settings.runs / "gate").touch()
+        await until(lambda: _is(control, "second", "succeeded"))
+
+
+async def _says(control: Control, name: str, why: str) -> bool:
+    return (await runs.got(control, name)).why == why

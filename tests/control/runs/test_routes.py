@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -105,3 +107,13 @@ async def test_a_process_without_models_has_the_controller_look(tmp_path: Path) 
         ):
             away = await asking.post("/phases/execute", json=body)
             assert away.status_code == 503 and away.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800"])
+async def test_text_that_no_database_keeps_is_refused(client: httpx2.AsyncClient, text: str) -> None:
+    body = json.dumps({"profile": text, "overrides": [text]})
+    for path in ("/phases/execute", "/phases/bitnet/validate"):
+        assert (await client.post(path, content=body)).status_code in (400, 422)
+    name = quote(text, errors="replace")
+    for path in (f"/phases/runs?q={name}", f"/phases/runs/{name}"):
+        assert (await client.get(path)).status_code < 500

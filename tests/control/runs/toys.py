@@ -40,7 +40,7 @@ def quick():
     append(before=write(text="a").outputs["out"], text="b")
 
 
-def toy_run(runs: Path, pipeline: object, name: str) -> RunFolder:
+def toy_run(runs: Path, pipeline: object, name: str, *, slots: int = 2) -> RunFolder:
     """The folder of a run that was prepared and stopped before it began: it can be gone on with."""
     runs.mkdir(parents=True, exist_ok=True)
     path = Bench(runs).compile(pipeline)
@@ -51,7 +51,7 @@ def toy_run(runs: Path, pipeline: object, name: str) -> RunFolder:
     values = complete({}, loaded.root.parameters, "test")
     now = time.time() - 60
     folder.write(
-        RunStatus(name, "interrupted", started=now, finished=now, parameters=values, slots=2, cache=False)
+        RunStatus(name, "interrupted", started=now, finished=now, parameters=values, slots=slots, cache=False)
     )
     return folder
 
