@@ -218,7 +218,6 @@ async def delete(here: Here, who: Asker, run_id: RunName, version: Version = Non
 @router.get(
     "/runs/{run_id}/report",
     dependencies=[LOOK],
-    response_class=HTMLResponse,
     responses={200: {"content": {"text/html": {}}}},
 )
 async def report(here: Here, run_id: RunName) -> HTMLResponse:

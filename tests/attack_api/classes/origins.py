@@ -165,6 +165,8 @@ def a_cookie_is_sent_along(target: Target) -> None:
 def a_page_of_ours_in_a_frame(target: Target) -> None:
     with target.http("admin") as http:
         for path in (*PATHS, "/healthz", "/phases/runs/none"):
+            if path == "/mcp":  # a stream without an end
+                continue
             answer = http.get(path)
             policy = answer.headers.get("content-security-policy", "")
             refused("frame-ancestors 'none'" in policy and "unsafe" not in policy, f"{path}: {policy}")
