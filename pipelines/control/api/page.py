@@ -1,13 +1,14 @@
 """The page: the built dashboard, and what it asks first: where the API is.
 
-Its files are known by their names, which are looked up and never joined to a path. Those below /assets/ carry their digest in
-their name and are kept for ever; the page itself and its configuration are asked for each time.
+Its files are known by their names, which are looked up and never joined to a path. Those below /assets/ carry their digest
+in their name and are kept for ever; the page itself and its configuration are asked for each time.
 """
 
 from __future__ import annotations
 
 import gzip
 import mimetypes
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..auth.guard import public
+from ..auth.rate import Limiter
 from ..errors import not_found
 from ..settings import API_PORT, ControlSettings
 from . import errors
@@ -122,6 +124,13 @@ class Headers:
         await self.app(scope, receive, sending)
 
 
+@dataclass(frozen=True)
+class Alone:
+    """What a process has that serves the page and nothing else: who asks too much is counted here too."""
+
+    limiter: Limiter = field(default_factory=Limiter)
+
+
 def alone(settings: ControlSettings) -> FastAPI:
     """The page and nothing else: it has no database, and its API is elsewhere."""
     api = settings.api_url or f"http://localhost:{API_PORT}"
@@ -129,6 +138,7 @@ def alone(settings: ControlSettings) -> FastAPI:
     without: dict[str, Any] = {"openapi_url": None, "docs_url": None, "redoc_url": None}
     app = FastAPI(title="Agent Forge", **without)
     app.state.settings = settings
+    app.state.control = Alone()
     errors.install(app)
     app.add_middleware(Headers, headers=answer_headers(settings))
     app.include_router(router)

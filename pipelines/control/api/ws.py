@@ -4,7 +4,7 @@
 the client says                                              and gets
 ===========================================================  ==========================================================
 (it connects)                                                {"type": "hello", log, client}
-{"subscribe": {run: after, …}, "channels": […], "log": "…"}  {"type": "events", run, events: […], last}, again and again;
+{"subscribe": {run: after, …}, "channels": […], "log": "…"}  {"type": "events", run, events, last, head}, and again;
                                                              {"type": "caught_up", run, last} when nothing follows yet;
                                                              {"type": "gone", run, log} where the cursor means nothing
 {"subscribe": {"*": 0}}                                      {"type": "runs"} when a run has come, gone or changed
@@ -222,7 +222,7 @@ class Client:
             subscription.live = False
         if batch.events:
             name = plain(run)
-            await self.send(f'{{"type":"events","run":{name},"last":{batch.last},"events":[{batch.text}]}}')
+            await self.send(f'{{"type":"events","run":{name},"last":{batch.last},"head":{subscription.feed.last},"events":[{batch.text}]}}')
         return True
 
     async def _say_list(self, run: str, subscription: Subscription) -> bool:

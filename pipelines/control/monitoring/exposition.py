@@ -104,7 +104,7 @@ def _cache(counts: Counts) -> Iterator[Metric]:
 
 def _running(running: Running) -> Iterator[Metric]:
     yield _gauge("runs", "Runs by their state.", "state", running.states)
-    yield _gauge("tasks", "Tasks by their state; cached ones cost nothing.", "state", running.tasks)
+    yield _gauge("tasks", "Tasks of runs that go on, by their state.", "state", running.tasks)
     yield _single("queue_length", "Runs that wait.", running.waiting)
     yield _single("queue_wait_seconds", "So long the one that waits longest has waited.", running.waits)
     silence = {run.id: run.silence for run in running.runs if run.silence is not None}

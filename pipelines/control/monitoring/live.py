@@ -50,7 +50,7 @@ class Running:
     """What goes on, by the database's clock.
 
     :param states: how many runs there are of each.
-    :param tasks: how many tasks there are of each state.
+    :param tasks: how many tasks of these runs there are of each state.
     :param waiting: runs in the queue; `waits` for so many seconds the one at its end that waits longest.
     :param lost: runs that were lost in the last day.
     """
@@ -68,7 +68,9 @@ async def read(connection: AsyncConnection) -> Running:
     """What goes on now."""
     time = float(await connection.scalar(select(now())) or 0.0)
     states = {state: count for state, count in await connection.execute(_by(run.c.state))}
-    tasks = {state: count for state, count in await connection.execute(_by(task.c.state))}
+    runs = await _runs(connection, time)
+    of_these = _by(task.c.state).where(task.c.run.in_(runs))
+    tasks = {state: count for state, count in await connection.execute(of_these)}
     oldest = await connection.scalar(select(func.min(run.c.created)).where(run.c.state == "queued"))
     lost = await connection.scalar(
         select(func.count()).where(run.c.state == "lost", run.c.finished > time - 86400.0)
@@ -80,7 +82,7 @@ async def read(connection: AsyncConnection) -> Running:
         states.get("queued", 0),
         max(0.0, time - oldest) if oldest else 0.0,
         lost or 0,
-        tuple((await _runs(connection, time)).values()),
+        tuple(runs.values()),
     )
 
 

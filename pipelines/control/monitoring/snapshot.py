@@ -52,6 +52,7 @@ class Watcher:
         self._control = control
         self._watch = Watch(control.settings.runs)
         self._reach = Reach(control.settings, control.meters)
+        self._history = history.History()
         self._looking = asyncio.Lock()
         self._taken = -FRESH_SECONDS
         self._last: Snapshot | None = None
@@ -70,7 +71,7 @@ class Watcher:
         cache = replace(self._control.cache.counts)
         try:
             async with self._control.database.read() as connection:
-                past = await history.read(connection)
+                past = await self._history.read(connection)
                 running = await live.read(connection)
                 measured = await paces(connection)
         except StoreError as error:

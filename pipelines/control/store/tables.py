@@ -277,6 +277,7 @@ execution = Table(
     Column("exit_code", Integer),  # of one that failed: which kind of error it was
     Column("finished", Float, nullable=False),
     Index("ix_execution_phase_finished", "phase", "finished"),
+    Index("ix_execution_finished", "finished"),
 )
 
 phase_execution = Table(

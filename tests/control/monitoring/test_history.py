@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from components.shared.runtime.errors import GateFailed, StoreError
 from pipelines.control.context import Control, opened
 from pipelines.control.monitoring import history
 from pipelines.control.monitoring.exposition import Page
+from pipelines.control.monitoring.history import History
 from pipelines.control.monitoring.snapshot import Snapshot, Watcher
 from pipelines.control.store.database import Database
 from pipelines.control.store.tables import execution
@@ -105,3 +106,18 @@ async def test_a_database_that_does_not_answer_is_said_and_its_figures_are_left_
     assert found["agent_forge_up", "", ""] == 0.0
     assert not [name for name, _, _ in found if name.startswith("agent_forge_bitnet")]
     assert ("agent_forge_memory_usage", "", "") in found
+
+
+async def test_what_comes_late_into_the_past_and_what_is_taken_out_of_it_is_counted(control: Control) -> None:
+    read = History().read
+    await written(control)
+    async with control.database.write() as connection:
+        assert (await read(connection))["bitnet"].errors == 3
+        late = {"profile": "", **ended("five", "bitnet", 2.0, code=StoreError.exit_code, ago=3000.0)}
+        await connection.execute(insert(execution), late)
+        found = (await read(connection))["bitnet"]
+        assert (found.errors, found.stores, found.recent_errors) == (4, 2, 2)
+        await connection.execute(insert(execution), {**late, "task": "six", "finished": time.time()})
+        assert (await read(connection))["bitnet"].errors == 5
+        await connection.execute(delete(execution).where(execution.c.task == "three"))
+        assert (await read(connection))["bitnet"].errors == 3

@@ -18,7 +18,7 @@ CONFIG = str(ROOT / "pyproject.toml")
 
 @pytest.fixture(scope="module")
 def graph():
-    return grimp.build_graph("components", "pipelines", cache_dir=None)
+    return grimp.build_graph("components", "pipelines", cache_dir=None, exclude_type_checking_imports=True)
 
 
 def test_every_contract_on_imports_is_kept(capsys, monkeypatch):

@@ -3,7 +3,7 @@ import { lazy, Suspense, useEffect } from "react";
 import { Redirect, Route, Router, Switch } from "wouter";
 import { Problem } from "./api/problem";
 import { useSession } from "./api/session";
-import { Empty, Loading } from "./kit/states";
+import { Loading } from "./kit/states";
 import { Toasts } from "./kit/toast";
 import { connection } from "./live/connection";
 import { Gate, Login } from "./shell/login";
@@ -62,9 +62,10 @@ function Inside() {
           <Route path="/ui/playground" component={PlaygroundPage} />
           <Route path="/ui/system" component={SystemPage} />
           <Route>
-            <Empty title="There is no such page">
+            <h1>There is no such page</h1>
+            <p>
               The runs are at <a href="/ui/runs">/ui/runs</a>.
-            </Empty>
+            </p>
           </Route>
         </Switch>
       </Suspense>

@@ -23,11 +23,7 @@ export const deleteRun = (run: Run): Promise<void> =>
 export const pinRun = (run: Run, pinned: boolean): Promise<Run> =>
   ask<Run>("put", "/phases/runs/{run}/pin", { path: { run: run.id }, body: { pinned }, headers: { "if-match": `"${run.version}"` } });
 
-export interface LogPage {
-  lines: { n: number; text: string; level?: string }[];
-  next: number | null;
-  source?: string;
-}
+export type LogPage = components["schemas"]["LogPage"];
 
 export const getLogs = (run: string, query: Record<string, unknown>, signal?: AbortSignal): Promise<LogPage> =>
   ask<LogPage>("get", "/phases/runs/{run}/logs", { path: { run }, query, signal });

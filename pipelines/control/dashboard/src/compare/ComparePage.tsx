@@ -13,7 +13,7 @@ import { differences, flat, shown } from "../kit/flat";
 import { Empty, Shown } from "../kit/states";
 import { Table, type Column } from "../kit/table";
 import { Tabs } from "../kit/tabs";
-import { bytes, duration, figure } from "../kit/time";
+import { bytes, duration, figure, score } from "../kit/time";
 
 const MOST = 20;
 const TABS = [
@@ -223,7 +223,7 @@ function ClaimsOf({ comparison }: { comparison: Comparison }) {
             number: true,
             cell: (model) => {
               const result = model.results[suite];
-              return result ? `${figure(result.score)} [${figure(result.low)}, ${figure(result.high)}]` : (model.unreadable && "unreadable") || "–";
+              return result ? score(result.score, result.low, result.high) : (model.unreadable && "unreadable") || "–";
             },
           })),
         ]}

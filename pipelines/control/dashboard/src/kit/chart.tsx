@@ -106,9 +106,9 @@ export function Chart({ title, x, y, lines, band, height = 210, clock = false }:
   return (
     <figure className="card chart" aria-label={title}>
       <div className="head">
-        <h3>
+        <h2>
           {title} <span className="soft">{y}</span>
-        </h3>
+        </h2>
         <Action kind="quiet" className="small" aria-pressed={asTable} onClick={() => showTable(!asTable)}>
           {asTable ? "show as chart" : "show as table"}
         </Action>

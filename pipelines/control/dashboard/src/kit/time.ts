@@ -54,3 +54,7 @@ export function figure(value: unknown): string {
 }
 
 export const percent = (share: number): string => `${Math.round(100 * share)} %`;
+
+/** A share of items answered right, with its interval where there is one. */
+export const score = (value: number | null | undefined, low?: number, high?: number): string =>
+  value === null || value === undefined ? "–" : low === undefined || high === undefined ? value.toFixed(3) : `${value.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;

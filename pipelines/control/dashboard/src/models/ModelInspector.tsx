@@ -9,7 +9,7 @@ import { Confirm } from "../kit/dialog";
 import { Shown } from "../kit/states";
 import { Table, type Column } from "../kit/table";
 import { Tabs } from "../kit/tabs";
-import { amount, bytes, duration, exactly, figure, moment } from "../kit/time";
+import { amount, bytes, duration, exactly, figure, moment, score } from "../kit/time";
 import { say, sayProblem } from "../kit/toast";
 import { State } from "../kit/badge";
 import { Graph } from "./graph";
@@ -26,6 +26,8 @@ export default function ModelInspector({ digest }: { digest: string }) {
   const query = useQuery({ queryKey: ["model", digest], queryFn: ({ signal }) => getModel(digest, signal) });
   const tab = TABS.find(([name]) => name === choice.tab)?.[0] ?? "scores";
   return (
+    <>
+    {!query.data && <h1 className="mono">{digest.slice(0, 12)}</h1>}
     <Shown query={query} what="the model">
       {(model) => (
         <>
@@ -39,6 +41,7 @@ export default function ModelInspector({ digest }: { digest: string }) {
         </>
       )}
     </Shown>
+    </>
   );
 }
 
@@ -96,7 +99,7 @@ function Head({ model }: { model: ModelDetail }) {
       <dl className="facts">
         <Fact name="phase">{model.phase}</Fact>
         <Fact name="run">{model.run ? <Link href={`/ui/runs/${encodeURIComponent(model.run)}`}>{model.run}</Link> : "imported"}</Fact>
-        <Fact name="score">{figure(model.score)}</Fact>
+        <Fact name="score">{score(model.score)}</Fact>
         <Fact name="parameters">{amount(model.parameters)}</Fact>
         <Fact name="size">{bytes(model.bytes)}</Fact>
         <Fact name="bits a weight">{figure(model.tensor_bits)}</Fact>
@@ -164,9 +167,9 @@ function Scores({ model }: { model: ModelDetail }) {
         empty="It was not scored."
         columns={[
           { title: "suite", cell: ([suite]) => suite },
-          { title: "score", number: true, cell: ([, result]) => figure(result.score) },
-          { title: "interval", number: true, cell: ([, result]) => `${figure(result.low)} – ${figure(result.high)}` },
-          { title: "guessing", number: true, cell: ([, result]) => figure(result.chance) },
+          { title: "score", number: true, cell: ([, result]) => score(result.score) },
+          { title: "interval", number: true, cell: ([, result]) => `${score(result.low)} – ${score(result.high)}` },
+          { title: "guessing", number: true, cell: ([, result]) => score(result.chance) },
           { title: "items", number: true, cell: ([, result]) => result.n },
           { title: "better than guessing", cell: ([, result]) => (result.chance !== undefined && result.low > result.chance ? <span className="good-text">yes</span> : <span className="soft">not shown</span>) },
         ]}

@@ -10,7 +10,7 @@ import { Dialog } from "../kit/dialog";
 import { PHASES } from "../kit/phases";
 import { Empty, Shown } from "../kit/states";
 import { Table } from "../kit/table";
-import { amount, bytes, exactly, figure, moment } from "../kit/time";
+import { amount, bytes, exactly, moment, score } from "../kit/time";
 import { say, sayProblem } from "../kit/toast";
 
 export default function ModelsPage() {
@@ -93,7 +93,7 @@ export default function ModelsPage() {
                   },
                   { title: "phase", cell: (model) => model.phase },
                   { title: "run", cell: (model) => (model.run ? <Link href={`/ui/runs/${encodeURIComponent(model.run)}`}>{model.run}</Link> : "imported") },
-                  { title: "score", number: true, cell: (model) => figure(model.score) },
+                  { title: "score", number: true, cell: (model) => score(model.score) },
                   { title: "parameters", number: true, cell: (model) => amount(model.parameters) },
                   { title: "size", number: true, cell: (model) => bytes(model.bytes) },
                   { title: "made", number: true, cell: (model) => <span title={exactly(model.finished)}>{moment(model.finished)}</span> },

@@ -29,9 +29,9 @@ export function Graph({ title, nodes, here }: { title: string; nodes: Node[]; he
   return (
     <figure className="card chart" aria-label={title}>
       <div className="head">
-        <h3>
+        <h2>
           {title} <span className="soft">from left to right</span>
-        </h3>
+        </h2>
         <Action kind="quiet" className="small" aria-pressed={asTable} onClick={() => showTable(!asTable)}>
           {asTable ? "show as drawing" : "show as table"}
         </Action>

@@ -90,9 +90,9 @@ export default function PlaygroundPage() {
           <div className="halves">
             {turn.answers.map((answer) => (
               <div key={answer.digest} className="stack">
-                <h3>
+                <h2>
                   <Link href={`/ui/models/${answer.digest}`}>{nameOf(all, answer.digest)}</Link>
-                </h3>
+                </h2>
                 <pre tabIndex={0}>{answer.text || "(nothing)"}</pre>
                 <p className="soft small">
                   {answer.tokens} tokens in {duration(answer.seconds)} ({figure(answer.tokens_per_second)}/s), verified and loaded in {duration(answer.load_seconds)}

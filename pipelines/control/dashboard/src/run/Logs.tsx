@@ -52,7 +52,6 @@ export default function Logs({ run, hear }: Props) {
             ))}
           </select>
         )}
-        <span className="soft small">{SOURCES[run.log_source[task] ?? ""] ?? ""}</span>
       </div>
       <Window key={`${task} ${choice.attempt}`} run={run} task={task} attempt={choice.attempt ?? ""} hear={hear} />
     </>
@@ -61,7 +60,7 @@ export default function Logs({ run, hear }: Props) {
 
 function Window({ run, task, attempt, hear }: Props & { task: string; attempt: string }) {
   const [choice, choose] = useChoice();
-  const { lines, error, loading, again } = useLines(run.id, task, attempt, hear);
+  const { lines, source, error, loading, again } = useLines(run.id, task, attempt, hear);
   const [follow, setFollow] = useState(!choice.line);
   const [level, setLevel] = useState("");
   const [text, search] = useState(choice.find ?? "");
@@ -122,6 +121,7 @@ function Window({ run, task, attempt, hear }: Props & { task: string; attempt: s
         />
         <span className="soft small" role="status">
           {text ? `${order.length ? hit + 1 : 0} of ${order.length}` : `${lines.length} lines`}
+          {source && ` · ${SOURCES[source] ?? source}`}
           {loading && " …"}
         </span>
         <label className="check">

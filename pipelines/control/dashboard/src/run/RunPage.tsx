@@ -71,6 +71,8 @@ export default function RunPage({ id }: { id: string }) {
   });
   const tab = (TABS.find(([name]) => name === choice.tab)?.[0] ?? "timeline") as Tab;
   return (
+    <>
+    {!query.data && <h1>{id}</h1>}
     <Shown query={query} what="the run">
       {(run) => (
         <>
@@ -89,6 +91,7 @@ export default function RunPage({ id }: { id: string }) {
         </>
       )}
     </Shown>
+    </>
   );
 }
 

@@ -23,9 +23,9 @@ export function Timeline({ run }: { run: RunDetail }) {
   return (
     <figure className="card chart" aria-label="Timeline">
       <div className="head">
-        <h3>
+        <h2>
           Tasks over time <span className="soft">{run.tasks.length} tasks</span>
-        </h3>
+        </h2>
         <Action kind="quiet" className="small" aria-pressed={asTable} onClick={() => showTable(!asTable)}>
           {asTable ? "show as chart" : "show as table"}
         </Action>

@@ -14,6 +14,7 @@ export function useLines(run: string, task: string, attempt: string, hear: (list
   const [lines, become] = useState<Line[]>([]);
   const [error, fail] = useState<unknown>(null);
   const [loading, load] = useState(true);
+  const [source, from] = useState("");
   const after = useRef(0);
   const busy = useRef(false);
   const more = useRef(false);
@@ -31,13 +32,11 @@ export function useLines(run: string, task: string, attempt: string, hear: (list
         more.current = false;
         const page = await getLogs(run, { task, attempt, after: after.current, limit: PAGE });
         if (!alive.current) return;
-        const last = page.lines.at(-1);
-        if (last) {
-          after.current = page.next ?? last.n;
-          become((old) => [...old, ...page.lines].slice(-KEPT));
-        }
+        after.current = page.next;
+        if (page.lines.length) become((old) => [...old, ...page.lines].slice(-KEPT));
+        from(page.source);
         fail(null);
-        if (page.lines.length < PAGE && !more.current) break;
+        if (!page.more && !more.current) break;
       }
     } catch (problem) {
       if (alive.current) fail(problem);
@@ -64,5 +63,5 @@ export function useLines(run: string, task: string, attempt: string, hear: (list
       if (timer) clearTimeout(timer);
     };
   }, [read, hear, task]);
-  return { lines, error: lines.length ? null : error, loading, again: () => void read() };
+  return { lines, source, error: lines.length ? null : error, loading, again: () => void read() };
 }

@@ -24,7 +24,7 @@ export function Palette({ close }: { close: () => void }) {
   const entries = useMemo<Entry[]>(() => {
     const places = PLACES.map((place) => ({ title: place.title, hint: place.keys, act: () => go(place.path) }));
     const keys = allShortcuts()
-      .filter(({ keys: own }) => !own.startsWith("g ") && own !== "Ctrl K")
+      .filter(({ keys: own }) => own !== "Ctrl K" && !PLACES.some((place) => place.keys === own))
       .map((shortcut) => ({ title: shortcut.what, hint: shortcut.keys, act: shortcut.act }));
     const found = (runs.data?.runs ?? []).map((run) => ({
       title: run.id,

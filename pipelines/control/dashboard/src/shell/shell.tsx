@@ -25,6 +25,7 @@ export function Shell({ children }: { children: ReactNode }) {
     { keys: "?", what: "Show what the keys do", act: () => show("help") },
     { keys: "/", what: "Search on this page", act: focusSearch },
     { keys: "t", what: "Dark or light", act: toggleTheme },
+    { keys: "g o", what: "Log out", act: () => void leave().catch(sayProblem) },
     ...PLACES.map((place): Shortcut => ({ keys: place.keys, what: place.title, act: () => go(place.path) })),
   ]);
   useEffect(() => {

@@ -79,7 +79,7 @@ function People() {
               },
               { title: "may come in", cell: (row) => (row.disabled ? "no" : "yes") },
               {
-                title: "",
+                title: "change",
                 cell: (row) => (
                   <span className="row">
                     <Action why={why} onClick={() => change(row.id, { disabled: !row.disabled })}>
@@ -146,7 +146,7 @@ function KeyList() {
               { title: "used", number: true, cell: (row) => moment(row.used) },
               { title: "ends", number: true, cell: (row) => (row.revoked ? "revoked" : row.expires ? moment(row.expires) : "never") },
               {
-                title: "",
+                title: "change",
                 cell: (row) => (
                   <Action kind="danger" why={forbidden("keys", "delete") || (row.revoked ? "it is revoked" : "")} onClick={() => end(row)}>
                     Revoke
