@@ -221,8 +221,8 @@ class Client:
         if subscription.feed.last - batch.last > RING_EVENTS:
             subscription.live = False
         if batch.events:
-            name = plain(run)
-            await self.send(f'{{"type":"events","run":{name},"last":{batch.last},"head":{subscription.feed.last},"events":[{batch.text}]}}')
+            head = f'"run":{plain(run)},"last":{batch.last},"head":{subscription.feed.last}'
+            await self.send(f'{{"type":"events",{head},"events":[{batch.text}]}}')
         return True
 
     async def _say_list(self, run: str, subscription: Subscription) -> bool:
