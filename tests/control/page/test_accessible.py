@@ -1,4 +1,4 @@
-"""Every place of the page, dark and light, on a phone and on a desk: axe finds nothing, nothing is wider than the screen."""
+"""Every place of the page, dark and light, on a phone and a desk: axe finds nothing, nothing is wider than the screen."""
 
 from __future__ import annotations
 
