@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
+import json
 import pkgutil
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Response
 from starlette.requests import HTTPConnection
 
 from ..auth.credentials import find_principal
-from ..auth.guard import unguarded
+from ..auth.guard import public, unguarded
 from ..background import working
 from ..context import Control, opened
 from ..monitoring.requests import Measured
@@ -80,6 +82,7 @@ def application(settings: ControlSettings) -> FastAPI:
         version="0.1.0",
         lifespan=living,
         telemetry=traces.config,
+        openapi_url=None,  # an own route, below: made once, and counted
         docs_url=None,
         redoc_url=None,
         responses=RESPONSES,
@@ -93,6 +96,16 @@ def application(settings: ControlSettings) -> FastAPI:
         router = getattr(importlib.import_module(f"{__package__}.{module.name}"), "router", None)
         if router is not None:
             app.include_router(router)
+    _describe(app)
     if forgotten := unguarded(app):
         raise RuntimeError(f"routes without a right: {', '.join(forgotten)}")
     return app
+
+
+def _describe(app: FastAPI) -> None:
+    """The API's description for everyone: encoded once, since it is long and nobody has to say who they are."""
+    encoded = functools.cache(lambda: json.dumps(app.openapi()).encode())
+
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[public])
+    async def described() -> Response:
+        return Response(encoded(), media_type="application/json")

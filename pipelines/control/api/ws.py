@@ -4,7 +4,7 @@
 the client says                                              and gets
 ===========================================================  ==========================================================
 (it connects)                                                {"type": "hello", log, client}
-{"subscribe": {run: after, …}, "channels": […], "log": "…"}  {"type": "events", run, events: […], last}, again and again;
+{"subscribe": {run: after, …}, "channels": […], "log": "…"}  {"type": "events", run, events, last, head}, and again;
                                                              {"type": "caught_up", run, last} when nothing follows yet;
                                                              {"type": "gone", run, log} where the cursor means nothing
 {"subscribe": {"*": 0}}                                      {"type": "runs"} when a run has come, gone or changed
@@ -221,8 +221,8 @@ class Client:
         if subscription.feed.last - batch.last > RING_EVENTS:
             subscription.live = False
         if batch.events:
-            name = plain(run)
-            await self.send(f'{{"type":"events","run":{name},"last":{batch.last},"events":[{batch.text}]}}')
+            head = f'"run":{plain(run)},"last":{batch.last},"head":{subscription.feed.last}'
+            await self.send(f'{{"type":"events",{head},"events":[{batch.text}]}}')
         return True
 
     async def _say_list(self, run: str, subscription: Subscription) -> bool:

@@ -104,8 +104,8 @@ async def asker(connection: HTTPConnection) -> Principal:
 Asker = Annotated[Principal, Depends(asker)]
 
 
-THEMSELVES = ("/openapi.json", "/mcp")
-"""Paths of what is no route of ours: the description of the API has no secrets, and the MCP server asks for itself."""
+THEMSELVES = ("/mcp",)
+"""Paths of what is no route of ours: the MCP server asks for itself."""
 
 
 def right_of(route: RouteContext) -> Guard | None:

@@ -22,6 +22,8 @@ MOST = 2000
 MOST_SERIES = 100
 MOST_POINTS = 400_000
 """Points that are read of a curve; of a longer one its beginning is cut off, and the answer says so."""
+MOST_CURVES = 1000
+"""Curves of a metric whose last points are put together."""
 MOST_NAMES = 100
 """Metrics over which the newest curves are looked for."""
 SHORT = 10_000
@@ -230,9 +232,11 @@ async def aggregates(
 ) -> list[Aggregate]:
     """What the metrics that fit come to, each phase and name for itself.
 
-    :param latest: over the last point of each curve, and not over all points.
+    :param latest: over the last point of each curve, and not over all points: of each metric the newest thousand curves.
     """
-    table = series if latest else metric
+    if latest:
+        return await _of_last_points(database, runs, phase, names, (start, end), limit)
+    table = metric
     wanted: list[ColumnElement[bool]] = []
     if runs:
         wanted.append(table.c.run.in_(runs))
@@ -263,6 +267,47 @@ async def aggregates(
         )
         for row in rows
     ]
+
+
+async def _of_last_points(
+    database: Database,
+    runs: list[str],
+    phase: str,
+    names: list[str],
+    times: tuple[float | None, float | None],
+    limit: int,
+) -> list[Aggregate]:
+    """The same over the last points of curves, each metric by the index that has its curves in order."""
+    columns = series.c
+    wanted: list[ColumnElement[bool]] = [columns.run.in_(runs)] if runs else []
+    wanted += [columns.time >= times[0]] if times[0] is not None else []
+    wanted += [columns.time <= times[1]] if times[1] is not None else []
+    query = select(metric_name).order_by(metric_name.c.phase, metric_name.c.name).limit(limit)
+    if phase:
+        query = query.where(metric_name.c.phase == phase)
+    if names:
+        query = query.where(metric_name.c.name.in_(names))
+    found = []
+    async with database.read() as connection:
+        for named in (await connection.execute(query)).all():
+            last = (
+                select(columns.value, columns.time)
+                .where(columns.phase == named.phase, columns.name == named.name, *wanted)
+                .order_by(columns.time.desc())
+                .limit(MOST_CURVES)
+            )
+            rows = (await connection.execute(last)).all()
+            if rows:
+                values = sorted(row.value for row in rows)
+                count = len(values)
+                ranks = {str(share): values[-(-count * share // 100) - 1] for share in PERCENTILES}
+                found.append(
+                    Aggregate(
+                        phase=named.phase, metric_name=named.name, count=count, mean=sum(values) / count, min=values[0],
+                        max=values[-1], last=rows[0].value, last_time=rows[0].time, percentiles=ranks,
+                    )
+                )  # fmt: skip
+    return found
 
 
 def _aggregated(table: Any, wanted: list[ColumnElement[bool]], limit: int) -> Select[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -63,7 +64,7 @@ def differing(told: Mapping[str, tuple[str, int | None, Mapping[str, Any]]]) -> 
     :param told: run → its profile, its seed, its pipeline's parameters.
     """
     values = {name: _values(parameters) for name, (_, _, parameters) in told.items()}
-    profiles = {name: _of_profile(profile, seed) for name, (profile, seed, _) in told.items()}
+    profiles = {name: _of_profile(profile) for name, (profile, _, _) in told.items()}
     settings = []
     for key in sorted({key for own in values.values() for key in own}):
         own = {name: values[name].get(key, ABSENT) for name in told}
@@ -89,11 +90,13 @@ def _values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**others, **flat}
 
 
-def _of_profile(profile: str, seed: int | None) -> dict[str, Any]:
+@lru_cache(maxsize=16)
+def _of_profile(profile: str) -> Mapping[str, Any]:
+    """What a profile of the project says, composed once in a process: Hydra takes half a second for it."""
     try:
         from ...settings import composed
 
-        configs = composed(profile=profile, seed=seed) if profile else {}
+        configs = composed(profile=profile) if profile else {}
     except ConfigError:  # a profile that is not here any more
         return {}
     return dict(_flat({phase: config.settings.model_dump(mode="json") for phase, config in configs.items()}))
