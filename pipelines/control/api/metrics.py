@@ -12,7 +12,6 @@ from ..auth.guard import right
 from ..errors import Refused
 from ..services import comparison, curves, performance
 from ..services.metrics import LONGEST_NAME, Point, record_points
-from ..services.thinning import MOST
 from .app import Here
 from .errors import Problem
 from .text import Plain, Time, Word, plain
@@ -83,7 +82,7 @@ async def metrics(
     to: Time = None,
     run: Words = [],  # noqa: B006
     task: Word = "",
-    points: Annotated[int, Query(ge=4, le=MOST)] = 500,
+    points: Annotated[int, Query(ge=4, le=curves.MOST)] = 500,
     limit: Annotated[int, Query(ge=1, le=curves.MOST_SERIES)] = 20,
 ) -> curves.Curves:
     """Curves, the newest first, each thinned so that its lowest and highest points stay."""

@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.shared.runtime.artifact.manifest import MANIFEST
 from components.shared.runtime.errors import ArtifactError
 from components.shared.runtime.store.interface import Store, is_safe_name
-from components.shared.runtime.store.s3 import S3Store
 from components.shared.runtime.store.uri import open_store
 
 from ..context import Control
 from ..errors import not_found
 from .catalogue import find
 from .manifests import head_of
+
+if TYPE_CHECKING:
+    from components.shared.runtime.store.s3 import S3Store
 
 PART = 4 << 20
 """Bytes of a file that are held in memory at once on their way out of an encrypted store."""
@@ -63,6 +66,10 @@ async def artifact_file(control: Control, digest: str, name: str) -> ArtifactFil
     sha256 = entry["sha256"] if entry else ""
     if "://" in found.address:
         store = await asyncio.to_thread(open_store, found.address)
+        from components.shared.runtime.store.s3 import (
+            S3Store,  # and boto3, where an address is not a folder's
+        )
+
         if isinstance(store, S3Store):
             return ArtifactFile(name, sha256, link=await asyncio.to_thread(_link, store, name))
         return ArtifactFile(name, sha256, store=store)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Row, Select, and_, case, false, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,7 +15,9 @@ from ..cache.key import Key
 from ..context import Control
 from ..store.database import Database
 from ..store.tables import metric, metric_name, series
-from .thinning import thinned
+
+MOST = 2000
+"""Points that are shown of a curve."""
 
 MOST_SERIES = 100
 MOST_POINTS = 400_000
@@ -194,6 +195,10 @@ async def _long(control: Control, row: Row[Any], window: Window) -> Series:
 
 def _series(row: Row[Any], rows: Sequence[Any], points: int) -> Series:
     """A curve of points (step, value, time) by ascending steps."""
+    import numpy as np  # 10 MB that a process without a question about curves does without
+
+    from .thinning import thinned
+
     cut = len(rows) > MOST_POINTS
     rows = rows[1:] if cut else rows
     columns = [np.array(column, dtype=float) for column in zip(*rows, strict=True)] or [np.empty(0)] * 3

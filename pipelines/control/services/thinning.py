@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 2000
 Floats = NDArray[np.float64]
 
 
-def thinned(x: Floats, y: Floats, points: int = MOST) -> NDArray[np.intp]:
+def thinned(x: Floats, y: Floats, points: int) -> NDArray[np.intp]:
     """Which points of a curve to show, by their places, in order.
 
     :param x: (n,) ascending.
