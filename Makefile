@@ -56,8 +56,8 @@ images/.env:
 
 test: $(READY) verify ## what CI runs
 
-verify: lint ## the same, step by step: ruff, mypy, deptry, vulture, the site, pytest
-	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) types deps dead docs
+verify: lint ## the same, step by step: ruff, mypy, deptry, vulture, the site, the page, pytest
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) types deps dead docs dashboard
 	@$(MAKE) --no-print-directory unit
 
 lint: $(READY) ## ruff: style and imports
