@@ -60,7 +60,7 @@ class Database:
         try:
             address = make_url(url)
             driver = DRIVERS[address.drivername.partition("+")[0]]
-        except (ArgumentError, KeyError):
+        except (ArgumentError, KeyError, ValueError):
             raise ConfigError(
                 "the database's address cannot be understood",
                 where="DATABASE_URL",
