@@ -211,7 +211,10 @@ async def pin(here: Here, who: Asker, run_id: RunName, wish: Pin, response: Resp
 
 @router.delete("/runs/{run_id}", dependencies=[right("phases", "delete")])
 async def delete(here: Here, who: Asker, run_id: RunName, version: Version = None) -> Deleted:
-    """Delete a run that has ended: its folder, its events, its models. Not while something refers to it."""
+    """Delete a run that has ended: its folder, its events, its models; not while something refers to it.
+
+    What it has in an S3 store stays there.
+    """
     return await deletion.deleted(here, who, run_id, _version(version))
 
 

@@ -95,7 +95,7 @@ export function RunActions({ run }: { run: RunDetail }) {
       )}
       {open === "delete" && (
         <Confirm title="Delete this run" name={run.id} verb="Delete it" close={() => show("")} confirmed={() => remove.mutate()}>
-          <p>Its events, logs and artifacts go. This cannot be undone.</p>
+          <p>Its events, its folder and its models go; what lies in an S3 store stays. This cannot be undone.</p>
         </Confirm>
       )}
       {open === "rerun" && <Rerun run={run} close={() => show("")} chosen={(phase) => act.mutate({ action: "rerun", phase })} />}
