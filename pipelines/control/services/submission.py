@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import json
@@ -20,7 +21,7 @@ from ..store.events import NewEvent, append
 from ..store.tables import idempotency, run, task
 from ..store.upsert import upsert
 from .actions import resumed
-from .planning import Asked, PlanOfRun, planned, row_for, tasks_of
+from .planning import Asked, PlanOfRun, planned, row_for, settled, tasks_of
 from .runs import Run, got
 from .strip import strip
 from .transitions import CONTROL
@@ -48,6 +49,7 @@ async def submitted(control: Control, who: Principal, asked: Asked, key: str = "
         return await got(control, known)
     if asked.resume:
         return await resumed(control, who, asked.resume, first=asked.start_phase, last=asked.end_phase)
+    asked = await asyncio.to_thread(settled, control.settings, asked)
     plan = await planned(control, asked)
     async with control.database.write() as connection:
         time = float(await connection.scalar(select(now())) or 0.0)

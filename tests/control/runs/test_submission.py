@@ -7,8 +7,9 @@ import pytest
 from components.shared.runtime.errors import ConfigError
 from pipelines.control.context import Control
 from pipelines.control.errors import Refused
-from pipelines.control.services import actions, runs
+from pipelines.control.services import actions, profiles, runs
 from pipelines.control.services.planning import Asked, planned
+from pipelines.control.services.profiles import UserProfile
 from pipelines.control.services.submission import submitted
 from tests.control.runs.made import ADMIN, ALICE, BOB
 
@@ -41,7 +42,29 @@ async def test_what_is_wrong_is_said_before_anything_is_taken(control: Control) 
         await submitted(control, ALICE, Asked(profile="micro", overrides=["bitnet.no_such=1"]))
     with pytest.raises(Refused):
         await submitted(control, ALICE, Asked(start_phase="bitnet", artifacts=["/etc"]))
+    with pytest.raises(ConfigError, match="no profile 'mcro'"):
+        await submitted(control, ALICE, Asked(profile="mcro"))
+    with pytest.raises(ConfigError, match="no Kubeflow Pipelines server"):
+        await submitted(control, ALICE, MICRO.model_copy(update={"target": "kubeflow"}))
     assert (await runs.listed(control, runs.RunFilter())).runs == []
+
+
+async def test_a_range_with_gaps_is_not_taken_for_kubeflow(control: Control) -> None:
+    control.settings = control.settings.model_copy(update={"kfp_host": "http://127.0.0.1:9"})
+    asked = Asked(profile="micro", target="kubeflow", without=["evomerge"])
+    with pytest.raises(ConfigError, match="all phases of a range"):
+        await submitted(control, ALICE, asked)
+
+
+async def test_a_run_begins_with_a_profile_that_somebody_keeps(control: Control) -> None:
+    kept = UserProfile(base="micro", overrides=["cognate.batch=3"])
+    profiles.keep(control.settings, "mine", kept)
+    asked = MICRO.model_copy(update={"profile": "mine", "seed": 3})
+    assert (await planned(control, asked)).profile == "micro"
+    taken = await submitted(control, ALICE, asked, "key")
+    found = await runs.detail(control, taken.id, ALICE)
+    assert (found.profile, found.request["overrides"]) == ("micro", ["cognate.batch=3"])
+    assert (await submitted(control, ALICE, asked, "key")).id == taken.id
 
 
 async def test_a_plan_says_what_would_run_and_takes_nothing(control: Control) -> None:
