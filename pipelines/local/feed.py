@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ BYTES = 1 << 18
 
 LINE = 4000
 """Characters of a line that become an event."""
+
+LINES_BYTES = 40 << 10
+"""Lines become one event up to this size as JSON, so that it is below what the log of every reader takes of one."""
 
 
 class TaskFeed:
@@ -58,9 +61,8 @@ class TaskFeed:
         for end, text in lines:
             self._progress(text, end, attempt)
         lines, self.log_bytes = _new_lines(self.folder.log, self.log_bytes, last=last)
-        if lines:
-            texts = [text.decode(errors="replace").rstrip("\r\n")[:LINE] for _, text in lines]
-            self.events.append(LogLines(texts, end=self.log_bytes), task=task, attempt=attempt)
+        for some in _grouped(lines):
+            self.events.append(some, task=task, attempt=attempt)
 
     def result(self, attempt: int) -> None:
         """Make an event of the figures that the finished task has left for KFP."""
@@ -89,6 +91,23 @@ class TaskFeed:
         if values:
             metrics = Metrics(values, progress.stage, progress.step)
             self.events.append(metrics, task=self.folder.task, attempt=attempt, at=at)
+
+
+def _grouped(lines: Sequence[tuple[int, bytes]]) -> Iterator[LogLines]:
+    """Lines as events of a size that fits, each with the byte at which its last line ends."""
+    texts: list[str] = []
+    behind = size = 0
+    for end, line in lines:
+        text = line.decode(errors="replace").rstrip("\r\n")[:LINE]
+        more = len(json.dumps(text)) + 1
+        if texts and size + more > LINES_BYTES:
+            yield LogLines(texts, end=behind)
+            texts, size = [], 0
+        texts.append(text)
+        size += more
+        behind = end
+    if texts:
+        yield LogLines(texts, end=behind)
 
 
 def _new_lines(path: Path, begin: int, *, last: bool) -> tuple[list[tuple[int, bytes]], int]:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from tests.attack_api.attack import ATTACKS, Attack
-from tests.attack_api.classes import bodies, origins, paths, rate, rights, secrets, slow, sockets, tokens
+from tests.attack_api.classes import (
+    bodies,
+    confirmations,
+    origins,
+    paths,
+    rate,
+    rights,
+    secrets,
+    slow,
+    sockets,
+    tokens,
+)
 
-CLASSES = (rights, tokens, rate, origins, bodies, paths, sockets, slow, secrets)
+CLASSES = (rights, tokens, confirmations, rate, origins, bodies, paths, sockets, slow, secrets)
 
 
 def attacks() -> list[Attack]:

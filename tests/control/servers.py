@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
@@ -118,20 +118,21 @@ class Postgres:
 class Redis:
     """A server that can be killed and started again on its port."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, tls: Sequence[str] = ()) -> None:
         self.program = program
         self.folder = folder
+        self.tls = tls
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis{'s' * bool(self.tls)}://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-             "--dir", str(self.folder)],
+            [self.program, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(self.folder),
+             *(["--port", "0", "--tls-port", str(self.port), *self.tls] if self.tls else ["--port", str(self.port)])],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         end = time.monotonic() + START_SECONDS
@@ -149,10 +150,17 @@ class Redis:
 
 
 @contextlib.contextmanager
-def postgres_server(programs: Path, durable: bool = False) -> Iterator[Postgres]:
-    """A running Postgres."""
+def postgres_server(
+    programs: Path, durable: bool = False, prepare: Callable[[Path], None] | None = None
+) -> Iterator[Postgres]:
+    """A running Postgres.
+
+    :param prepare: what is done to the folder of its data before it starts.
+    """
     with _folder(memory=not durable) as folder:
         server = Postgres(programs, folder, durable)
+        if prepare:
+            prepare(Path(server.data))
         server.start()
         try:
             yield server
@@ -161,10 +169,13 @@ def postgres_server(programs: Path, durable: bool = False) -> Iterator[Postgres]
 
 
 @contextlib.contextmanager
-def redis_server(program: str) -> Iterator[Redis]:
-    """A running Redis that keeps nothing."""
+def redis_server(program: str, tls: Sequence[str] = ()) -> Iterator[Redis]:
+    """A running Redis that keeps nothing.
+
+    :param tls: its options for TLS, which it then speaks alone.
+    """
     with _folder(memory=False) as folder:
-        server = Redis(program, folder)
+        server = Redis(program, folder, tls)
         server.start()
         try:
             yield server

@@ -33,7 +33,7 @@ def control(
     forge control --role controller
 
     All other settings are environment variables: DATABASE_URL, REDIS_URL, JWT_SECRET, FORGE_HOSTS, FORGE_ORIGINS,
-    FORGE_TLS_CERTIFICATE, FORGE_PROXY, …; docs/control/security.md has their table.
+    FORGE_TLS_CERTIFICATE, FORGE_PROXY, …; pipelines/control/settings.py has all of them.
     """
     from components.shared.runtime.errors import ConfigError
     from components.shared.runtime.wording import did_you_mean

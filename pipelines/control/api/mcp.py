@@ -82,6 +82,16 @@ async def serving(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+NO_STREAM = Refused(
+    405,
+    "only POST is answered here",
+    where="/mcp",
+    why="the server keeps no sessions: it has none to end, and never speaks first, so that a stream would only stay open",
+    fix="send each message as a POST, as the protocol says",
+    headers={"Allow": "POST"},
+)
+
+
 class Endpoint:
     """Finds out who asks, and lets the MCP server answer."""
 
@@ -92,6 +102,9 @@ class Endpoint:
             await asker(HTTPConnection(scope))
         except Refused as refused:
             await errors.refused(scope, refused)(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            await errors.refused(scope, NO_STREAM)(scope, receive, send)
             return
         manager = await scope["app"].state.mcp.manager()
         await manager.handle_request(scope, receive, send)

@@ -22,7 +22,7 @@ from ..services.planning import Asked, PhaseName, PlanOfRun, Text, planned
 from ..services.runs import LARGEST_PAGE, PAGE, Run, RunDetail, RunFilter, RunPage
 from ..services.settings_compared import RunsCompared, compared
 from .app import Here
-from .controller import elsewhere, from_controller
+from .controller import elsewhere, from_controller, text_from_controller
 from .text import Cursor, Plain, plain
 
 router = APIRouter(prefix="/phases", tags=["phases"])
@@ -210,8 +210,15 @@ async def pin(here: Here, who: Asker, run_id: RunName, wish: Pin, response: Resp
 
 
 @router.delete("/runs/{run_id}", dependencies=[right("phases", "delete")])
-async def delete(here: Here, who: Asker, run_id: RunName, version: Version = None) -> Deleted:
-    """Delete a run that has ended: its folder, its events, its models. Not while something refers to it."""
+async def delete(
+    here: Here, who: Asker, run_id: RunName, request: Request, version: Version = None
+) -> Deleted:
+    """Delete a run that has ended: its folder, its events, its models in the catalogue.
+
+    Not while something refers to it. Artifacts that it has put into a store stay there.
+    """
+    if elsewhere(here):
+        return Deleted(**await from_controller(here, request))
     return await deletion.deleted(here, who, run_id, _version(version))
 
 
@@ -220,9 +227,10 @@ async def delete(here: Here, who: Asker, run_id: RunName, version: Version = Non
     dependencies=[LOOK],
     responses={200: {"content": {"text/html": {}}}},
 )
-async def report(here: Here, run_id: RunName) -> HTMLResponse:
+async def report(here: Here, run_id: RunName, request: Request) -> HTMLResponse:
     """The page that the run has written of itself."""
-    text = await runs.report_of(here, run_id)
+    away = elsewhere(here)
+    text = await (text_from_controller(here, request) if away else runs.report_of(here, run_id))
     return HTMLResponse(text, headers={"Content-Security-Policy": REPORT_POLICY})
 
 

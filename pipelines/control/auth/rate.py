@@ -16,6 +16,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
 
 from ..errors import Refused
+from ..tls import of_redis
 
 log = logging.getLogger("forge.control")
 
@@ -51,6 +52,7 @@ class Limiter:
                     key_prefix="forge-limits",
                     socket_timeout=REDIS_SECONDS,
                     socket_connect_timeout=REDIS_SECONDS,
+                    **of_redis(redis_url),
                 )
             )
 

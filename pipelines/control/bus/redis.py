@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
+from ..tls import of_redis
 from .memory import MemoryBus, Pending
 
 log = logging.getLogger("forge.control")
@@ -33,7 +34,11 @@ class RedisBus:
 
     def __init__(self, url: str) -> None:
         self._redis = Redis.from_url(
-            url, socket_connect_timeout=ANSWER_SECONDS, socket_timeout=ANSWER_SECONDS, decode_responses=True
+            url,
+            socket_connect_timeout=ANSWER_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            decode_responses=True,
+            **of_redis(url),
         )
         self._here = MemoryBus()
         self._unsent = Pending()

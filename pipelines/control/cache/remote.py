@@ -13,6 +13,7 @@ from typing import Any, cast
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from ..tls import of_redis
 from .key import Key, sealed, unsealed
 
 log = logging.getLogger("forge.control")
@@ -38,7 +39,7 @@ class Remote:
         self.errors = 0
         self._pause_until = 0.0
         self._client = redis.asyncio.from_url(
-            url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=None
+            url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=None, **of_redis(url)
         )
 
     @property

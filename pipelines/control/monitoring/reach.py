@@ -13,6 +13,7 @@ from components.shared.runtime.store.uri import open_store
 
 from ..meters import Meters
 from ..settings import ControlSettings
+from ..tls import of_redis
 
 EVERY_SECONDS = 15.0
 PATIENCE_SECONDS = 3.0
@@ -63,7 +64,12 @@ async def _redis(address: str) -> None:
     from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
-    client = Redis.from_url(address, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS)
+    client = Redis.from_url(
+        address,
+        socket_timeout=PATIENCE_SECONDS,
+        socket_connect_timeout=PATIENCE_SECONDS,
+        **of_redis(address),
+    )
     try:
         await client.ping()
     except RedisError as error:

@@ -205,14 +205,12 @@ async def _events(control: Control, run: str, batch: Batch) -> list[NewEvent]:
     task, process = batch.process
     known = await pod_events.known_of(control, run, task)
     events: list[NewEvent] = []
-    for line in batch.lines:
-        try:
-            fresh = pod_events.events_of(task, process, [line], known)
-        except InputError as error:
-            fresh = [_trouble(batch.process, "lines", int(str(line["n"])), error.what, error.why, error.fix)]
-        for event in fresh:
-            known = event.data if event.data["kind"] == "task" else known
-        events += fresh
+    for line, said in pod_events.each(task, process, batch.lines, known):
+        if isinstance(said, InputError):
+            n = int(str(line["n"]))
+            events.append(_trouble(batch.process, "lines", n, said.what, said.why, said.fix))
+        else:
+            events += said
     for number, how, why in batch.troubles:
         what = f"chunk {number} of what {task} has told {how}"
         fix = "the pod's own log (executor-logs) has its lines, as long as KFP keeps it"

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 
 from pydantic import BaseModel
 from sqlalchemy import delete
 
-from components.shared.runtime.errors import InputError
+from components.shared.runtime.errors import ForgeError, InputError
 
 from ...runs import prune
 from ..auth.rights import Principal
 from ..context import Control
 from ..errors import Refused
+from ..store import compacted, compaction
 from ..store.tables import metric, run, series
 from .actions import owned
 from .lineage import references_to_run
 from .models import forget_run
 from .transitions import OVER
 
+log = logging.getLogger("forge.control")
+
 
 class Deleted(BaseModel):
     """What was deleted.
 
     :param bytes: that the disk has got back.
+    :param kept: the object of its events, where its store did not let it go, and why.
     """
 
     id: str
     bytes: int
+    kept: list[str] = []
 
 
 async def deleted(control: Control, who: Principal, run_id: str, version: int | None = None) -> Deleted:
@@ -50,13 +56,24 @@ async def deleted(control: Control, who: Principal, run_id: str, version: int | 
         if why:
             raise _refers(run_id, why)
         freed = await asyncio.to_thread(_remove, control.settings.runs.absolute(), run_id)
+        packed = await compacted.known(connection, run_id)
         await forget_run(connection, run_id)
         for table in (metric, series):
             await connection.execute(delete(table).where(table.c.run == run_id))
         await connection.execute(delete(run).where(run.c.id == run_id))
     await control.bus.wake(run_id)
     await control.bus.wake("")
-    return Deleted(id=run_id, bytes=freed)
+    return Deleted(id=run_id, bytes=freed, kept=await _events_removed(packed) if packed else [])
+
+
+async def _events_removed(packed: compacted.Compacted) -> list[str]:
+    """Remove the object of a run's events, after their run: nothing names it any more; what stays, and why."""
+    try:
+        await compaction.remove(packed)
+    except ForgeError as error:
+        log.warning("the events of the run %s stay in %s: %s", packed.run, packed.store, error)
+        return [f"{packed.key} in {packed.store}: {error.what}"]
+    return []
 
 
 def _remove(runs: Path, name: str) -> int:

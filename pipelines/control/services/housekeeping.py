@@ -1,4 +1,4 @@
-"""What jobs do: checkpoints that nobody goes on from are removed, figures compared, events packed, old keys forgotten."""
+"""What jobs do: checkpoints that nobody goes on from are removed, figures compared, old keys forgotten."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from sqlalchemy import CursorResult, delete, select
 
 from ...runs.folder import DONE, RunFolder, readable
 from ..context import Control
-from ..store.compaction import compact, ended
 from ..store.database import now
 from ..store.tables import api_key, confirmation, idempotency, run
 from .performance import report
@@ -91,21 +90,6 @@ async def update_metrics(control: Control) -> dict[str, Any]:
     found = await report(control)
     slower = [name for name, phase in found.phase_performance.items() if phase.degraded]
     return {"summary": found.summary, "degraded": slower, "recommendations": found.recommendations}
-
-
-async def compact_runs(control: Control) -> dict[str, Any]:
-    """Make one object of the events of each run that has ended, beside its artifacts; read they are as before."""
-    packed, freed = 0, 0
-    for name in await ended(control.database):
-        async with control.database.read() as connection:
-            query = select(run.c.root, run.c.folder).where(run.c.id == name)
-            row = (await connection.execute(query)).first()
-        place = row.root if row and "://" in row.root else row.folder if row else ""
-        if not place or ("://" not in place and not await asyncio.to_thread(Path(place).is_dir)):
-            continue  # what is beside its artifacts is beside them only where they can be reached
-        if done := await compact(control.database, name, place):
-            packed, freed = packed + 1, freed + done.events
-    return {"runs": packed, "events": freed}
 
 
 async def expire(control: Control) -> dict[str, Any]:

@@ -52,13 +52,10 @@ JOBS: dict[str, Job] = {
     "update_metrics": Job(
         300.0, housekeeping.update_metrics, "Compares what phases take with what they took before."
     ),
-    "pack_events": Job(
+    "compact_runs": Job(
         600.0,
         packing.pack_events,
-        "Makes the events of runs that have ended one object beside their artifacts.",
-    ),
-    "compact_runs": Job(
-        600.0, housekeeping.compact_runs, "Makes one object of the events of each run that has ended."
+        "Makes the events of each run that has ended one object beside its artifacts.",
     ),
     "expire": Job(
         600.0, housekeeping.expire, "Forgets keys, tokens and confirmations that are past their time."

@@ -19,6 +19,8 @@ from .jobs import JobState, listed
 from .queue import ordered
 from .transitions import AT_WORK
 
+NOBODY = "no controller is there to begin it: start `forge control --role controller`"
+
 
 class QueuedRun(BaseModel):
     """A run that waits.
@@ -102,11 +104,15 @@ async def queued(control: Control) -> list[QueuedRun]:
             select(run.c.owner, func.count()).where(run.c.state.in_(AT_WORK)).group_by(run.c.owner)
         )
         running: dict[str, int] = {owner: number for owner, number in going}
+        alive = await connection.scalar(
+            select(func.count()).where(controller.c.seen > now() - CONTROLLER_SECONDS)
+        )
+    nobody = "" if alive else NOBODY
     order = ordered([as_waiting(row) for row in rows.values()], running)
     return [
         QueuedRun(
             id=one.run, position=position, owner=one.owner, owner_name=rows[one.run]["owner_name"] or "",
-            priority=one.priority, waited=one.waited, why=rows[one.run]["why"], gpus=one.demand.gpus,
+            priority=one.priority, waited=one.waited, why=nobody or rows[one.run]["why"], gpus=one.demand.gpus,
             slots=one.demand.slots, memory_bytes=one.demand.memory_bytes,
         )
         for position, one in enumerate(order, 1)

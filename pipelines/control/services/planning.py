@@ -15,12 +15,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
+from components.shared.runtime.errors import ConfigError
+
 from ...phases import PHASES, SPECS
 from ..auth.places import allowed_place
 from ..context import Control
-from ..errors import not_found
+from ..errors import Refused, not_found
 from ..settings import ControlSettings
 from ..store.tables import model
+from .profiles import builtin, expanded
 from .strip import TaskRow
 
 PhaseName = Literal["cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression"]
@@ -129,8 +132,40 @@ async def planned(control: Control, asked: Asked) -> PlanOfRun:
 
     :raises ForgeError: something is wrong with it.
     """
+    if asked.target == "kubeflow":
+        _for_kubeflow(control.settings, asked)
+    asked = await asyncio.to_thread(settled, control.settings, asked)
     places = {name: await _places(control, getattr(asked, name)) for name in ("base_models", "artifacts")}
     return await asyncio.to_thread(plan_of, control.settings, asked.model_copy(update=places))
+
+
+def settled(settings: ControlSettings, asked: Asked) -> Asked:
+    """The same run, asked for with a profile of the project where it was asked for with one that somebody keeps.
+
+    :raises ConfigError: there is no such profile.
+    """
+    if not asked.profile or asked.profile in builtin():
+        return asked
+    try:
+        profile, overrides = expanded(settings, asked.profile, asked.overrides)
+    except Refused as error:
+        raise ConfigError(f"there is no profile {asked.profile!r}", where="profile", fix=error.fix) from None
+    return asked.model_copy(update={"profile": profile, "overrides": overrides})
+
+
+def _for_kubeflow(settings: ControlSettings, asked: Asked) -> None:
+    """Check what only Kubeflow Pipelines asks for.
+
+    :raises ConfigError: there is no server, or it could not run this.
+    """
+    if not settings.kfp_host:
+        raise ConfigError(
+            "no Kubeflow Pipelines server is set", where="KFP_HOST",
+            fix="set it for the controller, or run on this machine",
+        )  # fmt: skip
+    if asked.without:
+        fix = "leave it out, or run on this machine"
+        raise ConfigError("Kubeflow runs all phases of a range", where="without", fix=fix)
 
 
 def plan_of(settings: ControlSettings, asked: Asked) -> PlanOfRun:

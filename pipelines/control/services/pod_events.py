@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -122,6 +122,24 @@ def events_of(task: str, process: str, lines: Sequence[Mapping[str, Any]], known
             )
         )
     return events
+
+
+def each(
+    task: str, process: str, lines: Sequence[Mapping[str, Any]], known: Known
+) -> Iterator[tuple[Mapping[str, Any], list[NewEvent] | InputError]]:
+    """The events of lines, line by line: one that is not what it should be stands for itself and holds up no other.
+
+    :returns: each line with its events, or with what is wrong with it.
+    """
+    for line in lines:
+        try:
+            fresh = events_of(task, process, [line], known)
+        except InputError as error:
+            yield line, error
+            continue
+        for event in fresh:
+            known = event.data if event.data["kind"] == "task" else known
+        yield line, fresh
 
 
 def status_of(task: str, said: State, attempt: int, known: Known) -> dict[str, Any]:

@@ -95,10 +95,7 @@ class Action(BaseModel):
 
 
 class RunDetail(Run):
-    """One run, whole.
-
-    :param log_source: of each task, where its log is read from: folder, chunks, kfp or pod.
-    """
+    """One run, whole."""
 
     tasks: list[TaskOfRun] = []
     request: dict[str, Any] = {}
@@ -106,7 +103,6 @@ class RunDetail(Run):
     folder: str = ""
     root: str = ""
     holder: str = ""
-    log_source: dict[str, str] = {}
     actions: dict[str, Action] = {}
 
 
@@ -188,11 +184,6 @@ async def detail(control: Control, run_id: str, who: Principal) -> RunDetail:
         folder=row["folder"],
         root=row["root"],
         holder=row["holder"],
-        log_source={
-            known["task"]: "folder" if row["target"] == "local" else "chunks"
-            for known in tasks
-            if known["attempt"]
-        },
         actions=actions_of(row, who),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import json
@@ -20,7 +21,7 @@ from ..store.events import NewEvent, append
 from ..store.tables import idempotency, run, task
 from ..store.upsert import upsert
 from .actions import resumed
-from .planning import Asked, PlanOfRun, planned, row_for, tasks_of
+from .planning import Asked, PlanOfRun, planned, row_for, settled, tasks_of
 from .runs import Run, got
 from .strip import strip
 from .transitions import CONTROL
@@ -47,16 +48,18 @@ async def submitted(control: Control, who: Principal, asked: Asked, key: str = "
     if known:
         return await got(control, known)
     if asked.resume:
-        return await resumed(control, who, asked.resume, first=asked.start_phase, last=asked.end_phase)
+        taken = await resumed(control, who, asked.resume, first=asked.start_phase, last=asked.end_phase)
+        if key:
+            async with control.database.write() as connection:
+                await _claimed(connection, who, key, body, taken.id)
+        return taken
+    asked = await asyncio.to_thread(settled, control.settings, asked)
     plan = await planned(control, asked)
     async with control.database.write() as connection:
-        time = float(await connection.scalar(select(now())) or 0.0)
-        if key:
-            await connection.execute(delete(idempotency).where(idempotency.c.created < time - KEPT_SECONDS))
-            row = {"principal": who.id, "key": key, "body": body, "run": "", "created": time}
-            if not await upsert(connection, idempotency, [row]):  # somebody was faster, and has committed
-                known = await _same(connection, who, key, body)
+        if key and not await _claimed(connection, who, key, body):  # somebody was faster, and has committed
+            known = await _same(connection, who, key, body)
         if not known:
+            time = float(await connection.scalar(select(now())) or 0.0)
             known = await _queued(connection, control, who, asked, plan, time)
             mine = (idempotency.c.principal == who.id, idempotency.c.key == key)
             await connection.execute(update(idempotency).where(*mine).values(run=known))
@@ -67,6 +70,17 @@ async def submitted(control: Control, who: Principal, asked: Asked, key: str = "
 
 def _digest(asked: Asked) -> str:
     return hashlib.sha256(json.dumps(asked.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+async def _claimed(connection: AsyncConnection, who: Principal, key: str, body: str, name: str = "") -> bool:
+    """Remember what a key stands for; False where it stands for something already.
+
+    :param name: of the run; "" where it has none yet.
+    """
+    time = float(await connection.scalar(select(now())) or 0.0)
+    await connection.execute(delete(idempotency).where(idempotency.c.created < time - KEPT_SECONDS))
+    row = {"principal": who.id, "key": key, "body": body, "run": name, "created": time}
+    return bool(await upsert(connection, idempotency, [row]))
 
 
 async def _known(control: Control, who: Principal, key: str, body: str) -> str:

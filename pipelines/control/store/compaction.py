@@ -99,8 +99,16 @@ async def compact(database: Database, name: str, store: str) -> Packed | None:
         )
         await connection.execute(delete(event).where(event.c.run == name, event.c.seq <= row.last_seq))
     if before is not None:
-        await asyncio.to_thread(_remove, before.store, before.key)
+        await remove(before)
     return Packed(row.last_seq, size)
+
+
+async def remove(packed: compacted.Compacted) -> None:
+    """Remove the object of a run's events.
+
+    :raises StoreError: the store does not answer.
+    """
+    await asyncio.to_thread(lambda: open_store(packed.store).delete(packed.key))
 
 
 async def _write(
@@ -147,10 +155,6 @@ def _store(store: Store, key: str, file: Path) -> None:
             where=store.address(key),
             fix="look at the store; the events stay in the database",
         )
-
-
-def _remove(store: str, key: str) -> None:
-    open_store(store).delete(key)
 
 
 def _ranges(numbers: Iterable[int]) -> list[list[int]]:

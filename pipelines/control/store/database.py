@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sqlalchemy.types import Float
 
 from components.shared.runtime.errors import ConfigError, StoreError
 
+from ..tls import of_postgres
 from .plain_json import plain
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -50,7 +52,7 @@ def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
 class Database:
     """A database with the tables of the control plane.
 
-    :param url: sqlite:///path or postgresql://…; a password in it is never shown.
+    :param url: sqlite:///path or postgresql://…, with libpq's sslmode where TLS is wanted; a password in it is never shown.
     :raises ConfigError: it is no such address.
 
     `failed` is called each time that it does not answer.
@@ -77,8 +79,10 @@ class Database:
             event.listen(self.engine.sync_engine, "connect", _configure_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_immediate)
         else:
+            self.url, secured = of_postgres(self.url)
             self.engine = create_async_engine(
                 self.url,
+                connect_args=secured,
                 pool_size=CONNECTIONS,
                 max_overflow=CONNECTIONS,
                 pool_pre_ping=True,
@@ -145,7 +149,8 @@ def _is_lost(error: DBAPIError) -> bool:
     from sqlalchemy.exc import InterfaceError, OperationalError
 
     code = str(getattr(error.orig, "sqlstate", None) or "")
-    return isinstance(error, OperationalError | InterfaceError) or code.startswith(AWAY)
+    damaged = type(error.orig) is sqlite3.DatabaseError  # the file is no database, or a part of it is broken
+    return damaged or isinstance(error, OperationalError | InterfaceError) or code.startswith(AWAY)
 
 
 def _configure_sqlite(connection: Any, record: Any) -> None:

@@ -37,7 +37,7 @@ def bounded(data: Mapping[str, Any]) -> str:
     if size <= MAX_DATA:
         return text
     for cut in CUTS:
-        text = plain({**_cut(data, *cut), "cut": size})
+        text = plain({**_shortened(data, *cut), "cut": size})
         if len(text.encode()) <= MAX_DATA:
             return text
     return plain({"kind": str(data.get("kind", ""))[:64], "cut": size})
@@ -53,6 +53,16 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_cleaned(item) for item in value]
     return value
+
+
+def _shortened(data: Mapping[str, Any], characters: int, elements: int) -> dict[str, Any]:
+    """The data, cut; of a log that loses lines the first one says how many."""
+    short: dict[str, Any] = _cut(data, characters, elements)
+    lines = data.get("lines")
+    if isinstance(lines, list | tuple) and len(lines) > elements:
+        kept = short["lines"][1:]
+        short["lines"] = [f"… {len(lines) - len(kept):,} lines are in the log itself only", *kept]
+    return short
 
 
 def _cut(value: Any, characters: int, elements: int) -> Any:

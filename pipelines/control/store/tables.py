@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import (
-    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -18,7 +17,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.event import listen
 
 METADATA = MetaData(
     naming_convention={
@@ -339,7 +337,7 @@ api_key = Table(
 audit = Table(
     "audit",
     METADATA,
-    # Only added to: a trigger refuses all else.
+    # Only added to: a trigger, which the first step makes, refuses all else.
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("time", Float, nullable=False, index=True),
     Column("principal", String(64), nullable=False, default=""),
@@ -351,22 +349,6 @@ audit = Table(
     Column("address", String(64), nullable=False, default=""),
     Column("detail", JSON, nullable=False, default=dict),
 )
-
-NEVER_CHANGED = "the audit is only added to"
-
-for _statement in (
-    f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, '{NEVER_CHANGED}'); END",
-    f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, '{NEVER_CHANGED}'); END",
-):
-    listen(audit, "after_create", DDL(_statement).execute_if(dialect="sqlite"))
-
-for _statement in (
-    "CREATE OR REPLACE FUNCTION audit_only_added() RETURNS trigger LANGUAGE plpgsql AS "
-    f"$$ BEGIN RAISE EXCEPTION '{NEVER_CHANGED}'; END $$",
-    "CREATE TRIGGER audit_only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
-    "FOR EACH STATEMENT EXECUTE FUNCTION audit_only_added()",
-):
-    listen(audit, "after_create", DDL(_statement).execute_if(dialect="postgresql"))
 
 alert = Table(
     "alert",

@@ -141,6 +141,13 @@ def test_what_it_cannot_start_without_is_one_line(tmp_path, variable, value, wor
     assert "Traceback" not in done.stderr + done.stdout and "secret" not in done.stderr + done.stdout
 
 
+def test_a_file_that_is_no_database_is_one_line(forge, tmp_path):
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control/control.db").write_bytes(b"no database" * 1000)
+    code, text = forge("keys", "list", "--runs", tmp_path)
+    assert code and "file is not a database" in text and "Traceback" not in text
+
+
 def test_a_signing_secret_that_was_not_written_whole_signs_nothing(tmp_path):
     settings = ControlSettings(runs=tmp_path)
     made = secret_of(settings)
@@ -175,42 +182,6 @@ def test_what_is_missing_says_how_to_install_it(forge, monkeypatch):
     monkeypatch.setattr(serving, "NEEDED", ("no_such_package",))
     code, text = forge("dashboard", "--no-browser")
     assert code == 2 and "pip install 'agent-forge[control]'" in text
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, and its key."""
-    import datetime
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "forge")])
-    today = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(today - datetime.timedelta(days=1))
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return folder / "cert.pem", folder / "key.pem"
 
 
 def test_with_a_certificate_tls_is_1_3_or_none(certificate, tmp_path):

@@ -84,7 +84,7 @@ async def test_a_token_of_the_provider_says_who_asks(federated, issuer):
     ("given", "status"),
     [
         ({"iss": "https://evil.example"}, 401), ({"aud": "other"}, 401), ({"exp": None}, 401), ({"sub": None}, 401),
-        ({"exp": int(time.time()) - 5}, 401), ({"forge_role": "root"}, 403), ({"forge_role": None}, 403),
+        ({"exp": 1_000_000_000}, 401), ({"forge_role": "root"}, 403), ({"forge_role": None}, 403),
         ({"forge_role": {"admin": 1}}, 403), ({"kid": "two"}, 401),
     ],
     ids=str,

@@ -154,10 +154,15 @@ async def test_what_is_no_number_and_no_character_is_kept_as_what_can_be_said(da
 async def test_an_event_that_is_too_large_is_cut_and_says_so(database: Database) -> None:
     await make_run(database)
     many = {"kind": "log", "lines": [f"line {n} " + "x" * 3000 for n in range(2000)]}
+    few = {"kind": "log", "lines": ["z" * 100_000] * 3}
     wide = {"kind": "log", **{f"key {n}": "y" * 3000 for n in range(2000)}}
-    events = [NewEvent("logs", "bitnet", 1, "folder", n, 1.0, data) for n, data in enumerate((many, wide), 1)]
+    events = [
+        NewEvent("logs", "bitnet", 1, "folder", n, 1.0, data) for n, data in enumerate((many, wide, few), 1)
+    ]
     await write(database, "demo", events)
-    cut, emptied = await page(database, "demo", 0)
+    cut, emptied, shortened = await page(database, "demo", 0)
     assert len(cut.text) <= MAX_DATA and cut.data["cut"] > 6_000_000
+    assert cut.data["lines"][0] == "… 1,971 lines are in the log itself only"
     assert len(cut.data["lines"]) == 30 and cut.data["lines"][-1].startswith("…")
     assert set(emptied.data) == {"kind", "cut"}
+    assert [line[:2] for line in shortened.data["lines"]] == ["…z"] * 3

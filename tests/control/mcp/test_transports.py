@@ -71,6 +71,23 @@ async def test_strangers_foreign_hosts_and_foreign_pages_are_refused(
     ]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "PUT"])
+@pytest.mark.parametrize("version", ["", "2025-06-18", "2025-11-25", "2099-01-01"])
+async def test_there_is_no_stream_to_open_and_no_session_to_end(
+    application_of: Any, key_of, method: str, version: str
+) -> None:
+    """A stream on which nothing is ever said would stay open as long as whoever asked for it."""
+    headers = {"Accept": "application/json, text/event-stream", "Mcp-Session-Id": "a" * 32}
+    headers |= {"MCP-Protocol-Version": version} if version else {}
+    transport = httpx2.ASGITransport(app=application_of)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        async with asyncio.timeout(60):
+            assert (await http.request(method, "/mcp", headers=headers)).status_code == 401
+            headers["X-API-Key"] = await key_of("viewer", "eve")
+            answer = await http.request(method, "/mcp", headers=headers)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+
+
 async def test_an_assistant_starts_it_and_what_it_logs_is_no_message(tmp_path: Path) -> None:
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     server = StdioServerParameters(

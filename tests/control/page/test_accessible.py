@@ -15,7 +15,8 @@ from pipelines.control.services.projection import record
 from pipelines.control.settings import ControlSettings
 from pipelines.control.store.events import CHANNEL_OF, NewEvent
 from pipelines.control.store.tables import run as runs
-from tests.control.page.conftest import Visit, go
+from tests.control.page import axe
+from tests.control.page.conftest import Visit
 from tests.control.page.serving import Server
 
 TABS = ("timeline", "logs", "metrics", "evolution", "lineage", "settings", "events")
@@ -34,10 +35,6 @@ PLACES = [
     *(f"/ui/system?tab={tab}" for tab in ("queue", "pools", "jobs", "alerts", "keys", "audit", "server")),
     "/ui/elsewhere",
 ]
-WIDTHS = (320, 1440)
-THEMES = ("light", "dark")
-"""In the dark, what colours can make wrong is looked at again."""
-
 TASK = {"task": "bitnet", "phase": "bitnet", "component": "bitnet", "attempts": 2, "started": 1e9}
 
 
@@ -80,31 +77,14 @@ def measured(server: Server) -> None:
 
 
 def test_axe_finds_nothing_anywhere(server: Server, measured: None, visit: Visit, tmp_path: Path) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = visit()
-    page.evaluate(axe.axe_script)  # once: the page is not loaded again
-    found, wide = [], []
-    for place in PLACES:
-        go(page, place)
-        page.get_by_role("main").wait_for()
-        page.locator("main .spinner").first.wait_for(state="detached", timeout=60_000)
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 800})
-            for theme in THEMES:
-                page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-                rules = {"runOnly": ["color-contrast", "link-in-text-block"]} if theme == "dark" else {}
-                found += [
-                    f"{place} {theme} {width}: {violation['id']}: {violation['nodes'][0]['html'][:200]}"
-                    for violation in page.evaluate("rules => axe.run(document, rules)", rules)["violations"]
-                ]
-            if page.evaluate("document.documentElement.scrollWidth") > width:
-                wide.append(f"{place} {width}")
+    axe.prepare(page)
+    found = [line for place in PLACES for line in axe.wrong(page, place)]
     assert not found, "\n".join(found)
-    assert not wide, wide
 
 
 def test_axe_finds_nothing_in_dialogs_and_at_the_door(server: Server, measured: None, visit: Visit) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    looked = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = visit(path="/ui/runs/measured")
     page.get_by_role("heading", name="measured").wait_for()
     for open_it, name in (
@@ -114,9 +94,9 @@ def test_axe_finds_nothing_in_dialogs_and_at_the_door(server: Server, measured: 
     ):
         open_it()
         page.get_by_role("dialog", name=name).wait_for()
-        assert not [violation["id"] for violation in axe.run(page).response["violations"]], name
+        assert not [violation["id"] for violation in looked.run(page).response["violations"]], name
         page.keyboard.press("Escape")
         page.get_by_role("dialog").wait_for(state="hidden")
     page.goto(f"{server.address}/ui/login")
     page.get_by_role("heading", name="Log in to Agent Forge").wait_for()
-    assert not [violation["id"] for violation in axe.run(page).response["violations"]]
+    assert not [violation["id"] for violation in looked.run(page).response["violations"]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.control.page import axe
 from tests.control.page.conftest import Visit, go
 from tests.control.page.serving import Server
 
@@ -101,6 +102,19 @@ def test_its_model_is_inspected_tagged_and_asked(server: Server, run: str, visit
     page.get_by_label("Prompt").fill("1+1=")
     page.get_by_role("button", name="Ask", exact=True).click()
     page.get_by_text(re.compile("verified and loaded in")).wait_for(timeout=60_000)
+
+
+def test_axe_finds_nothing_about_a_real_model(server: Server, run: str, visit: Visit) -> None:
+    """The other places are looked at with made runs (test_accessible.py), which have no model."""
+    server.wait_for(run, {"succeeded"})
+    digest = server.ask("GET", f"/models?run={run}")["models"][0]["digest"]
+    tabs = ("scores", "tensors", "lineage", "manifest")
+    page = visit()
+    axe.prepare(page)
+    places = [*(f"/ui/models/{digest}?tab={tab}" for tab in tabs), f"/ui/playground?models={digest}"]
+    found = [line for place in places for line in axe.wrong(page, place)]
+    assert not found, "\n".join(found)
+    page.close()
 
 
 def test_runs_are_compared_with_their_settings(server: Server, run: str, visit: Visit) -> None:

@@ -78,6 +78,20 @@ async def test_what_is_no_chunk_is_refused(served: Any, body: Any) -> None:
     assert await all_events(served.control) == []
 
 
+async def test_a_line_that_cannot_be_understood_is_refused_by_its_number_and_no_other(served: Any) -> None:
+    await new_run(served.control)
+    mine = await token(served.control)
+    chunk = told(state(1), line(2, "log", lines="text"), line(3), line(4, "progress", stage="fit"), line(5))
+    answer = await served.post("/events/r", json=chunk, headers=mine)
+    assert answer.status_code == 202
+    said = answer.json()
+    assert (said["new"], said["refused"]) == (3, 2)
+    assert "line 2: lines" in said["why"] and "line 4: step" in said["why"]
+    assert [event.n for event in await all_events(served.control)] == [1, 3, 5]
+    answer = await served.post("/events/r", json=told(line(6, "log", lines="text")), headers=mine)
+    assert answer.status_code == 422 and "line 6: lines" in answer.json()["why"]
+
+
 async def test_the_token_ends_with_its_run(served: Any) -> None:
     await new_run(served.control, state="succeeded")
     answer = await served.post("/events/r", json=told(line(1)), headers=await token(served.control))
@@ -145,13 +159,16 @@ async def test_what_a_reporter_sends_over_http_is_what_it_leaves_in_the_store(
             report.progress(
                 {"time": 5.0, "stage": "fit", "step": 3, "total": 9, "metrics": {"loss": 0.5}, "eta": 1.0}
             )
-            report.failed(StoreError("the disk is full", fix="free some"), 5)
+            report.spool.log("NUL \0 and half a character \ud800", attempt=1)
+            report.failed(StoreError("the disk is full \ud800", fix="free some"), 5)
             report.ended(5)
 
     await asyncio.to_thread(live)
     events = await all_events(control)
-    assert [event.data["kind"] for event in events] == ["task", "progress", "metric", "error", "task"]
-    assert [event.n for event in events] == [1, 2, 3, 4, 5]
+    kinds = [event.data["kind"] for event in events]
+    assert kinds == ["task", "progress", "metric", "log", "error", "task"]
+    assert [event.n for event in events] == [1, 2, 3, 4, 5, 6]
+    assert events[3].data["lines"] == ["NUL \ufffd and half a character ?"]
     assert (
         events[-1].data["exit_code"] == 5 and events[-1].data["status"] == "running"
     )  # KFP has the last word

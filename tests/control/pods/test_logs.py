@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import pytest
 
+from components.shared.runtime.tracking.spool import Spool
 from pipelines.control.context import Control
 from pipelines.control.errors import Refused
-from pipelines.control.services import logs
+from pipelines.control.services import logs, pod_events
+from pipelines.control.services.collector import FolderFollower
 from pipelines.control.services.projection import record
 from pipelines.control.store.events import NewEvent
+from pipelines.control.store.plain_json import MAX_DATA
+from pipelines.local.feed import TaskFeed
+from pipelines.runs.events import LogEvent
+from pipelines.runs.folder import RunFolder, TaskFolder
+from pipelines.runs.log import EventLog, EventReader
 from tests.control.pods.made import new_run
 
 TASK = "cognate-trunk"
@@ -88,3 +96,50 @@ async def test_a_hundred_thousand_lines_page_quickly(control: Control) -> None:
         assert [page.lines[0].n, page.lines[-1].n] == [after + 1, after + 1000]
     assert time.monotonic() - began < 10  # ten pages; a loaded machine is given time
     assert (await logs.lines(control, "r", TASK, after=99_999)).lines[0].text == "line 99999"
+
+
+BURST = [
+    f'step {number}: "loss" is {number / 7:.6f}, \x1b[31mgrün\x1b[0m \\ {"x" * (number % 40)}'
+    for number in range(3000)
+]
+"""More than one event takes, of lines that grow when they become JSON."""
+
+
+async def test_a_burst_of_lines_in_a_folder_is_told_whole(control: Control) -> None:
+    folder = RunFolder(control.settings.runs / "r")
+    await new_run(control, target="local", folder=str(folder.path), epoch=1)
+    task = TaskFolder(folder.path, "adas")
+    task.path.mkdir(parents=True)
+    task.log.write_text("".join(f"{line}\n" for line in BURST))
+    events = EventLog(folder.events, "r")
+    TaskFeed(task, events, 0, 0).pump(1)
+    events.close()
+
+    await FolderFollower(control, "r", folder).collect(1)
+    page = await logs.lines(control, "r", "adas", limit=10_000)
+    assert [line.text for line in page.lines] == BURST
+
+    text, begin = task.log.read_bytes(), 0
+    for event in EventReader(
+        folder.events
+    ).read():  # whoever goes on from any of them loses and doubles nothing
+        assert isinstance(event, LogEvent)
+        part = text[begin : event.data.end].decode()
+        assert part == "".join(f"{line}\n" for line in event.data.lines)
+        assert len(json.dumps(event.data.lines)) < MAX_DATA
+        begin = event.data.end
+    assert begin == len(text)
+
+
+async def test_a_burst_of_lines_of_a_pod_is_told_whole(control: Control) -> None:
+    await new_run(control)
+    spool = Spool()
+    for line in BURST:
+        spool.log(line)
+    n = 0
+    while items := spool.take(256 << 10):
+        lines = [item.line(n + place) for place, item in enumerate(items, 1)]
+        n += len(lines)
+        await record(control, "r", pod_events.events_of(TASK, "p", lines, {}))
+    page = await logs.lines(control, "r", TASK, limit=10_000)
+    assert [line.text for line in page.lines] == BURST

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.runtime.errors import StoreError
+from components.shared.runtime.store.folder import FolderStore
 from pipelines.control.context import Control
 from pipelines.control.errors import Refused
 from pipelines.control.services import actions, runs
 from pipelines.control.services.deletion import deleted
 from pipelines.control.services.projection import record
+from pipelines.control.store.compaction import compact
 from pipelines.runs.folder import RunFolder, RunStatus
 from tests.control.log.made import lines, make_run
 from tests.control.runs.made import ADMIN, BOB
@@ -33,6 +36,26 @@ async def test_a_run_goes_with_its_folder_and_its_events(control: Control) -> No
     assert not made.path.exists()
     with pytest.raises(Refused):
         await runs.got(control, "demo")
+
+
+async def test_the_object_of_its_events_goes_with_a_run(
+    control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    for name in ("demo", "other"):
+        await make_run(control.database, name, state="succeeded")
+        await record(control, name, lines(range(1, 4)))
+        await compact(control.database, name, str(store))
+    assert (await deleted(control, ADMIN, "demo")).kept == []
+    [left] = (store / "event-log").iterdir()
+    assert left.name.startswith("other-")
+
+    def refuse(*_: object) -> None:
+        raise StoreError("the store does not answer")
+
+    monkeypatch.setattr(FolderStore, "delete", refuse)
+    [kept] = (await deleted(control, ADMIN, "other")).kept
+    assert left.name in kept and "the store does not answer" in kept
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])

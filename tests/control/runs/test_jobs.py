@@ -10,7 +10,7 @@ import pytest
 from pipelines.control.context import Control
 from pipelines.control.errors import Refused
 from pipelines.control.services import jobs
-from pipelines.control.services.housekeeping import DAY, clean, compact_runs
+from pipelines.control.services.housekeeping import DAY, clean
 from pipelines.control.services.projection import record
 from pipelines.control.store.events import page
 from pipelines.runs.folder import RunFolder, RunStatus, TaskStatus
@@ -68,13 +68,26 @@ def test_checkpoints_go_that_nobody_goes_on_from(tmp_path: Path) -> None:
 async def test_the_events_of_a_run_that_has_ended_become_an_object_and_are_read_as_before(
     control: Control, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "runs" / "demo"
-    folder.mkdir(parents=True)
-    await make_run(control.database, state="succeeded", finished=1.0, folder=str(folder))
+    store = tmp_path / "store"
+    await make_run(control.database, state="succeeded", finished=1.0, root=str(store))
     await record(control, "demo", lines(range(1, 6)))
     before = await page(control.database, "demo", 0)
-    assert await compact_runs(control) == {"runs": 1, "events": 5}
+    packed = await jobs.JOBS["compact_runs"].work(control)
+    assert packed.pop("bytes") > 0 and packed == {"runs": 1, "events": 5, "failed": 0}
     assert [event.wire for event in await page(control.database, "demo", 0)] == [
         event.wire for event in before
     ]
     assert await record(control, "demo", lines(range(1, 6))) == []  # what comes again is known
+
+
+async def test_no_job_takes_the_events_of_a_run_to_where_other_processes_cannot_read(
+    control: Control, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "demo"
+    folder.mkdir(parents=True)
+    await make_run(control.database, state="succeeded", finished=1.0, folder=str(folder))
+    await record(control, "demo", lines(range(1, 6)))
+    for own in jobs.JOBS.values():
+        await own.work(control)
+    assert (folder / "event-log").exists() is control.database.sqlite  # with Postgres others may be elsewhere
+    assert len(await page(control.database, "demo", 0)) == 5

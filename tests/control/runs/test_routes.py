@@ -10,8 +10,11 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from pipelines.control.auth.principals import KEY_FILE
 from pipelines.control.settings import ControlSettings
+from pipelines.runs.folder import RunFolder, RunStatus
 from tests.control.log.conftest import serving
+from tests.control.log.made import make_run
 from tests.control.runs.toys import patient, toy_run, until
 
 
@@ -107,6 +110,34 @@ async def test_a_process_without_models_has_the_controller_look(tmp_path: Path) 
         ):
             away = await asking.post("/phases/execute", json=body)
             assert away.status_code == 503 and away.headers["Retry-After"]
+
+
+async def test_a_run_is_deleted_and_its_report_read_where_its_folder_is(tmp_path: Path) -> None:
+    common = {"database_url": f"sqlite:///{tmp_path / 'control.db'}", "jwt_secret": "x" * 32}
+    at_work = ControlSettings(role="controller", runs=tmp_path / "runs", **common)
+    async with serving(at_work) as controller:
+        made = RunFolder(at_work.runs / "demo")
+        await make_run(controller.control.database, state="failed", folder=str(made.path))
+        made.path.mkdir()
+        made.pipeline.write_text("")
+        made.write(RunStatus("demo", "failed", parameters={}))
+        (made.path / "report.html").write_text("<p>so it went</p>")
+        settings = ControlSettings(
+            role="api", runs=tmp_path / "other", controller_url=controller.url, **common
+        )
+        settings.folder.mkdir(parents=True)
+        (settings.folder / KEY_FILE).write_text((at_work.folder / KEY_FILE).read_text())
+        async with (
+            serving(settings) as api,
+            httpx2.AsyncClient(base_url=api.url, headers=api.headers, timeout=60.0) as asking,
+        ):
+            report = await asking.get("/phases/runs/demo/report")
+            assert report.text == "<p>so it went</p>" and "text/html" in report.headers["Content-Type"]
+            stale = await asking.delete("/phases/runs/demo", headers={"If-Match": '"99"'})
+            assert stale.status_code == 412 and made.path.exists()
+            assert (await asking.delete("/phases/runs/demo")).json()["bytes"] > 0
+            assert not made.path.exists()
+            assert (await asking.get("/phases/runs/demo/report")).status_code == 404
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800"])

@@ -2,7 +2,8 @@
 
 A place that hangs holds up nothing but its thread; one that fails is tried again after longer and longer pauses. What it
 has not taken waits for it, as long as there is room: a chunk that is nowhere yet is never given up, so while nothing is
-taken no new chunks are made, and the spool behind them keeps what matters most.
+taken no new chunks are made, and the spool behind them keeps what matters most. A chunk that a place refuses for what is in
+it would be refused again: it is not sent there again, which is said once, and what comes behind it goes on.
 """
 
 from __future__ import annotations
@@ -33,12 +34,22 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 API_SECONDS = 4.0
 """For connecting to the API, and for each part of its answer."""
 
+REFUSALS = (400, 413, 422)
+"""Statuses that speak of what was sent: the same again would get the same answer."""
+
+
+class RefusedChunk(Exception):
+    """A place will never take this chunk, or some lines of it."""
+
 
 class Place(Protocol):
     """Somewhere that takes chunks. Whatever it raises means that it has not taken one."""
 
     def send(self, chunk: Chunk) -> None:
-        """Take a chunk; once it is back, the chunk is safe there."""
+        """Take a chunk; once it is back, the chunk is safe there.
+
+        :raises RefusedChunk: it is of no use to send it again.
+        """
 
     def rest(self, *, closing: bool) -> None:
         """A chunk is taken, or nothing is to be sent for now."""
@@ -93,17 +104,23 @@ class ApiPlace:
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, chunk: Chunk) -> None:
-        """Post the chunk."""
+        """Post the chunk.
+
+        :raises RefusedChunk: the API says that something in it is wrong.
+        :raises OSError: the API is away, or does not take it now.
+        """
         body = json.dumps({**self.head, "lines": list(chunk.lines)}, allow_nan=False)
         connection = self._connection = self._connection or self._connected()
         try:
             connection.request("POST", self.path, body.encode(), self.headers)
             answer = connection.getresponse()
-            answer.read(1 << 16)
+            said = answer.read(1 << 16)
         except BaseException:
             self._connection = None
             connection.close()
             raise
+        if complaint := _complaint(answer.status, said):
+            raise RefusedChunk(f"chunk {chunk.number} ({answer.status}): {complaint}"[:500])
         if answer.status >= 300:
             raise OSError(f"the API answers {answer.status}")
 
@@ -144,6 +161,7 @@ class Outlet:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._failures = 0
+        self._refused = False
         self._until = 0.0
         self.thread = threading.Thread(target=self._work, name=f"reporter {name}", daemon=True)
 
@@ -178,8 +196,11 @@ class Outlet:
         try:
             while self.backlog or self._next_chunk(closing):
                 chunk = self.backlog[0]
-                self.place.send(chunk)
-                chunk.delivered = True
+                try:
+                    self.place.send(chunk)
+                    chunk.delivered = True
+                except RefusedChunk as refusal:
+                    self._say_refusal(refusal)
                 with contextlib.suppress(ValueError):  # it was given up meanwhile
                     self.backlog.remove(chunk)
                 self.place.rest(closing=False)
@@ -192,3 +213,26 @@ class Outlet:
                 self._trouble(f"{self.name}: {type(error).__name__}: {error}")
         else:
             self._failures, self._until = 0, 0.0
+
+    def _say_refusal(self, refusal: RefusedChunk) -> None:
+        if not self._refused:
+            self._trouble(f"{self.name}: {refusal}; what comes after it is sent")
+        self._refused = True
+
+
+def _complaint(status: int, said: bytes) -> str:
+    """What the API says against a chunk, or some of its lines; "" where sending it again may help, or is not needed."""
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        answer = None
+    words = answer if isinstance(answer, dict) else {}
+    if status in REFUSALS:
+        return ": ".join(
+            ["it is not taken", *(str(words[name]) for name in ("what", "why") if words.get(name))]
+        )
+    return (
+        f"{words['refused']} of its lines are not taken: {words.get('why', '')}"
+        if words.get("refused")
+        else ""
+    )

@@ -7,11 +7,14 @@ lines of a log   the newest LOG_BYTES are kept, and a line says how many older o
 states, errors   all are kept
 ===============  ==========================================================================================
 
+Texts are told as what every reader takes: a NUL or half a character in them is replaced.
+
 An item gets its number when it is taken, so that numbers have no gaps whatever was given up before.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import deque
@@ -23,11 +26,11 @@ Kind = Literal["progress", "metric", "log", "error", "state"]
 
 LOG_BYTES = 1 << 20
 LINE = 4000
-"""Characters of a line that are told; its end is in the log of its pod."""
+"""Characters of a line, or of a text of anything else, that are told; its end is in the log of its pod."""
 
 METRICS = 4000
-ITEM_BYTES = 1 << 16
-"""Lines that came one behind the other are one item, up to this size."""
+ITEM_BYTES = 48 << 10
+"""Lines that came one behind the other are one item, up to this size as JSON: less than a reader takes of one."""
 
 OVERHEAD = 80
 """Bytes around the content of an item, for counting."""
@@ -79,8 +82,8 @@ class Spool:
 
     def put(self, kind: Kind, data: Mapping[str, Any], *, attempt: int = 0, at: float | None = None) -> None:
         """Keep something to tell."""
-        content = dict(data)
-        size = OVERHEAD + len(str(content))
+        content = _plain(dict(data))
+        size = OVERHEAD + len(ascii(content))
         with self._lock:
             self._numbered += 1
             item = Item(self._numbered, kind, time.time() if at is None else at, attempt, content, size)
@@ -99,8 +102,8 @@ class Spool:
 
     def log(self, line: str, *, attempt: int = 0) -> None:
         """Keep a line of the log; give up the oldest ones where there are too many."""
-        text = line if len(line) <= LINE else f"{line[:LINE]} … ({len(line) - LINE:,} characters more)"
-        size = len(text.encode(errors="replace")) + 3
+        text = _plain(line)
+        size = len(json.dumps(text)) + 1
         with self._lock:
             self._numbered += 1
             self._lines.append(Item(self._numbered, "log", time.time(), attempt, {"lines": [text]}, size))
@@ -158,6 +161,19 @@ class Spool:
         self._progress = {key: item for key, item in self._progress.items() if id(item) not in gone}
         self._bytes -= sum(item.bytes for item in taken)
         self._line_bytes = sum(item.bytes for item in self._lines)
+
+
+def _plain(value: Any) -> Any:
+    """The value with texts that are not too long, and UTF-8 without NUL: a database takes no others."""
+    if isinstance(value, str):
+        more = len(value) - LINE
+        text = value if more <= 0 else f"{value[:LINE]} … ({more:,} characters more)"
+        return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _joined(items: list[Item]) -> list[Item]:

@@ -95,7 +95,7 @@ export function RunActions({ run }: { run: RunDetail }) {
       )}
       {open === "delete" && (
         <Confirm title="Delete this run" name={run.id} verb="Delete it" close={() => show("")} confirmed={() => remove.mutate()}>
-          <p>Its events, logs and artifacts go. This cannot be undone.</p>
+          <p>Its folder, events and logs go, and its models in the catalogue; artifacts that it has put into a store stay there. This cannot be undone.</p>
         </Confirm>
       )}
       {open === "rerun" && <Rerun run={run} close={() => show("")} chosen={(phase) => act.mutate({ action: "rerun", phase })} />}

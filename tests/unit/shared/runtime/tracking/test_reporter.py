@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,13 @@ def told(root: str) -> list[dict[str, Any]]:
 
 def line(stage: str, step: int, **metrics: float) -> dict[str, Any]:
     return {"time": time.time(), "stage": stage, "step": step, "total": 9, "metrics": metrics, "eta": 1.0}
+
+
+def wait(until: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_run_is_told_from_its_start_to_its_end(root: str, capsys: Any) -> None:
@@ -114,13 +121,13 @@ def test_a_task_can_be_followed_in_s3(s3_uri: str) -> None:
 
 
 def test_on_a_laptop_nothing_is_watched_and_no_thread_started() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with Reporter("cognate", print) as report:
         report.open("", "r")
         report.trying(1)
         report.progress(line("fit", 1, loss=1.0))
         report.ended(0)
-        assert threading.active_count() == before
+        assert set(threading.enumerate()) <= before
         assert report.spool.bytes == 0
         assert "write" not in vars(sys.stdout)
 
@@ -214,6 +221,43 @@ def test_an_api_that_does_not_take_it_costs_nothing_where_there_is_a_store(
     assert time.monotonic() - began < 3  # a hanging API is given four seconds, in its own thread
     assert [item["n"] for item in told(root)] == list(range(1, 53))
     assert capsys.readouterr().out.count("events are not sent") <= 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_chunk_that_the_api_refuses_is_said_once_and_stops_no_other(
+    api: FaultyApi, root: str, status: int, capsys: Any
+) -> None:
+    api.how = status
+    with Reporter("cognate", print, every=0.02) as report:
+        report.open("", "r")
+        for step in range(3):
+            report.measured({"loss": 1.0}, "fit", step)
+            wait(lambda step=step: len(api.asked) > step)
+        wait(lambda: not report.outlets[0].backlog)
+        api.how = 202
+        report.ended(0)
+    numbers = [item["n"] for _, _, body in api.asked for item in body["lines"]]
+    assert numbers == sorted(set(numbers))  # none was sent again
+    assert api.asked[-1][2]["lines"][-1]["kind"] == "state"
+    assert capsys.readouterr().out.count(f"({status}): it is not taken") == 1
+
+
+def test_a_chunk_that_the_api_refuses_is_kept_for_a_store_that_is_away(
+    api: FaultyApi, tmp_path: Path
+) -> None:
+    api.how = 422
+    away = tmp_path / "store"
+    away.write_text("a file, where the folder would be")
+    with Reporter("cognate", print, every=0.02) as report:
+        report.open(str(away), "r")
+        for step in range(outlets.WAITING + 8):
+            report.measured({"loss": 1.0}, "fit", step)
+            report._hurry()
+            time.sleep(0.03)
+        away.unlink()
+        report.ended(0)
+    told_steps = [item["data"]["step"] for item in told(str(away)) if item["kind"] == "metric"]
+    assert told_steps == list(range(outlets.WAITING + 8))
 
 
 def test_what_the_api_has_taken_need_not_wait_for_a_store_for_ever(

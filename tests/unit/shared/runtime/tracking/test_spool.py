@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from components.shared.runtime.tracking import chunks
@@ -70,6 +72,27 @@ def test_a_very_long_line_is_cut_and_says_so() -> None:
     spool = Spool()
     spool.log("x" * (LINE + 7))
     assert spool.take(ALL)[0].data["lines"][0].endswith("(7 characters more)")
+
+
+def test_what_is_no_text_to_a_database_is_told_as_what_it_takes() -> None:
+    spool = Spool()
+    spool.log("a\0b\ud800c")
+    spool.put("error", {"what": "no\0", "why": "\udcff"})
+    spool.put("metric", {"values": {"lo\0ss": 1.0}, "stage": "fit"})
+    assert [item.data for item in spool.take(ALL)] == [
+        {"lines": ["a\ufffdb?c"]},
+        {"what": "no\ufffd", "why": "?"},
+        {"values": {"lo\ufffdss": 1.0}, "stage": "fit"},
+    ]
+
+
+def test_lines_put_together_are_below_what_a_reader_takes_also_as_json() -> None:
+    spool = Spool()
+    for _ in range(2000):
+        spool.log('"\x1b[31m"' + "\u20ac" * 20)
+    items = spool.take(ALL)
+    assert sum(len(item.data["lines"]) for item in items) == 2000
+    assert max(len(json.dumps(item.data["lines"])) for item in items) <= 50 << 10
 
 
 def test_a_chunk_is_what_it_was() -> None:
