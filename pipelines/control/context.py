@@ -19,7 +19,7 @@ from .auth.watch import Watch
 from .bus.bus import Bus, bus_of
 from .cache.layers import Cache, cache_of
 from .meters import Meters
-from .settings import ControlSettings
+from .settings import ControlSettings, own_folder
 from .store import migrate
 from .store.database import Database
 from .store.log_index import ReadLogs
@@ -70,8 +70,7 @@ async def opened(settings: ControlSettings) -> AsyncIterator[Control]:
 
     :raises ForgeError: the database does not answer, or is of a newer version.
     """
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    settings.folder.chmod(0o700)  # the secret that signs tokens, the first key and the database lie there
+    own_folder(settings)
     database = Database(settings.database)
     bus = bus_of(settings)
     cache = cache_of(settings)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.lifespan.on import LifespanOn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -157,9 +158,19 @@ def config(app: FastAPI, settings: ControlSettings) -> uvicorn.Config:
         ssl_keyfile=settings.certificate_key,
     )
     made.load()
+    made.lifespan_class = Life
     if isinstance(made.ssl, ssl.SSLContext):
         made.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
     return made
+
+
+class Life(LifespanOn):
+    """The start and end of an application. What keeps it from starting is raised by the server, and no text in its log."""
+
+    async def send(self, message: Any) -> None:
+        """What the application says of it."""
+        message.pop("message", None)
+        await super().send(message)
 
 
 class Server(uvicorn.Server):
@@ -174,7 +185,13 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            fault = getattr(getattr(self.config.app, "state", None), "fault", None)
+            if isinstance(fault, BaseException):
+                raise fault from None
+            raise
         if self.started:
             await self._ready()
 

@@ -33,8 +33,10 @@ FORGE_TRACES                 an OTLP endpoint for traces                        
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -217,16 +219,29 @@ def checked(settings: ControlSettings) -> ControlSettings:
     return settings
 
 
+def own_folder(settings: ControlSettings) -> Path:
+    """The control plane's folder, made where there is none; only its owner reads the secrets and the database in it."""
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    settings.folder.chmod(0o700)
+    return settings.folder
+
+
 def secret_of(settings: ControlSettings) -> str:
     """The secret that signs tokens: the one given, else the one beside the runs, made where there is none."""
     if settings.jwt_secret:
         return settings.jwt_secret
-    path = settings.folder / "jwt-secret"
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="utf-8").strip()
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(secrets.token_hex(SECRET_BYTES))
-    return path.read_text(encoding="utf-8")
+    path = own_folder(settings) / "jwt-secret"
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+            file.write(secrets.token_hex(SECRET_BYTES))
+            file.flush()
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                os.link(file.name, path)  # whole or not at all, also on a disk that is full
+    secret = path.read_text(encoding="utf-8").strip()
+    if len(secret) < SECRET_BYTES:
+        raise ConfigError(
+            "the secret that signs tokens is damaged",
+            where=str(path),
+            fix="remove it: everybody signs in again",
+        )
+    return secret

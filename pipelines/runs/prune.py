@@ -7,6 +7,7 @@ same bytes, or copies: they stay. So the index of the cache is led to the newer 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ConfigError, InputError, LostRace
 from components.shared.runtime.store import sealed_json
 
-from .folder import DONE, RESERVED, RunFolder, RunStatus, readable
+from .folder import DONE, RESERVED, DamagedRun, RunFolder, RunStatus, readable
 
 CACHE = "cache"
 """The folder beside the runs that holds the index: `<key>.json`, which names the run, the task and its outputs."""
@@ -247,10 +248,11 @@ def _paths(parameters: Any, folder: RunFolder) -> Iterator[str]:
         if "/" in text and "://" not in text:  # a relative one was so from where the run was started
             yield os.path.realpath(text)
             yield os.path.realpath(folder.path.parent.parent / text)
-    for status in folder.tasks():
-        for text in _texts([status.inputs, status.outputs]):
-            if os.path.isabs(text):
-                yield os.path.realpath(text)
+    with contextlib.suppress(DamagedRun):  # of a task that cannot be read nobody knows what it reads
+        for status in folder.tasks():
+            for text in _texts([status.inputs, status.outputs]):
+                if os.path.isabs(text):
+                    yield os.path.realpath(text)
 
 
 def _texts(value: Any) -> Iterator[str]:

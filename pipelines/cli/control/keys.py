@@ -162,14 +162,21 @@ def _done(runs: Path | None, work: Callable[[AsyncConnection], Awaitable[T]]) ->
     from . import serving
 
     serving.need_packages()
-    from ...control.settings import from_environment
+    from ...control.auth import principals
+    from ...control.settings import from_environment, own_folder
     from ...control.store import migrate
     from ...control.store.database import Database
 
     async def doing() -> T:
-        database = Database(from_environment(runs=runs).database)
+        settings = from_environment(runs=runs)
+        own_folder(settings)
+        database = Database(settings.database)
         try:
             await migrate.upgrade(database)
+            if key := await principals.first_start(
+                settings, database
+            ):  # before another makes it not the first
+                typer.echo(f"the first admin's key is in {key}", err=True)
             async with database.write() as connection:
                 return await work(connection)
         finally:

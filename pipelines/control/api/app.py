@@ -67,14 +67,17 @@ def application(settings: ControlSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(settings) as control, feeding(control) as feeds:
-            app.state.control = control
-            app.state.feeds = feeds
-            try:
+        try:
+            async with opened(settings) as control, feeding(control) as feeds:
+                app.state.control = control
+                app.state.feeds = feeds
                 async with working(control):
                     yield
-            finally:
-                await traces.close()
+        except BaseException as error:
+            app.state.fault = error  # the server's logger has only its text
+            raise
+        finally:
+            await traces.close()
 
     traces = Traces(settings)
     app = FastAPI(

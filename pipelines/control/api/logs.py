@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
+from pydantic import Field
 
 from ..auth.guard import right
 from ..services.logs import LogPage, lines
@@ -21,7 +22,9 @@ async def logs(
     here: Here,
     run_id: Annotated[str, Path(max_length=200)],
     task: Word = "",
-    attempt: Annotated[int | Literal[""], Query(description="0, or nothing, for all")] = 0,
+    attempt: Annotated[
+        Annotated[int, Field(ge=0, lt=1 << 31)] | Literal[""], Query(description="0, or nothing, for all")
+    ] = 0,
     after: Annotated[int, Query(ge=0, le=1 << 53)] = 0,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 1000,
     q: Word = "",

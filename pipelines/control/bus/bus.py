@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from components.shared.runtime.errors import ConfigError
+
 from ..settings import ControlSettings
 
 ALL_RUNS = ""
@@ -40,7 +42,13 @@ def bus_of(settings: ControlSettings) -> Bus:
     if settings.redis_url:
         from .redis import RedisBus
 
-        return RedisBus(settings.redis_url)
+        try:
+            return RedisBus(settings.redis_url)
+        except ValueError as error:
+            raise ConfigError(
+                "the address of Redis cannot be understood", where="REDIS_URL", why=str(error),
+                fix="give redis://host:6379/0 or rediss://…",
+            ) from None  # fmt: skip
     from .memory import MemoryBus
 
     return MemoryBus()

@@ -7,6 +7,7 @@ is read twice counts once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.errors import ConfigError, ForgeError, InputError
 
 from ...runs.events import Event as FolderEvent
 from ...runs.folder import RunFolder, checked_name
@@ -24,6 +25,8 @@ from ..context import Control
 from ..store.events import CHANNEL_OF, NewEvent
 from ..store.tables import compaction, event
 from .projection import record
+
+log = logging.getLogger("forge.control")
 
 FOLDER = "folder"
 """The producer of a folder's events. A run that began anew elsewhere has another log: `folder/<epoch>`."""
@@ -64,7 +67,7 @@ class FolderFollower:
                 self._reader = EventReader(self.folder.events, await self.last())
             while events := await asyncio.to_thread(self._reader.read, BATCH):
                 new = [_new(one, self.producer) for one in events]
-                count += len(await record(self.control, self.run_id, new, epoch=epoch))
+                count += await self._recorded(new, epoch)
                 if len(events) < BATCH:
                     break
         except InputError:  # another log than before; what is known of it is passed over
@@ -75,6 +78,19 @@ class FolderFollower:
             raise
         self._size = size
         return count
+
+    async def _recorded(self, new: Sequence[NewEvent], epoch: int) -> int:
+        """Write events down; one that no database keeps is passed over, and holds up no other."""
+        try:
+            return len(await record(self.control, self.run_id, new, epoch=epoch))
+        except ForgeError:
+            raise
+        except Exception:
+            if len(new) == 1:
+                log.exception("event %d of run %s is passed over", new[0].n, self.run_id)
+                return 0
+            middle = len(new) // 2
+            return await self._recorded(new[:middle], epoch) + await self._recorded(new[middle:], epoch)
 
     async def collect_without_log(self, epoch: int) -> int:
         """The same for a run that was made before runs had logs: what its folder says."""

@@ -217,7 +217,12 @@ class Controller:
                 continue
             if len(self.followers) >= MOST_AT_ONCE:  # of a folder full of old runs, some at a time
                 break
-            await self._look_at(found)
+            try:
+                await self._look_at(found)
+            except StoreError:
+                raise
+            except Exception:  # what is wrong with one folder hides no other
+                log.exception("the folder of run %s is passed over until it is written again", name)
             self._folders[name] = found.written
         await asyncio.sleep(
             min(10 * (time.monotonic() - began), 60.0)

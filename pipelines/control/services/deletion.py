@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -82,8 +83,11 @@ def _remove(runs: Path, name: str) -> int:
     """
     try:
         planned = prune.plan_of_one(runs, name)
-    except InputError:  # it has none here: it never began, or is elsewhere
-        return 0
+    except InputError:
+        if os.path.lexists(runs / name):
+            by_hand = f"its folder cannot be understood: remove {runs / name} by hand"
+            raise _refers(name, [by_hand]) from None
+        return 0  # it has none here: it never began, or is elsewhere
     done = prune.remove(planned) if planned.removed else planned
     if not done.removed:
         raise _refers(name, [use.reason for use in done.kept if use.folder.name == name])

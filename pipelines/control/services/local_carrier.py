@@ -72,7 +72,7 @@ class LocalCarrier:
                 raise ForgeError("the process of the run has ended at once", where=str(self._log(held.id)))
             fresh = {
                 **held.granted, **identity.to_json(), "starts": int(recorded.get("starts") or 0) + 1,
-                "producer": await self._producer(held, folder),
+                "producer": await self._producer(held, folder), "told": told(folder),
             }  # fmt: skip
             await self._write(held, process=fresh, folder=str(folder.path))
         except BaseException:
@@ -108,7 +108,8 @@ class LocalCarrier:
         self._children.pop(held.id, None)
         self._followers.pop(held.id, None)
         ours = bool((held.row["process"] or {}).get("starts"))
-        return await asyncio.to_thread(self._ending_of, held.id, folder, ours)
+        before = str((held.row["process"] or {}).get("told") or "")
+        return await asyncio.to_thread(self._ending_of, held.id, folder, ours, before)
 
     async def cancel(self, held: Held, *, kill: bool) -> None:
         """See `Carrier`. To kill, it is asked a second time; where that was done, all of it is ended."""
@@ -160,10 +161,11 @@ class LocalCarrier:
         else:
             await follower.collect_without_log(held.epoch)
 
-    def _ending_of(self, run_id: str, folder: RunFolder, ours: bool) -> Look:
+    def _ending_of(self, run_id: str, folder: RunFolder, ours: bool, before: str) -> Look:
         """How a run has ended of which nothing lives.
 
         :param ours: the process was; what one of the command line could not begin, it has said there.
+        :param before: what had been `told` when it was started: an end of then is not the end of this time.
         """
         try:
             error = json.loads(self._outcome(run_id).read_text(encoding="utf-8")) if ours else None
@@ -171,6 +173,8 @@ class LocalCarrier:
             error = None
         if error is not None:
             return Look(False, "failed", error=error)
+        if before and told(folder) == before:
+            return Look(False)
         return Look(False, ENDINGS.get(folder.read().status, "") if folder.exists() else "")
 
     def _out_of_reach(self, row: Row) -> Look:
@@ -237,6 +241,15 @@ def _order(control: Control, row: Row, folder: RunFolder) -> dict[str, Any]:
     if not request["slots"] and (slots := (row["process"] or {}).get("slots")):
         order["slots"] = slots
     return order
+
+
+def told(folder: RunFolder) -> str:
+    """A mark of what a run's folder says of it, another whenever it is said anew; "" where it says nothing."""
+    try:
+        status = (folder.path / "run.json").stat()
+    except OSError:
+        return ""
+    return f"{status.st_mtime_ns}-{status.st_ino}"
 
 
 def runner_of(folder: RunFolder) -> ProcessId | None:

@@ -107,7 +107,7 @@ def _run_changes(data: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, A
     """What a `RunStatus` changes. One that tells of less than is known changes nothing of that."""
     changes: dict[str, Any] = {}
     state = STATE_OF.get(data["status"])
-    if state == "running" and row["asked"] == "cancel":
+    if state == "running" and row["asked"]:
         state = "cancelling"
     if state is not None:
         changes["state"] = state

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Database:
         try:
             address = make_url(url)
             driver = DRIVERS[address.drivername.partition("+")[0]]
-        except (ArgumentError, KeyError):
+        except (ArgumentError, KeyError, ValueError):
             raise ConfigError(
                 "the database's address cannot be understood",
                 where="DATABASE_URL",
@@ -148,7 +149,8 @@ def _is_lost(error: DBAPIError) -> bool:
     from sqlalchemy.exc import InterfaceError, OperationalError
 
     code = str(getattr(error.orig, "sqlstate", None) or "")
-    return isinstance(error, OperationalError | InterfaceError) or code.startswith(AWAY)
+    damaged = type(error.orig) is sqlite3.DatabaseError  # the file is no database, or a part of it is broken
+    return damaged or isinstance(error, OperationalError | InterfaceError) or code.startswith(AWAY)
 
 
 def _configure_sqlite(connection: Any, record: Any) -> None:

@@ -8,6 +8,7 @@ is known, and counts once.
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ async def append(
             Event(
                 name,
                 seq,
-                new.time,
+                new.time if math.isfinite(new.time) else 0.0,
                 new.channel,
                 new.task,
                 new.attempt,

@@ -17,6 +17,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from components.shared.runtime.errors import ConfigError
+from pipelines.control.settings import ControlSettings, secret_of
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -99,6 +102,59 @@ def test_a_port_that_is_taken_is_an_error_at_once(forge, tmp_path):
         port = taken.getsockname()[1]
         code, text = forge("control", "--port", port, "--runs", tmp_path / "runs")
     assert code == 2 and "another process does" in text
+
+
+def test_keys_before_the_first_start_leave_an_admin(forge, tmp_path):
+    runs = tmp_path / "runs"
+    code, key = forge("keys", "create", "laptop", "--owner", "ci", "--role", "operator", "--runs", runs)
+    assert code == 0 and key.strip().splitlines()[-1].startswith("fk_")
+    assert (runs / "control").stat().st_mode & 0o777 == 0o700
+    assert (runs / "control/admin-key").read_text().startswith("fk_")
+    assert forge("keys", "link", "--runs", runs)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("DATABASE_URL", "postgresql://forge:secret@127.0.0.1:1/forge", "does not answer"),
+        ("DATABASE_URL", "postgresql://forge:secret@127.0.0.1:one/forge", "DATABASE_URL"),
+        ("REDIS_URL", "127.0.0.1:6379", "REDIS_URL"),
+    ],
+)
+def test_what_it_cannot_start_without_is_one_line(tmp_path, variable, value, words):
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "control",
+        "--role",
+        "api",
+        "--port",
+        "0",
+        "--runs",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, variable: value}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode and words in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout and "secret" not in done.stderr + done.stdout
+
+
+def test_a_file_that_is_no_database_is_one_line(forge, tmp_path):
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control/control.db").write_bytes(b"no database" * 1000)
+    code, text = forge("keys", "list", "--runs", tmp_path)
+    assert code and "file is not a database" in text and "Traceback" not in text
+
+
+def test_a_signing_secret_that_was_not_written_whole_signs_nothing(tmp_path):
+    settings = ControlSettings(runs=tmp_path)
+    made = secret_of(settings)
+    assert len(made) == 64 and secret_of(settings) == made
+    (tmp_path / "control/jwt-secret").write_text("")
+    with pytest.raises(ConfigError, match="damaged"):
+        secret_of(settings)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from pipelines.control.settings import ControlSettings
 from pipelines.control.store.database import now
 from pipelines.control.store.events import page
 from pipelines.control.store.tables import run
+from pipelines.runs.folder import RunFolder, RunStatus
 from tests.control.log.made import make_run
 from tests.control.runs.made import ADMIN
 from tests.control.runs.toys import digests, patient, quick, toy_run, until
@@ -92,6 +94,50 @@ async def test_a_run_whose_process_is_killed_goes_on(control: Control) -> None:
         row = await row_now(control, "toy")
     assert row and row["process"]["starts"] == 2
     assert (folder.path / "artifacts/append/out").read_text() == "patient!"
+
+
+async def test_an_end_of_before_is_not_the_end_of_a_run_that_is_gone_on_with(control: Control) -> None:
+    toy_run(control.settings.runs, quick, "toy")
+    async with controlling(control):
+        await until(lambda: _is(control, "toy", "cancelled"))
+        await actions.resumed(control, ADMIN, "toy")
+        await until(lambda: _is_recorded(control, "toy"))
+        row = await row_now(control, "toy")
+        process = process_of(row["process"]) if row else None
+        assert process is not None and process.send(signal.SIGKILL)  # it has said nothing yet
+        await until(lambda: _is(control, "toy", "succeeded"))
+        row = await row_now(control, "toy")
+    assert row and row["process"]["starts"] == 2
+
+
+async def _is_recorded(control: Control, name: str) -> bool:
+    row = await row_now(control, name)
+    return bool(row and (row["process"] or {}).get("pid"))
+
+
+async def test_a_folder_or_an_event_that_no_database_keeps_hides_no_other(control: Control) -> None:
+    runs = control.settings.runs
+    toy_run(runs, quick, "toy")
+    for name in ("a", "z"):  # in whatever order they are found
+        damaged = RunFolder(runs / name)
+        damaged.path.mkdir()
+        damaged.write(RunStatus(name, "succeeded", seed=10**30))
+    odd = RunFolder(runs / "odd")
+    odd.path.mkdir()
+    odd.write(RunStatus("odd", "succeeded"))
+    line = '{"id": %d, "time": %s, "run": "odd", "kind": "log", "attempt": %d, "data": {"lines": ["x"]}}\n'
+    odd.events.write_text(line % (1, "1.0", 10**30) + line % (2, "1e400", 0))
+    async with controlling(control):
+        await until(lambda: _is(control, "toy", "cancelled"))
+        await until(lambda: _is(control, "odd", "succeeded"))
+        told = [
+            json.loads(one.wire, parse_constant=_no_number) for one in await page(control.database, "odd", 0)
+        ]
+    assert [one["seq"] for one in told] == [1, 2]
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(text)
 
 
 async def test_a_run_goes_on_without_a_controller_and_the_next_one_adopts_it(control: Control) -> None:

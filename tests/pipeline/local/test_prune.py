@@ -190,3 +190,11 @@ def test_a_damaged_run_is_named_and_hides_no_other(bench):
 def test_a_run_is_called_as_a_folder_may_be(name):
     with pytest.raises(ConfigError, match="--name"):
         checked_name(name)
+
+
+def test_a_task_that_is_damaged_in_one_run_keeps_no_other_from_being_removed(bench):
+    done(bench, chain, "a", "b", "c")
+    damaged = next((bench.runs / "b" / "tasks").glob("*/status.json"))
+    damaged.write_text("{")
+    removed = prune.remove(prune.plan_of_one(bench.runs, "a"))
+    assert names(removed.removed) == ["a"] and (bench.runs / "b").exists()
