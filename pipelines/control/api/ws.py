@@ -58,7 +58,9 @@ class Said(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    subscribe: dict[str, int] = Field(default_factory=dict, max_length=MAX_RUNS + 1)
+    subscribe: dict[Annotated[str, Field(pattern=r"^[^\x00]*$")], int] = Field(
+        default_factory=dict, max_length=MAX_RUNS + 1
+    )
     unsubscribe: list[str] = Field(default_factory=list, max_length=MAX_RUNS + 1)
     channels: list[Channel] | None = None
     log: str = ""
@@ -131,7 +133,10 @@ class Client:
 
     async def _hear(self) -> None:
         while True:
-            text = await self.socket.receive_text()
+            try:
+                text = await self.socket.receive_text()
+            except KeyError:  # bytes
+                text = ""
             now = time.monotonic()
             self.allowance = min(MESSAGES, self.allowance + (now - self.heard) * MESSAGES / 60)
             self.heard = now

@@ -182,11 +182,13 @@ async def test_a_database_that_was_emptied_starts_anew_under_the_same_names(serv
     [
         ("[1, 2", "no message"),
         ('{"subscribe": {"demo": "no"}}', "no message"),
+        (r'{"subscribe": {"de\u0000mo": 0}}', "no message"),
+        (b"\xff", "no message"),
         (json.dumps({"subscribe": {f"run-{n}": 0 for n in range(101)}}), "at most 100 runs"),
     ],
 )
 async def test_what_is_no_message_ends_the_connection_and_says_why(
-    served: Served, message: str, why: str
+    served: Served, message: str | bytes, why: str
 ) -> None:
     async with served.socket() as socket:
         await socket.send(message)
