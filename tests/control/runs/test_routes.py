@@ -148,3 +148,9 @@ async def test_text_that_no_database_keeps_is_refused(client: httpx2.AsyncClient
     name = quote(text, errors="replace")
     for path in (f"/phases/runs?q={name}", f"/phases/runs/{name}"):
         assert (await client.get(path)).status_code < 500
+
+
+async def test_a_state_that_there_is_not_is_refused_and_several_are_taken(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/phases/runs?state=failed,lost")).json() == {"runs": [], "next": None}
+    refused = await client.get("/phases/runs?state=failed,nope")
+    assert refused.status_code == 422 and "succeeded" in refused.json()["why"]
