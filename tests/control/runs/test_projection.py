@@ -59,6 +59,12 @@ async def test_a_run_that_was_stopped_is_not_cancelled_before_somebody_has_looke
     assert (await runs.got(control, "demo")).state == "cancelling"
 
 
+async def test_a_run_that_was_killed_before_it_began_is_not_said_to_be_running(control: Control) -> None:
+    await make_run(control.database, state="cancelling", asked="kill")
+    await record(control, "demo", [told(1, RunStatus("demo", "running", started=6.0))])
+    assert (await runs.got(control, "demo")).state == "cancelling"
+
+
 async def test_the_list_goes_on_behind_its_cursor_whatever_has_come_meanwhile(control: Control) -> None:
     for number in range(7):
         await make_run(control.database, f"run-{number}", created=float(number // 2), state="queued")

@@ -154,3 +154,20 @@ async def test_a_state_that_there_is_not_is_refused_and_several_are_taken(client
     assert (await client.get("/phases/runs?state=failed,lost")).json() == {"runs": [], "next": None}
     refused = await client.get("/phases/runs?state=failed,nope")
     assert refused.status_code == 422 and "succeeded" in refused.json()["why"]
+
+
+async def test_a_folder_that_is_not_understood_is_not_called_deleted(
+    client: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "runs" / "odd")
+    folder.path.mkdir(parents=True)
+    folder.write(RunStatus("odd", "succeeded"))
+
+    async def is_known() -> bool:
+        return bool((await client.get("/phases/runs/odd")).json().get("state") == "succeeded")
+
+    await until(is_known)
+    refused = await client.delete("/phases/runs/odd")
+    assert refused.status_code == 409 and "by hand" in refused.json()["why"]
+    assert (await client.get("/phases/runs/odd/logs?attempt=99999999999999999999")).status_code == 422
+    assert (await client.get("/phases/runs/odd/logs?attempt=")).status_code == 200
