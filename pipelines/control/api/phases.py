@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
@@ -21,6 +21,7 @@ from ..services.overview import QueuedRun
 from ..services.planning import Asked, PhaseName, PlanOfRun, Text, planned
 from ..services.runs import LARGEST_PAGE, PAGE, Run, RunDetail, RunFilter, RunPage
 from ..services.settings_compared import RunsCompared, compared
+from ..services.transitions import RunState
 from .app import Here
 from .controller import elsewhere, from_controller, text_from_controller
 from .text import Cursor, Plain, plain
@@ -31,6 +32,10 @@ LOOK, DO = right("phases", "read"), right("phases", "execute")
 
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """A report has its own style and pictures in it, and nothing that runs."""
+
+_STATE = "|".join(get_args(RunState))
+STATES = f"^(({_STATE})(,({_STATE}))*)?$"
+"""One state of a run, or several with commas between them."""
 
 RunName = Annotated[
     str, Path(min_length=1, max_length=NAME_BYTES, description="the name of a run"), AfterValidator(plain)
@@ -103,7 +108,7 @@ async def phases(here: Here) -> list[PhaseInfo]:
 @router.get("/runs", dependencies=[LOOK])
 async def listed(
     here: Here,
-    state: Annotated[Plain, Query(max_length=200)] = "",
+    state: Annotated[str, Query(max_length=200, pattern=STATES)] = "",
     profile: Annotated[Plain, Query(max_length=64)] = "",
     target: Annotated[Plain, Query(max_length=16)] = "",
     owner: Annotated[Plain, Query(max_length=64)] = "",

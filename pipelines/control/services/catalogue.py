@@ -127,7 +127,9 @@ async def search(database: Database, wanted: Search, limit: int, cursor: str) ->
         query = query.where(fits)
     if cursor:
         kind = int if wanted.order == "bytes" else float
-        query = query.where(tuple_(column, model.c.digest) < tuple_(*values_of(cursor, kind, str)))
+        query = query.where(
+            tuple_(column, model.c.digest) < tuple_(*values_of(cursor, wanted.order, kind, str))
+        )
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
         tags = await tags_of(connection, [row.digest for row in rows])
@@ -135,7 +137,9 @@ async def search(database: Database, wanted: Search, limit: int, cursor: str) ->
     more = len(rows) > limit
     return ModelPage(
         models=models,
-        next=cursor_of(getattr(models[-1], wanted.order), models[-1].digest) if more and models else None,
+        next=cursor_of(wanted.order, getattr(models[-1], wanted.order), models[-1].digest)
+        if more and models
+        else None,
     )
 
 

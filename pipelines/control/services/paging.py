@@ -13,13 +13,13 @@ from ..errors import Refused
 LONGEST = 1000
 
 
-def cursor_of(*values: str | float | int) -> str:
-    """The cursor behind a row with these values."""
-    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+def cursor_of(of: str, *values: str | float | int) -> str:
+    """The cursor behind a row with these values, in the list `of`: in another list it leads nowhere."""
+    return base64.urlsafe_b64encode(json.dumps([of, *values]).encode()).decode().rstrip("=")
 
 
-def values_of(cursor: str, *kinds: type) -> tuple[Any, ...]:
-    """The values that a cursor holds.
+def values_of(cursor: str, of: str, *kinds: type) -> tuple[Any, ...]:
+    """The values that a cursor of the list `of` holds.
 
     :param kinds: of the values, in their order: float takes an integer too.
     :raises Refused: it is none of ours.
@@ -27,9 +27,10 @@ def values_of(cursor: str, *kinds: type) -> tuple[Any, ...]:
     try:
         if len(cursor) > LONGEST:
             raise ValueError
-        values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not isinstance(values, list) or len(values) != len(kinds):
+        whole = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not isinstance(whole, list) or whole[:1] != [of] or len(whole) != 1 + len(kinds):
             raise ValueError
+        values = whole[1:]
         return tuple(_checked(value, kind) for value, kind in zip(values, kinds, strict=True))
     except (ValueError, binascii.Error, RecursionError):
         raise Refused(

@@ -140,12 +140,12 @@ async def listed(
     """
     query = _filtered(_rows(), which).order_by(run.c.created.desc(), run.c.id.desc()).limit(limit + 1)
     if cursor:
-        created, name = values_of(cursor, float, str)
+        created, name = values_of(cursor, "runs", float, str)
         query = query.where(or_(run.c.created < created, and_(run.c.created == created, run.c.id < name)))
     async with control.database.read() as connection:
         rows = (await connection.execute(query)).mappings().all()
     page = rows[:limit]
-    more = cursor_of(page[-1]["created"], page[-1]["id"]) if len(rows) > limit else None
+    more = cursor_of("runs", page[-1]["created"], page[-1]["id"]) if len(rows) > limit else None
     return RunPage(runs=[shown(control, row) for row in page], next=more)
 
 

@@ -66,7 +66,7 @@ async def page(
     :param text: a part of the names that are wanted.
     :raises ForgeError: its manifest cannot be read, or the cursor is none of ours.
     """
-    after = values_of(cursor, str)[0] if cursor else ""
+    after = values_of(cursor, "tensors", str)[0] if cursor else ""
     head = await head_of(control, digest, address)
     if head["tensor_count"] > WHOLE:
 
@@ -103,7 +103,7 @@ def _page(table: dict[str, Any], limit: int, after: str, text: str) -> dict[str,
         "tensors": chosen,
         "count": len(rows),
         "bits": 8 * table["bytes"] / table["parameters"] if table["parameters"] else None,
-        "next": cursor_of(chosen[-1]["name"]) if start + limit < len(rows) else None,
+        "next": cursor_of("tensors", chosen[-1]["name"]) if start + limit < len(rows) else None,
     }
 
 

@@ -15,6 +15,7 @@ from pipelines.control.errors import Refused
 from pipelines.control.services import catalogue, importing, model_detail, models, removal, tensors
 from pipelines.control.services.catalogue import Search, search
 from pipelines.control.services.lineage import lineage, references_to_run
+from pipelines.control.services.paging import cursor_of
 from pipelines.control.services.projection import record
 from pipelines.control.store.tables import run
 from pipelines.runs.folder import RunStatus
@@ -75,7 +76,10 @@ async def test_pages_have_each_model_once(control: Control, order: catalogue.Ord
     assert len(seen) == len(set(seen)) == 7
 
 
-@pytest.mark.parametrize("cursor", ["x", "W10", "WzEsMl0", "!!", "WyJhIiwgIlx1MDAwMCJd", "[" * 900])
+OF_RUNS = cursor_of("runs", 1.0, "a-run")
+
+
+@pytest.mark.parametrize("cursor", ["x", "W10", "WzEsMl0", "!!", "WyJhIiwgIlx1MDAwMCJd", "[" * 900, OF_RUNS])
 async def test_a_cursor_of_somebody_else_is_refused(control: Control, cursor: str) -> None:
     with pytest.raises(Refused, match="none of ours"):
         await search(control.database, Search(), 2, cursor)

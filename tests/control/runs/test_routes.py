@@ -150,6 +150,12 @@ async def test_text_that_no_database_keeps_is_refused(client: httpx2.AsyncClient
         assert (await client.get(path)).status_code < 500
 
 
+async def test_a_state_that_there_is_not_is_refused_and_several_are_taken(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/phases/runs?state=failed,lost")).json() == {"runs": [], "next": None}
+    refused = await client.get("/phases/runs?state=failed,nope")
+    assert refused.status_code == 422 and "succeeded" in refused.json()["why"]
+
+
 async def test_a_folder_that_is_not_understood_is_not_called_deleted(
     client: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
