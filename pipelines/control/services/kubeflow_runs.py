@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import update
-
 from components.shared.runtime.artifact.manifest import MANIFEST, decode
 from components.shared.runtime.errors import ForgeError
 from components.shared.runtime.store.uri import open_store
@@ -29,11 +27,11 @@ from ...phases import PHASES
 from ...runs.state import RunState
 from ..context import Control
 from ..store.events import LeaseLost
-from ..store.tables import run
 from . import kubeflow_events, run_secret
 from .carrier import Held, Look
 from .chunks import ChunkReader
 from .kubeflow_submission import access_of, submitted
+from .leases import write_held
 from .models import register
 from .projection import record
 
@@ -85,7 +83,7 @@ class KubeflowCarrier:
             return
         name = held.id if not kfp_id else f"{held.id}-v{held.row['version']}"
         new = await asyncio.to_thread(self._found, name) or await self._submitted(held, name, kfp_id, again)
-        await self._write(held, kfp_id=new, kfp_host=self.server.host, root="")
+        await write_held(self.control, held, kfp_id=new, kfp_host=self.server.host, root="")
 
     async def look(self, held: Held) -> Look:
         """See `Carrier`. What was seen less than five seconds ago is not looked at again."""
@@ -185,7 +183,7 @@ class KubeflowCarrier:
         """Read what the pods have left. A store that does not answer is said, and read later."""
         if watched.chunks is None or watched.chunks.root != seen.root:
             watched.chunks = ChunkReader(seen.root)
-            await self._write(held, root=seen.root)
+            await write_held(self.control, held, root=seen.root)
         living = {
             task.title: str(task.progress["process"]) for task in seen.tasks if task.progress.get("process")
         }
@@ -230,17 +228,6 @@ class KubeflowCarrier:
         async with self.control.database.write() as connection:
             for task, address, manifest in made:
                 await register(connection, manifest, address, held.id, task)
-
-    async def _write(self, held: Held, **columns: Any) -> None:
-        """Change the run's row under our lease.
-
-        :raises LeaseLost: somebody else holds it.
-        """
-        ours = (run.c.id == held.id, run.c.epoch == held.epoch)
-        async with self.control.database.write() as connection:
-            changed = await connection.execute(update(run).where(*ours).values(**columns))
-        if changed.rowcount != 1:
-            raise LeaseLost("somebody else is at this run", where=held.id)
 
 
 def _error(watcher: Watcher, seen: RunState) -> dict[str, Any] | None:

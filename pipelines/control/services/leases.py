@@ -12,7 +12,9 @@ from sqlalchemy import and_, or_, select, update
 
 from ..context import Control
 from ..store.database import now
+from ..store.events import LeaseLost
 from ..store.tables import run
+from .carrier import Held
 from .processes import started
 from .strip import Row
 from .transitions import AT_WORK
@@ -91,3 +93,15 @@ async def release(control: Control, held: Mapping[str, int]) -> None:
         ours = or_(*(and_(run.c.id == name, run.c.epoch == epoch) for name, epoch in held.items()))
         async with control.database.write() as connection:
             await connection.execute(update(run).where(ours).values(lease_until=0.0))
+
+
+async def write_held(control: Control, held: Held, **columns: Any) -> None:
+    """Change a run's row under our lease.
+
+    :raises LeaseLost: somebody else holds it.
+    """
+    ours = (run.c.id == held.id, run.c.epoch == held.epoch)
+    async with control.database.write() as connection:
+        changed = await connection.execute(update(run).where(*ours).values(**columns))
+    if changed.rowcount != 1:
+        raise LeaseLost("somebody else is at this run", where=held.id)

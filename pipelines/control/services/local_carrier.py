@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from components.shared.runtime.code import ROOT
 from components.shared.runtime.errors import ForgeError
@@ -28,10 +28,10 @@ from ...runs.folder import RunFolder, checked_name
 from ..context import Control
 from ..settings import VARIABLES
 from ..store.database import now
-from ..store.events import LeaseLost
 from ..store.tables import run
 from .carrier import Held, Look
 from .collector import FOLDER, FolderFollower
+from .leases import write_held
 from .planning import run_request
 from .processes import ProcessId, here, identified, of_run, process_of
 from .strip import Row
@@ -74,7 +74,7 @@ class LocalCarrier:
                 **held.granted, **identity.to_json(), "starts": int(recorded.get("starts") or 0) + 1,
                 "producer": await self._producer(held, folder), "told": told(folder),
             }  # fmt: skip
-            await self._write(held, process=fresh, folder=str(folder.path))
+            await write_held(self.control, held, process=fresh, folder=str(folder.path))
         except BaseException:
             child.kill()  # it has no order yet, and has begun nothing
             child.wait()
@@ -123,7 +123,7 @@ class LocalCarrier:
             number = signal.SIGKILL
             for living in await asyncio.to_thread(lambda: list(of_run(folder))):
                 living.process.send(number)
-        await self._write(held, process={**recorded, "asked": "kill" if kill else "cancel"})
+        await write_held(self.control, held, process={**recorded, "asked": "kill" if kill else "cancel"})
         if process is not None:
             process.send(number)
 
@@ -207,17 +207,6 @@ class LocalCarrier:
                 env=environment,
                 start_new_session=True,
             )
-
-    async def _write(self, held: Held, **columns: Any) -> None:
-        """Change the run's row under our lease.
-
-        :raises LeaseLost: somebody else holds it.
-        """
-        ours = (run.c.id == held.id, run.c.epoch == held.epoch)
-        async with self.control.database.write() as connection:
-            changed = await connection.execute(update(run).where(*ours).values(**columns))
-        if changed.rowcount != 1:
-            raise LeaseLost("somebody else is at this run", where=held.id)
 
     def _folder(self, row: Row) -> RunFolder:
         return RunFolder(self.control.settings.runs.absolute() / checked_name(row["id"]))
