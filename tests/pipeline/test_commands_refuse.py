@@ -121,7 +121,7 @@ def test_the_third_request_to_stop_ends_a_runner_whose_store_does_not_answer(tmp
         "    async def wait(self):\n"
         "        print('begun', flush=True); await asyncio.to_thread(threading.Event().wait)\n"
         "execute.start = lambda plan, listeners: Stuck()\n"
-        "asyncio.run(command._run(types.SimpleNamespace(), None))\n"
+        "asyncio.run(command._run(types.SimpleNamespace(), None, None))\n"
     )
     runner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ)
     assert runner.stdout is not None

@@ -155,11 +155,11 @@ def _carried_out(plan: Plan, *, quiet: bool) -> RunResult:
     import asyncio
 
     from ...api import conclude
-    from ...control.companions import following
+    from ...control.companions import companions_of
     from ..rendering.live import LiveRun
     from ..rendering.report import table
 
-    companions = following(plan, lambda text: print(text, file=sys.stderr))
+    companions = companions_of(plan, lambda text: print(text, file=sys.stderr))
     if companions is not None:
         companions.recall()
     if quiet:

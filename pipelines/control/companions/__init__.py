@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .following import Following
 
 
-def following(plan: Plan, say: Callable[[str], None]) -> Following | None:
+def companions_of(plan: Plan, say: Callable[[str], None]) -> Following | None:
     """Who is told of this run; None where nobody is configured.
 
     :param say: where it is said, once, that a server is away.

@@ -51,10 +51,10 @@ def carried_out(request: Mapping[str, Any]) -> int:
     from ...api import conclude
     from ...local.plan import RunRequest
     from ...local.prepare import prepare
-    from ..companions import following
+    from ..companions import companions_of
 
     plan = prepare(RunRequest(**{**request, "runs": Path(request["runs"])}))
-    companions = following(plan, print)
+    companions = companions_of(plan, print)
     if companions is not None:
         companions.recall()
     result = asyncio.run(_carried_out(plan, [companions] if companions is not None else []))

@@ -50,7 +50,7 @@ def run(pipeline: Path, runs: Path, *, name: str = "", resume: str = "", **more:
 
 def carried_out(request: RunRequest) -> int:
     """Plan and run; the exit code."""
-    return ENDINGS[asyncio.run(run_pipeline._run(planned(request), None)).ending]
+    return ENDINGS[asyncio.run(run_pipeline._run(planned(request), None, None)).ending]
 
 
 def results(runs: Path, name: str) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.shared.runtime.errors import ConfigError
-from pipelines.control.companions import exports, following, memory
+from pipelines.control.companions import companions_of, exports, memory
 from pipelines.control.companions.benchmark import benchmarked
 from pipelines.control.companions.following import Following
 from pipelines.control.companions.servers import (
@@ -156,7 +156,7 @@ def test_they_are_off_and_a_configuration_that_is_none_is_refused_without_its_se
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FORGE_MCP_CONFIG", raising=False)
-    assert following(a_plan(tmp_path / "one"), print) is None and configured({}) is None
+    assert companions_of(a_plan(tmp_path / "one"), print) is None and configured({}) is None
     path = tmp_path / "servers.json"
     for content in (
         {"memory": {}},
