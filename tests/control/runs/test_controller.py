@@ -157,20 +157,18 @@ async def test_a_run_goes_on_without_a_controller_and_the_next_one_adopts_it(con
     assert set(digests(folder)) == {"write", "run-code", "append"}
 
 
+def gone_on_with(folder: RunFolder) -> subprocess.Popen[bytes]:
+    """The command line, going on with a run."""
+    words = ["run-pipeline", "--resume", folder.name, "--runs", str(folder.path.parent)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
 async def test_a_run_of_the_command_line_shows_up_is_followed_and_can_be_cancelled(control: Control) -> None:
     folder = toy_run(control.settings.runs, patient, "toy")
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "run-pipeline",
-        "--resume",
-        "toy",
-        "--runs",
-        str(folder.path.parent),
-    ]
     async with controlling(control):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = gone_on_with(folder)
         try:
             await until((control.settings.runs / "begun").exists)
             await until(lambda: _is(control, "toy", "running"))
@@ -186,18 +184,8 @@ async def test_a_run_of_the_command_line_that_is_killed_is_lost_and_says_how_it_
     control: Control,
 ) -> None:
     folder = toy_run(control.settings.runs, patient, "toy")
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "run-pipeline",
-        "--resume",
-        "toy",
-        "--runs",
-        str(folder.path.parent),
-    ]
     async with controlling(control):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = gone_on_with(folder)
         await until((control.settings.runs / "begun").exists)
         await until(lambda: _is(control, "toy", "running"))
         os.kill(process.pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ...errors import DamagedObject, MissingKey, StoreError
 from .. import sealed_json
 from ..interface import Store, StoredObject
-from .key_ring import KeyRing
+from .key_ring import KeyRing, damaged_key
 
 PREFIX = ".forge-key-"
 FORMAT = 1
@@ -69,12 +69,7 @@ def read(text: bytes, where: str) -> tuple[bytes, str, bytes]:
             base64.b64decode(content["wrapped"], validate=True),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedObject(
-            "a wrapped data key is damaged",
-            where=where,
-            why=str(error),
-            fix="restore this object from a copy: what it opens cannot be read without it",
-        ) from error
+        raise damaged_key(where, error) from error
 
 
 class DataKeys:

@@ -73,12 +73,20 @@ class KeyRing:
         try:
             return key.unwrap(wrapped, context)
         except ValueError as error:
-            raise DamagedObject(
-                "a wrapped data key is damaged",
-                where=where,
-                why=str(error),
-                fix="restore this object from a copy: what it opens cannot be read without it",
-            ) from error
+            raise damaged_key(where, error) from error
+
+
+def damaged_key(where: str, error: Exception) -> DamagedObject:
+    """The error of a wrapped data key that cannot be understood, or does not open.
+
+    :param where: the object that holds it.
+    """
+    return DamagedObject(
+        "a wrapped data key is damaged",
+        where=where,
+        why=str(error),
+        fix="restore this object from a copy: what it opens cannot be read without it",
+    )
 
 
 def configured(environment: Mapping[str, str] = os.environ) -> KeyRing | None:
