@@ -1,8 +1,8 @@
 /** Server-sent events, one stream a run, where a proxy lets no WebSocket through. Read by fetch, which can carry the token. */
 import { apiAddress } from "../api/config";
 import { asked } from "../api/client";
-import { type Ears, LIST, type Wire } from "./messages";
-import { gone, pollList } from "./poll";
+import { type Ears, type Wire } from "./messages";
+import { gone, readers } from "./readers";
 import { linesOf, ServerEvents } from "./sse";
 import type { ForgeEvent } from "../api/shapes";
 
@@ -10,21 +10,17 @@ import type { ForgeEvent } from "../api/shapes";
 const SILENCE_SECONDS = 25;
 
 export function stream(ears: Ears, log: () => string, subscriptions: () => Record<string, number>): Wire {
-  const open = new Map<string, AbortController>();
-  let over = false;
+  const { wire, end, over } = readers(ears, (run, after, signal) => {
+    read(run, after, signal).catch((error: unknown) => {
+      if (!signal.aborted) end(String(error));
+    });
+  });
 
-  const end = (why: string): void => {
-    if (over) return;
-    over = true;
-    open.forEach((controller) => controller.abort());
-    ears.ended(why);
-  };
-
-  async function read(run: string, after: number, controller: AbortController): Promise<void> {
+  async function read(run: string, after: number, signal: AbortSignal): Promise<void> {
     const query = new URLSearchParams({ after: String(after), ...(log() && { log: log() }) });
     const request = new Request(`${apiAddress() || location.origin}/phases/runs/${encodeURIComponent(run)}/events?${query}`, {
       headers: { accept: "text/event-stream" },
-      signal: controller.signal,
+      signal,
     });
     const answer = await asked(request);
     if (answer.status === 410) return gone(ears, run);
@@ -34,11 +30,11 @@ export function stream(ears: Ears, log: () => string, subscriptions: () => Recor
     for await (const text of linesOf(answer.body)) {
       clearTimeout(silence);
       silence = setTimeout(() => end("the stream is silent"), SILENCE_SECONDS * 1000);
-      if (over || controller.signal.aborted) break;
+      if (over() || signal.aborted) break;
       for (const { event, data, id } of parser.take(text)) heard(run, event, data, id);
     }
     clearTimeout(silence);
-    if (!controller.signal.aborted) end("the stream has ended");
+    if (!signal.aborted) end("the stream has ended");
   }
 
   function heard(run: string, kind: string, data: string, id: string): void {
@@ -56,25 +52,6 @@ export function stream(ears: Ears, log: () => string, subscriptions: () => Recor
     }
   }
 
-  const wire: Wire = {
-    watch(run, after) {
-      open.get(run)?.abort();
-      const controller = new AbortController();
-      open.set(run, controller);
-      if (run === LIST) return void pollList(ears, controller.signal, end);
-      read(run, after, controller).catch((error: unknown) => {
-        if (!controller.signal.aborted) end(String(error));
-      });
-    },
-    leave(run) {
-      open.get(run)?.abort();
-      open.delete(run);
-    },
-    close() {
-      over = true;
-      open.forEach((controller) => controller.abort());
-    },
-  };
   Object.entries(subscriptions()).forEach(([run, after]) => wire.watch(run, after));
   return wire;
 }
