@@ -74,15 +74,26 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
     return known
 
 
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is when a line is written: whoever had put it elsewhere may have closed that since."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """Standard error, now."""
+        return sys.stderr
+
+
 def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Write all that this process logs: plain to a terminal, as JSON to everything else.
 
     :param stream: where to; standard error by default.
     :param level: of what we and the server say; of all others only warnings are written.
     """
-    out = stream or sys.stderr
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(PlainLines() if out.isatty() else JsonLines())
+    handler = logging.StreamHandler(stream) if stream else _StandardError()
+    handler.setFormatter(PlainLines() if handler.stream.isatty() else JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in OURS:
         logger = logging.getLogger(name)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,19 @@ def log() -> Iterator[tuple[logging.Logger, io.StringIO]]:
     yield logging.getLogger("forge.control"), out
     root.handlers[:] = before
     root.setLevel(level)
+
+
+def test_lines_go_to_what_standard_error_is_when_they_are_written(
+    log: tuple[logging.Logger, io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a command was called in another program, with a standard error of its own, which is closed by now."""
+    first, second = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", first)
+    configure()
+    first.close()
+    monkeypatch.setattr(sys, "stderr", second)
+    log[0].info("still heard")
+    assert [line["message"] for line in lines(second)] == ["still heard"]
 
 
 def lines(out: io.StringIO) -> list[dict[str, str]]:
