@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.tasks.settings import LevelList, TaskName
+from components.shared.training.settings import EngineSettings
 
 
 class Section(BaseModel):
@@ -69,6 +70,7 @@ class Settings(PhaseSettings):
 
     families: list[Family] = Field(min_length=1)
     answer_tokens: int = Field(16, ge=1, description="longest answer")
+    engine: EngineSettings = Field(EngineSettings(), description="of the expert vectors' training")
     svf: Svf
     dispatch_items: int = Field(ge=8, description="training items of each class of the dispatcher")
     other_tasks: list[TaskName] = Field(
@@ -76,6 +78,11 @@ class Settings(PhaseSettings):
     )
     cem: Cem
     search: Search
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Settings:
+        self.engine.check_adapter("an expert is a vector of singular values, which is all that is trained")
+        return self
 
     @model_validator(mode="after")
     def _classes_differ(self) -> Settings:

@@ -8,6 +8,7 @@ from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.runtime.wording import did_you_mean
 from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.settings import LevelList, Levels, Weights, require_levels
+from components.shared.training.settings import EngineSettings
 
 
 class Bake(BaseModel):
@@ -44,6 +45,7 @@ class Settings(PhaseSettings):
     answer_tokens: int = Field(16, ge=1, description="longest sampled answer")
     levels: LevelList = Field(description="difficulties of the questions")
     batch: int = Field(32, ge=1, description="trajectories a step; as many anchors beside them")
+    engine: EngineSettings = Field(EngineSettings(), description="devices, shards, precision, adapters")
     rank: int | None = Field(8, ge=1, description="of LoRA; null: no bound on the rank")
     lr: float = Field(gt=0)
     anchor: float = Field(
@@ -65,6 +67,11 @@ class Settings(PhaseSettings):
         le=1,
         description="largest share of questions that do not call for the behaviour on which it may be shown",
     )
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Settings:
+        self.engine.check_adapter("baking has low-rank changes of its own, of the rank in baking.rank")
+        return self
 
     @model_validator(mode="after")
     def _levels_for_all(self) -> Settings:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.tasks.settings import Levels, Weights, require_levels
+from components.shared.training.settings import EngineSettings
 
 
 class Settings(PhaseSettings):
@@ -17,6 +18,7 @@ class Settings(PhaseSettings):
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"
     )
+    engine: EngineSettings = Field(EngineSettings(), description="devices, shards, precision, adapters")
     optimizer: OptimizerKind = "muon"
     lr: float = Field(gt=0, description="peak learning rate")
     weight_decay: float = Field(0.0, ge=0, description="in the first half only, as in BitNet b1.58's recipe")
@@ -37,6 +39,12 @@ class Settings(PhaseSettings):
     tasks: Weights = Field(min_length=1, description="task → how often it is drawn")
     levels: Levels = Field(description="difficulties, for all tasks or task by task")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Settings:
+        self.engine.check_optimizer(self.optimizer)
+        self.engine.check_adapter("a ternary network learns through its quantiser, in all of its weights")
+        return self
 
     @model_validator(mode="after")
     def _levels_for_all(self) -> Settings:

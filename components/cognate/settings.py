@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import MOST_THREADS, PhaseSettings
 from components.shared.tasks.settings import Levels, Weights, require_levels
+from components.shared.training.settings import EngineSettings
 
 VARIANTS = ("standard", "memory", "reasoning")
 
@@ -87,6 +88,7 @@ class Settings(PhaseSettings):
     standard: Course
     memory: Course
     reasoning: Course
+    engine: EngineSettings = Field(EngineSettings(), description="devices, shards, precision, adapters")
     optimizer: OptimizerKind = "muon"
     batch: int = Field(64, ge=1, description="items a step")
     rows: int = Field(
@@ -108,3 +110,9 @@ class Settings(PhaseSettings):
     probe_items: int = Field(
         128, ge=8, description="search items for the distances between trunk and variant"
     )
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Settings:
+        self.engine.check_optimizer(self.optimizer)
+        self.engine.check_adapter("a cognate starts from random weights, of which all have to learn")
+        return self

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.runtime.wording import did_you_mean
+from components.shared.training.settings import EngineSettings
 
 from .codecs import declarations
 from .stages import STAGES
@@ -51,11 +52,17 @@ class Settings(PhaseSettings):
         64, ge=2, description="of each suite, select split: what retention is measured on"
     )
     recovery: RecoverySettings = RecoverySettings()
+    engine: EngineSettings = Field(EngineSettings(), description="of the recovery's training")
     curve: int = Field(8, ge=0, description="sizes at which retention is measured")
     controls: list[str] = Field(
         ["uniform", "seedlm", "vptq", "hyper"],
         description="codecs that are given all tensors, for comparison",
     )
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Settings:
+        self.engine.check_adapter("recovery trains norms, biases and gates, and no matrix")
+        return self
 
     @field_validator("recipe")
     @classmethod

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.tasks.settings import Levels, Weights, require_levels
+from components.shared.training.settings import EngineSettings
 
 
 class TaskMixture(BaseModel):
@@ -48,6 +49,7 @@ class Settings(PhaseSettings):
         4, ge=1, description="positions of a question that are thought at, drawn where it has more"
     )
 
+    engine: EngineSettings = Field(EngineSettings(), description="devices, shards, precision, adapters")
     steps: int = Field(ge=1, description="training steps of each arm")
     warmup: int = Field(0, ge=0, description="first steps without REINFORCE, while the talk head opens")
     lr: float = Field(gt=0, description="peak learning rate")
@@ -66,3 +68,8 @@ class Settings(PhaseSettings):
     clamp: bool = Field(True, description="thoughts below the mean are left alone (remove_negative_rewards)")
 
     items: int = Field(256, ge=8, description="search items on which the arms are compared")
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Settings:
+        self.engine.check_optimizer(self.optimizer)
+        return self

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.tasks.settings import Levels, Weights, require_levels
+from components.shared.training.settings import EngineSettings
 
 Kind = Literal["adaptation", "edge_of_chaos", "dreaming", "self_modelling", "stabilisation"]
 
@@ -65,6 +66,7 @@ class Settings(PhaseSettings):
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"
     )
+    engine: EngineSettings = Field(EngineSettings(), description="devices, shards, precision, adapters")
     optimizer: OptimizerKind = "muon"
     lr: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -90,6 +92,11 @@ class Settings(PhaseSettings):
     def _levels_for_all(self) -> Settings:
         for stage in self.stages:
             require_levels(stage.tasks or self.tasks, stage.levels)
+        return self
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> Settings:
+        self.engine.check_optimizer(self.optimizer)
         return self
 
 

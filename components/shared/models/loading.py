@@ -283,6 +283,7 @@ def save(
             name for name in ("memory", "refinement", "thoughts", "experts", "linear") if config.get(name)
         }
         needs |= {"coded"} if storage else set()
+        needs |= {"grafts"} if needs & {"memory", "refinement"} else set()
         needs |= {module for spec in storage.values() for module in decoder_files(spec)}
         entry = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
         for name, source in travelling_code(entry, needs).items():
