@@ -67,7 +67,7 @@ def one_tokenizer(first: Path, other: Path) -> None:
 
 
 def _ordinary(folder: Path) -> dict[str, Any] | None:
-    """How a tokenizer splits text, without the tokens that were added to it; None where no file says."""
+    """A tokenizer's tokens and merges, without what was added to it; None where no file says."""
     try:
         whole = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
         added = {token["content"] for token in whole.get("added_tokens") or []}
@@ -76,16 +76,12 @@ def _ordinary(folder: Path) -> dict[str, Any] | None:
             model["vocab"] = {token: row for token, row in model["vocab"].items() if token not in added}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {"model": model} | {part: whole.get(part) for part in ("normalizer", "pre_tokenizer")}
+    return model
 
 
 def _difference(a: dict[str, Any] | None, b: dict[str, Any] | None) -> str:
-    """In which part two tokenizers differ, and in how many tokens."""
-    assert a is not None and b is not None  # or there would be nothing to compare
-    for part in ("normalizer", "pre_tokenizer"):
-        if a[part] != b[part]:
-            return f"their tokenizers have another {part}"
-    one, other = (model["model"].get("vocab") for model in (a, b))
+    """In how many tokens two tokenizers differ."""
+    one, other = ((model or {}).get("vocab") for model in (a, b))
     if isinstance(one, dict) and isinstance(other, dict) and one != other:
         odd = {token for token, _ in one.items() ^ other.items()}
         return f"{len(odd)} ordinary tokens differ, such as {', '.join(map(repr, sorted(odd)[:3]))}"

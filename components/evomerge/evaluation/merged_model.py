@@ -18,6 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from components.shared.merging.layer_groups import LayerStack
 from components.shared.merging.registry import merge_method
 from components.shared.models.remote_code.modeling_wrapped import ForgeWrappedConfig
+from components.shared.models.remote_code.projections import linear_form
 
 from ..search.genome import UNIT, Genome
 from .calibration import Calibration, CalibrationExamples
@@ -86,6 +87,7 @@ class MergedModel:
         if self._deep is None or self._deep.config.to_dict() != config.to_dict():
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 model = type(self.template)(config)
+            linear_form(model)  # as the template was brought to when it was loaded
             share_memory(model, self.template, self.merger.models.stack)
             model.generation_config = self.template.generation_config
             self._deep = model.train(self.template.training)
@@ -121,7 +123,9 @@ def share_memory(model: PreTrainedModel, owner: nn.Module, stack: LayerStack) ->
                 continue
             known = parameters.get(f"{path}.{name}")
             if known is None or known.shape != own.shape:
-                known = nn.Parameter(torch.empty(own.shape, dtype=like.dtype, device=like.device), requires_grad=False)
+                known = nn.Parameter(
+                    torch.empty(own.shape, dtype=like.dtype, device=like.device), requires_grad=False
+                )
             module._parameters[name] = known
         for name, own in module._buffers.items():
             if own is not None:

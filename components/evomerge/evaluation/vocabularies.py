@@ -50,7 +50,10 @@ def align(
     work.mkdir(parents=True, exist_ok=True)
     embeddings = [embedding_of(model) for model in models]
     heads = [model.get_output_embeddings() for model in models]
-    tied = [head is None or head.weight is model.get_input_embeddings().weight for head, model in zip(heads, models, strict=True)]
+    tied = [
+        head is None or head.weight is model.get_input_embeddings().weight
+        for head, model in zip(heads, models, strict=True)
+    ]
     outputs = [own if head is None else _weight(head) for head, own in zip(heads, embeddings, strict=True)]
     biases = [head.bias for head in heads if isinstance(head, nn.Linear) and head.bias is not None]
     for number, model in enumerate(models):
