@@ -120,7 +120,7 @@ def score_thoughts(
     ahead = torch.arange(talk, device=positions.device)[:, None]
     columns = (positions[:, None] + ahead).clamp(max=text.position_ids.shape[1] - 1)
     plain, after = without_thought(text, columns), hidden[:, length + 1 :]
-    weight = model.talk_head(plain, after)
+    weight = model.get_submodule("talk_head")(plain, after)
 
     def nats(logits: Tensor, without: Tensor, share: Tensor, following: Tensor) -> Tensor:
         before = head(without)
