@@ -207,7 +207,8 @@ class Cognate(Phase[Settings], spec=PHASE):
         )
         name = self.variant if self.variant in VARIANTS else Path(self.variant).name
         self.run.extra["variant"] = name
-        save(model, tokenizer, self.run.output, card=_card(name, model))
+        stored = self._with_all_modules(model) if trunk is not None and settings.equal_size else model
+        save(stored, tokenizer, self.run.output, card=_card(name, stored))
         items = mixture(course.tasks, course.levels, "train", self.run.seed, 0, settings.gram_items)
         encoded = (
             encode(items[i : i + settings.batch], tokenizer).to(model.device)
@@ -220,6 +221,10 @@ class Cognate(Phase[Settings], spec=PHASE):
             (self.run.output / TRUNK).chmod(0o644)
             self._compare(model, trunk)
         self._score(model, tokenizer)
+
+    def _with_all_modules(self, model: Any) -> PreTrainedModel:
+        """The variant in the architecture that holds all of them; what it has not learnt with is closed."""
+        return extend(model, memory=True, refinement=True, seed=self.run.seed)
 
     def _compare(self, model: PreTrainedModel, trunk: dict[str, torch.Tensor]) -> None:
         """How far the variant is from the trunk, and whether its course was worth it on its own suite."""

@@ -104,6 +104,11 @@ class Settings(PhaseSettings):
     tolerance: float = Field(
         0.01, ge=0, description="relative improvement below which training has converged"
     )
+    equal_size: bool = Field(
+        False,
+        description="publish each variant with the modules of all, closed where it has not learnt with them: the function "
+        "is the same, and the numbers of parameters are equal",
+    )
     gram_items: int = Field(
         256, ge=1, description="training items from which RegMean's Gram matrices are taken"
     )
