@@ -12,11 +12,15 @@ from typing import Any
 from components.shared.runtime.config.settings import Config, as_json, model_of, parse
 
 MOST: dict[str, float] = {
-    **dict.fromkeys(("steps", "iterations", "passes", "samples", "questions", "children", "finalists"), 2),
-    **dict.fromkeys(("generations", "islands", "rounds", "patience", "warmup", "talk", "curve", "trajectories"), 1),
-    **dict.fromkeys(("population", "elites", "positions", "length", "refinement_steps", "num_hidden_layers"), 2),
+    **dict.fromkeys(("steps", "iterations", "passes", "samples", "questions", "children", "finalists", "dreams"), 2),
+    **dict.fromkeys(
+        ("generations", "islands", "rounds", "patience", "warmup", "talk", "curve", "trajectories"), 1
+    ),
+    **dict.fromkeys(
+        ("population", "elites", "positions", "length", "refinement_steps", "num_hidden_layers"), 2
+    ),
     **dict.fromkeys(("items", "select_items", "search_items", "calibration_items", "gram_items"), 8),
-    **dict.fromkeys(("batch", "rows", "dreams", "answer_tokens", "rank", "gate_items", "layer_groups"), 8),
+    **dict.fromkeys(("batch", "rows", "answer_tokens", "rank", "gate_items", "layer_groups"), 8),
     **{"held_out": 16, "held_out_items": 16, "probe_items": 32, "dispatch_items": 32},
     **dict.fromkeys(("hidden_size", "refinement_size"), 32),
     **{"intermediate_size": 64, "memory_size": 16, "threads": 1, "window": 10},
@@ -33,11 +37,15 @@ LEAST = {"questions": 8}
 def shrunk(config: Config[Any]) -> Config[Any]:
     """The same settings at a size that takes seconds."""
     section = _shrunk(config.tree[config.phase])
+    engine = section["engine"]  # many devices and shards are tested elsewhere; adapters and recomputation are not
+    section["engine"] = {**engine, "strategy": "single", "offload": False, "precision": "auto"}
     if config.phase == "baking":
         section["questions"] = LEAST["questions"]
     if "steps" in section and "warmup" in section:
         section["warmup"] = min(section["warmup"], section["steps"] - 1)
-    text = as_json({"profile": config.profile, "evaluation": {"items": 12, "batch": 64}, config.phase: section})
+    text = as_json(
+        {"profile": config.profile, "evaluation": {"items": 6, "batch": 64}, config.phase: section}
+    )
     return parse(config.phase, model_of(config.phase), text, config.seed)
 
 

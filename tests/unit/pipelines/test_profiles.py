@@ -27,10 +27,9 @@ from pipelines.phases import PHASES
 from pipelines.settings import composed
 from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
 from tests.profiles import shrunk
+from tests.shapes import make
 
 PROFILES = sorted(path.stem for path in (CONFIGS / "profile").glob("*.yaml"))
-RUN_WHOLE = ("micro", "tiny")
-"""Profiles of which other tests run all phases as they are."""
 VARIANTS: tuple[dict[str, bool], ...] = ({}, {"memory": True}, {"refinement": True})
 
 
@@ -46,7 +45,9 @@ def suite_size(suite: str, split: Split, items: int) -> int:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_suite_of_a_profile_has_as_many_items_as_it_asks_for_in_each_split(profile):
-    evomerge, adas, compression = (settings_of(profile)[n].settings for n in ("evomerge", "adas", "compression"))
+    evomerge, adas, compression = (
+        settings_of(profile)[n].settings for n in ("evomerge", "adas", "compression")
+    )
     asked: set[tuple[Split, int]] = {
         ("report", settings_of(profile)["evomerge"].evaluation.items),
         *(("train", items) for items in (compression.calibration_items, compression.recovery.items)),
@@ -62,7 +63,11 @@ def test_every_phase_of_a_profile_has_the_items_that_it_compares_by(profile):
     configs = settings_of(profile)
     quietstar, baking, adas = (configs[name].settings for name in ("quietstar", "baking", "adas"))
     questions = quietstar.questions
-    levels = questions.levels if isinstance(questions.levels, dict) else dict.fromkeys(questions.tasks, questions.levels)
+    levels = (
+        questions.levels
+        if isinstance(questions.levels, dict)
+        else dict.fromkeys(questions.tasks, questions.levels)
+    )
     cells = [(task, level) for task in questions.tasks for level in sorted(set(levels[task]))]
     share = -(-quietstar.items // len(cells))
     assert [len(draw(task, "search", level, share, 0)) for task, level in cells] == [share] * len(cells)
@@ -118,23 +123,42 @@ def class_of(phase: str) -> type[Phase[Any]]:
     return found
 
 
-def made(config: Config[Any], output: Path, step: str = "", inputs: tuple[Path, ...] = (), **said: Any) -> Path:
+def made(
+    config: Config[Any], output: Path, step: str = "", inputs: tuple[Path, ...] = (), **said: Any
+) -> Path:
     """The artifact of one phase at its shrunk settings."""
-    asked = {"trunk" if "variant" in said else "input_model": [str(path) for path in inputs]} if inputs else {}
+    asked = (
+        {"trunk" if "variant" in said else "input_model": [str(path) for path in inputs]} if inputs else {}
+    )
     request = Request(asked, str(output), settings=config.parameter, seed=0, step=step, parameters=said)
     perform(class_of(config.phase), request, CONFIGS)
     return output
 
 
-@pytest.mark.parametrize("profile", [name for name in PROFILES if name not in RUN_WHOLE])
-def test_all_phases_of_a_profile_pass_on_a_shrunk_network(profile, tmp_path):
+@pytest.mark.parametrize("profile", ["small", "full", "documents"])
+def test_all_phases_of_a_profile_pass_on_shrunk_cognates(profile, tmp_path):
     configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
     trunk = made(configs["cognate"], tmp_path / "trunk", "trunk")
     variants = [
         made(configs["cognate"], tmp_path / name, inputs=(trunk,), variant=name)
         for name in ("standard", "memory", "reasoning")
     ]
-    model = made(configs["evomerge"], tmp_path / "evomerge", inputs=tuple(variants))
+    _the_other_phases_pass(configs, variants, tmp_path)
+
+
+@pytest.mark.parametrize("profile", ["hf-small", "hf-7b"])
+def test_all_phases_of_a_profile_pass_on_a_tiny_model_of_transformers(profile, tmp_path):
+    configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
+    bases = [make("llama", tmp_path / f"base{seed}", seed=seed) for seed in range(2)]
+    variants = [
+        made(configs["cognate"], tmp_path / f"cognate{seed}", variant=str(base))
+        for seed, base in enumerate(bases)
+    ]
+    _the_other_phases_pass(configs, variants, tmp_path)
+
+
+def _the_other_phases_pass(configs: dict[str, Config[Any]], variants: list[Path], folder: Path) -> None:
+    model = made(configs["evomerge"], folder / "evomerge", inputs=tuple(variants))
     for phase in PHASES[PHASES.index("evomerge") + 1 :]:
-        model = made(configs[phase], tmp_path / phase, inputs=(model,))
+        model = made(configs[phase], folder / phase, inputs=(model,))
     assert (model / "forge.json").exists()
