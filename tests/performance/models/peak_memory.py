@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from components.shared.preflight.throughput import Machine
+
 SHAPES: dict[str, dict[str, int]] = {
     "3M": {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4},
     "25M": {"hidden_size": 320, "intermediate_size": 864, "num_hidden_layers": 8, "num_attention_heads": 5},
@@ -159,7 +161,13 @@ def _ended(process: subprocess.Popen[bytes], deadline: float) -> tuple[int, int]
 
 def predicted(profile: str, overrides: list[str], model: Path, phase: str) -> int:
     """Bytes that the preflight says."""
-    return 1
+    from pipelines.costs import costs_of
+    from pipelines.settings import composed
+
+    machine = Machine("a CPU", 1e11, 1 << 62, 0, 0, 1 << 62)
+    configs = composed([phase], profile=profile, overrides=overrides)
+    [cost] = costs_of([str(model)] * PARENTS, configs, machine)
+    return cost.host
 
 
 if __name__ == "__main__":
