@@ -26,8 +26,8 @@ def shape_of(models: Sequence[str], configs: Mapping[str, Any]) -> ModelShape | 
     """The shape of the largest of the models that a run starts from.
 
     :param models: as --base-model and --artifact name them; none: cognates.
-    :returns: None where it is not known before it is fetched: an address in a store, a GGUF file.
-    :raises InputError: a folder without a readable config, or no such model.
+    :returns: None where it is not known before it is fetched or made: an address in a store, a GGUF file, no config.
+    :raises InputError: a config that cannot be read, or no such model.
     """
     shapes: list[ModelShape] = []
     for model in models or VARIANTS:
@@ -36,7 +36,7 @@ def shape_of(models: Sequence[str], configs: Mapping[str, Any]) -> ModelShape | 
                 shapes.append(of_cognate(configs["cognate"].settings.model))
             continue
         folder = _folder(model)
-        if folder is not None:
+        if folder is not None and (folder / "config.json").is_file():
             shapes.append(read(folder))
     return max(shapes, key=lambda shape: shape.parameters, default=None)
 
