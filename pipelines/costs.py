@@ -19,7 +19,15 @@ VARIANTS = ("standard", "memory", "reasoning")
 @functools.cache
 def this_machine(folder: str = ".") -> Machine:
     """The machine, measured once in a process."""
-    return here(folder)
+    return here(str(existing(folder)))
+
+
+def existing(folder: str) -> Path:
+    """The folder, or what there is above it."""
+    path = Path(folder).resolve()
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def shape_of(models: Sequence[str], configs: Mapping[str, Any]) -> ModelShape | None:
@@ -67,4 +75,7 @@ def costs_of(
     if shape is None:
         return []
     fresh = not models or any(model in VARIANTS for model in models)
-    return estimate(shape, configs, machine, parents=max(2, len(models) or len(VARIANTS)), fresh=fresh)
+    parents = (
+        len(models) if len(models) > 1 else len(VARIANTS)
+    )  # all variants stand on one model that is given
+    return estimate(shape, configs, machine, parents=parents, fresh=fresh)

@@ -12,7 +12,9 @@ from typing import Any
 from components.shared.runtime.config.settings import Config, as_json, model_of, parse
 
 MOST: dict[str, float] = {
-    **dict.fromkeys(("steps", "iterations", "passes", "samples", "questions", "children", "finalists", "dreams"), 2),
+    **dict.fromkeys(
+        ("steps", "iterations", "passes", "samples", "questions", "children", "finalists", "dreams"), 2
+    ),
     **dict.fromkeys(
         ("generations", "islands", "rounds", "patience", "warmup", "talk", "curve", "trajectories"), 1
     ),

@@ -1,4 +1,4 @@
-"""From a model's shape, the settings and a machine to what each phase takes; and a refusal of what cannot fit, with its cure.
+"""What each phase takes, from a model's shape, the settings and a machine; and a refusal of what cannot fit, with its cure.
 
     costs = estimate(shape, configs, machine, parents=3)
     refuse_what_cannot_fit(costs, machine)
@@ -40,7 +40,9 @@ CURES = {
     "ternary weights": ("bitnet.engine.gradient_checkpointing=true",),
     "changed weights": ("baking.engine.gradient_checkpointing=true, or a smaller baking.rank",),
     "changes, their gradients and states": ("baking.rank=16 in place of null",),
-    "singular vectors": ("--to baking, or a smaller base model: experts need the singular vectors of all projections",),
+    "singular vectors": (
+        "--to baking, or a smaller base model: experts need the singular vectors of all projections",
+    ),
     "logits of a chunk": ("fewer rows or items that pass together",),
 }
 """Term → what makes it smaller."""
@@ -86,7 +88,10 @@ def estimate(
         given = Given(shape, tokens, config.evaluation, parents, bool(machine.gpu), fresh)
         demand = DEMANDS[phase](config.settings, given)
         host, device = demand.terms.on_gpu() if machine.gpu else (demand.terms.on_cpu(), 0)
-        terms = {**demand.terms.device, **{f"{name} (host)": size for name, size in demand.terms.host.items()}}
+        terms = {
+            **demand.terms.device,
+            **{f"{name} (host)": size for name, size in demand.terms.host.items()},
+        }
         largest = dict(sorted(terms.items(), key=lambda term: -term[1]))
         hours = (demand.flops / machine.flops + demand.seconds) / 3600
         costs.append(PhaseCost(phase, host, device, int(demand.disk), hours, largest))
@@ -159,7 +164,9 @@ def refuse_what_cannot_fit(costs: Sequence[PhaseCost], machine: Machine) -> None
     found = problems(costs, machine)
     if found:
         raise ConfigError(
-            f"{len(found)} of the phases cannot fit on this machine" if len(found) > 1 else "a phase cannot fit",
+            f"{len(found)} of the phases cannot fit on this machine"
+            if len(found) > 1
+            else "a phase cannot fit",
             where=machine.name,
             why="\n  ".join(["", *found]),
             fix="change what is named, or run on a larger machine (forge doctor --base-model X --profile Y shows all)",

@@ -81,7 +81,10 @@ def learner(terms: Terms, shape: ModelShape, engine: EngineSettings, optimizer: 
     terms.put("gradients", gradients, host=engine.offload)
     terms.put("optimiser states", moments / (1 if whole else shards), host=engine.offload)
     if engine.offload:  # the layers that compute are fetched, two at a time
-        terms.put("layers on the device", 2 * 4 * (parameters - shape.embeddings) / shape.layers + 4 * shape.embeddings)
+        terms.put(
+            "layers on the device",
+            2 * 4 * (parameters - shape.embeddings) / shape.layers + 4 * shape.embeddings,
+        )
 
 
 def frozen(engine: EngineSettings) -> int:
@@ -91,13 +94,22 @@ def frozen(engine: EngineSettings) -> int:
 
 def adapters(shape: ModelShape, rank: int) -> int:
     """Weights of low-rank changes of all projections."""
-    attention = 2 * (shape.hidden + shape.heads * shape.head) + 2 * (shape.hidden + shape.kv_heads * shape.head)
+    attention = 2 * (shape.hidden + shape.heads * shape.head) + 2 * (
+        shape.hidden + shape.kv_heads * shape.head
+    )
     mlp = shape.experts * (3 if shape.gated else 2) * (shape.hidden + shape.inner)
     return rank * shape.layers * (attention + mlp)
 
 
 def activations(
-    terms: Terms, shape: ModelShape, engine: EngineSettings, rows: int, tokens: int, *, gpu: bool, name: str = "activations"
+    terms: Terms,
+    shape: ModelShape,
+    engine: EngineSettings,
+    rows: int,
+    tokens: int,
+    *,
+    gpu: bool,
+    name: str = "activations",
 ) -> None:
     """What a forward pass keeps for the backward pass of `rows` rows of `tokens` tokens."""
     size, count = bytes_of(engine, gpu=gpu), rows * tokens

@@ -1,4 +1,4 @@
-"""What each phase holds in memory, writes to disk and computes: one function a phase, of the model's shape and its settings.
+"""What each phase holds in memory, writes to disk and computes: a function a phase, of the model's shape and its settings.
 
 A phase that is not known here is taken to train like the phase training with all of its model, and that is said.
 """
@@ -72,7 +72,9 @@ def cognate(settings: Any, given: Given) -> Demand:
         rows = min(settings.rows, settings.batch)
         activations(terms, shape, engine, rows, given.tokens, gpu=given.gpu)
         logits(terms, shape, rows * given.tokens // 2)
-        steps = settings.trunk.steps + sum(getattr(settings, n).steps for n in ("standard", "memory", "reasoning"))
+        steps = settings.trunk.steps + sum(
+            getattr(settings, n).steps for n in ("standard", "memory", "reasoning")
+        )
         demand.flops = steps * settings.batch * 0.5 * given.tokens * LEARNING * shape.flops
     else:
         terms.put("weights", 4 * shape.parameters)
@@ -90,7 +92,9 @@ def evomerge(settings: Any, given: Given) -> Demand:
     demand.terms.put("merged model and base", 2 * 4 * shape.parameters)
     demand.terms.put("Gram matrices", given.parents * 4 * shape.inputs)
     inference(demand.terms, shape, given.evaluation.batch, given.tokens)
-    evaluations = 8 + 3 * len(settings.methods) + settings.generations * settings.population * settings.islands
+    evaluations = (
+        8 + 3 * len(settings.methods) + settings.generations * settings.population * settings.islands
+    )
     each = len(settings.suites) * settings.items * 0.5 * given.tokens * shape.flops
     chosen = settings.finalists * SUITES * settings.select_items * 0.5 * given.tokens * shape.flops
     demand.flops = evaluations * (each + 200 * shape.parameters) + chosen + 4 * given.scoring
@@ -126,7 +130,9 @@ def bitnet(settings: Any, given: Given) -> Demand:
     logits(demand.terms, shape, rows * given.tokens // 2, copies=5)
     each = settings.batch * 0.5 * given.tokens * shape.flops
     held_out = 4 * settings.held_out_items * 0.5 * given.tokens * shape.flops
-    demand.flops = settings.steps * each * (LEARNING + bool(settings.distillation)) + held_out + 2 * given.scoring
+    demand.flops = (
+        settings.steps * each * (LEARNING + bool(settings.distillation)) + held_out + 2 * given.scoring
+    )
     return demand
 
 
@@ -198,7 +204,10 @@ def compression(settings: Any, given: Given) -> Demand:
     demand.terms.put("the largest tensor while it is coded", 3 * 4 * shape.largest)
     items = SUITES * max(settings.search_items, settings.calibration_items)
     inference(demand.terms, shape, min(items, given.evaluation.batch), given.tokens)
-    coded = shape.parameters * (2 + len(settings.controls)) + len(settings.candidates) * settings.sample * shape.layers * 7
+    coded = (
+        shape.parameters * (2 + len(settings.controls))
+        + len(settings.candidates) * settings.sample * shape.layers * 7
+    )
     demand.seconds = coded / ENCODED / 2
     looks = len(settings.candidates) * 4 + settings.curve + len(settings.controls)
     looks_tokens = SUITES * (settings.search_items * looks + settings.select_items * 8) * 0.5 * given.tokens

@@ -101,7 +101,10 @@ def read(folder: Path) -> ModelShape:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            "the model's config.json cannot be read", where=str(path), why=str(error), fix="give a Hugging Face folder"
+            "the model's config.json cannot be read",
+            where=str(path),
+            why=str(error),
+            fix="give a Hugging Face folder",
         ) from error
     return of_config(config, where=str(path))
 

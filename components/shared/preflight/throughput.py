@@ -11,7 +11,17 @@ import numpy as np
 
 from components.shared.runtime import machine
 
-GPUS = {"B200": 2250, "H200": 989, "H100": 989, "A100": 312, "L40": 181, "L4": 121, "A10": 125, "V100": 112, "T4": 65}
+GPUS = {
+    "B200": 2250,
+    "H200": 989,
+    "H100": 989,
+    "A100": 312,
+    "L40": 181,
+    "L4": 121,
+    "A10": 125,
+    "V100": 112,
+    "T4": 65,
+}
 """Name → 10¹² operations a second in bfloat16 (V100, T4: float16), dense, as the makers state them."""
 
 GPU_SHARE, CPU_SHARE = 0.3, 0.4
@@ -60,7 +70,9 @@ def here(folder: str = ".", *, tflops: float | None = None, gpu_memory: float | 
         measured = product_flops()
         flops, said = measured * CPU_SHARE, f"{CPU_SHARE:.0%} of {measured / 1e9:.0f} GFLOPS measured now"
     what = f"{count} × {name}" if memory else f"{machine.cores():g} CPU cores"
-    return Machine(f"{what}, {said}", flops, machine.memory().limit, memory, count, shutil.disk_usage(folder).free)
+    return Machine(
+        f"{what}, {said}", flops, machine.memory().limit, memory, count, shutil.disk_usage(folder).free
+    )
 
 
 def product_flops() -> float:

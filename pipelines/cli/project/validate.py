@@ -105,7 +105,15 @@ def _plan(plan: Plan, cluster: str, content: dict[str, Any] | None) -> None:
         f"{needed.slots} tasks at the same time"
     )
     drawn = table(
-        "phase", "tasks", "threads each", "memory each", "GPU memory", "disk", "hours", f"pod on Kubeflow ({cluster})", "accelerators"
+        "phase",
+        "tasks",
+        "threads each",
+        "memory each",
+        "GPU memory",
+        "disk",
+        "hours",
+        f"pod on Kubeflow ({cluster})",
+        "accelerators",
     )
     for phase, share in needed.phases.items():
         pod = ", ".join(f"{value} {name}" for name, value in share.pod.items() if value is not None)

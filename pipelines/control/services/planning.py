@@ -178,7 +178,8 @@ def plan_of(settings: ControlSettings, asked: Asked) -> PlanOfRun:
     plan = prepare(run_request(settings, asked.model_dump()))
     needs = resources(plan, load())
     of_phases = [
-        (phase.peak_memory_bytes or phase.expected_memory_bytes or TASK_MEMORY) * min(phase.tasks, needs.slots)
+        (phase.peak_memory_bytes or phase.expected_memory_bytes or TASK_MEMORY)
+        * min(phase.tasks, needs.slots)
         for phase in needs.phases.values()
     ]
     gpus = int(any(SPECS[phase].gpu for phase in needs.phases if phase in SPECS))
