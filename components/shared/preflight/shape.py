@@ -24,6 +24,8 @@ class ModelShape:
     :param experts: of a layer, 1 where it has one MLP; `active` are those that a token passes.
     :param gated: three matrices an MLP (SwiGLU), not two.
     :param tied: the head is the embedding.
+    :param learnt_positions: each position has a vector of its own (GPT-2).
+    :param extra: weights of added modules.
     """
 
     hidden: int
@@ -38,6 +40,7 @@ class ModelShape:
     active: int = 1
     gated: bool = True
     tied: bool = True
+    learnt_positions: bool = False
     extra: int = 0
 
     @property
@@ -57,8 +60,9 @@ class ModelShape:
 
     @property
     def embeddings(self) -> int:
-        """Weights of the embedding, and of a head of its own."""
-        return self.vocabulary * self.hidden * (1 if self.tied else 2)
+        """Weights of the embedding, of a head of its own, and of learnt positions."""
+        rows = self.vocabulary * (1 if self.tied else 2) + (self.positions if self.learnt_positions else 0)
+        return rows * self.hidden
 
     @property
     def parameters(self) -> int:
@@ -143,6 +147,7 @@ def of_config(config: Mapping[str, Any], *, where: str = "config.json") -> Model
         experts=experts,
         active=number("num_experts_per_tok", default=1) if experts > 1 else 1,
         gated=config.get("model_type") != "gpt2",
+        learnt_positions=config.get("model_type") == "gpt2",
         tied=bool(config.get("tie_word_embeddings", config.get("model_type") == "gpt2")),
     )
 
