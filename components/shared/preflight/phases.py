@@ -77,8 +77,8 @@ def cognate(settings: Any, given: Given) -> Demand:
         )
         demand.flops = steps * settings.batch * 0.5 * given.tokens * LEARNING * shape.flops
     else:
-        terms.put("weights", 4 * shape.parameters)
-        terms.put("Gram matrices", 4 * shape.inputs)
+        terms.put("weights", shape.stored * shape.parameters)
+        terms.put("Gram matrices", 8 * shape.inputs)  # summed in float64
         inference(terms, shape, settings.batch, given.tokens)
     demand.flops += 3 * (settings.gram_items * 0.5 * given.tokens * 3 * shape.flops + given.scoring)
     return demand
@@ -88,8 +88,8 @@ def evomerge(settings: Any, given: Given) -> Demand:
     """Parents, their base, the model that is merged, and their Gram matrices."""
     shape = given.shape
     demand = Demand(disk=2 * 4 * shape.parameters)
-    demand.terms.put("parents", given.parents * 4 * shape.parameters)
-    demand.terms.put("merged model and base", 2 * 4 * shape.parameters)
+    demand.terms.put("parents", given.parents * shape.stored * shape.parameters)
+    demand.terms.put("merged model and base", 2 * shape.stored * shape.parameters)
     demand.terms.put("Gram matrices", given.parents * 4 * shape.inputs)
     inference(demand.terms, shape, given.evaluation.batch, given.tokens)
     evaluations = (
@@ -178,9 +178,9 @@ def adas(settings: Any, given: Given) -> Demand:
     """The model, the singular vectors of its projections, and weights put together from them."""
     shape, svf = given.shape, settings.svf
     demand = Demand(disk=2 * 2 * shape.parameters)
-    demand.terms.put("weights", 4 * shape.parameters)
-    demand.terms.put("singular vectors", 4 * 1.4 * shape.matrices)
-    demand.terms.put("weights put together", 4 * shape.matrices)
+    demand.terms.put("weights", shape.stored * shape.parameters)
+    demand.terms.put("singular vectors", 4 * shape.singular)
+    demand.terms.put("weights put together", shape.stored * shape.matrices)
     rows = svf.questions * svf.samples
     tokens = given.tokens + settings.answer_tokens
     activations(demand.terms, shape, engine_of(settings), rows, tokens, gpu=given.gpu)

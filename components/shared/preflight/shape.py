@@ -13,6 +13,8 @@ from components.shared.runtime.errors import InputError
 BYTES = 272
 """Tokens of the cognates' own tokenizer."""
 
+HALVES = ("bfloat16", "float16")
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -26,6 +28,7 @@ class ModelShape:
     :param tied: the head is the embedding.
     :param learnt_positions: each position has a vector of its own (GPT-2).
     :param extra: weights of added modules.
+    :param stored: bytes of a weight in its file, and of one that only computes.
     """
 
     hidden: int
@@ -42,6 +45,7 @@ class ModelShape:
     tied: bool = True
     learnt_positions: bool = False
     extra: int = 0
+    stored: int = 4
 
     @property
     def attention(self) -> int:
@@ -88,6 +92,17 @@ class ModelShape:
         """
         wide = self.heads * self.head
         return self.layers * (self.hidden**2 + wide**2 + self.experts * (self.hidden**2 + self.inner**2))
+
+    @property
+    def singular(self) -> int:
+        """Numbers in the thin singular value decompositions of all projections: r · (out + in) of each."""
+        wide, narrow = self.heads * self.head, self.kv_heads * self.head
+        q, kv = (
+            min(self.hidden, wide) * (self.hidden + wide),
+            min(self.hidden, narrow) * (self.hidden + narrow),
+        )
+        mlp = min(self.hidden, self.inner) * (self.hidden + self.inner)
+        return self.layers * (2 * q + 2 * kv + self.experts * (3 if self.gated else 2) * mlp)
 
     @property
     def kv(self) -> int:
@@ -147,6 +162,7 @@ def of_config(config: Mapping[str, Any], *, where: str = "config.json") -> Model
         experts=experts,
         active=number("num_experts_per_tok", default=1) if experts > 1 else 1,
         gated=config.get("model_type") != "gpt2",
+        stored=2 if str(config.get("dtype") or config.get("torch_dtype")) in HALVES else 4,
         learnt_positions=config.get("model_type") == "gpt2",
         tied=bool(config.get("tie_word_embeddings", config.get("model_type") == "gpt2")),
     )

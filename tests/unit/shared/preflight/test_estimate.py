@@ -23,7 +23,16 @@ GIB = 1 << 30
 LARGE = Machine("a CPU", 1e11, 1 << 50, 0, 0, 1 << 50)
 H100 = Machine("a GPU of 80 GB", 3e14, 512 * GIB, 80 * GIB, 1, 4096 * GIB)
 SEVEN = ModelShape(
-    hidden=3584, inner=18944, layers=28, heads=28, kv_heads=4, head=128, vocabulary=152064, positions=32768, tied=False
+    hidden=3584,
+    inner=18944,
+    layers=28,
+    heads=28,
+    kv_heads=4,
+    head=128,
+    vocabulary=152064,
+    positions=32768,
+    tied=False,
+    stored=2,
 )
 """Qwen2.5-7B's."""
 
@@ -60,9 +69,15 @@ def costs(*overrides: str, profile: str = "hf-7b", machine: Machine = H100, shap
 
 
 def test_adapters_checkpointing_and_offload_each_make_their_term_smaller():
-    whole = costs("training.engine={adapter: none, precision: float32, gradient_checkpointing: false}")["training"]
-    recomputed = costs("training.engine={adapter: none, precision: float32, gradient_checkpointing: true}")["training"]
-    adapted = costs("training.engine={adapter: lora, precision: bfloat16, gradient_checkpointing: true}")["training"]
+    whole = costs("training.engine={adapter: none, precision: float32, gradient_checkpointing: false}")[
+        "training"
+    ]
+    recomputed = costs("training.engine={adapter: none, precision: float32, gradient_checkpointing: true}")[
+        "training"
+    ]
+    adapted = costs("training.engine={adapter: lora, precision: bfloat16, gradient_checkpointing: true}")[
+        "training"
+    ]
     offloaded = costs("training.engine={adapter: none, strategy: zero3, offload: true}")["training"]
     assert recomputed.terms["activations"] < whole.terms["activations"] / 4
     assert adapted.terms["weights"] == whole.terms["weights"] / 2 and "optimiser states" not in adapted.terms
