@@ -107,6 +107,7 @@ class Baking(Phase[Settings], spec=PHASE):
             lr=settings.lr,
             anchor=settings.anchor,
             seed=run.seed * 101 + self.state["bake"],
+            engine=settings.engine,
             checkpoints=run.checkpoints,
             state=self.state,
             report=report_to(run.progress, run.tracker, prefix=f"{name}/", offset=self.state["done"]),

@@ -27,7 +27,7 @@ from components.shared.runtime.store.local_copy import download
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 from components.shared.training.device import device
-from components.shared.training.loop import report_to
+from components.shared.training.loop import report_to, rows_in_part
 
 from .component import PHASE
 from .course import train
@@ -159,6 +159,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         course = getattr(settings, name)
         seed = run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name))
         torch.set_num_threads(course.threads)
+        rows = rows_in_part(settings.rows, settings.batch, settings.engine)
         run.progress.start(name, course.steps)
 
         def draw(step: int, opening: bool) -> list[Batch]:
@@ -172,7 +173,7 @@ class Cognate(Phase[Settings], spec=PHASE):
                 settings.batch,
                 scratch=course.scratch,
             )
-            return [batch for _, batch in batches(items, tokenizer, settings.rows)]
+            return [batch for _, batch in batches(items, tokenizer, rows)]
 
         steps, curve = train(
             model,
@@ -187,6 +188,7 @@ class Cognate(Phase[Settings], spec=PHASE):
             window=settings.window,
             tolerance=settings.tolerance,
             clip=settings.clip,
+            engine=settings.engine,
             checkpoints=run.checkpoints,
             report=report_to(run.progress, run.tracker, every=10),
         )

@@ -23,7 +23,7 @@ from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
 from components.shared.training.device import device
-from components.shared.training.loop import report_to
+from components.shared.training.loop import report_to, rows_in_part
 from components.shared.training.side_by_side import pieces_of
 
 from .component import PHASE
@@ -153,6 +153,7 @@ class Training(Phase[Settings], spec=PHASE):
             steps=stage.steps,
             optimizer_of=lambda learner: self._optimizer(learner, stage.lr),
             clip=settings.clip,
+            engine=settings.engine,
             self_weight=settings.self_weight,
             average=settings.average,
             checkpoints=run.checkpoints,
@@ -181,7 +182,8 @@ class Training(Phase[Settings], spec=PHASE):
         else:
             tasks, count = stage.tasks or settings.tasks, settings.batch - dreams
             items = mixture(tasks, stage.levels, "train", seed, step, count, scratch=stage.scratch)
-        parts = list(batches(items, self.tokenizer, settings.rows))
+        rows = rows_in_part(settings.rows, settings.batch, settings.engine)
+        parts = list(batches(items, self.tokenizer, rows))
         if dreams:
             eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
             padding = eos if pad is None else pad

@@ -29,7 +29,7 @@ def rows(seed, count=6):
 def loop_of(model, optimizer=None, **more):
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=0.1)
     options = {"clip": 1.0, "where": "toy", "fix": "lower toy.lr"} | more
-    return TrainingLoop(model.parameters(), {"model": optimizer}, **options)
+    return TrainingLoop(model, {"model": optimizer}, **options)
 
 
 def mean_square(model):
