@@ -25,6 +25,7 @@ from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import check_mixture
 from components.shared.tasks.item import Item, Split
+from components.shared.tasks.prompting import stop_ids
 from components.shared.training.device import device
 from components.shared.training.loop import TrainingLoop, report_to
 
@@ -57,7 +58,7 @@ class Adas(Phase[Settings], spec=PHASE):
         check_mixture(dict.fromkeys(settings.other_tasks, 1.0), [1])
         self.model, self.tokenizer = load(self.run.artifact.path, device=device())
         self.model.requires_grad_(False)
-        if self.tokenizer.eos_token_id is None:
+        if not stop_ids(self.tokenizer, self.model):
             raise InputError(
                 "the tokenizer has no <eos>: no answer would end",
                 where=str(self.run.artifact.path),

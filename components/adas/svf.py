@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.agent.agent import text_of
-from components.shared.evaluation.sampling import prompt_ids, sample_answers
+from components.shared.evaluation.sampling import sample_answers
 from components.shared.models.remote_code.experts import set_expert
 from components.shared.tasks.item import Item
+from components.shared.tasks.prompting import padding_id, prompt_ids, stop_ids, text_of
 
 SMALLEST = 16
 """Thinner matrices are gates; there is little to weigh in them."""
@@ -156,13 +156,12 @@ def reinforce(
     """
     prompts = [prompt for prompt in prompt_ids(items, tokenizer) for _ in range(samples)]
     set_expert(model, vectors.as_expert())
-    answers = sample_answers(
-        model, prompts, eos=tokenizer.eos_token_id, limit=limit, temperature=1.0, generator=generator
-    )
-    texts = [text_of(ids, tokenizer) for ids in answers]
+    stops = stop_ids(tokenizer, model)
+    answers = sample_answers(model, prompts, stops=stops, limit=limit, temperature=1.0, generator=generator)
+    texts = [text_of(ids, tokenizer, stops) for ids in answers]
     success = is_right([item for item in items for _ in range(samples)], texts).float()
     advantages = leave_one_out((2 * success - 1).view(len(items), samples)).flatten()
-    batch = rows(prompts, answers, tokenizer.eos_token_id)
+    batch = rows(prompts, answers, padding_id(tokenizer))
     set_expert(model, None)
     with torch.no_grad():
         base = log_probabilities(model, batch)

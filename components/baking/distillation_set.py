@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.evaluation.sampling import ROWS, prompt_ids, sample_answers
+from components.shared.evaluation.sampling import ROWS, sample_answers
+from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item
+from components.shared.tasks.prompting import padding_id, prompt_ids, stop_ids, tail_ids
 from components.shared.training.side_by_side import pieces_of
 
 
@@ -46,12 +48,6 @@ def rows(prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: in
         ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
         predicts[row, len(prompt) - 1 : len(prompt) + len(answer) - 1] = True
     return Rows(ids, predicts)
-
-
-def answer_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """`answer <eos>` of each item."""
-    texts = [item.answer for item in items]
-    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
 class DistillationSet(NamedTuple):
@@ -133,11 +129,11 @@ def prompted_set(
     :param limit: tokens of an answer at most.
     :param temperature: of the sampling; the distributions compared are those at temperature 1.
     """
-    prompts, padding = prompt_ids(prompted, tokenizer), padding_of(tokenizer)
+    prompts, padding = prompt_ids(prompted, tokenizer), padding_id(tokenizer)
     answers = sample_answers(
         teacher,
         prompts,
-        eos=tokenizer.eos_token_id,
+        stops=stop_ids(tokenizer, teacher),
         limit=limit,
         temperature=temperature,
         generator=generator,
@@ -150,13 +146,9 @@ def anchor_set(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]
 ) -> DistillationSet:
     """What the model says to these items, at the positions of their right answers."""
-    batch = rows(prompt_ids(items, tokenizer), answer_ids(items, tokenizer), padding_of(tokenizer))
+    plain = [without_scratch(item) for item in items]
+    batch = rows(prompt_ids(items, tokenizer), tail_ids(plain, tokenizer), padding_id(tokenizer))
     return DistillationSet(batch, answer_log_probabilities(model, batch))
-
-
-def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that fills rows up on the right; causality hides it, so that <eos> serves where there is no <pad>."""
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
 def kl(teacher: Tensor, student: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ WARMUP, DECAY = 0.05, 0.3  # shares of the steps in which the learning rate rise
 CARD = (
     "It was trained by Quiet-STaR (arXiv 2403.09629). Called as usual it answers at once. With thoughts.py, which lies "
     "beside it, it thinks first: `think(model, input_ids)` gives the mixed predictions at every position, and "
-    "`generate_with_thoughts(model, input_ids, limit=…, stop=…)` generates with a thought before every token."
+    "`generate_with_thoughts(model, input_ids, limit=…, stops=…)` generates with a thought before every token."
 )
 
 

@@ -22,6 +22,7 @@ from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
+from components.shared.tasks.prompting import padding_id
 from components.shared.training.device import device
 from components.shared.training.loop import report_to, rows_in_part
 from components.shared.training.side_by_side import pieces_of
@@ -185,8 +186,7 @@ class Training(Phase[Settings], spec=PHASE):
         rows = rows_in_part(settings.rows, settings.batch, settings.engine)
         parts = list(batches(items, self.tokenizer, rows))
         if dreams:
-            eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-            padding = eos if pad is None else pad
+            padding = padding_id(self.tokenizer)
             parts.append(
                 dreamt_part(self.state["dreams"], dreams, padding, stage=stage.name, seed=seed, step=step)
             )

@@ -33,8 +33,7 @@ def generate(
         bool | None,
         typer.Option(
             "--template/--raw", show_default=False,
-            help="Put prompts into the tokenizer's chat template, or do not. By default: where the tokenizer has one,"
-            " for models that are not ours.",
+            help="Put prompts into the tokenizer's chat template, or do not. By default: where it brings one of its own.",
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="At most so many new tokens.")] = 64,

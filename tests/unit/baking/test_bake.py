@@ -14,17 +14,16 @@ from components.baking.bake import bake
 from components.baking.distillation_set import (
     DistillationSet,
     anchor_set,
-    answer_ids,
     answer_log_probabilities,
     kl,
     log_probabilities,
-    padding_of,
     prompted_set,
     rows,
 )
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.item import Item
+from components.shared.tasks.prompting import padding_id, tail_ids
 from components.shared.tasks.tokenizer import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
@@ -193,11 +192,11 @@ def test_picked_rows_are_no_wider_than_their_answers_need():
 
 def test_answers_end_with_the_end_and_rows_are_padded_with_what_the_tokenizer_has():
     item = Item("chain", 1, "train", "1+1=", "2")
-    assert answer_ids([item], TOKENIZER) == [[ord("2"), EOS]]
+    assert tail_ids([item], TOKENIZER) == [[ord("2"), EOS]]
     bare = byte_tokenizer()
-    assert padding_of(bare) == bare.pad_token_id
+    assert padding_id(bare) == bare.pad_token_id
     bare.pad_token = None
-    assert padding_of(bare) == EOS
+    assert padding_id(bare) == EOS
 
 
 class Parrot(nn.Module):

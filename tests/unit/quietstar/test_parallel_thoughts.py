@@ -188,7 +188,7 @@ class TestSpeaking:
         """Ragged prompts in one batch, one cache for all tokens, against a fresh read of each row's text."""
         ids = text.clone()
         mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
-        generated = generate_with_thoughts(model, ids, mask, limit=4, stop=-1)
+        generated = generate_with_thoughts(model, ids, mask, limit=4, stops=())
         for row, length in ((0, 7), (1, 4)):
             tokens = text[row, :length].tolist()
             for step in range(4):
@@ -199,9 +199,9 @@ class TestSpeaking:
 
     def test_a_row_that_has_ended_says_nothing_more(self, models, text):
         model = models["standard"]
-        free = generate_with_thoughts(model, text, limit=6, stop=-1)
+        free = generate_with_thoughts(model, text, limit=6, stops=())
         stop = int(free[0, 1])
-        generated = generate_with_thoughts(model, text, limit=6, stop=stop)
+        generated = generate_with_thoughts(model, text, limit=6, stops=(stop,))
         first = free[0].tolist().index(stop)
         assert generated[0, : first + 1].tolist() == free[0, : first + 1].tolist()
         assert (generated[0, first:] == stop).all()

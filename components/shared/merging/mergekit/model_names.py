@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .reader import Reader
+from components.shared.base_models.address import HUB_NAME
+from components.shared.runtime.errors import ForgeError
 
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+from .reader import Reader
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class ModelNames:
         return f"{name}@{revision}" if revision else name
 
     def folder(self, text: str) -> Path:
-        """The folder of a name: made before, beside the file, under the current folder, or in the hub's cache.
+        """The folder of a name: made before, beside the file, under the current folder, or a model of the hub.
 
         :raises ConfigError: it is nowhere.
         """
@@ -83,22 +82,18 @@ class ModelNames:
         )
 
     def _from_hub(self, name: str, revision: str | None) -> Path:
-        """The newest snapshot in the cache, or what is downloaded now.
+        """The model's folder in the hub's cache, fetched where it is not there.
 
-        :raises ConfigError: there is neither.
+        :raises ConfigError: it is not to be had.
         """
-        import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from components.shared.base_models import hub
+        from components.shared.base_models.address import Address
 
-        wanted: dict[str, Any] = {"revision": revision, "allow_patterns": FILES}
         try:
-            try:
-                return Path(huggingface_hub.snapshot_download(name, local_files_only=True, **wanted))
-            except LocalEntryNotFoundError:
-                return Path(huggingface_hub.snapshot_download(name, **wanted))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            return hub.fetch(Address("hub", name, revision or "")).folder
+        except ForgeError as error:
             raise self.reader.refuse(
                 f"there is no folder {name}, and the hub does not give it",
-                why=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                fix="correct the name, or download the model first: hf download NAME --local-dir FOLDER",
+                why=f"{error.what}: {error.why}",
+                fix=error.fix,
             ) from error

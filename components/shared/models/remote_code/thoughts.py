@@ -25,6 +25,7 @@ Training is not here: a model needs none of it to think.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -282,7 +283,7 @@ def generate_with_thoughts(
     attention_mask: Tensor | None = None,
     *,
     limit: int,
-    stop: int,
+    stops: Sequence[int],
     **options: Any,
 ) -> Tensor:
     """Greedy generation that thinks before every token; the thoughts are forgotten once the token is generated.
@@ -291,7 +292,7 @@ def generate_with_thoughts(
 
     :param input_ids: (B, T) prompts, padded on either side where `attention_mask` is 0.
     :param limit: tokens to generate at most.
-    :param stop: the token that ends a row; what follows it in a row is `stop` again.
+    :param stops: the tokens that end a row; what follows in a row is the same one again.
     :param options: those of `think_at`.
     :return: (B, ≤ limit) int64.
     """
@@ -300,6 +301,7 @@ def generate_with_thoughts(
     position = (columns * text.attention_mask).amax(-1, keepdim=True)
     ended = torch.zeros_like(position, dtype=torch.bool)
     generated: list[Tensor] = []
+    ends = torch.tensor(list(stops), dtype=torch.long, device=input_ids.device)
     while len(generated) < limit and not bool(ended.all()):
         if generated:
             text = append_token(model, text, generated[-1], position)
@@ -307,8 +309,8 @@ def generate_with_thoughts(
         thought = think_at(model, text, position, **options)
         silent = (model.config.thoughts["start"], model.config.thoughts["end"])
         token = silence(thought.logits[:, 0], silent).argmax(-1, keepdim=True)
-        generated.append(token.masked_fill(ended, stop))
-        ended = ended | (token == stop)
+        generated.append(torch.where(ended, generated[-1], token) if generated else token)
+        ended = ended | torch.isin(generated[-1], ends)
     return torch.cat(generated, dim=1) if generated else input_ids[:, :0]
 
 
