@@ -82,6 +82,7 @@ class Adas(Phase[Settings], spec=PHASE):
         for number, family in enumerate(self._learnable()):
             if number >= self.state["family"]:
                 self._train(number, family)
+        group.leave()
         self.experts = {family.name: stored_expert(self._vectors(family)) for family in self._learnable()}
         self.dispatcher = self._fit_dispatcher()
         archive = self._search()

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
-from components.shared.training.loop import Report, TrainingLoop, rows_in_part
+from components.shared.training.loop import ALONE, Report, TrainingLoop, rows_in_part
 from components.shared.training.settings import EngineSettings
 
 from .distillation_set import DistillationSet, kl, log_probabilities
@@ -38,7 +38,7 @@ def bake(
     lr: float,
     anchor: float,
     seed: int,
-    engine: EngineSettings,
+    engine: EngineSettings = ALONE,
     checkpoints: Checkpoints,
     state: dict[str, Any],
     report: Report,

@@ -16,6 +16,7 @@ from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, save, wrap
 from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
 from components.shared.training.device import device
 from components.shared.training.loop import report_to, rows_in_part
@@ -67,6 +68,7 @@ class BitNet(Phase[Settings], spec=PHASE):
             report=report_to(run.progress, run.tracker, every=10),
         )
         run.progress.done()
+        group.leave()
         round_to_half(student)
         self.losses["ternary"] = self._losses(student)
         self._publish(student.cpu(), curve)

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.tasks.batches import IGNORED, Batch
-from components.shared.training.loop import Report, TrainingLoop, token_shares
+from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
 from components.shared.training.settings import EngineSettings
 
 from .conversion import set_strength
@@ -71,7 +71,7 @@ def train(
     distillation: float,
     temperature: float,
     clip: float,
-    engine: EngineSettings,
+    engine: EngineSettings = ALONE,
     checkpoints: Checkpoints,
     report: Report,
 ) -> dict[str, list[float]]:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from components.shared.optim.schedule import warmup_stable_decay
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.tasks.batches import Batch
-from components.shared.training.loop import Report, TrainingLoop, token_shares
+from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
 from components.shared.training.settings import EngineSettings
 
 from .convergence import converged
@@ -43,7 +43,7 @@ def train(
     window: int,
     tolerance: float,
     clip: float,
-    engine: EngineSettings,
+    engine: EngineSettings = ALONE,
     checkpoints: Checkpoints,
     report: Report,
 ) -> CourseResult:

@@ -23,6 +23,7 @@ from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.artifact.plain_model import adopt
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.runtime.store.local_copy import download
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
@@ -99,6 +100,7 @@ class Cognate(Phase[Settings], spec=PHASE):
             return
         model = self._build()
         self._train(model, "trunk")
+        group.leave()
         save(model, byte_tokenizer(), self.run.output, card=_card("trunk", model))
         self._score(model)
 
@@ -112,10 +114,12 @@ class Cognate(Phase[Settings], spec=PHASE):
             seed=self.run.seed,
         )
         self._train(model, self.variant)
+        group.leave()
         self._publish(model, byte_tokenizer(), trunk)
 
     def _take_model(self) -> None:
         """A model of someone else's in the place of a cognate: verified, scored, its Gram matrices taken."""
+        group.leave()
         source = adopt(download(self.variant, self.run.work / "base_model"))
         model, tokenizer = load(source.path)
         self._publish(model, tokenizer, None)
@@ -144,12 +148,15 @@ class Cognate(Phase[Settings], spec=PHASE):
             return load_file(self.trunk.path / "model.safetensors")
         # By hand, without a trunk as input: this file survives a kill, as the trunk's checkpoints do not.
         trunk_file = self.run.work / TRUNK
-        if not trunk_file.exists():
+        missing = not trunk_file.exists()
+        group.barrier()  # ranks of one machine share the folder: all have looked before one writes
+        if missing:
             model = self._build()
             self._train(model, "trunk")
-            draft = trunk_file.with_suffix(".tmp")
-            save_file(model.state_dict(), draft)
-            draft.replace(trunk_file)
+            if group.rank() == 0:
+                draft = trunk_file.with_suffix(".tmp")
+                save_file(model.state_dict(), draft)
+                draft.replace(trunk_file)
             self.run.checkpoints.clear()
         return load_file(trunk_file)
 

@@ -18,7 +18,7 @@ from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED
-from components.shared.training.loop import TrainingLoop, report_to, token_shares
+from components.shared.training.loop import ALONE, TrainingLoop, report_to, token_shares
 from components.shared.training.settings import EngineSettings
 
 from .allocation.evaluator import Evaluator, ReferenceOutputs
@@ -48,7 +48,7 @@ def recover(
     *,
     steps: int,
     lr: float,
-    engine: EngineSettings,
+    engine: EngineSettings = ALONE,
     progress: Progress,
 ) -> RecoveryOutcome:
     """Train the vectors of the evaluator's model, which has its decoded weights, by Adam along a cosine.

@@ -89,6 +89,7 @@ class QuietStar(Phase[Settings], spec=PHASE):
             saved = None
         arm = self.load_arm()
         self.train(arm, "thoughts", saved)
+        group.leave()
         modes: tuple[Mode, ...] = ("no thought", "thoughts", "shuffled")
         for mode in modes:
             self.scores[mode] = self.evaluate(arm, mode)

@@ -20,6 +20,7 @@ from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
 from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
 from components.shared.tasks.prompting import padding_id
@@ -93,6 +94,7 @@ class Training(Phase[Settings], spec=PHASE):
             if run.checkpoints.due() or number + 1 == len(stages):
                 Snapshot({"model": self.model}, state=self.state).save(run.checkpoints, self.state["done"])
                 run.checkpoints.stop_if_asked()
+        group.leave()
         self._publish()
 
     def get_metrics(self) -> dict[str, float]:

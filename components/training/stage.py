@@ -16,7 +16,7 @@ from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch
-from components.shared.training.loop import Report, TrainingLoop, token_shares
+from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
 from components.shared.training.settings import EngineSettings
 
 from .edge_of_chaos import Edge
@@ -49,7 +49,7 @@ def train(
     steps: int,
     optimizer_of: Callable[[nn.Module], Optimizer],
     clip: float,
-    engine: EngineSettings,
+    engine: EngineSettings = ALONE,
     self_weight: float,
     average: float,
     checkpoints: Checkpoints,

@@ -4,8 +4,8 @@
 
 Updates have the size of AdamW's by Moonlight's factor (arXiv 2502.16982). NS is Newton–Schulz's iteration with Jordan's
 quintic; what it computes in is chosen by `fast_dtype` and kept in the optimiser's state, so that a resumed run goes on in
-it. Matrices of one shape go through it together. Where FSDP2 has cut them, each is gathered for the iteration, which all ranks
-then do alike.
+it. Matrices of one shape go through it together. Where FSDP2 has cut them, each is gathered for the iteration, which all
+ranks then do alike.
 """
 
 from __future__ import annotations
@@ -69,16 +69,20 @@ def muon_step(group: dict[str, Any], state: dict[Tensor, dict[str, Any]]) -> Non
             state[parameter]["momentum_buffer"] = torch.zeros_like(grad)
     momenta = [local(state[parameter]["momentum_buffer"]) for parameter in parameters]
     torch._foreach_lerp_(momenta, grads, 1 - MOMENTUM)
-    updates = torch._foreach_lerp(grads, momenta, MOMENTUM)
+    updates = list(torch._foreach_lerp(grads, momenta, MOMENTUM))
     torch._foreach_mul_(shards, 1 - lr * decay)
     if any(isinstance(parameter, DTensor) for parameter in parameters):
-        updates = [whole_like(parameter, update) for parameter, update in zip(parameters, updates, strict=True)]
+        updates = [
+            whole_like(parameter, update) for parameter, update in zip(parameters, updates, strict=True)
+        ]
     for which in batches(updates):
         stacked = torch.stack([_lying(updates[i]) for i in which])
         for i, update in zip(which, orthogonalize(stacked, getattr(torch, group["dtype"])), strict=True):
             rows, columns = parameters[i].shape
             update = update.T if rows > columns else update
-            shards[i].add_(rows_of_rank(parameters[i], update), alpha=-lr * 0.2 * math.sqrt(max(rows, columns)))
+            shards[i].add_(
+                rows_of_rank(parameters[i], update), alpha=-lr * 0.2 * math.sqrt(max(rows, columns))
+            )
 
 
 def local(tensor: Tensor) -> Tensor:

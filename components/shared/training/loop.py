@@ -206,8 +206,8 @@ class TrainingLoop:
 def share_of_rank(parts: Sequence[tuple[Part, float]]) -> list[tuple[Part, float]]:
     """The parts of a step that are this rank's.
 
-    All have as many: where they do not come out even, the first is repeated at weight 0, for ranks meet in every forward and
-    backward pass.
+    All have as many: where they do not come out even, the first is repeated at weight 0, for ranks meet in every forward
+    and backward pass.
     """
     ranks = group.world()
     if ranks == 1:
@@ -229,7 +229,9 @@ def shares_of_rows(batch: Batch, pieces: int) -> list[Batch]:
     if pieces == 1:
         return [batch]
     count = min(pieces, len(batch.input_ids))
-    return [Batch(*tensors) for tensors in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True)]
+    return [
+        Batch(*tensors) for tensors in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True)
+    ]
 
 
 def checkpoint_activations(learner: nn.Module) -> None:

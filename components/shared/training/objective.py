@@ -1,8 +1,8 @@
 """The loss of a part as a module: what data parallel wrappers wrap.
 
 A phase's loss calls its model as it likes: several times, parts of it, its head alone. Wrappers (DDP, FSDP2, DeepSpeed)
-want one forward pass of one module, at whose ends they gather weights and begin to reduce gradients. So the loss itself is that
-module, and what learns is its child: inside `forward` every weight that is not a layer's own is whole.
+want one forward pass of one module, at whose ends they gather weights and begin to reduce gradients. So the loss itself is
+that module, and what learns is its child: inside `forward` every weight that is not a layer's own is whole.
 """
 
 from __future__ import annotations

@@ -244,4 +244,3 @@ def _deepspeed(device: str) -> Any:
             fix="pip install --no-build-isolation 'agent-forge[deepspeed]', or choose strategy ddp or fsdp",
         ) from error
     return deepspeed
-

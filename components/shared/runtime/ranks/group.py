@@ -74,7 +74,7 @@ def leave() -> None:
     """
     if not dist.is_initialized():
         return
-    number = rank()
+    number = int(dist.get_rank())
     barrier()
     dist.destroy_process_group()
     if number:

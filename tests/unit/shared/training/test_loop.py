@@ -110,7 +110,7 @@ def test_all_optimisers_step_together():
         str(n): torch.optim.SGD(layer.parameters(), lr=0.1) for n, layer in enumerate(model.children())
     }
     before = weights(model)
-    loop = TrainingLoop(model.parameters(), optimizers, clip=1.0, where="toy", fix="")
+    loop = TrainingLoop(model, optimizers, clip=1.0, where="toy", fix="")
     loop.update([rows(0)], mean_square(model), rate=1.0)
     assert all(not torch.equal(a, b) for a, b in zip(weights(model), before, strict=True))
 
