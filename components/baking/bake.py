@@ -18,7 +18,7 @@ from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.training.loop import Report, TrainingLoop
 
-from .distillation_set import DistillationSet, kl, log_probabilities
+from .distillation_set import DistillationSet, divergence
 
 CLIP = 1.0
 WARMUP = 5
@@ -71,9 +71,8 @@ def bake(
 
     def loss_of(part: tuple[str, float, float, DistillationSet]) -> tuple[Tensor, dict[str, Tensor]]:
         name, weight, share, rows = part
-        student = log_probabilities(model, rows.rows)
-        divergence = share * kl(rows.teacher.to(student), student)
-        return weight * divergence, {name: divergence.detach()}
+        apart = share * divergence(model, rows)
+        return weight * apart, {name: apart.detach()}
 
     terms = [("kl", 1.0, prompted), ("anchor_kl", anchor, anchors)]
     model.train()
