@@ -45,8 +45,8 @@ class Settings(PhaseSettings):
     teacher_tokens: int = Field(
         512,
         ge=1,
-        description="likeliest tokens of the teacher kept at each place, the rest in one bucket: the KL is a lower bound of "
-        "the whole one; from the size of the vocabulary on it is the whole",
+        description="likeliest tokens of the teacher kept at each place, the rest in one bucket: the KL is a lower bound "
+        "of the whole one; from the size of the vocabulary on it is the whole",
     )
     answer_tokens: int = Field(16, ge=1, description="longest sampled answer")
     levels: LevelList = Field(description="difficulties of the questions")

@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python tests/performance/models/loss_memory.py --made 49152,151936
 
 PATH is a Hugging Face folder; --made builds a Llama of 2 layers of 256 at each vocabulary instead. Every figure is of a
-fresh process: resident memory at its highest (VmHWM) during one forward and backward pass, less what was resident before, in
+fresh process: resident memory at its highest (VmHWM) in one forward and backward pass, less what was resident before, in
 MiB. `plain` is the loss of transformers itself, which holds its logits at all places, three times and over.
 """
 
