@@ -29,6 +29,7 @@ from components.shared.runtime.artifact.base_models import KEY
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group
+from components.shared.runtime.store.local_copy import download
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 from components.shared.training.device import device
