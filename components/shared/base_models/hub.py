@@ -112,6 +112,14 @@ def fetch(wanted: Address, *, code: bool = False, progress: Progress | None = No
     return _checked(pinned, listing.licence)
 
 
+def config_folder(wanted: Address) -> Path:
+    """The folder of a model's config.json, which alone is fetched: enough to say what the model will take.
+
+    :raises ForgeError: see `resolved`; or it has none.
+    """
+    return _file(resolved(wanted), "config.json").parent
+
+
 def _listing(wanted: Address) -> _Listing:
     """What the hub says of the revision.
 

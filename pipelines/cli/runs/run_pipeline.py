@@ -137,6 +137,10 @@ def run_pipeline(
         say(f"run {plan.folder.name} in {plan.folder.path}")
         if plan.ignored:
             say(f"without meaning on this machine: {', '.join(plan.ignored)}")
+        from ..rendering.plan import said
+
+        for line in said(plan.costs):
+            say(line)
     result = _carried_out(plan, quiet=as_json)
     for task in result.state.tasks:
         if task.state == "failed" and not as_json:
