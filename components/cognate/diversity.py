@@ -61,11 +61,13 @@ def distances(
 ) -> dict[str, float]:
     """How far a variant is from its trunk, by the names of the phase's metrics.
 
-    :param start: the trunk as a model; trunk: its tensors, by the names that the variant has too, or a wrapped model for it.
+    :param start: the trunk as a model; trunk: its tensors, by its own names.
     :param batch: on the models' device; looked at where an answer is predicted.
     """
     places = torch.nn.functional.pad(batch.labels[:, 1:] != IGNORED, (0, 1))
-    (hidden, logits), (start_hidden, start_logits) = (probe(m, batch.input_ids, places) for m in (model, start))
+    (hidden, logits), (start_hidden, start_logits) = (
+        probe(m, batch.input_ids, places) for m in (model, start)
+    )
     own = model.state_dict()
     return {
         "distance_from_trunk": relative_distance(

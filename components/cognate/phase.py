@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from components.shared.base_models.address import address
 from components.shared.base_models.prepare import prepare
@@ -29,10 +29,12 @@ from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.artifact.base_models import KEY
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
+from components.shared.runtime.store.local_copy import download
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
-from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
+from components.shared.tasks.tokenizer import byte_tokenizer
 from components.shared.training.device import device
-from components.shared.training.loop import report_to
+from components.shared.training.loop import report_to, rows_in_part
 
 from .component import AS_IT_IS, PHASE
 from .course import train
@@ -56,6 +58,7 @@ class Cognate(Phase[Settings], spec=PHASE):
     def __init__(self, run: Any) -> None:
         super().__init__(run)
         self.metrics: dict[str, float] = {}
+        self._read: Any = None
         self.variant = str(run.parameters.get("variant", "standard"))
         given = next((a for name in ("trunk", "input_model") for a in run.inputs.get(name, [])), None)
         self.base = given if given is not None and given.kind == "model" else None
@@ -116,7 +119,8 @@ class Cognate(Phase[Settings], spec=PHASE):
             return
         model = self._build()
         self._train(model, "trunk")
-        save(model, byte_tokenizer(), self.run.output, card=_card("trunk", model))
+        group.leave()
+        save(model, self._tokenizer(), self.run.output, card=_card("trunk", model))
         self._score(model)
 
     def _make_variant(self) -> None:
@@ -129,10 +133,12 @@ class Cognate(Phase[Settings], spec=PHASE):
             seed=self.run.seed,
         )
         self._train(model, self.variant)
-        self._publish(model, byte_tokenizer(), trunk)
+        group.leave()
+        self._publish(model, self._tokenizer(), trunk)
 
     def _take_model(self) -> None:
         """A model of someone else's in the place of a cognate: fetched, checked, scored, its Gram matrices taken."""
+        group.leave()  # nothing is trained
         folder = self.run.work / "base"
         shutil.rmtree(folder, ignore_errors=True)
         facts = prepare(address(self.variant), folder, self.run.work, progress=self.run.progress)
@@ -144,6 +150,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         settings = self.run.settings
         model, tokenizer = load(base.path)
         if self.variant == AS_IT_IS:
+            group.leave()  # nothing is trained
             self._publish(model, tokenizer, None)
             return
         dtype = model.dtype
@@ -151,17 +158,39 @@ class Cognate(Phase[Settings], spec=PHASE):
         if settings.given.trains != "nothing" and prepare_training(model, settings.given, self.run.seed):
             self._train(model, self.variant, tokenizer)
             merge_adapters(model)
-            model.to(dtype)
+            model.to(dtype)  # type: ignore[arg-type]
+        group.leave()
         self._publish(model, tokenizer, None)
         start, _ = load(base.path)
         trunk = trunk_tensors(start)
         write_trunk(trunk, model.state_dict(), self.run.output, base.digest)
-        self._compare(model, start.to(model.device), tokenizer, trunk)
+        start = start.to(model.device)  # type: ignore[arg-type] # transformers wraps it
+        self._compare(model, start, tokenizer, trunk)
 
     def _build(self) -> CognateForCausalLM:
         """The plain network, fresh; the variants' modules are added to it later."""
-        config = CognateConfig(vocab_size=VOCAB_SIZE, **self.run.settings.model.model_dump())
+        shape, tokenizer = self.run.settings.model.model_dump(), self._tokenizer()
+        rows = shape.pop("vocabulary_size")
+        if len(tokenizer) > rows:
+            raise InputError(
+                f"the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows",
+                where="cognate.model.vocabulary_size",
+                fix=f"give {len(tokenizer)} or more",
+            )
+        ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+        config = CognateConfig(vocab_size=rows, **shape, **ids)
         return build(config, seed=self.run.seed).to(device())  # type: ignore[arg-type] # transformers wraps it
+
+    def _tokenizer(self) -> Any:
+        """Bytes, or the tokenizer that the settings name."""
+        place = self.run.settings.tokenizer
+        if not place:
+            return byte_tokenizer()
+        if self._read is None:
+            self._read = AutoTokenizer.from_pretrained(
+                download(place, self.run.work / "tokenizer"), trust_remote_code=False
+            )
+        return self._read
 
     def _from_trunk(self, trunk: dict[str, torch.Tensor]) -> CognateForCausalLM:
         """The plain network with the trunk's weights."""
@@ -182,12 +211,15 @@ class Cognate(Phase[Settings], spec=PHASE):
             return load_file(self.trunk.path / "model.safetensors")
         # By hand, without a trunk as input: this file survives a kill, as the trunk's checkpoints do not.
         trunk_file = self.run.work / TRUNK
-        if not trunk_file.exists():
+        missing = not trunk_file.exists()
+        group.barrier()  # ranks of one machine share the folder: all have looked before one writes
+        if missing:
             model = self._build()
             self._train(model, "trunk")
-            draft = trunk_file.with_suffix(".tmp")
-            save_file(model.state_dict(), draft)
-            draft.replace(trunk_file)
+            if group.rank() == 0:
+                draft = trunk_file.with_suffix(".tmp")
+                save_file(model.state_dict(), draft)
+                draft.replace(trunk_file)
             self.run.checkpoints.clear()
         return load_file(trunk_file)
 
@@ -197,15 +229,15 @@ class Cognate(Phase[Settings], spec=PHASE):
         :param given_tokenizer: of a given model, whose course is `settings.given`'s but for what it is drawn from.
         """
         run, settings, given = self.run, self.run.settings, given_tokenizer is not None
-        course, tokenizer = getattr(settings, name), given_tokenizer or byte_tokenizer()
+        course, tokenizer = getattr(settings, name), given_tokenizer or self._tokenizer()
+        size, warmup, optimizer = settings.batch, settings.warmup, settings.optimizer
         if given:
-            course = course.model_copy(
-                update={"steps": settings.given.steps, "lr": settings.given.lr, "opening": Opening()}
-            )
-        size = settings.given.batch if given else settings.batch
-        warmup = min(settings.warmup, course.steps // 5) if given else settings.warmup
+            own = {"steps": settings.given.steps, "lr": settings.given.lr, "opening": Opening()}
+            course, size, optimizer = course.model_copy(update=own), settings.given.batch, "adamw"
+            warmup = min(warmup, course.steps // 5)
         seed = run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name))
         torch.set_num_threads(course.threads)
+        rows = rows_in_part(settings.rows, size, settings.engine)
         run.progress.start(name, course.steps)
 
         def draw(step: int, opening: bool) -> list[Batch]:
@@ -219,13 +251,11 @@ class Cognate(Phase[Settings], spec=PHASE):
                 size,
                 scratch=course.scratch,
             )
-            return [batch for _, batch in batches(items, tokenizer, settings.rows)]
+            return [batch for _, batch in batches(items, tokenizer, rows)]
 
         steps, curve = train(
             model,
-            build_optimizer(
-                model, "adamw" if given else settings.optimizer, course.lr, settings.weight_decay
-            ),
+            build_optimizer(model, optimizer, course.lr, settings.weight_decay),
             draw,
             name=name,
             steps=course.steps,
@@ -236,6 +266,7 @@ class Cognate(Phase[Settings], spec=PHASE):
             window=settings.window,
             tolerance=settings.tolerance,
             clip=settings.clip,
+            engine=settings.engine,
             checkpoints=run.checkpoints,
             report=report_to(run.progress, run.tracker, every=10),
         )
@@ -256,22 +287,30 @@ class Cognate(Phase[Settings], spec=PHASE):
         )
         name = self.variant if self.variant in VARIANTS else Path(self.variant).name
         self.run.extra["variant"] = name
-        save(model, tokenizer, self.run.output, card=_card(name, model))
+        stored = self._with_all_modules(model) if trunk is not None and settings.equal_size else model
+        save(stored, tokenizer, self.run.output, card=_card(name, stored))
         items = mixture(course.tasks, course.levels, "train", self.run.seed, 0, settings.gram_items)
         encoded = (
             encode(items[i : i + settings.batch], tokenizer).to(model.device)
             for i in range(0, len(items), settings.batch)
         )
-        inputs = (
-            {"input_ids": b.input_ids, "attention_mask": b.attention_mask, "use_cache": False}
-            for b in encoded
+        write_grams(
+            model,
+            (
+                {"input_ids": b.input_ids, "attention_mask": b.attention_mask, "use_cache": False}
+                for b in encoded
+            ),
+            self.run.output,
         )
-        write_grams(model, inputs, self.run.output)
         if trunk is not None:
             save_file(trunk, self.run.output / TRUNK)
             (self.run.output / TRUNK).chmod(0o644)
             self._compare(model, self._from_trunk(trunk), tokenizer, trunk)
         self._score(model, tokenizer)
+
+    def _with_all_modules(self, model: Any) -> PreTrainedModel:
+        """The variant in the architecture that holds all of them; what it has not learnt with is closed."""
+        return extend(model, memory=True, refinement=True, seed=self.run.seed)
 
     def _compare(
         self, model: PreTrainedModel, start: PreTrainedModel, tokenizer: Any, trunk: dict[str, torch.Tensor]
@@ -297,7 +336,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         self.metrics["gain_over_trunk"] = gain["difference"]
 
     def _score(self, model: PreTrainedModel, tokenizer: Any = None) -> None:
-        scores = score(self.run, model, tokenizer or byte_tokenizer())
+        scores = score(self.run, model, tokenizer or self._tokenizer())
         self.metrics |= {f"score_{suite}": each.score for suite, each in scores.items()}
 
 

@@ -82,7 +82,7 @@ def load_parents(
         tokenizer = align(everything, folders, number, work / "vocabulary")
         notes.append("the parents' vocabularies differ in added tokens: the merged model has them all")
     wrapped = any(is_grafted(model) for model in models)
-    owned = [_names(model, wrapped=wrapped) for model in models]
+    owned = _owned([_by_common_names(model, wrapped=wrapped) for model in models])
     common = _common_architecture(models)
     tensors = [tensors_of(model) for model in common]
     task_base = tensors_of(start) if start is not None else _trunk(artifacts, tensors, device, notes)
@@ -123,10 +123,27 @@ def _common_architecture(models: Sequence[PreTrainedModel]) -> list[PreTrainedMo
     return list(models)
 
 
-def _names(model: PreTrainedModel, *, wrapped: bool) -> frozenset[str]:
-    """The names of a model's tensors, as they are called where all models are wrapped."""
+def _by_common_names(model: PreTrainedModel, *, wrapped: bool) -> dict[str, Tensor]:
+    """A model's tensors, as they are called where all models are wrapped."""
     own = tensors_of(model)
-    return frozenset(_as_wrapped(own) if wrapped and not isinstance(model, ForgeWrapped) else own)
+    return _as_wrapped(own) if wrapped and not isinstance(model, ForgeWrapped) else own
+
+
+def _owned(parents: Sequence[Mapping[str, Tensor]]) -> list[frozenset[str]]:
+    """The names that each parent has of its own: without those of a closed module, with which it has not learnt.
+
+    Where nobody has learnt with a module, those that have it own it.
+    """
+    learnt = []
+    for tensors in parents:
+        gates = [name for name, t in tensors.items() if name.endswith(".gate") and not t.any()]
+        closed = tuple(name.removesuffix("gate") for name in gates)
+        learnt.append({name for name in tensors if not (closed and name.startswith(closed))})
+    by_anyone = set().union(*learnt)
+    return [
+        frozenset(names | (tensors.keys() - by_anyone))
+        for names, tensors in zip(learnt, parents, strict=True)
+    ]
 
 
 def _as_wrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

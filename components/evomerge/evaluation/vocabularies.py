@@ -60,7 +60,7 @@ def align(
         place = work / f"embedding-{number}.bin"
         embedding = nn.Parameter(_aligned(embeddings, vocabulary, number, place), requires_grad=False)
         model.get_input_embeddings().weight = embedding
-        model.get_input_embeddings().num_embeddings = vocabulary.rows
+        setattr(model.get_input_embeddings(), "num_embeddings", vocabulary.rows)  # noqa: B010
         if not tied[number]:
             place = work / f"output-{number}.bin"
             heads[number].weight = nn.Parameter(
