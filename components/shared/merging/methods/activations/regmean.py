@@ -22,7 +22,7 @@ from ..averages.linear import linear
 RIDGE = 1e-8
 
 
-ROWS = 4096
+ROWS = 1024
 """Rows of a matrix that are brought to float64 at a time."""
 
 
@@ -60,8 +60,11 @@ def regmean(
     if ridge == 0:  # no parent ever saw an input here: every matrix fits, and the mean is the natural one
         return mean
     gram.diagonal().add_(ridge)
-    target += ridge * mean.double()
-    return torch.cholesky_solve(target.T, torch.linalg.cholesky(gram)).T.float().contiguous()
+    target += mean.double().mul_(ridge)
+    del mean
+    factor = torch.linalg.cholesky(gram)
+    del gram
+    return torch.cholesky_solve(target.T, factor).T.float().contiguous()
 
 
 @merge_method(
