@@ -87,6 +87,7 @@ class Settings(PhaseSettings):
             raise ValueError(
                 "accumulate: a step's answers are sampled at once; lower adas.svf.questions instead"
             )
+        self.engine.check_states("what is trained here is small")
         self.engine.check_adapter("an expert is a vector of singular values, which is all that is trained")
         return self
 

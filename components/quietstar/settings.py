@@ -72,4 +72,7 @@ class Settings(PhaseSettings):
     @model_validator(mode="after")
     def _engine_fits(self) -> Settings:
         self.engine.check_optimizer(self.optimizer)
+        self.engine.check_adapter(
+            "thought tokens are new rows of the embedding, and their head starts from zero"
+        )
         return self

@@ -86,6 +86,10 @@ class EngineSettings(BaseModel):
                 f"weights of 4 bits cannot be cut into shards by {self.strategy}; choose single, ddp, zero1 or zero2, or "
                 "adapter: lora"
             )
+        if self.optimizer_bits == 8 and self.strategy not in ("single", "ddp"):
+            raise ValueError(
+                f"states of 8 bits are not cut by {self.strategy}; choose single or ddp, or optimizer_bits: 32"
+            )
         if self.compile and self.strategy.startswith("zero"):
             raise ValueError(
                 "compile does not go with DeepSpeed's hooks; choose single, ddp or fsdp, or compile: false"
@@ -119,6 +123,15 @@ class EngineSettings(BaseModel):
         """
         if self.strategy not in allowed:
             raise ValueError(f"strategy {self.strategy}: {why}; choose {' or '.join(allowed)}")
+
+    def check_states(self, why: str) -> None:
+        """Refuse states of 8 bits in a phase whose optimiser has hardly any.
+
+        :param why: the phase's reason.
+        :raises ValueError: they are asked for.
+        """
+        if self.optimizer_bits == 8:
+            raise ValueError(f"optimizer_bits 8: {why}; set engine.optimizer_bits: 32")
 
     def check_adapter(self, why: str) -> None:
         """Refuse adapters in a phase that cannot train with them.
