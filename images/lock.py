@@ -36,7 +36,7 @@ def main(flags: Sequence[str]) -> None:
     print(f"{len(entries)} packages in {LOCK.name}")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    entries = locked([*project["dependencies"], *extras["adapters"], *extras["deepspeed"]])
+    entries = locked([*project["dependencies"], *extras["adapters"], *extras["deepspeed"], "kubernetes"])
     write(IMAGES / "torch-cuda.txt", [entry for entry in entries if TORCH.match(entry)])
     write(IMAGES / "phase.txt", [entry for entry in entries if not TORCH.match(entry)])
     write(IMAGES / "forge.txt", locked((IMAGES / "forge.in").read_text().splitlines()))

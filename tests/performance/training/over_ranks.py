@@ -1,6 +1,6 @@
 """Every training phase of a profile in one process and over ranks: are the artifacts the same, and how long does it take?
 
-    python tests/performance/training/over_ranks.py FOLDER [--strategy ddp] [--ranks 2] [--profile micro] [--phases bitnet …]
+    python tests/performance/training/over_ranks.py FOLDER [--strategy ddp] [--ranks 2] [--profile micro] [--phases …]
 
 FOLDER keeps the artifacts: what is there already is not made again. Quietstar and adas sample thoughts and answers rank by
 rank, so that theirs differ by design.
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--phases", nargs="*", default=PHASES)
     options = parser.parse_args()
     print(
-        f"| phase | one process, s | {options.ranks} ranks, {options.strategy}, s | largest difference of a weight | of a score |"
+        f"| phase | one process, s | {options.ranks} ranks, {options.strategy}, s | a weight apart | a score apart |"
     )
     print("|---|---|---|---|---|", flush=True)
     for phase in options.phases:
