@@ -80,6 +80,7 @@ class Settings(PhaseSettings):
         self.engine.check_strategy(("single", "ddp", "zero1", "zero2"), why)
         self.engine.check_states("what is trained here is small")
         self.engine.check_adapter("baking has low-rank changes of its own, of the rank in baking.rank")
+        self.engine.check_workers("what is baked is sampled before the first step")
         return self
 
     @model_validator(mode="after")

@@ -65,6 +65,7 @@ class Settings(PhaseSettings):
         self.engine.check_strategy(("single",), why)
         self.engine.check_states("what is trained here is small")
         self.engine.check_adapter("recovery trains norms, biases and gates, and no matrix")
+        self.engine.check_workers("what recovery learns from is computed before the first step")
         return self
 
     @field_validator("recipe")

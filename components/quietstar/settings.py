@@ -75,4 +75,5 @@ class Settings(PhaseSettings):
         self.engine.check_adapter(
             "thought tokens are new rows of the embedding, and their head starts from zero"
         )
+        self.engine.check_workers("a step here is a few rows, and thinking takes nearly all of its time")
         return self

@@ -59,7 +59,7 @@ class EngineSettings(BaseModel):
         description="train low-rank changes only; qlora: on weights of 4 bits. Merged before publishing",
     )
     adapter_rank: int = Field(16, ge=1, description="of lora and qlora")
-    workers: int = Field(0, ge=0, le=64, description="threads that prepare the next steps' batches; 0: none")
+    workers: int = Field(0, ge=0, le=64, description="threads that draw the next steps' batches; 0: none")
 
     @model_validator(mode="after")
     def _fits_together(self) -> EngineSettings:
@@ -132,6 +132,15 @@ class EngineSettings(BaseModel):
         """
         if self.optimizer_bits == 8:
             raise ValueError(f"optimizer_bits 8: {why}; set engine.optimizer_bits: 32")
+
+    def check_workers(self, why: str) -> None:
+        """Refuse to draw ahead in a phase that cannot.
+
+        :param why: the phase's reason.
+        :raises ValueError: it is asked for.
+        """
+        if self.workers:
+            raise ValueError(f"workers {self.workers}: {why}; set engine.workers: 0")
 
     def check_adapter(self, why: str) -> None:
         """Refuse adapters in a phase that cannot train with them.

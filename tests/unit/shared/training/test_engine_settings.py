@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from components.shared.runtime.config.settings import model_of
+from components.shared.tasks.batches import Batch
+from components.shared.training.ahead import Ahead
 from components.shared.training.loop import rows_in_part, share_of_rank
 from components.shared.training.settings import EngineSettings
 
@@ -43,6 +46,22 @@ def test_muon_is_refused_where_the_optimiser_sees_flat_pieces(strategy):
 
 def test_every_training_phase_has_an_engine_that_changes_nothing_by_default():
     assert all(model_of(phase).model_fields["engine"].default == EngineSettings() for phase in PHASES)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_drawn_ahead_are_those_of_their_step(workers):
+    drawn = []
+
+    def draw(step, opening):
+        drawn.append((step, opening))
+        ids = torch.tensor([[step, int(opening)]])
+        return [Batch(ids, ids, ids)]
+
+    ahead = Ahead(draw, workers)
+    taken = [ahead(step, step < 2)[0].input_ids.tolist() for step in range(4)]
+    ahead.close()
+    assert taken == [[[step, int(step < 2)]] for step in range(4)]
+    assert (len(drawn) > 4) is (workers > 0)
 
 
 def test_settings_load_no_torch():
