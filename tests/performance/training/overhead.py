@@ -2,8 +2,8 @@
 
     python tests/performance/training/overhead.py [--hidden 256] [--layers 4] [--steps 40] [--rounds 5]
 
-Both train the same network on the same batches, a step each in turn, so that other work on the machine meets both alike; the
-median over rounds of the ratio of CPU seconds is said.
+Both train the same network on the same batches, a step each in turn, so that other work on the machine meets both alike;
+the median over rounds of the ratio of CPU seconds is said.
 """
 
 from __future__ import annotations
