@@ -264,6 +264,7 @@ def save(
         config |= {"auto_map": AUTO_MAP[model.config.model_type], "storage": storage}
         needs = {name for name in ("memory", "refinement", "thoughts", "experts") if config.get(name)}
         needs |= {"coded"} if storage else set()
+        needs |= {"grafts"} if needs & {"memory", "refinement"} else set()
         needs |= {module for spec in storage.values() for module in decoder_files(spec)}
         entry = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
         for name, source in travelling_code(entry, needs).items():

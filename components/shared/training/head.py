@@ -80,9 +80,14 @@ class Hidden(NamedTuple):
 
 def causal_lm(model: nn.Module) -> Any:
     """The causal language model inside what was wrapped around it."""
+    model = _unwrapped(model)
+    return model.inner if isinstance(model, ForgeWrapped) else model
+
+
+def _unwrapped(model: nn.Module) -> Any:
     while not hasattr(model, "get_output_embeddings"):
         model = model.get_submodule("module")
-    return model.inner if isinstance(model, ForgeWrapped) else model
+    return model
 
 
 def head_of(model: nn.Module) -> Head:
@@ -132,7 +137,7 @@ def hidden_states(
     if lm not in _CHECKED:
         _check(lm, head, last[:, -1], out.logits[:, -1])
     ponder = getattr(body, "ponder", None)
-    weighed = ponder is not None and lm.training and lm.base_model.refinement.gate.requires_grad
+    weighed = ponder is not None and lm.training and _refinement(model)[0].gate.requires_grad
     return Hidden(last, head, out.hidden_states if every else None, ponder if weighed else None)
 
 
@@ -219,8 +224,15 @@ def loss_of(model: nn.Module, hidden: Hidden, labels: Tensor) -> Tensor:
     steps = [labelled(states, labels) for states in hidden.ponder.states]
     losses = torch.stack([cross_entropies(rows, hidden.head, targets) for rows, targets in steps])
     log_p = hidden.ponder.log_p[:, :, :-1][:, labels[:, 1:] != IGNORED]
-    config = causal_lm(model).config
-    return ponder_loss(log_p, losses, config.refinement_prior, config.refinement_beta)
+    return ponder_loss(log_p, losses, *_refinement(model)[1:])
+
+
+def _refinement(model: nn.Module) -> tuple[Any, float, float]:
+    """The refinement of a model that has one, its prior and the weight of its KL."""
+    own = _unwrapped(model)
+    if isinstance(own, ForgeWrapped):
+        return own.refinement, own.config.refinement["prior"], own.config.refinement["beta"]
+    return own.base_model.refinement, own.config.refinement_prior, own.config.refinement_beta
 
 
 @contextmanager
