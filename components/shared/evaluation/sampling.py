@@ -34,7 +34,11 @@ def sample_answers(
     :returns: token ids, an answer a prompt, in the order of the prompts.
     :raises InputError: the model keeps another state than keys and values.
     """
-    seeds = torch.randint(2**62, (len(prompts),), generator=generator).tolist() if temperature else [0] * len(prompts)
+    seeds = (
+        torch.randint(2**62, (len(prompts),), generator=generator).tolist()
+        if temperature
+        else [0] * len(prompts)
+    )
     decoding, ends = Decoding(temperature), frozenset(stops)
     requests = [
         Request(prompt, limit, ends, decoding, seed) for prompt, seed in zip(prompts, seeds, strict=True)
@@ -45,7 +49,9 @@ def sample_answers(
     answers: list[list[int]] = [[] for _ in prompts]
 
     def answer(piece: list[int]) -> None:
-        for index, ids in zip(piece, generate(model, [requests[index] for index in piece], slots=ROWS), strict=True):
+        for index, ids in zip(
+            piece, generate(model, [requests[index] for index in piece], slots=ROWS), strict=True
+        ):
             answers[index] = ids
 
     pieces_of(model)(answer, pieces)

@@ -217,7 +217,9 @@ class Batch:
                         for own, text in zip(of_these, texts, strict=True)
                     ]
                 )
-            uniforms = torch.tensor([uniform(rows[place]) if decoding.temperature else 0.0 for place in places])
+            uniforms = torch.tensor(
+                [uniform(rows[place]) if decoding.temperature else 0.0 for place in places]
+            )
             tokens[places] = choose(of_these, decoding, uniforms.to(logits.device))
         ended = []
         for row, token in zip(rows, tokens.tolist(), strict=True):

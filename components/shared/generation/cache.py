@@ -4,8 +4,8 @@
     row 1   b b b b b b b b │        has dots before it, which the attention mask leaves out
     row 2   · · · · · · c c │ ← every step writes here, for all rows
 
-Keys and values lie in buffers with room at the end, so that a step copies one column and not the whole cache. A row that has
-ended gives its place to another text's. Layers that attend to a sliding window keep all columns too: their masks hide them.
+Keys and values lie in buffers with room at the end, so that a step copies one column and not the whole cache. A row that
+has ended gives its place to another text's. Layers with a sliding window keep all columns: masks hide them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
@@ -30,7 +29,6 @@ class RowLayer(CacheLayerMixin):
     """The keys and values of one layer, (rows, heads, columns, size) each."""
 
     supports_early_init = False
-    is_sliding = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,8 +73,6 @@ class RowLayer(CacheLayerMixin):
     def replace_rows(self, rows: Tensor, other: RowLayer) -> None:
         """Put the rows of another cache in place of these. The window grows to the left where theirs is wider."""
         width, mine = other.get_seq_length(), self.get_seq_length()
-        if not other.is_initialized:  # a layer that shares another's keys and values
-            return
         if width > mine:
             if self.end < width:
                 self.move(left=width - mine, right=ROOM + width // 2)
@@ -110,15 +106,19 @@ class RowCache(Cache):
     def __init__(self, layers: int) -> None:
         super().__init__(layers=[RowLayer() for _ in range(layers)])
 
+    def stateful(self) -> list[Any]:
+        """The layers that hold rows; one that shares another's keys and values holds none."""
+        layers: list[Any] = self.layers
+        return [layer for layer in layers if layer.is_initialized or not isinstance(layer, RowLayer)]
+
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order."""
-        for layer in self.layers:
-            if layer.is_initialized or not isinstance(layer, RowLayer):
-                layer.batch_select_indices(rows)
+        for layer in self.stateful():
+            layer.batch_select_indices(rows)
 
     def replace(self, rows: Tensor, other: RowCache) -> None:
         """Put the rows of another cache of the same model in place of these."""
-        for mine, theirs in zip(self.layers, other.layers, strict=True):
+        for mine, theirs in zip(self.stateful(), other.stateful(), strict=True):
             mine.replace_rows(rows, theirs)
 
     def trim(self, width: int) -> None:
@@ -130,8 +130,13 @@ class RowCache(Cache):
 
 def row_cache(model: Any) -> RowCache:
     """An empty cache for a model."""
-    steps = model.config.refinement_steps if getattr(model.config, "refinement", False) else 0
-    return RowCache(model.config.get_text_config().num_hidden_layers + steps)
+    config, own = model.config, inner(model).config
+    layers = config.get_text_config().num_hidden_layers
+    if own.model_type == "cognate" and own.refinement:
+        layers += own.refinement_steps
+    if isinstance(grafted := getattr(config, "refinement", None), dict):
+        layers += grafted["steps"]
+    return RowCache(layers)
 
 
 def inner(model: Any) -> Any:
@@ -143,7 +148,7 @@ def takes(model: Any) -> frozenset[str]:
     """The names of what the model's forward pass takes, among those that differ from family to family."""
     wanted = {"position_ids", "past_key_values", "logits_to_keep", "attention_mask"}
     names = set(inspect.signature(inner(model).forward).parameters)
-    if getattr(model.config, "model_type", "") == "cognate":
+    if inner(model).config.model_type == "cognate":
         names |= wanted
     return frozenset(wanted & names)
 

@@ -67,7 +67,9 @@ def choose(logits: Tensor, decoding: Decoding, uniforms: Tensor) -> Tensor:
         p = p.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), 0.0)
     cumulated = p.double().cumsum(-1)
     drawn = torch.searchsorted(cumulated, uniforms.double()[:, None] * cumulated[:, -1:], right=True)[:, 0]
-    last = p.shape[-1] - 1 - (p.flip(-1) > 0).long().argmax(-1)  # rounding leads past no token that can be drawn
+    last = (
+        p.shape[-1] - 1 - (p.flip(-1) > 0).long().argmax(-1)
+    )  # rounding leads past no token that can be drawn
     return torch.minimum(drawn, last)
 
 
