@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
-from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.tasks.batches import Batch
+from components.shared.training.head import hidden_states, labelled, loss_of, over_chunks
 from components.shared.training.loop import Report, TrainingLoop, token_shares
 
 from .conversion import set_strength
@@ -21,17 +22,18 @@ POINTS = 100
 """Points of the loss curve, about."""
 
 
-def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def distillation_losses(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T²·KL(teacher ‖ student) at temperature T (Hinton et al., arXiv 1503.02531).
 
     :param student: (n, vocabulary) logits.
     :param teacher: (n, vocabulary) logits.
-    :returns: scalar, nats a token, the mean over rows.
+    :returns: (n,) nats.
     """
     student_log_p, teacher_log_p = (
         F.log_softmax(logits.float() / temperature, dim=-1) for logits in (student, teacher)
     )
-    return temperature**2 * F.kl_div(student_log_p, teacher_log_p, reduction="batchmean", log_target=True)
+    divergence = F.kl_div(student_log_p, teacher_log_p, reduction="none", log_target=True)
+    return temperature**2 * divergence.sum(-1)
 
 
 def strength_at(step: int, warmup: int) -> float:
@@ -48,14 +50,24 @@ def answer_and_kl(
     :returns: the student's own loss (a Cognate's with its halting) and the KL to the teacher: scalars, nats a token, means
         over the tokens learnt.
     """
-    learnt = batch.labels[:, 1:] != IGNORED
     # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    out = student(input_ids=batch.input_ids, labels=batch.labels)
+    hidden = hidden_states(student, batch.input_ids)
     if teacher is None:
-        return out.loss, torch.zeros_like(out.loss)
+        answer = loss_of(student, hidden, batch.labels)
+        return answer, torch.zeros_like(answer)
     with torch.no_grad():
-        teacher_logits = teacher(input_ids=batch.input_ids).logits[:, :-1][learnt]
-    return out.loss, distillation_loss(out.logits[:, :-1][learnt], teacher_logits, temperature)
+        theirs = hidden_states(teacher, batch.input_ids)
+
+    def both(logits: Tensor, of_teacher: Tensor, expected: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher_logits = theirs.head(of_teacher)
+        answer = F.cross_entropy(logits, expected, reduction="none")
+        return torch.stack([answer, distillation_losses(logits, teacher_logits, temperature)], dim=1)
+
+    rows, targets = labelled(hidden.last, batch.labels)
+    losses = over_chunks(rows, hidden.head, both, labelled(theirs.last, batch.labels)[0], targets)
+    answer, kl = losses.mean(0)
+    return answer if hidden.ponder is None else loss_of(student, hidden, batch.labels), kl
 
 
 def train(

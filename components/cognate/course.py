@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from components.shared.optim.schedule import warmup_stable_decay
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.tasks.batches import Batch
+from components.shared.training.head import next_token_loss
 from components.shared.training.loop import Report, TrainingLoop, token_shares
 
 from .convergence import converged
@@ -109,9 +110,7 @@ def train(
 
 def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """The model's own mean loss over the tokens learnt in a batch, nats a token, with its graph; nothing else measured."""
-    batch = batch.to(next(model.parameters()).device)
-    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    return model(input_ids=batch.input_ids, labels=batch.labels).loss, {}
+    return next_token_loss(model, batch.to(next(model.parameters()).device)), {}
 
 
 def _is_learnt(recent: Sequence[float], loss: float) -> bool:

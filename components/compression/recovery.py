@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from components.shared.evaluation.answers import next_logits
+from components.shared.evaluation.answers import answer_states
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.runtime.tracking.progress import Progress
-from components.shared.tasks.batches import IGNORED
 from components.shared.training.loop import TrainingLoop, report_to, token_shares
 
 from .allocation.evaluator import Evaluator, ReferenceOutputs
@@ -106,6 +105,6 @@ def recover(
 
 def kl_divergence(model: nn.Module, reference: ReferenceOutputs) -> Tensor:
     """Mean KL from the reference to what the model predicts now, nats a token of the answers; a scalar with a graph."""
-    logits, targets = next_logits(model, reference.batch)
-    log_p = logits[targets != IGNORED].float().log_softmax(-1)
+    states = answer_states(model, reference.batch)
+    log_p = states.head(states.hidden).log_softmax(-1)
     return (reference.plain.exp() * (reference.plain - log_p)).sum() / max(len(log_p), 1)

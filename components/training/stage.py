@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -15,6 +14,7 @@ from transformers import PreTrainedModel
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.training.head import hidden_states, labelled, loss_of, outcomes
 from components.shared.training.loop import Report, TrainingLoop, token_shares
 
 from .edge_of_chaos import Edge
@@ -142,13 +142,13 @@ def stage_loss(learner: Learner, batch: Batch, self_weight: float) -> tuple[Tens
     """
     model, read_out = learner[0], learner[1] if len(learner) == 2 else None
     # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    out = model(input_ids=batch.input_ids, labels=batch.labels, output_hidden_states=read_out is not None)
-    loss = out.loss
-    if read_out is not None:
+    hidden = hidden_states(model, batch.input_ids, every=read_out is not None)
+    rows, targets = labelled(hidden.last, batch.labels)
+    nll, right = outcomes(rows, hidden.head, targets)
+    loss = nll.mean() if hidden.ponder is None else loss_of(model, hidden, batch.labels)
+    if read_out is not None and hidden.states is not None:
         real = batch.attention_mask.bool()
-        loss = loss + self_weight * self_modelling_loss(read_out, out.hidden_states, real)
-    logits, targets = out.logits.detach()[:, :-1], batch.labels[:, 1:]
-    learnt = targets != IGNORED
-    entropy = F.cross_entropy(logits[learnt].float(), targets[learnt])
-    right = ((logits.argmax(-1) == targets) | ~learnt).all(-1)
-    return loss, RowOutcomes(float(entropy), right.cpu().numpy())
+        loss = loss + self_weight * self_modelling_loss(read_out, hidden.states, real)
+    wrong = (batch.labels[:, 1:] != IGNORED).nonzero()[:, 0][~right]
+    all_right = np.bincount(wrong.cpu().numpy(), minlength=len(batch.labels)) == 0
+    return loss, RowOutcomes(float(nll.detach().mean()), all_right)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from . import code, machine, record
-from .artifact import artifact, publication, publish_lock
+from .artifact import artifact, base_models, publication, publish_lock
 from .artifact.artifact import MANIFEST, Artifact, Manifest
 from .artifact.manifest import decode
 from .checkpoint import scratch
@@ -272,6 +272,7 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
                 f"{phase.name} wrote {MANIFEST} itself", fix="leave the manifest to the runtime"
             )
         inputs.require_unchanged(work.inputs)
+        _name_base_models(run)
         metrics = {name: float(value) for name, value in instance.get_metrics().items()}
         check_gates(run, metrics)
         manifest = artifact.seal(
@@ -300,6 +301,23 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
         f"digest {manifest.digest[:12]}"
     )
     return manifest
+
+
+def _name_base_models(run: Run[Any]) -> None:
+    """What the result is made of goes into its manifest and its card, with the texts of the licences."""
+    parents = [
+        (artifact.path, artifact.manifest.extra)
+        for name in sorted(run.inputs)
+        for artifact in run.inputs[name]
+    ]
+    bases = base_models.inherited([*(extra for _, extra in parents), run.extra])
+    if not bases:
+        return
+    run.extra[base_models.KEY] = bases
+    base_models.carry_licences(parents, run.output)
+    card = run.output / "README.md"
+    if card.is_file() and not run.extra.get("card_as_given"):
+        card.write_text(base_models.in_card(card.read_text(encoding="utf-8"), bases), encoding="utf-8")
 
 
 def published(target: str) -> Manifest | None:

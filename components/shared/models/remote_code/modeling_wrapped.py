@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 from .coded import CodedEmbedding, apply_storage  # if coded
 from .experts import set_expert  # if experts
 from .grafts import attach, open_to_training, pondered_loss  # if grafts
+from .projections import linear_form  # if linear
 from .thoughts import TalkHead  # if thoughts
 
 
@@ -15,7 +16,8 @@ class ForgeWrappedConfig(PreTrainedConfig):
     """The config of a wrapped model.
 
     inner: the wrapped model's own config as a dict, `model_type` included. storage, thoughts, experts: as in a Cognate;
-    module paths begin with "inner.". memory, refinement: None, or the numbers of a module between its layers (grafts.py).
+    module paths begin with "inner.". linear: the wrapped model is in linear form (projections.py).
+    memory, refinement: None, or the numbers of a module between its layers (grafts.py).
     """
 
     model_type = "forge_wrapped"
@@ -23,6 +25,7 @@ class ForgeWrappedConfig(PreTrainedConfig):
     inner: dict | None = None
     thoughts: dict | None = None
     experts: dict | None = None
+    linear: bool = False
     storage: dict | None = None
     memory: dict | None = None
     refinement: dict | None = None
@@ -87,6 +90,11 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
             inner = AutoModelForCausalLM.from_config(
                 config.inner_config, dtype=dtype, trust_remote_code=False
             )
+        else:  # its weights are there: transformers would make those anew that it did not load itself
+            for module in inner.modules():
+                module._is_hf_initialized = True
+        if config.linear:  # if linear
+            linear_form(inner)  # if linear
         self.inner = inner
         if config.memory or config.refinement:
             attach(self)
