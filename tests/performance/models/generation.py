@@ -6,9 +6,10 @@
 
 Prompts of 8 to 512 tokens and answers of 8 to 256, both log-uniform and drawn apart; nothing stops an answer before its
 length, so that everyone writes the same number of tokens, and reading the prompts counts. `one by one` is transformers'
-`generate` on one prompt after another (of the first --alone), `padded` the same on --slots prompts of like length at a time,
-padded on the left and cut where an answer ends, `transformers` its continuous batching over a paged cache. Wall time, one
-run each after a warm-up; `equal` is the share of texts that are token for token those written one by one.
+`generate` on one prompt after another (of the first --alone), `padded` the same on --slots prompts of like length at a
+time, padded on the left and cut where an answer ends, `transformers` its continuous batching over a paged cache. One run
+each after a warm-up: tokens a second of the clock, and a second of the processors, which other work on the machine changes
+less; `equal` is the share of texts that are token for token those written one by one.
 """
 
 from __future__ import annotations
@@ -105,16 +106,17 @@ def continuous(model: Any, asked: list[Request], slots: int) -> Texts:
     return texts
 
 
-def measure(name: str, write: Callable[[], Texts], expected: Texts | None) -> tuple[float, Texts]:
+def measure(name: str, write: Callable[[], Texts], expected: Texts | None) -> tuple[float, float, Texts]:
     """Print tokens a second, and how many texts are as expected."""
-    begun = time.perf_counter()
+    begun, busy = time.perf_counter(), time.process_time()
     texts = write()
-    seconds = time.perf_counter() - begun
-    rate = sum(map(len, texts)) / seconds
+    seconds, busy = time.perf_counter() - begun, time.process_time() - busy
+    tokens = sum(map(len, texts))
     equal = "" if expected is None else f", equal {sum(map(list.__eq__, texts, expected))}/{len(expected)}"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{name:14} {rate:9.1f} tokens/s  {seconds:7.1f} s{equal}  (peak so far {peak:.0f} MB)", flush=True)
-    return rate, texts
+    print(f"{name:14} {tokens / seconds:9.1f} tokens/s {tokens / busy:9.1f} tokens/CPU-s  {seconds:7.1f} s{equal}"
+          f"  (peak so far {peak:.0f} MB)", flush=True)  # fmt: skip
+    return tokens / seconds, tokens / busy, texts
 
 
 def main() -> None:
@@ -144,13 +146,14 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {options.dtype}, {options.device}, "
           f"{torch.get_num_threads()} threads; {len(asked)} prompts of {sum(len(r.prompt) for r in asked)} tokens, "
           f"{tokens} to write, {options.slots} slots")  # fmt: skip
-    with torch.inference_mode():
+    with torch.no_grad():
         generate(model, drawn(2, vocabulary, (16, 16)))
         one_by_one(model, drawn(1, vocabulary, (16, 16)))
-        single, expected = measure("one by one", lambda: one_by_one(model, alone), None)
-        rate, texts = measure("slots", lambda: generate(model, asked, slots=options.slots), None)
+        single, single_busy, expected = measure("one by one", lambda: one_by_one(model, alone), None)
+        rate, busy, texts = measure("slots", lambda: generate(model, asked, slots=options.slots), None)
         equal = sum(map(list.__eq__, texts, expected))
-        print(f"{'':14} {rate / single:.1f} times one by one; equal {equal}/{len(expected)}")
+        print(f"{'':14} {rate / single:.1f} times one by one, {busy / single_busy:.1f} times by CPU-seconds;"
+              f" equal {equal}/{len(expected)}")  # fmt: skip
         if "padded" not in options.without:
             measure("padded", lambda: padded(model, asked, options.slots), texts)
         if "transformers" not in options.without:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig
 
 from components.baking import distillation_set
 from components.baking.bake import bake
@@ -205,14 +206,20 @@ class Parrot(nn.Module):
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-        self.device = torch.device("cpu")
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.config = LlamaConfig(num_hidden_layers=1)
 
-    def forward(self, input_ids, past_key_values=None, use_cache=False):
-        seen = input_ids if past_key_values is None else torch.cat([past_key_values, input_ids], 1)
-        teacher_log_p = torch.where(seen[:, 1] == ord("u"), ord("x"), ord("y"))[:, None].expand_as(seen)
+    def forward(self, input_ids, attention_mask=None, past_key_values=None, use_cache=False):
+        seen = input_ids.float()[:, None, :, None]  # the keys and values are the tokens themselves
+        if past_key_values is not None:
+            seen, _ = past_key_values.update(seen, seen, 0)
+        seen = seen[:, 0, :, 0].long()
+        first = torch.ones_like(seen).argmax(1) if attention_mask is None else attention_mask.argmax(1)
+        instructed = seen.gather(1, first[:, None] + 1) == ord("u")
+        said = torch.where(instructed, ord("x"), ord("y")).expand_as(seen)
         ends = (seen == ord("x")) | (seen == ord("y"))
-        logits = 50.0 * nn.functional.one_hot(torch.where(ends, EOS, teacher_log_p), 272).float()
-        return SimpleNamespace(logits=logits[:, -input_ids.shape[1] :], past_key_values=seen)
+        logits = 50.0 * nn.functional.one_hot(torch.where(ends, EOS, said), 272).float()
+        return SimpleNamespace(logits=logits[:, -input_ids.shape[1] :])
 
 
 def test_the_set_is_the_prompted_answer_behind_the_question_without_the_prompt():
