@@ -70,6 +70,8 @@ class Settings(PhaseSettings):
 
     @model_validator(mode="after")
     def _engine_fits(self) -> Settings:
+        why = "the weights from before a bake stay whole on each rank, so that it can be taken back"
+        self.engine.check_strategy(("single", "ddp", "zero1", "zero2"), why)
         self.engine.check_adapter("baking has low-rank changes of its own, of the rank in baking.rank")
         return self
 

@@ -28,10 +28,11 @@ from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.artifact.base_models import KEY
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 from components.shared.training.device import device
-from components.shared.training.loop import report_to
+from components.shared.training.loop import report_to, rows_in_part
 
 from .component import AS_IT_IS, PHASE
 from .course import train
@@ -115,6 +116,7 @@ class Cognate(Phase[Settings], spec=PHASE):
             return
         model = self._build()
         self._train(model, "trunk")
+        group.leave()
         save(model, byte_tokenizer(), self.run.output, card=_card("trunk", model))
         self._score(model)
 
@@ -128,10 +130,12 @@ class Cognate(Phase[Settings], spec=PHASE):
             seed=self.run.seed,
         )
         self._train(model, self.variant)
+        group.leave()
         self._publish(model, byte_tokenizer(), trunk)
 
     def _take_model(self) -> None:
         """A model of someone else's in the place of a cognate: fetched, checked, scored, its Gram matrices taken."""
+        group.leave()  # nothing is trained
         folder = self.run.work / "base"
         shutil.rmtree(folder, ignore_errors=True)
         facts = prepare(address(self.variant), folder, self.run.work, progress=self.run.progress)
@@ -140,6 +144,7 @@ class Cognate(Phase[Settings], spec=PHASE):
 
     def _vary(self, base: Artifact) -> None:
         """A variant of a given model: itself, or with the variant's modules, closed, so that its function is the same."""
+        group.leave()  # nothing is trained
         model, tokenizer = load(base.path)
         shape = self.run.settings.model
         if self.variant == "memory":
@@ -179,12 +184,15 @@ class Cognate(Phase[Settings], spec=PHASE):
             return load_file(self.trunk.path / "model.safetensors")
         # By hand, without a trunk as input: this file survives a kill, as the trunk's checkpoints do not.
         trunk_file = self.run.work / TRUNK
-        if not trunk_file.exists():
+        missing = not trunk_file.exists()
+        group.barrier()  # ranks of one machine share the folder: all have looked before one writes
+        if missing:
             model = self._build()
             self._train(model, "trunk")
-            draft = trunk_file.with_suffix(".tmp")
-            save_file(model.state_dict(), draft)
-            draft.replace(trunk_file)
+            if group.rank() == 0:
+                draft = trunk_file.with_suffix(".tmp")
+                save_file(model.state_dict(), draft)
+                draft.replace(trunk_file)
             self.run.checkpoints.clear()
         return load_file(trunk_file)
 
@@ -194,6 +202,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         course = getattr(settings, name)
         seed = run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name))
         torch.set_num_threads(course.threads)
+        rows = rows_in_part(settings.rows, settings.batch, settings.engine)
         run.progress.start(name, course.steps)
 
         def draw(step: int, opening: bool) -> list[Batch]:
@@ -207,7 +216,7 @@ class Cognate(Phase[Settings], spec=PHASE):
                 settings.batch,
                 scratch=course.scratch,
             )
-            return [batch for _, batch in batches(items, tokenizer, settings.rows)]
+            return [batch for _, batch in batches(items, tokenizer, rows)]
 
         steps, curve = train(
             model,
@@ -222,6 +231,7 @@ class Cognate(Phase[Settings], spec=PHASE):
             window=settings.window,
             tolerance=settings.tolerance,
             clip=settings.clip,
+            engine=settings.engine,
             checkpoints=run.checkpoints,
             report=report_to(run.progress, run.tracker, every=10),
         )

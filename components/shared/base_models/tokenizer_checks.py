@@ -7,6 +7,7 @@ refused.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -37,12 +38,13 @@ def checked_tokenizer(
     """
     _require_text(tokenizer, folder)
     rows = int(config.get_text_config().vocab_size)
-    _require_rows(tokenizer, rows, folder)
-    return [
-        note
-        for note in (_end(tokenizer, config, folder), _padding(tokenizer, config), _rich(tokenizer))
-        if note
-    ]
+    notes = (
+        _require_rows(tokenizer, rows, folder),
+        _end(tokenizer, config, folder),
+        _padding(tokenizer, config),
+        _rich(tokenizer),
+    )
+    return [note for note in notes if note]
 
 
 def _require_text(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -70,14 +72,27 @@ def _require_text(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         )
 
 
-def _require_rows(tokenizer: PreTrainedTokenizerBase, rows: int, folder: Path) -> None:
-    """Every token has its row in the embedding."""
+def _require_rows(tokenizer: PreTrainedTokenizerBase, rows: int, folder: Path) -> str:
+    """Every token has its row in the embedding, but for those that transformers adds to a kind of tokenizer by itself."""
     beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
     if not beyond:
-        return
+        return ""
     added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
     names = ", ".join(f"{token} ({number})" for number, token in beyond[:3])
     if all(token in added for _, token in beyond):
+        written = "".join(
+            (folder / name).read_text(encoding="utf-8", errors="replace")
+            for name in (
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "added_tokens.json",
+                "special_tokens_map.json",
+            )
+            if (folder / name).is_file()
+        )
+        used = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
+        if not any(json.dumps(token) in written or token in used for _, token in beyond):
+            return f"transformers adds {names} to this kind of tokenizer, and the model has no row: no text may hold it"
         raise ArtifactError(
             "tokens were added for which the model has no rows",
             where=str(folder),
