@@ -119,7 +119,7 @@ def text_score(
             states, targets = labelled(hidden.last, labels)
             total += float(cross_entropies(states, hidden.head, targets).double().sum())
     scored = ids if start else ids[1:]
-    return TextScore(total, len(scored), len(tokenizer.decode(scored).encode()))
+    return TextScore(total, len(scored), len(str(tokenizer.decode(scored)).encode()))
 
 
 def file_score(
