@@ -19,7 +19,7 @@ from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapsh
 from components.shared.training.loop import ALONE, Report, TrainingLoop, rows_in_part
 from components.shared.training.settings import EngineSettings
 
-from .distillation_set import DistillationSet, kl, log_probabilities
+from .distillation_set import DistillationSet, divergence
 
 CLIP = 1.0
 WARMUP = 5
@@ -75,9 +75,8 @@ def bake(
 
     def loss_of(part: tuple[str, float, float, DistillationSet]) -> tuple[Tensor, dict[str, Tensor]]:
         name, weight, share, rows = part
-        student = log_probabilities(model, rows.rows)
-        divergence = share * kl(rows.teacher.to(student), student)
-        return weight * divergence, {name: divergence.detach()}
+        apart = share * divergence(model, rows)
+        return weight * apart, {name: apart.detach()}
 
     terms = [("kl", 1.0, prompted), ("anchor_kl", anchor, anchors)]
     rows_of_part = rows_in_part(ROWS, batch, engine)

@@ -206,6 +206,7 @@ class Baking(Phase[Settings], spec=PHASE):
             [forms["plain"] for forms in questions for _ in range(settings.trajectories)],
             limit=settings.answer_tokens,
             temperature=settings.temperature,
+            k=settings.teacher_tokens,
             generator=run.generator(f"trajectories/{self.state['bake']}/{name}"),
         )
 
@@ -223,7 +224,7 @@ class Baking(Phase[Settings], spec=PHASE):
             items += instructed(irrelevant(other, "train", settings.levels, share // 2, seed), other)
             if other != name:
                 items += [forms["baked" if other in baked else "plain"] for forms in questions]
-        return anchor_set(self.model, self.tokenizer, items)
+        return anchor_set(self.model, self.tokenizer, items, settings.teacher_tokens)
 
     def _publish(self) -> None:
         """Save, score what was saved on the report split, and say what came of the claims."""
