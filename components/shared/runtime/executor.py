@@ -114,8 +114,14 @@ def _in_ranks(
 
     :returns: whether it was so, and all is done.
     """
-    engine: torchrun.Engine | None = getattr(settings_of(phase, request, configs).settings, "engine", None)
-    if group.started_as_rank() or engine is None or engine.strategy == "single":
+    if group.started_as_rank() or "engine" not in phase.Settings.model_fields:
+        return False
+    try:
+        settings: Any = settings_of(phase, request, configs).settings
+    except ForgeError:
+        return False  # it is said, and told to whoever follows the run, where the phase is run
+    engine: torchrun.Engine = settings.engine
+    if engine.strategy == "single":
         return False
     arguments = sys.argv[1:] if argv is None else argv
     if engine.launcher != "torchrun":
