@@ -8,6 +8,7 @@ happens: at its end, at a failure, at SIGTERM.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -61,7 +62,9 @@ def run(phase: str, request: Request, group: Group, say: Callable[[str], None], 
     cluster = Cluster()
     kind = cluster.kind_of_job(group.launcher, say)
     pod = cluster.own_pod()
-    target = f"{root.rstrip('/')}/jobs/{pod['metadata']['name']}"
+    # The same work has the same address: what a job has published before its maker was killed is not made again.
+    work = hashlib.sha256(executor_input(request, "").encode()).hexdigest()[:16]
+    target = f"{root.rstrip('/')}/jobs/{phase}-{work}"
     arguments = ["--step", request.step, "--executor-input", executor_input(request, target)]
     job = job_of(kind, phase, pod, arguments, group)
     name = job["metadata"]["name"]
