@@ -129,10 +129,10 @@ def run_pipeline(
     from ...request_file import merged
 
     options = dict(
-        runs=runs, name=name, resume=resume, first=first, last=last, without=without, base_models=base_model, base_dtype=base_dtype,
+        runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, base_dtype=base_dtype,
         artifacts=artifact,
         pipeline=pipeline, profile=profile, overrides=override, seed=seed, parameters=settings(parameter),
-        rounds=rounds, workers=workers, store=store, slots=slots, cache=cache, register_as=register_as,
+        without=without, rounds=rounds, workers=workers, store=store, slots=slots, cache=cache, register_as=register_as,
         experiment=experiment, generations=generations, enabled={"evomerge": evomerge, "compression": compression},
     )  # fmt: skip
     plan = prepare(request(**merged(config, options)))
