@@ -30,6 +30,7 @@ from ..options import (
     Runs,
     Seed,
     Token,
+    Trust,
     Workers,
     access,
     console,
@@ -54,6 +55,7 @@ def submit(
     override: Overrides,
     base_model: BaseModels,
     base_dtype: BaseDtype = "",
+    trust: Trust = "",
     parameter: Parameters,
     first: First = PHASES[0],
     last: Last = PHASES[-1],
@@ -108,7 +110,7 @@ def submit(
     artifacts = _artifacts(server, first, artifact, run, runs)
     graph, parameters = prepared(
         first, last, base_model, artifacts, settings(parameter), profile=profile, overrides=override, seed=seed,
-        rounds=rounds, workers=workers, cluster=cluster, base_dtype=base_dtype,
+        rounds=rounds, workers=workers, cluster=cluster, base_dtype=base_dtype, trust=trust,
     )  # fmt: skip
     say(str(graph))
     name = name or f"agent-forge-{time.strftime('%Y%m%d-%H%M%S')}-{profile}"

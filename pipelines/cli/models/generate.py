@@ -22,7 +22,10 @@ def generate(
         str, typer.Argument(metavar="[RUN|MODEL]", help="A run's last model, or a model's folder or address.")
     ] = "",
     model_path: Annotated[
-        str, typer.Option("--model-path", metavar="MODEL", help="A model: a folder, s3://…, owner/name of the hub, a .gguf file.")
+        str,
+        typer.Option(
+            "--model-path", metavar="MODEL", help="A model: a folder, s3://…, owner/name of the hub, a .gguf file."
+        ),
     ] = "",
     prompt: Annotated[
         list[str],

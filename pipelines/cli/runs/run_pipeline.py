@@ -25,6 +25,7 @@ from ..options import (
     Parameters,
     Rounds,
     Store,
+    Trust,
     Workers,
     console,
     say,
@@ -46,6 +47,7 @@ def run_pipeline(
     override: Overrides,
     base_model: BaseModels,
     base_dtype: BaseDtype = "",
+    trust: Trust = "",
     parameter: Parameters,
     first: First = PHASES[0],
     last: Last = PHASES[-1],
@@ -130,7 +132,7 @@ def run_pipeline(
 
     options = dict(
         runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, base_dtype=base_dtype,
-        artifacts=artifact,
+        environment={"FORGE_TRUST": trust} if trust else {}, artifacts=artifact,
         pipeline=pipeline, profile=profile, overrides=override, seed=seed, parameters=settings(parameter),
         without=without, rounds=rounds, workers=workers, store=store, slots=slots, cache=cache, register_as=register_as,
         experiment=experiment, generations=generations, enabled={"evomerge": evomerge, "compression": compression},
