@@ -24,10 +24,11 @@ GPUS = {
 }
 """Name → 10¹² operations a second in bfloat16 (V100, T4: float16), dense, as the makers state them."""
 
-GPU_SHARE, CPU_SHARE = 0.3, 0.4
+GPU_SHARE, CPU_SHARE = 0.3, 0.25
 """The part of the peak that the phases reach: short rows, optimisers and sampling leave the rest."""
 
-SIDE, SECONDS = 512, 0.2
+SIDE, SECONDS = 96, 0.2
+"""Products so small that one core does them: threads that wait for one another would count as work."""
 
 
 @dataclass(frozen=True)
