@@ -292,6 +292,6 @@ class Compression(Phase[Settings], spec=PHASE):
         if retained is not None:
             self.metrics["retention"] = retained
         run.extra["sizes"] = size_breakdown(self.tensors, plan, size)
-        score(run, agent.answers if agent else model, tokenizer)
+        score(run, agent.answers if agent else model, tokenizer, model=agent.model if agent else model)
         if agent is None:  # an agent thinks where its architecture says so
             self.metrics |= score_thinking(run, model, tokenizer)
