@@ -39,7 +39,8 @@ class Given:
     @property
     def scoring(self) -> float:
         """Operations of scoring all suites once."""
-        return SUITES * self.evaluation.items * 0.5 * self.tokens * self.shape.flops
+        text = self.evaluation.text_tokens if self.evaluation.text else 0
+        return (SUITES * self.evaluation.items * 0.5 * self.tokens + text) * self.shape.flops
 
 
 @dataclass
