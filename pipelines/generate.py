@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from components.shared.agent.agent import Agent
     from components.shared.agent.tools import Toolbox
+    from components.shared.base_models.address import Address
 
 Message = dict[str, str]
 """{"role": "user" or "assistant", "content": text}"""
@@ -52,7 +53,7 @@ def model_folder(runs: Path, name: str) -> Path:
     """The folder of a model: what `name` is the folder or the store's address of, else the last model of that run.
 
     :param runs: the folder of all runs.
-    :param name: a model's folder or address; or a run's name, its folder, or latest.
+    :param name: a model's folder or address, its name at the hub, a GGUF file; or a run's name, its folder, or latest.
     :raises ArtifactError: the run has made none.
     :raises InputError: there is no such run.
     """
@@ -62,6 +63,10 @@ def model_folder(runs: Path, name: str) -> Path:
         return local_copy.download(name, local_copy.inputs())
     if (Path(name) / "config.json").is_file():
         return Path(name)
+    if base := _elsewhere(runs, name):
+        from components.shared.base_models.reading import reading_copy
+
+        return reading_copy(base)
     folder = find(runs, name)
     finished = [status for status in folder.tasks() if status.status in DONE]
     for status in sorted(finished, key=lambda status: status.finished or 0.0, reverse=True):
@@ -71,6 +76,19 @@ def model_folder(runs: Path, name: str) -> Path:
     raise ArtifactError(
         "this run has not made a model yet", where=str(folder.path), fix="wait, or go on: --resume"
     )
+
+
+def _elsewhere(runs: Path, name: str) -> Address | None:
+    """What a name means that is neither a run's nor a folder's: a model of the hub, or a GGUF file."""
+    from components.shared.base_models.address import address
+
+    if (runs / name).exists() or Path(name).is_dir():
+        return None
+    try:
+        base = address(name)
+    except InputError:
+        return None  # then it is a run's name, or that of nothing
+    return base if base.kind in ("hub", "gguf") else None
 
 
 @dataclass(frozen=True)

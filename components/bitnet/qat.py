@@ -14,7 +14,8 @@ from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.tasks.batches import Batch
 from components.shared.training.head import hidden_states, labelled, loss_of, over_chunks
-from components.shared.training.loop import Report, TrainingLoop, token_shares
+from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
+from components.shared.training.settings import EngineSettings
 
 from .conversion import set_strength
 
@@ -82,6 +83,7 @@ def train(
     distillation: float,
     temperature: float,
     clip: float,
+    engine: EngineSettings = ALONE,
     checkpoints: Checkpoints,
     report: Report,
 ) -> dict[str, list[float]]:
@@ -98,6 +100,7 @@ def train(
     :param distillation: weight of the KL.
     :param temperature: of both distributions in it.
     :param clip: largest norm of the gradient.
+    :param engine: devices, shards, precision.
     :param report: called after each step with the loss of the answer and the KL, nats a token, and λ.
     :returns: the loss curve {"step": […], "loss": […], "kl": […]}.
     :raises PhaseFailed: the loss is not finite.
@@ -105,19 +108,20 @@ def train(
     snapshot = Snapshot(
         {"model": student}, {"optimizer": optimizer}, state={"step": [], "loss": [], "kl": []}
     )
-    snapshot.restore(checkpoints)
     loop = TrainingLoop(
-        student.parameters(),
+        student,
         snapshot.optimizers,
         clip=clip,
         where="bitnet",
         fix="lower bitnet.lr",
+        engine=engine,
         bfloat16=True,
         snapshot=snapshot,
         checkpoints=checkpoints,
         report=report,
-        step=snapshot.step,
     )
+    snapshot.restore(checkpoints)
+    loop.step = snapshot.step
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         answer, kl = answer_and_kl(student, teacher, batch.to(student.device), temperature)
@@ -137,6 +141,7 @@ def train(
             for name, value in {"step": loop.step, **update.metrics}.items():
                 snapshot.state[name].append(round(value, 6))
         loop.end_step({**update.metrics, "quantisation_strength": strength})
+    loop.finish()
     set_strength(student, 1.0)
     student.eval()
     return {name: snapshot.state[name] for name in ("step", "loss", "kl")}

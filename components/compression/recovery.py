@@ -17,7 +17,8 @@ from components.shared.evaluation.answers import answer_states
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.runtime.tracking.progress import Progress
-from components.shared.training.loop import TrainingLoop, report_to, token_shares
+from components.shared.training.loop import ALONE, TrainingLoop, report_to, token_shares
+from components.shared.training.settings import EngineSettings
 
 from .allocation.evaluator import Evaluator, ReferenceOutputs
 
@@ -46,6 +47,7 @@ def recover(
     *,
     steps: int,
     lr: float,
+    engine: EngineSettings = ALONE,
     progress: Progress,
 ) -> RecoveryOutcome:
     """Train the vectors of the evaluator's model, which has its decoded weights, by Adam along a cosine.
@@ -56,6 +58,7 @@ def recover(
         PARTS a step, in turn.
     :param held_out_outputs: the same for the items that decide.
     :param lr: peak learning rate.
+    :param engine: devices, shards, precision.
     """
     model = evaluator.model
     vectors = [p for p in model.parameters() if p.ndim < 2 and p.is_floating_point()]
@@ -67,11 +70,12 @@ def recover(
         p.requires_grad_(True)
     model.eval()
     loop = TrainingLoop(
-        vectors,
+        model,
         {"vectors": optimizer},
         clip=CLIP,
         where="compression.recovery",
         fix="lower compression.recovery.lr",
+        engine=engine,
         report=report_to(progress),
     )
 
@@ -89,6 +93,8 @@ def recover(
         PhaseFailed
     ) as error:  # the coded model is there: what was learnt is kept below only if it measures better
         progress.note(f"recovery stops early: {error}")
+    loop.finish()
+    vectors = [p for p in model.parameters() if p.ndim < 2 and p.is_floating_point()]
     progress.done()
     with torch.no_grad():
         for p in vectors:

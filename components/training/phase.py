@@ -20,11 +20,12 @@ from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
 from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
 from components.shared.tasks.prompting import padding_id
 from components.shared.training.device import device
-from components.shared.training.loop import report_to
+from components.shared.training.loop import report_to, rows_in_part
 from components.shared.training.side_by_side import pieces_of
 
 from .component import PHASE
@@ -93,6 +94,7 @@ class Training(Phase[Settings], spec=PHASE):
             if run.checkpoints.due() or number + 1 == len(stages):
                 Snapshot({"model": self.model}, state=self.state).save(run.checkpoints, self.state["done"])
                 run.checkpoints.stop_if_asked()
+        group.leave()
         self._publish()
 
     def get_metrics(self) -> dict[str, float]:
@@ -154,6 +156,7 @@ class Training(Phase[Settings], spec=PHASE):
             steps=stage.steps,
             optimizer_of=lambda learner: self._optimizer(learner, stage.lr),
             clip=settings.clip,
+            engine=settings.engine,
             self_weight=settings.self_weight,
             average=settings.average,
             checkpoints=run.checkpoints,
@@ -182,7 +185,8 @@ class Training(Phase[Settings], spec=PHASE):
         else:
             tasks, count = stage.tasks or settings.tasks, settings.batch - dreams
             items = mixture(tasks, stage.levels, "train", seed, step, count, scratch=stage.scratch)
-        parts = list(batches(items, self.tokenizer, settings.rows))
+        rows = rows_in_part(settings.rows, settings.batch, settings.engine)
+        parts = list(batches(items, self.tokenizer, rows))
         if dreams:
             padding = padding_id(self.tokenizer)
             parts.append(

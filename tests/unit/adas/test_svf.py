@@ -127,7 +127,7 @@ def trained(model, tokenizer, items, right, *, steps, lr, **more):
     """Expert vectors after some steps on the same questions, and what each step measured."""
     vectors = ExpertVectors(matrices(model))
     optimizer = {"svf": svf_optimizer(vectors, lr)}
-    loop = TrainingLoop(vectors.parameters(), optimizer, clip=1.0, where="adas.svf", fix="lower the rate")
+    loop = TrainingLoop(vectors, optimizer, clip=1.0, where="adas.svf", fix="lower the rate")
 
     def loss_of(items):
         generator = torch.Generator().manual_seed(loop.step)

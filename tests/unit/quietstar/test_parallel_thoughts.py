@@ -70,12 +70,12 @@ class TestAgainstSequentialGeneration:
         positions = torch.tensor([[2, 2, 6], [0, 5, 6]])
         tokens = torch.randint(0, START, (2, 4, 3), generator=torch.Generator().manual_seed(2))
         padding_mask = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(3)) < 0.3
-        at_once, _ = continue_thoughts(model, context, fork(context.cache), positions, tokens, padding_mask)
+        at_once = continue_thoughts(model, context, fork(context.cache), positions, tokens, padding_mask)
         cache = fork(context.cache)
         for step in range(4):
             one, so_far = tokens[:, step : step + 1], padding_mask[:, : step + 1]
-            logits, _ = continue_thoughts(model, context, cache, positions, one, so_far)
-            assert (logits[:, 0] - at_once[:, step]).abs().max() < 1e-5
+            hidden = continue_thoughts(model, context, cache, positions, one, so_far)
+            assert (hidden[:, 0] - at_once[:, step]).abs().max() < 1e-5
 
     def test_padding_on_either_side_changes_nothing(self, model, text):
         alone = think(model, text[:1, :5])
