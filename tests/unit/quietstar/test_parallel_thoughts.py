@@ -18,7 +18,7 @@ from components.shared.models.remote_code.thoughts import (
     thought_mask,
 )
 
-from .thinkers import END, START, VOCABULARY
+from .thinkers import END, FOREIGN, START, VOCABULARY
 
 
 def think_alone(model, after, prefix, length=3):
@@ -32,7 +32,7 @@ def think_alone(model, after, prefix, length=3):
 class TestAgainstSequentialGeneration:
     def test_each_position_thinks_what_it_would_think_alone(self, models, after, text):
         lengths = set()
-        for kind in ("llama", "standard", "refinement"):  # a memory is not written while thinking: see below
+        for kind in (*FOREIGN, "standard", "refinement"):  # a memory is not written while thinking: see below
             model = models[kind]
             predicted = think(model, text, length=6)
             for row in range(2):
