@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -78,6 +80,10 @@ class TestAgainstSequentialGeneration:
             assert (hidden[:, 0] - at_once[:, step]).abs().max() < 1e-5
 
     def test_padding_on_either_side_changes_nothing(self, model, text):
+        if (
+            model.config.model_type == "gemma2"
+        ):  # its softmax is in float32, where float64's masks are infinite
+            model = copy.deepcopy(model).float()
         alone = think(model, text[:1, :5])
         for left in (0, 2):
             ids = torch.full((1, 7), 9)

@@ -24,7 +24,7 @@ FOREIGN = {
     "gemma2": SHAPE | {"sliding_window": 4, "head_dim": 4, "query_pre_attn_scalar": 4},
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64},
 }
-"""Families with full attention, with windows that the texts here outgrow, with both by turns, and with absolute positions."""
+"""Full attention, windows that the texts here outgrow, both by turns, and absolute positions."""
 KINDS = (*FOREIGN, "standard", "memory", "refinement", "union")
 
 
