@@ -17,8 +17,8 @@ logits = before + w·(after − before). The reference code (ezelikman/quiet-sta
 the output layer once; that is the same function wherever the output layer is affine, and mixing logits leaves any other
 output layer (soft capping, scaling) alone. w = 0 gives the logits without a thought, bit for bit.
 
-This file travels inside the artifact and imports torch and transformers alone. A model that can think has the submodule `talk_head` and
-`config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>, "mixing": true}`.
+This file travels inside the artifact and imports torch and transformers alone. A model that can think has the submodule
+`talk_head` and `config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>, "mixing": true}`.
 Training is not here: a model needs none of it to think.
 """
 
