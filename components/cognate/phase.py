@@ -255,7 +255,9 @@ class Cognate(Phase[Settings], spec=PHASE):
 
         steps, curve = train(
             model,
-            build_optimizer(model, optimizer, course.lr, settings.weight_decay),
+            build_optimizer(
+                model, optimizer, course.lr, settings.weight_decay, bits=settings.engine.optimizer_bits
+            ),
             draw,
             name=name,
             steps=course.steps,

@@ -77,7 +77,7 @@ def generate(
     folder = model_folder(runs, model_path or source or "latest")
     model = TextModel.load(folder, template=template, plain=sample)
     if not chat:
-        answers = [model.complete(text, tokens=tokens, sample=sample, seed=seed) for text in prompt]
+        answers = model.complete_all(prompt, tokens=tokens, sample=sample, seed=seed)
         if as_json:
             typer.echo(
                 json.dumps(
