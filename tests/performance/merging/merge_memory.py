@@ -133,9 +133,8 @@ def arithmetic() -> None:
     print(
         f"RegMean's widest layer: {regmean / GIB:.2f} GiB → {(2 * weights + regmean) / GIB:.2f} GiB with the model"
     )
-    print(
-        f"Gram matrices on disk: {distinct / GIB:.1f} GiB float32 a parent (of all layers apart {gram_bytes(model) / GIB:.1f})"
-    )
+    print(f"Gram matrices on disk: {distinct / GIB:.1f} GiB of float32 a parent")
+    print(f"the same if no two layers shared one: {gram_bytes(model) / GIB:.1f} GiB")
 
 
 def main() -> None:
