@@ -26,6 +26,23 @@ class RecoverySettings(BaseModel):
     items: int = Field(64, ge=2, description="of each suite, train split: what it learns from")
 
 
+class CalibrationSettings(BaseModel):
+    """A text in place of items, for models that have a language of their own (allocation/text.py)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    text: str | None = Field(
+        None,
+        min_length=1,
+        description="a file of UTF-8 text, the model's own kind; none: items of the suites calibrate and judge",
+    )
+    tokens: int = Field(8192, ge=256, description="of the text: inputs and gradients of the layers")
+    held_out: int = Field(
+        4096, ge=256, description="of the text after these: half of them choose, half report"
+    )
+    row: int = Field(512, ge=16, description="tokens that the model sees at once")
+
+
 class Settings(PhaseSettings):
     """Settings of phase compression."""
 

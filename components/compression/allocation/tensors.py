@@ -39,6 +39,7 @@ class Tensors:
 
     weights      path → numpy file, (out, in) float32
     hessians     path → numpy file, (in, in) float32, where the layer's inputs were seen
+    importance   path → numpy file, (out,), where it is known what errors in each output weigh
     points       path → preset → its bytes and error, on the tensor or estimated on a sample of it
     sensitivity  path → rise of the KL for a unit of error (sensitivity.py)
 
@@ -55,8 +56,10 @@ class Tensors:
         folder: Path,
         *,
         seed: int,
+        importance: Mapping[str, Path] | None = None,
     ) -> None:
         self.weights, self.hessians, self.checkpoints = weights, hessians, checkpoints
+        self.importance: Mapping[str, Path] = importance or {}
         self.workers, self.progress, self.folder, self.seed = workers, progress, folder, seed
         self.shapes: dict[str, tuple[int, int]] = {path: self.weight(path).shape for path in weights}
         self.points: dict[str, dict[str, RateDistortion]] = {}
@@ -156,6 +159,7 @@ class Tensors:
                 if isinstance(code, Chain)
                 else self.weights[path],
                 "hessian": self.hessians.get(path),
+                "importance": self.importance.get(path),
                 "original": self.weights[path],
                 "into": into,
             }
