@@ -1,4 +1,4 @@
-"""The pipeline: base models → cognate, in parallel → evomerge, in parallel → one phase after another → report.
+"""The pipeline: base models → foundation → cognate, in parallel → evomerge, in parallel → one phase after another → report.
 
     python pipelines/agent_forge.py compile|run|submit        (or: forge compile|run-pipeline|submit)
 
@@ -33,10 +33,11 @@ from components.cognate import component as cognate
 from components.cognate.settings import VARIANTS
 from components.evomerge import component as evomerge
 from components.shared.container import component
+from components.shared.foundation import component as foundation
 from components.shared.phase_spec import Interface, one_model
 from components.shared.runtime.code import code_version
 from components.shared.runtime.errors import ConfigError
-from pipelines.cluster import MEANING, REPORT, Cluster, load, place
+from pipelines.cluster import MEANING, REPORT, Cluster, load, place, reach_hub
 from pipelines.phases import PARENTS, PHASES, ROUNDS, SPECS, WORKERS, between, remaining, several
 from pipelines.report_component import report
 from pipelines.settings import as_parameters, composed, parameter_of
@@ -70,35 +71,51 @@ class Graph:
         self.pinned = pinned
         self.records: list[Any] = []
 
-    def task(self, interface: Interface, title: str, **inputs: Any) -> Any:
+    def task(self, interface: Interface, title: str, settings: str = "", **inputs: Any) -> Any:
         """One container, with what all of them are told: its own phase's settings, seed, code, checkpoints.
+
+        :param settings: in place of those of its phase.
 
         :param title: what KFP's graph, and its folder in the store, are called.
         """
         phase = interface.phase
         common = {name: self.channels[name] for name in ("seed", "checkpoint_root")}
-        common["settings"] = self.channels[parameter_of(phase.name)]
+        common["settings"] = settings or self.channels[parameter_of(phase.name)]
         common["code_version"] = code_version(phase.name) if self.pinned else ""
         task = component(interface)(**inputs, **common).set_display_name(title)
         self.records.append(task.outputs["metrics"])
         light = phase.step(interface.step).light
         return place(task, title, phase, self.cluster, self.channels, light=light)
 
-    def variants(self, count: int) -> list[Any]:
-        """The trunk, and its variants side by side."""
-        names = _numbers("base_model", count)
-        trunk = self.task(
-            cognate.trunk(count), "cognate-trunk", **{name: self.channels[name] for name in names}
-        )
-        return [
-            self.task(
-                cognate.VARIANT,
-                f"cognate-variant-{number}",
-                trunk=trunk.outputs["model"],
-                variant=self.channels[name],
-            ).outputs["model"]
-            for number, name in enumerate(names, 1)
-        ]
+    def foundations(self, stands: Sequence[int]) -> dict[int, Any]:
+        """The base models that are given, each fetched once, by their numbers."""
+        numbers = sorted({number for number in stands if number})
+        models = {}
+        for place_, number in enumerate(numbers, 1):
+            title = foundation.FOUNDATION.name + (f"-{place_}" if len(numbers) > 1 else "")
+            told = {"base_model": self.channels[f"base_model_{number}"], "dtype": self.channels["base_dtype"]}
+            task = self.task(foundation.INTERFACE, title, foundation.SETTINGS, **told)
+            models[number] = reach_hub(task, self.channels).outputs["model"]
+        return models
+
+    def variants(self, stands: Sequence[int]) -> list[Any]:
+        """What the variants stand on, and they side by side."""
+        bases = self.foundations(stands)
+        own = [f"base_model_{number}" for number, base in enumerate(stands, 1) if not base]
+        if own:
+            names = dict(
+                zip(_numbers("base_model", len(own)), (self.channels[name] for name in own), strict=True)
+            )
+            bases[0] = self.task(cognate.trunk(len(own)), "cognate-trunk", **names).outputs["model"]
+        models = []
+        for number, base in enumerate(stands, 1):
+            if not base:
+                variant = self.channels[f"base_model_{number}"]
+            else:
+                variant = VARIANTS[number - 1] if stands.count(base) > 1 else cognate.AS_IT_IS
+            task = self.task(cognate.VARIANT, f"cognate-variant-{number}", trunk=bases[base], variant=variant)
+            models.append(task.outputs["model"])
+        return models
 
     def evolution(self, parents: Sequence[Any], workers: int, rounds: int) -> Any:
         """Rounds of workers side by side, each closed by a selection, the last one by the merge."""
@@ -135,6 +152,7 @@ def pipeline(
     end: str = PHASES[-1],
     without: Sequence[str] = (),
     parents: int = PARENTS,
+    stands: Sequence[int] = (),
     workers: int = WORKERS,
     rounds: int = ROUNDS,
     cluster: Cluster | None = None,
@@ -145,6 +163,8 @@ def pipeline(
 
     :param without: phases that are left out: the model before them goes on as it is. Those beyond the range are no matter.
     :param parents: base models, or the artifacts from which evomerge starts.
+    :param stands: for each of them the number of the base model that is given for it, 0 for none: it is trained from the
+        trunk. By default none is given.
     :param workers: of evomerge, side by side in each of its `rounds`.
     :param cluster: what is fixed of Kubernetes when compiling, and the defaults of what is not.
     :param settings: the defaults of the phases' settings and of the seed, see `settings.as_parameters`; by default
@@ -176,13 +196,14 @@ def pipeline(
             fix=f"at most {MOST} can be written out; a worker lives several generations in a round",
         )
     cluster = cluster or load()
+    stands = tuple(stands) or (0,) * parents
 
     def agent_forge(channels: dict[str, Any]) -> None:
         graph = Graph(channels, cluster, pinned=pinned)
         models: list[Any] = []
         for phase in phases:
             if phase == cognate.PHASE.name:
-                models = graph.variants(parents)
+                models = graph.variants(stands)
                 continue
             models = models or [_imported(channels[name]) for name in _addresses(phase, parents)]
             if phase == evomerge.PHASE.name:
@@ -194,7 +215,7 @@ def pipeline(
 
     settings = settings or as_parameters(composed(phases))
     parameters = {
-        **_starting_points(phases, parents),
+        **_starting_points(phases, parents, stands),
         **_settings_parameters(phases, settings),
         **_cluster_parameters(cluster),
     }
@@ -239,13 +260,23 @@ def name_of(start: str, end: str) -> str:
     return "-".join([NAME, start, *(["to", end] if start != end else [])])
 
 
-def _starting_points(phases: tuple[str, ...], parents: int) -> Parameters:
+def _starting_points(phases: tuple[str, ...], parents: int, stands: Sequence[int]) -> Parameters:
     """What the first phase starts from: names or addresses of base models, or addresses of artifacts."""
     if phases[0] == PHASES[0]:
-        meaning = f"{', '.join(VARIANTS)}; or the address of a Hugging Face model taken in its place"
-        return {
-            name: Parameter(str, VARIANTS[number] if number < len(VARIANTS) else None, meaning)
-            for number, name in enumerate(_numbers("base_model", parents))
+        given = "a Hugging Face model: owner/name@commit, s3://…, a folder, a .gguf file"
+        trained = f"{', '.join(VARIANTS)}; or the address of a Hugging Face model taken in its place"
+        models = {}
+        for number, base in enumerate(stands, 1):
+            name = f"base_model_{base or number}"
+            default = VARIANTS[number - 1] if not base and number <= len(VARIANTS) else None
+            models[name] = Parameter(str, default, given if base else trained)
+        if not any(stands):
+            return models
+        return models | {
+            "base_dtype": Parameter(
+                str, "", "float32, bfloat16 or float16: converts given models; empty: as they are"
+            ),
+            "hub_secret": Parameter(str, "huggingface", "the Secret with token, of the hub; may be missing"),
         }
     meaning = (
         "the address of an artifact to start from, as KFP's page of a run shows it (minio://… or s3://…)"

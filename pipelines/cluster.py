@@ -229,6 +229,15 @@ def place(
     return task
 
 
+def reach_hub(task: Any, channels: Mapping[str, Any]) -> Any:
+    """Tell a task where the hub of models is, and with which token it is asked."""
+    kubernetes.use_config_map_as_env(
+        task, channels["config_map"], {"HF_ENDPOINT": "HF_ENDPOINT"}, optional=True
+    )
+    kubernetes.use_secret_as_env(task, channels["hub_secret"], {"token": "HF_TOKEN"}, optional=True)
+    return task
+
+
 def _resources(task: Any, pod: Pod) -> None:
     for amount, cpu, memory in (
         (pod.requests, task.set_cpu_request, task.set_memory_request),

@@ -6,7 +6,8 @@
     chat.ask("Good day!").text
 
 A model that was tuned to chat wants its turns in the form of its tokenizer's chat template, and says little or nothing
-without it; a model of ours was trained on bare prompts behind <bos>. Which of the two is meant, `load` decides.
+without it; a byte-level model was trained on bare prompts behind <bos>. The tokenizer says which of the two is meant
+(tasks/prompting.py), before and after the phases.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from components.shared.agent.agent import Agent
     from components.shared.agent.tools import Toolbox
+    from components.shared.base_models.address import Address
 
 Message = dict[str, str]
 """{"role": "user" or "assistant", "content": text}"""
@@ -51,7 +53,7 @@ def model_folder(runs: Path, name: str) -> Path:
     """The folder of a model: what `name` is the folder or the store's address of, else the last model of that run.
 
     :param runs: the folder of all runs.
-    :param name: a model's folder or address; or a run's name, its folder, or latest.
+    :param name: a model's folder or address, its name at the hub, a GGUF file; or a run's name, its folder, or latest.
     :raises ArtifactError: the run has made none.
     :raises InputError: there is no such run.
     """
@@ -61,6 +63,10 @@ def model_folder(runs: Path, name: str) -> Path:
         return local_copy.download(name, local_copy.inputs())
     if (Path(name) / "config.json").is_file():
         return Path(name)
+    if base := _elsewhere(runs, name):
+        from components.shared.base_models.reading import reading_copy
+
+        return reading_copy(base)
     folder = find(runs, name)
     finished = [status for status in folder.tasks() if status.status in DONE]
     for status in sorted(finished, key=lambda status: status.finished or 0.0, reverse=True):
@@ -70,6 +76,19 @@ def model_folder(runs: Path, name: str) -> Path:
     raise ArtifactError(
         "this run has not made a model yet", where=str(folder.path), fix="wait, or go on: --resume"
     )
+
+
+def _elsewhere(runs: Path, name: str) -> Address | None:
+    """What a name means that is neither a run's nor a folder's: a model of the hub, or a GGUF file."""
+    from components.shared.base_models.address import address
+
+    if (runs / name).exists() or Path(name).is_dir():
+        return None
+    try:
+        base = address(name)
+    except InputError:
+        return None  # then it is a run's name, or that of nothing
+    return base if base.kind in ("hub", "gguf") else None
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ class TextModel:
     def load(cls, folder: Path, *, template: bool | None = None, plain: bool = False) -> TextModel:
         """Load an artifact, or any Hugging Face folder of a causal LM with safetensors.
 
-        :param template: use the tokenizer's chat template, or do not; None: where there is one and the model is not ours.
+        :param template: use the tokenizer's chat template, or do not; None: where it brings one of its own.
         :param plain: take an agent as the model below it, without experts, thoughts and tools.
         :raises ArtifactError: no such model; an artifact that was changed; pickled weights;
             code of its own, which is not run.
@@ -101,6 +120,7 @@ class TextModel:
         from components.shared.agent.agent import AGENT, Agent
         from components.shared.models.loading import AUTO_MAP, decode_all, load
         from components.shared.models.ternary.inference import MIN_WEIGHTS, accelerate
+        from components.shared.tasks.prompting import has_chat_template
         from components.shared.training.device import device
 
         if (folder / MANIFEST).is_file():
@@ -113,15 +133,13 @@ class TextModel:
         decode_all(model, folder)
         accelerate(model, least=MIN_WEIGHTS)
         ours = (folder / MANIFEST).is_file() or getattr(model.config, "model_type", "") in AUTO_MAP
-        has_template = getattr(tokenizer, "chat_template", None) is not None
-        if template and not has_template:
+        if template and getattr(tokenizer, "chat_template", None) is None:
             raise InputError(
                 "the model's tokenizer has no chat template", where=str(folder),
                 fix="ask it without: --raw, or give the folder of a model that was tuned to chat",
             )  # fmt: skip
-        return cls(
-            folder, model, tokenizer, None, ours, has_template and not ours if template is None else template
-        )
+        used = has_chat_template(tokenizer) if template is None else template
+        return cls(folder, model, tokenizer, None, ours, used)
 
     @property
     def has_template(self) -> bool:
@@ -148,14 +166,7 @@ class TextModel:
             raise InputError("the prompt is empty", where="--prompt", fix="ask something")
         if self.agent is not None:
             return Completion(prompt, self.agent.answers([prompt], toolbox)[0])
-        if self.template:
-            ids = self._turns([{"role": "user", "content": prompt}])
-        elif self.ours:  # as in training
-            start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
-            ids = [*start, *self.tokenizer(prompt, add_special_tokens=False)["input_ids"]]
-        else:
-            ids = list(self.tokenizer(prompt)["input_ids"])
-        return self._write(prompt, ids, tokens, sample, seed)
+        return self._write(prompt, self._ids(prompt), tokens, sample, seed)
 
     def reply(
         self, messages: Sequence[Mapping[str, str]], *, tokens: int = 64, sample: bool = False, seed: int = 0
@@ -165,25 +176,28 @@ class TextModel:
         :param messages: {"role", "content"} each, the last one the user's.
         :raises InputError: they are longer than the model can take.
         """
-        return self._write(messages[-1]["content"], self._turns(messages), tokens, sample, seed)
+        from components.shared.tasks.prompting import conversation_ids
 
-    def _turns(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        from jinja2 import TemplateError
+        ids = conversation_ids(messages, self.tokenizer)
+        return self._write(messages[-1]["content"], ids, tokens, sample, seed)
 
-        try:
-            encoded = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages], add_generation_prompt=True, return_dict=True
-            )
-        except TemplateError as error:
-            raise ArtifactError(
-                "the model's chat template cannot be used", where=str(self.folder), why=str(error),
-                fix="ask without it: --raw",
-            ) from error  # fmt: skip
-        return list(encoded["input_ids"])
+    def _ids(self, prompt: str) -> list[int]:
+        """The prompt as one turn of a conversation, or bare: as in training, or as the tokenizer itself begins a text."""
+        from components.shared.tasks.prompting import conversation_ids, text_heads
+
+        if self.template:
+            return conversation_ids([{"role": "user", "content": prompt}], self.tokenizer)
+        return (
+            text_heads([prompt], self.tokenizer)[0]
+            if self.ours
+            else list(self.tokenizer(prompt)["input_ids"])
+        )
 
     def _write(self, prompt: str, ids: list[int], tokens: int, sample: bool, seed: int) -> Completion:
         """Write after token ids, which end where the model is to go on."""
         import torch
+
+        from components.shared.tasks.prompting import stop_ids
 
         longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if longest is not None and len(ids) >= longest:
@@ -191,7 +205,7 @@ class TextModel:
                 f"the prompt has {len(ids)} tokens, and the model takes {longest}", where=str(self.folder),
                 fix="shorten it, or begin a new conversation",
             )  # fmt: skip
-        ends = _ends(self.model, self.tokenizer)
+        ends = stop_ids(self.tokenizer, self.model)
         padding = self.tokenizer.pad_token_id
         torch.manual_seed(seed)
         start = torch.tensor([ids], device=self.model.device)
@@ -201,7 +215,7 @@ class TextModel:
                 attention_mask=torch.ones_like(start),
                 max_new_tokens=min(tokens, longest - len(ids)) if longest is not None else tokens,
                 do_sample=sample,
-                eos_token_id=ends or None,
+                eos_token_id=list(ends) or None,
                 pad_token_id=padding if padding is not None else next(iter(ends), None),
                 **({} if sample else {"temperature": None, "top_p": None, "top_k": None}),
             )[0, len(ids) :].tolist()
@@ -256,12 +270,3 @@ def _in_words(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise unreadable("the model cannot be run", folder, error) from error
-
-
-def _ends(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens with which a text of the model ends: those of its generation settings, and the tokenizer's."""
-    known = getattr(model.generation_config, "eos_token_id", None)
-    ends = [known] if isinstance(known, int) else list(known or [])
-    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
-        ends.append(tokenizer.eos_token_id)
-    return ends

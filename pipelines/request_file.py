@@ -42,6 +42,7 @@ class RequestFile(BaseModel):
     seed: int | None = None
     overrides: list[str] = []
     base_models: list[str] = []
+    base_dtype: str = ""
     artifacts: list[str] = []
     first: str = Field(PHASES[0], alias="from")
     last: str = Field(PHASES[-1], alias="to")

@@ -59,7 +59,7 @@ OWN: dict[str, dict[str, Any]] = {
     "deepseek_v3": {
         "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "first_k_dense_replace": 1,
         "n_group": 2, "topk_group": 1, "q_lora_rank": 32, "kv_lora_rank": 16, "qk_rope_head_dim": 8,
-        "qk_nope_head_dim": 8, "v_head_dim": 16, "num_key_value_heads": 4,
+        "qk_nope_head_dim": 8, "v_head_dim": 16, "num_key_value_heads": 4, "head_dim": 8,
     },
 }  # fmt: skip
 

@@ -22,8 +22,10 @@ from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Snapshot
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import check_mixture
 from components.shared.tasks.item import Item, Split
+from components.shared.tasks.prompting import stop_ids
 from components.shared.training.device import device
 from components.shared.training.loop import TrainingLoop, report_to
 
@@ -56,7 +58,7 @@ class Adas(Phase[Settings], spec=PHASE):
         check_mixture(dict.fromkeys(settings.other_tasks, 1.0), [1])
         self.model, self.tokenizer = load(self.run.artifact.path, device=device())
         self.model.requires_grad_(False)
-        if self.tokenizer.eos_token_id is None:
+        if not stop_ids(self.tokenizer, self.model):
             raise InputError(
                 "the tokenizer has no <eos>: no answer would end",
                 where=str(self.run.artifact.path),
@@ -80,6 +82,7 @@ class Adas(Phase[Settings], spec=PHASE):
         for number, family in enumerate(self._learnable()):
             if number >= self.state["family"]:
                 self._train(number, family)
+        group.leave()
         self.experts = {family.name: stored_expert(self._vectors(family)) for family in self._learnable()}
         self.dispatcher = self._fit_dispatcher()
         archive = self._search()
@@ -169,22 +172,26 @@ class Adas(Phase[Settings], spec=PHASE):
         vectors, levels = self._vectors(family), self._levels(family)
         optimizer = svf_optimizer(vectors, svf.lr)
         snapshot = Snapshot({"experts": self.vectors}, {"optimizer": optimizer}, state=self.state)
-        if self.saved is not None and self.state["within"]:
-            snapshot.load(self.saved)
-        curve = self.state["curves"].setdefault(family.name, [])
         loop = TrainingLoop(
-            vectors.parameters(),
+            vectors,
             snapshot.optimizers,
             clip=svf.clip,
             where="adas.svf",
             fix="lower adas.svf.lr",
+            engine=settings.engine,
             snapshot=snapshot,
             checkpoints=run.checkpoints,
             report=report_to(run.progress, run.tracker, prefix=f"{family.name}/"),
-            step=self.state["within"],
         )
+        if self.saved is not None and self.state["within"]:
+            snapshot.load(self.saved)
+        loop.step = self.state["within"]
+        curve = self.state["curves"].setdefault(family.name, [])
+        ranks = group.world()
 
-        def loss_of(items: Sequence[Item]) -> tuple[Tensor, dict[str, float]]:
+        def loss_of(part: tuple[int, Sequence[Item]]) -> tuple[Tensor, dict[str, float]]:
+            number, items = part
+            share = f"/{number} of {ranks}" if ranks > 1 else ""  # each rank samples answers of its own
             return reinforce(
                 self.model,
                 self.tokenizer,
@@ -194,16 +201,20 @@ class Adas(Phase[Settings], spec=PHASE):
                 samples=svf.samples,
                 limit=settings.answer_tokens,
                 kl_weight=svf.kl,
-                generator=run.generator(f"{family.name}/{loop.step}"),
+                generator=run.generator(f"{family.name}/{loop.step}{share}"),
             )
 
         run.progress.start(f"expert {family.name}", svf.steps, at=loop.step)
         for step in range(loop.step, svf.steps):
             items = questions(family.tasks, "train", levels, step, svf.questions, run.seed)
-            update = loop.update([items], loss_of, rate=warmup_cosine(step, svf.steps, warmup=1))
+            parts = [(number, items[number::ranks]) for number in range(min(ranks, len(items)))]
+            shares = [len(part) / len(items) for _, part in parts]
+            rate = warmup_cosine(step, svf.steps, warmup=1)
+            update = loop.update(parts, loss_of, rate=rate, weights=shares)
             curve.append([round(update.metrics[name], 6) for name in ("success", "kl")])
             self.state["within"] = loop.step
             loop.end_step(update.metrics)
+        loop.finish()
         run.progress.done()
         self.state |= {"family": number + 1, "within": 0}
         self._save(svf.steps)

@@ -81,6 +81,12 @@ class Settings(PhaseSettings):
 
     @model_validator(mode="after")
     def _engine_fits(self) -> Settings:
+        why = "an expert is a few thousand numbers, of which there is nothing to cut"
+        self.engine.check_strategy(("single", "ddp"), why)
+        if self.engine.accumulate > 1:
+            raise ValueError(
+                "accumulate: a step's answers are sampled at once; lower adas.svf.questions instead"
+            )
         self.engine.check_adapter("an expert is a vector of singular values, which is all that is trained")
         return self
 

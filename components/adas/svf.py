@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.agent.agent import text_of
-from components.shared.evaluation.sampling import prompt_ids, sample_answers
+from components.shared.evaluation.sampling import sample_answers
 from components.shared.models.remote_code.experts import set_expert
 from components.shared.tasks.item import Item
+from components.shared.tasks.prompting import padding_id, prompt_ids, stop_ids, text_of
+from components.shared.training.head import Head, hidden_states, over_chunks
 
 SMALLEST = 16
 """Thinner matrices are gates; there is little to weigh in them."""
@@ -109,27 +110,45 @@ def rows(prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: in
     return Rows(ids[:, :-1], mask, predicts, ids[:, 1:])
 
 
-def log_probabilities(model: nn.Module, batch: Rows) -> Tensor:
-    """What the model predicts for the answers, with gradients.
+def answer_states(model: nn.Module, batch: Rows) -> tuple[Tensor, Head]:
+    """What the model knows where it predicts the answers, with gradients.
 
-    :returns: (n, V) float32 log-probabilities at the n positions that predict an answer, row by row.
+    :returns: (n, d) hidden states at the n positions that predict an answer, row by row, and the head.
     """
     device = next(model.parameters()).device
-    logits = model(
-        input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device)
-    ).logits
-    return F.log_softmax(logits[batch.predicts.to(device)].float(), dim=-1)
+    hidden = hidden_states(model, batch.input_ids.to(device), batch.attention_mask.to(device))
+    return hidden.last[batch.predicts.to(device)], hidden.head
+
+
+def against_base(hidden: Tensor, head: Head, base: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of tokens, and how far the distributions that they are from are from the base's.
+
+    :param hidden: (n, d) of the expert.
+    :param head: of both.
+    :param base: (n, d) of the base, constants.
+    :param targets: (n,) int64.
+    :returns: (n,) log p in nats, and (n,) KL(expert ‖ base).
+    """
+
+    def both(logits: Tensor, of_base: Tensor, expected: Tensor) -> Tensor:
+        log_p = F.log_softmax(logits, dim=-1)
+        with torch.no_grad():
+            log_q = F.log_softmax(head(of_base), dim=-1)
+        divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
+        return torch.stack([log_p.gather(-1, expected[:, None])[:, 0], divergence], dim=1)
+
+    found = over_chunks(hidden, head, both, base, targets)
+    return found[:, 0], found[:, 1]
 
 
 def of_answers(log_p: Tensor, batch: Rows) -> Tensor:
     """Log-probabilities of whole answers.
 
-    :param log_p: (n, V), as `log_probabilities` gives them.
+    :param log_p: (n,) of their tokens.
     :returns: (B,).
     """
-    each = log_p.gather(-1, batch.targets[batch.predicts].to(log_p.device)[:, None])[:, 0]
     row = batch.predicts.nonzero()[:, 0].to(log_p.device)
-    return log_p.new_zeros(len(batch.predicts)).index_add(0, row, each)
+    return log_p.new_zeros(len(batch.predicts)).index_add(0, row, log_p)
 
 
 def reinforce(
@@ -156,19 +175,19 @@ def reinforce(
     """
     prompts = [prompt for prompt in prompt_ids(items, tokenizer) for _ in range(samples)]
     set_expert(model, vectors.as_expert())
-    answers = sample_answers(
-        model, prompts, eos=tokenizer.eos_token_id, limit=limit, temperature=1.0, generator=generator
-    )
-    texts = [text_of(ids, tokenizer) for ids in answers]
+    stops = stop_ids(tokenizer, model)
+    answers = sample_answers(model, prompts, stops=stops, limit=limit, temperature=1.0, generator=generator)
+    texts = [text_of(ids, tokenizer, stops) for ids in answers]
     success = is_right([item for item in items for _ in range(samples)], texts).float()
     advantages = leave_one_out((2 * success - 1).view(len(items), samples)).flatten()
-    batch = rows(prompts, answers, tokenizer.eos_token_id)
+    batch = rows(prompts, answers, padding_id(tokenizer))
     set_expert(model, None)
     with torch.no_grad():
-        base = log_probabilities(model, batch)
+        base, _ = answer_states(model, batch)
     set_expert(model, vectors.as_expert())
-    log_p = log_probabilities(model, batch)
-    divergence = F.kl_div(base, log_p, reduction="batchmean", log_target=True)
+    hidden, head = answer_states(model, batch)
+    log_p, apart = against_base(hidden, head, base, batch.targets[batch.predicts].to(hidden.device))
+    divergence = apart.mean()
     loss = surrogate(of_answers(log_p, batch), advantages.to(log_p.device)) + kl_weight * divergence
     set_expert(model, None)
     return loss, {"success": float(success.mean()), "kl": float(divergence.detach())}

@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
-from components.shared.training.loop import Report, TrainingLoop
+from components.shared.training.loop import ALONE, Report, TrainingLoop, rows_in_part
+from components.shared.training.settings import EngineSettings
 
-from .distillation_set import DistillationSet, kl, log_probabilities
+from .distillation_set import DistillationSet, divergence
 
 CLIP = 1.0
 WARMUP = 5
@@ -37,6 +38,7 @@ def bake(
     lr: float,
     anchor: float,
     seed: int,
+    engine: EngineSettings = ALONE,
     checkpoints: Checkpoints,
     state: dict[str, Any],
     report: Report,
@@ -48,34 +50,36 @@ def bake(
     :param batch: trajectories a step, and as many anchors.
     :param anchor: weight of the second term; 0: there is none.
     :param seed: of which rows a step takes.
+    :param engine: devices, shards, precision.
     :param state: plain JSON of the phase, kept with each checkpoint; "within" (steps done) and "curve" are kept here.
     :param report: called after each step with the KL to the prompted teacher and the anchor's KL, nats a token.
     :raises PhaseFailed: the loss is not finite.
     """
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
     snapshot = Snapshot({"model": model}, {"optimizer": optimizer}, state=state)
-    if state["within"]:
-        snapshot.restore(checkpoints)
     loop = TrainingLoop(
-        parameters,
+        model,
         snapshot.optimizers,
         clip=CLIP,
         where="baking",
         fix="lower baking.lr",
+        engine=engine,
         snapshot=snapshot,
         checkpoints=checkpoints,
         report=report,
-        step=state["within"],
         offset=state["done"],
     )
+    if state["within"]:
+        snapshot.restore(checkpoints)
+    loop.step = state["within"]
 
     def loss_of(part: tuple[str, float, float, DistillationSet]) -> tuple[Tensor, dict[str, Tensor]]:
         name, weight, share, rows = part
-        student = log_probabilities(model, rows.rows)
-        divergence = share * kl(rows.teacher.to(student), student)
-        return weight * divergence, {name: divergence.detach()}
+        apart = share * divergence(model, rows)
+        return weight * apart, {name: apart.detach()}
 
     terms = [("kl", 1.0, prompted), ("anchor_kl", anchor, anchors)]
+    rows_of_part = rows_in_part(ROWS, batch, engine)
     model.train()
     for step in range(loop.step, steps):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -84,11 +88,12 @@ def bake(
             for name, weight, term in terms
             if weight
             for share, rows in term.parts(
-                torch.randint(len(term.rows.input_ids), (batch,), generator=generator), ROWS
+                torch.randint(len(term.rows.input_ids), (batch,), generator=generator), rows_of_part
             )
         ]
         update = loop.update(parts, loss_of, rate=warmup_cosine(step, steps, warmup=min(WARMUP, steps)))
         state["within"] = loop.step
         state["curve"].append([round(value, 6) for value in update.metrics.values()])
         loop.end_step(update.metrics)
+    loop.finish()
     model.eval()

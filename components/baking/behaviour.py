@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.evaluation.sampling import prompt_ids, sample_answers
+from components.shared.evaluation.sampling import sample_answers
 from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Item
+from components.shared.tasks.prompting import prompt_ids, stop_ids
 
 
 class BehaviourScores(NamedTuple):
@@ -55,7 +56,7 @@ def greedy_answers(
     :param limit: tokens of an answer at most.
     """
     answers = sample_answers(
-        model, prompt_ids(items, tokenizer), eos=tokenizer.eos_token_id, limit=limit, temperature=0.0
+        model, prompt_ids(items, tokenizer), stops=stop_ids(tokenizer, model), limit=limit, temperature=0.0
     )
     return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
 

@@ -12,13 +12,16 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.evaluation.sampling import ROWS, prompt_ids, sample_answers
+from components.shared.evaluation.sampling import ROWS, sample_answers
+from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item
+from components.shared.tasks.prompting import padding_id, prompt_ids, stop_ids, tail_ids
+from components.shared.training.head import Head, head_of, hidden_states
 from components.shared.training.side_by_side import pieces_of
+from components.shared.training.teacher import Teacher, empty, kl, predictions
 
 
 class Rows(NamedTuple):
@@ -48,17 +51,11 @@ def rows(prompts: Sequence[list[int]], answers: Sequence[list[int]], padding: in
     return Rows(ids, predicts)
 
 
-def answer_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """`answer <eos>` of each item."""
-    texts = [item.answer for item in items]
-    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-
 class DistillationSet(NamedTuple):
-    """Rows for the student, and the teacher's log-probabilities (n, V) at the positions that predict answers."""
+    """Rows for the student, and what the teacher predicts at the n positions that predict answers."""
 
     rows: Rows
-    teacher: Tensor
+    teacher: Teacher
 
     def parts(self, indices: Tensor, size: int) -> Iterator[tuple[float, DistillationSet]]:
         """Some of the rows, `size` of like length together: less padding. Each part with its share of all their tokens.
@@ -84,35 +81,43 @@ class DistillationSet(NamedTuple):
         columns = torch.arange(self.rows.predicts.shape[1])
         width = int((self.rows.predicts[indices].long() * columns).max()) + 1
         part = Rows(self.rows.input_ids[indices, :width], self.rows.predicts[indices, :width])
-        return DistillationSet(part, self.teacher[teacher_rows])
+        return DistillationSet(part, self.teacher.at(teacher_rows))
 
 
-def answer_log_probabilities(model: PreTrainedModel, batch: Rows) -> Tensor:
+def answer_predictions(model: PreTrainedModel, batch: Rows, k: int) -> Teacher:
     """What the model predicts for the answers, without gradients, some rows of like length at a time: less padding.
 
-    :returns: (n, V) float32 log-probabilities at the n positions that predict an answer, row by row, on the CPU.
+    :param k: likeliest tokens kept at each place.
+    :returns: of the n places that predict an answer, row by row, on the CPU.
     """
     lengths = (batch.predicts.long() * torch.arange(1, batch.predicts.shape[1] + 1)).amax(1).clamp(min=1)
     pieces = lengths.argsort(stable=True).split(ROWS)
+    counts = batch.predicts.sum(1)
+    ends = counts.cumsum(0)
+    kept = empty(int(ends[-1]), head_of(model).width, k)
 
     @torch.no_grad()
-    def predicted(chosen: Tensor) -> Tensor:
+    def predict(chosen: Tensor) -> None:
         width = int(lengths[chosen].max())
-        return log_probabilities(model, Rows(*(tensor[chosen, :width] for tensor in batch))).cpu()
+        said = predictions(*answer_states(model, Rows(*(tensor[chosen, :width] for tensor in batch))), k)
+        places = torch.cat([torch.arange(int(ends[row] - counts[row]), int(ends[row])) for row in chosen])
+        for whole, part in zip(kept, said, strict=True):
+            whole[places] = part.cpu()
 
-    of_rows: list[Tensor] = [torch.empty(0)] * len(lengths)
-    for chosen, log_p in zip(pieces, pieces_of(model)(predicted, pieces), strict=True):
-        counts = batch.predicts[chosen].sum(1).tolist()
-        for row, of_row in zip(chosen.tolist(), log_p.split(counts), strict=True):
-            of_rows[row] = of_row
-    return torch.cat(of_rows)
+    pieces_of(model)(predict, pieces)
+    return kept
 
 
-def log_probabilities(model: nn.Module, batch: Rows) -> Tensor:
-    """The same in one pass, with gradients, on the model's device."""
+def answer_states(model: nn.Module, batch: Rows) -> tuple[Tensor, Head]:
+    """The hidden states (n, d) that predict the answers, with gradients, on the model's device, and the head."""
     device = next(model.parameters()).device
-    logits = model(input_ids=batch.input_ids.to(device)).logits[batch.predicts.to(device)]
-    return F.log_softmax(logits.float(), dim=-1)
+    hidden = hidden_states(model, batch.input_ids.to(device))
+    return hidden.last[batch.predicts.to(device)], hidden.head
+
+
+def divergence(model: nn.Module, part: DistillationSet) -> Tensor:
+    """Mean KL(teacher ‖ model) over the tokens of answers, in nats: a scalar with its graph."""
+    return kl(*answer_states(model, part.rows), part.teacher).mean()
 
 
 def prompted_set(
@@ -123,6 +128,7 @@ def prompted_set(
     *,
     limit: int,
     temperature: float,
+    k: int,
     generator: torch.Generator,
 ) -> DistillationSet:
     """The prompted teacher's sampled answers, laid behind the same questions without the prompt.
@@ -132,38 +138,25 @@ def prompted_set(
     :param plain: the same items without it.
     :param limit: tokens of an answer at most.
     :param temperature: of the sampling; the distributions compared are those at temperature 1.
+    :param k: likeliest tokens of the teacher kept at each place.
     """
-    prompts, padding = prompt_ids(prompted, tokenizer), padding_of(tokenizer)
+    prompts, padding = prompt_ids(prompted, tokenizer), padding_id(tokenizer)
     answers = sample_answers(
         teacher,
         prompts,
-        eos=tokenizer.eos_token_id,
+        stops=stop_ids(tokenizer, teacher),
         limit=limit,
         temperature=temperature,
         generator=generator,
     )
-    teacher_log_p = answer_log_probabilities(teacher, rows(prompts, answers, padding))
-    return DistillationSet(rows(prompt_ids(plain, tokenizer), answers, padding), teacher_log_p)
+    said = answer_predictions(teacher, rows(prompts, answers, padding), k)
+    return DistillationSet(rows(prompt_ids(plain, tokenizer), answers, padding), said)
 
 
 def anchor_set(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item], k: int
 ) -> DistillationSet:
-    """What the model says to these items, at the positions of their right answers."""
-    batch = rows(prompt_ids(items, tokenizer), answer_ids(items, tokenizer), padding_of(tokenizer))
-    return DistillationSet(batch, answer_log_probabilities(model, batch))
-
-
-def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that fills rows up on the right; causality hides it, so that <eos> serves where there is no <pad>."""
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-
-
-def kl(teacher: Tensor, student: Tensor) -> Tensor:
-    """Mean KL(teacher ‖ student) over tokens.
-
-    :param teacher: (n, V) log-probabilities.
-    :param student: (n, V) log-probabilities.
-    :returns: scalar, nats.
-    """
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    """What the model says to these items, at the positions of their right answers: its k likeliest tokens at each."""
+    plain = [without_scratch(item) for item in items]
+    batch = rows(prompt_ids(items, tokenizer), tail_ids(plain, tokenizer), padding_id(tokenizer))
+    return DistillationSet(batch, answer_predictions(model, batch, k))

@@ -17,6 +17,7 @@ from components.shared.models.loading import load
 from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
 from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Item, Split
@@ -70,6 +71,7 @@ class Baking(Phase[Settings], spec=PHASE):
             Snapshot({"model": self.model}, state=self.state).save(run.checkpoints, self.state["done"])
             run.checkpoints.stop_if_asked()
         run.progress.done()
+        group.leave()
         self._publish()
 
     def get_metrics(self) -> dict[str, float]:
@@ -107,6 +109,7 @@ class Baking(Phase[Settings], spec=PHASE):
             lr=settings.lr,
             anchor=settings.anchor,
             seed=run.seed * 101 + self.state["bake"],
+            engine=settings.engine,
             checkpoints=run.checkpoints,
             state=self.state,
             report=report_to(run.progress, run.tracker, prefix=f"{name}/", offset=self.state["done"]),
@@ -203,6 +206,7 @@ class Baking(Phase[Settings], spec=PHASE):
             [forms["plain"] for forms in questions for _ in range(settings.trajectories)],
             limit=settings.answer_tokens,
             temperature=settings.temperature,
+            k=settings.teacher_tokens,
             generator=run.generator(f"trajectories/{self.state['bake']}/{name}"),
         )
 
@@ -220,7 +224,7 @@ class Baking(Phase[Settings], spec=PHASE):
             items += instructed(irrelevant(other, "train", settings.levels, share // 2, seed), other)
             if other != name:
                 items += [forms["baked" if other in baked else "plain"] for forms in questions]
-        return anchor_set(self.model, self.tokenizer, items)
+        return anchor_set(self.model, self.tokenizer, items, settings.teacher_tokens)
 
     def _publish(self) -> None:
         """Save, score what was saved on the report split, and say what came of the claims."""

@@ -42,6 +42,12 @@ class Settings(PhaseSettings):
         1, ge=1, description="answers sampled from the prompted teacher for each question"
     )
     temperature: float = Field(1.0, gt=0, description="of that sampling")
+    teacher_tokens: int = Field(
+        512,
+        ge=1,
+        description="likeliest tokens of the teacher kept at each place, the rest in one bucket: the KL is a lower bound "
+        "of the whole one; from the size of the vocabulary on it is the whole",
+    )
     answer_tokens: int = Field(16, ge=1, description="longest sampled answer")
     levels: LevelList = Field(description="difficulties of the questions")
     batch: int = Field(32, ge=1, description="trajectories a step; as many anchors beside them")
@@ -70,6 +76,8 @@ class Settings(PhaseSettings):
 
     @model_validator(mode="after")
     def _engine_fits(self) -> Settings:
+        why = "the weights from before a bake stay whole on each rank, so that it can be taken back"
+        self.engine.check_strategy(("single", "ddp", "zero1", "zero2"), why)
         self.engine.check_adapter("baking has low-rank changes of its own, of the rank in baking.rank")
         return self
 

@@ -16,9 +16,10 @@ from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, save, wrap
 from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
 from components.shared.training.device import device
-from components.shared.training.loop import report_to
+from components.shared.training.loop import report_to, rows_in_part
 
 from .component import PHASE
 from .conversion import convert, linears_to_convert, root_mean_squares, unnormed
@@ -62,10 +63,12 @@ class BitNet(Phase[Settings], spec=PHASE):
             distillation=settings.distillation,
             temperature=settings.temperature,
             clip=settings.clip,
+            engine=settings.engine,
             checkpoints=run.checkpoints,
             report=report_to(run.progress, run.tracker, every=10),
         )
         run.progress.done()
+        group.leave()
         round_to_half(student)
         self.losses["ternary"] = self._losses(student)
         self._publish(student.cpu(), curve)
@@ -94,7 +97,7 @@ class BitNet(Phase[Settings], spec=PHASE):
         """The batches of a step: a function of the seed and the step."""
         s = self.run.settings
         items = mixture(s.tasks, s.levels, "train", self.run.seed, step, s.batch, scratch=s.scratch)
-        return [batch for _, batch in batches(items, self.tokenizer, s.rows)]
+        return [batch for _, batch in batches(items, self.tokenizer, rows_in_part(s.rows, s.batch, s.engine))]
 
     def _calibration(self) -> list[dict[str, torch.Tensor]]:
         """Batches of training items that no step of training draws."""

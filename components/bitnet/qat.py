@@ -12,8 +12,10 @@ from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
-from components.shared.tasks.batches import IGNORED, Batch
-from components.shared.training.loop import Report, TrainingLoop, token_shares
+from components.shared.tasks.batches import Batch
+from components.shared.training.head import hidden_states, labelled, loss_of, over_chunks
+from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
+from components.shared.training.settings import EngineSettings
 
 from .conversion import set_strength
 
@@ -21,17 +23,18 @@ POINTS = 100
 """Points of the loss curve, about."""
 
 
-def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def distillation_losses(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T²·KL(teacher ‖ student) at temperature T (Hinton et al., arXiv 1503.02531).
 
     :param student: (n, vocabulary) logits.
     :param teacher: (n, vocabulary) logits.
-    :returns: scalar, nats a token, the mean over rows.
+    :returns: (n,) nats.
     """
     student_log_p, teacher_log_p = (
         F.log_softmax(logits.float() / temperature, dim=-1) for logits in (student, teacher)
     )
-    return temperature**2 * F.kl_div(student_log_p, teacher_log_p, reduction="batchmean", log_target=True)
+    divergence = F.kl_div(student_log_p, teacher_log_p, reduction="none", log_target=True)
+    return temperature**2 * divergence.sum(-1)
 
 
 def strength_at(step: int, warmup: int) -> float:
@@ -48,14 +51,24 @@ def answer_and_kl(
     :returns: the student's own loss (a Cognate's with its halting) and the KL to the teacher: scalars, nats a token, means
         over the tokens learnt.
     """
-    learnt = batch.labels[:, 1:] != IGNORED
     # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    out = student(input_ids=batch.input_ids, labels=batch.labels)
+    hidden = hidden_states(student, batch.input_ids)
     if teacher is None:
-        return out.loss, torch.zeros_like(out.loss)
+        answer = loss_of(student, hidden, batch.labels)
+        return answer, torch.zeros_like(answer)
     with torch.no_grad():
-        teacher_logits = teacher(input_ids=batch.input_ids).logits[:, :-1][learnt]
-    return out.loss, distillation_loss(out.logits[:, :-1][learnt], teacher_logits, temperature)
+        theirs = hidden_states(teacher, batch.input_ids)
+
+    def both(logits: Tensor, of_teacher: Tensor, expected: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher_logits = theirs.head(of_teacher)
+        answer = F.cross_entropy(logits, expected, reduction="none")
+        return torch.stack([answer, distillation_losses(logits, teacher_logits, temperature)], dim=1)
+
+    rows, targets = labelled(hidden.last, batch.labels)
+    losses = over_chunks(rows, hidden.head, both, labelled(theirs.last, batch.labels)[0], targets)
+    answer, kl = losses.mean(0)
+    return answer if hidden.ponder is None else loss_of(student, hidden, batch.labels), kl
 
 
 def train(
@@ -70,6 +83,7 @@ def train(
     distillation: float,
     temperature: float,
     clip: float,
+    engine: EngineSettings = ALONE,
     checkpoints: Checkpoints,
     report: Report,
 ) -> dict[str, list[float]]:
@@ -86,6 +100,7 @@ def train(
     :param distillation: weight of the KL.
     :param temperature: of both distributions in it.
     :param clip: largest norm of the gradient.
+    :param engine: devices, shards, precision.
     :param report: called after each step with the loss of the answer and the KL, nats a token, and λ.
     :returns: the loss curve {"step": […], "loss": […], "kl": […]}.
     :raises PhaseFailed: the loss is not finite.
@@ -93,19 +108,20 @@ def train(
     snapshot = Snapshot(
         {"model": student}, {"optimizer": optimizer}, state={"step": [], "loss": [], "kl": []}
     )
-    snapshot.restore(checkpoints)
     loop = TrainingLoop(
-        student.parameters(),
+        student,
         snapshot.optimizers,
         clip=clip,
         where="bitnet",
         fix="lower bitnet.lr",
+        engine=engine,
         bfloat16=True,
         snapshot=snapshot,
         checkpoints=checkpoints,
         report=report,
-        step=snapshot.step,
     )
+    snapshot.restore(checkpoints)
+    loop.step = snapshot.step
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         answer, kl = answer_and_kl(student, teacher, batch.to(student.device), temperature)
@@ -125,6 +141,7 @@ def train(
             for name, value in {"step": loop.step, **update.metrics}.items():
                 snapshot.state[name].append(round(value, 6))
         loop.end_step({**update.metrics, "quantisation_strength": strength})
+    loop.finish()
     set_strength(student, 1.0)
     student.eval()
     return {name: snapshot.state[name] for name in ("step", "loss", "kl")}

@@ -13,6 +13,9 @@ PHASE = PhaseSpec(
     timeout_seconds=86_400,
 )
 
+AS_IT_IS = "given"
+"""The variant of a given base model that is this model itself."""
+
 
 def trunk(variants: int) -> Interface:
     """The early training that all variants share, without which they could not be merged.
@@ -31,7 +34,7 @@ def trunk(variants: int) -> Interface:
 
 VARIANT = Interface(
     "cognate",
-    "One variant of the base model, trained on from the trunk; or a Hugging Face model taken in its place.",
+    "One variant, of the trunk or of a base model that is given; or such a model as it is.",
     phase=PHASE,
     inputs={"trunk": MODEL},
     parameters={"variant": str},

@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from components.shared.optim.schedule import warmup_stable_decay
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.tasks.batches import Batch
-from components.shared.training.loop import Report, TrainingLoop, token_shares
+from components.shared.training.head import next_token_loss
+from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
+from components.shared.training.settings import EngineSettings
 
 from .convergence import converged
 
@@ -42,6 +44,7 @@ def train(
     window: int,
     tolerance: float,
     clip: float,
+    engine: EngineSettings = ALONE,
     checkpoints: Checkpoints,
     report: Report,
 ) -> CourseResult:
@@ -61,6 +64,7 @@ def train(
     :param window: steps over which convergence is judged.
     :param tolerance: relative improvement in a window below which training has converged.
     :param clip: largest norm of the gradient.
+    :param engine: devices, shards, precision.
     :param report: called after each step with the loss in nats a token and the norm of the gradient.
     :raises PhaseFailed: the loss is not finite.
     """
@@ -70,21 +74,22 @@ def train(
         optimizers={"optimizer": optimizer},
         state={"course": name, "opening": opening_steps, "end": steps, "recent": [], "step": [], "loss": []},
     )
-    saved = checkpoints.restore()
-    if saved is not None and saved.state["course"] == name:  # and not that of the trunk, trained before it
-        snapshot.load(saved)
     loop = TrainingLoop(
-        model.parameters(),
+        model,
         snapshot.optimizers,
         clip=clip,
         where=f"cognate.{name}",
         fix="lower the learning rate (lr)",
+        engine=engine,
         bfloat16=True,
         snapshot=snapshot,
         checkpoints=checkpoints,
         report=report,
-        step=snapshot.step,
     )
+    saved = checkpoints.restore()
+    if saved is not None and saved.state["course"] == name:  # and not that of the trunk, trained before it
+        snapshot.load(saved)
+    loop.step = snapshot.step
     state = snapshot.state
     model.train()
     while loop.step < state["end"]:
@@ -103,15 +108,14 @@ def train(
         if in_stable_part and converged(state["recent"], window, tolerance):
             state["end"] = step + decay_steps
         loop.end_step({"loss": update.loss, "gradient_norm": update.gradient_norm})
+    loop.finish()
     model.eval()
     return CourseResult(loop.step, {"step": state["step"], "loss": state["loss"]})
 
 
 def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """The model's own mean loss over the tokens learnt in a batch, nats a token, with its graph; nothing else measured."""
-    batch = batch.to(next(model.parameters()).device)
-    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    return model(input_ids=batch.input_ids, labels=batch.labels).loss, {}
+    return next_token_loss(model, batch.to(next(model.parameters()).device)), {}
 
 
 def _is_learnt(recent: Sequence[float], loss: float) -> bool:

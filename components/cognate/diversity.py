@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from components.shared.training.head import hidden_states
+
 
 def relative_distance(weights: Mapping[str, Tensor], trunk: Mapping[str, Tensor]) -> float:
     """‖θ − θ₀‖ / ‖θ₀‖ over the tensors that the trunk has: the length of the task vector (arXiv 2212.04089)."""
@@ -49,5 +51,5 @@ def probe(model: torch.nn.Module, input_ids: Tensor, mask: Tensor) -> tuple[Tens
     :param mask: (B, T) bool, the n positions.
     :returns: (n, hidden) last hidden states and (n, vocabulary) logits.
     """
-    out = model(input_ids=input_ids, output_hidden_states=True)
-    return out.hidden_states[-1][mask], out.logits[mask]
+    hidden = hidden_states(model, input_ids)
+    return hidden.last[mask], hidden.head(hidden.last[mask])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +10,31 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from components.shared.base_models.address import address
+from components.shared.base_models.prepare import prepare
 from components.shared.evaluation.answers import batches, correct
 from components.shared.evaluation.claims import claim
 from components.shared.evaluation.report_split import score
 from components.shared.evaluation.suites import suite_items
 from components.shared.models.build import build, extend
 from components.shared.models.card import model_card
+from components.shared.models.grafting import graft, memory_shape, refinement_shape
 from components.shared.models.gram import capture_grams, save_grams
 from components.shared.models.loading import load, save
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
 from components.shared.optim.optimizer import build_optimizer
-from components.shared.runtime.artifact.plain_model import adopt
+from components.shared.runtime.artifact.artifact import Artifact
+from components.shared.runtime.artifact.base_models import KEY
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
-from components.shared.runtime.store.local_copy import download
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 from components.shared.training.device import device
-from components.shared.training.loop import report_to
+from components.shared.training.loop import report_to, rows_in_part
 
-from .component import PHASE
+from .component import AS_IT_IS, PHASE
 from .course import train
 from .diversity import disagreement, linear_cka, probe, relative_distance
 from .settings import VARIANTS, Settings
@@ -43,15 +48,18 @@ OWN_SUITE = {"standard": "reasoning", "memory": "memory", "reasoning": "reasonin
 class Cognate(Phase[Settings], spec=PHASE):
     """Trains the trunk (`--step trunk`) or one variant of it (`--set variant=standard|memory|reasoning`).
 
-    A variant may also be the address of a Hugging Face causal LM, which is then taken in a cognate's place. By hand,
-    without a trunk as input, the trunk is trained first.
+    With a model as input in place of the trunk, the variants are this model's; `given` is the model as it is. A variant
+    may also be the name or the address of a model, which is fetched and then taken in a cognate's place. By hand, without
+    an input, the trunk is trained first.
     """
 
     def __init__(self, run: Any) -> None:
         super().__init__(run)
         self.metrics: dict[str, float] = {}
         self.variant = str(run.parameters.get("variant", "standard"))
-        self.trunk = next((a for name in ("trunk", "input_model") for a in run.inputs.get(name, [])), None)
+        given = next((a for name in ("trunk", "input_model") for a in run.inputs.get(name, [])), None)
+        self.base = given if given is not None and given.kind == "model" else None
+        self.trunk = given if self.base is None else None
 
     def validate_input(self) -> None:
         """Tasks and levels exist; the trunk is one; a variant is known or is a place where a model may be."""
@@ -60,23 +68,32 @@ class Cognate(Phase[Settings], spec=PHASE):
             check_mixture(settings.tasks | settings.opening.tasks, settings.levels)
         if self.run.step == "trunk":
             return
-        if self.variant not in VARIANTS and "/" not in self.variant:
+        if self.base is not None and self.variant not in (*VARIANTS, AS_IT_IS):
+            raise InputError(
+                f"there is no variant {self.variant!r} of a given model",
+                where="parameter variant",
+                fix=f"use one of {', '.join((*VARIANTS, AS_IT_IS))}",
+            )
+        if self.base is None and self.variant not in VARIANTS and not _is_address(self.variant):
             raise InputError(
                 f"there is no variant {self.variant!r}",
                 where="parameter variant",
-                fix=f"use one of {', '.join(VARIANTS)}, or the folder or s3:// address of a Hugging Face model",
+                fix=f"use one of {', '.join(VARIANTS)}; or a model: a name of the hub (owner/name), a folder, an s3://"
+                " address or a .gguf file",
             )
         if self.trunk and self.trunk.kind != "trunk":
             raise InputError(
-                f"the input is a {self.trunk.kind}, not a trunk",
+                f"the input is a {self.trunk.kind}, not a trunk and not a model",
                 where=str(self.trunk.path),
-                fix="give the output of `--step trunk`, or no input",
+                fix="give the output of `--step trunk`, a base model, or no input",
             )
 
     def execute(self) -> None:
         """The story: build, train, look at what came out, publish."""
         if self.run.step == "trunk":
             self._make_trunk()
+        elif self.base is not None:
+            self._vary(self.base)
         elif self.variant in VARIANTS:
             self._make_variant()
         else:
@@ -99,6 +116,7 @@ class Cognate(Phase[Settings], spec=PHASE):
             return
         model = self._build()
         self._train(model, "trunk")
+        group.leave()
         save(model, byte_tokenizer(), self.run.output, card=_card("trunk", model))
         self._score(model)
 
@@ -112,12 +130,34 @@ class Cognate(Phase[Settings], spec=PHASE):
             seed=self.run.seed,
         )
         self._train(model, self.variant)
+        group.leave()
         self._publish(model, byte_tokenizer(), trunk)
 
     def _take_model(self) -> None:
-        """A model of someone else's in the place of a cognate: verified, scored, its Gram matrices taken."""
-        source = adopt(download(self.variant, self.run.work / "base_model"))
-        model, tokenizer = load(source.path)
+        """A model of someone else's in the place of a cognate: fetched, checked, scored, its Gram matrices taken."""
+        group.leave()  # nothing is trained
+        folder = self.run.work / "base"
+        shutil.rmtree(folder, ignore_errors=True)
+        facts = prepare(address(self.variant), folder, self.run.work, progress=self.run.progress)
+        self.run.extra[KEY] = [facts]
+        self._publish(*load(folder), None)
+
+    def _vary(self, base: Artifact) -> None:
+        """A variant of a given model: itself, or with the variant's modules, closed, so that its function is the same."""
+        group.leave()  # nothing is trained
+        model, tokenizer = load(base.path)
+        shape = self.run.settings.model
+        if self.variant == "memory":
+            memory = memory_shape(
+                model, layer=None, size=shape.memory_size, heads=shape.memory_heads, chunk=shape.memory_chunk
+            )
+            model = graft(model, memory=memory, seed=self.run.seed)
+        elif self.variant == "reasoning":
+            refinement = refinement_shape(
+                width=shape.refinement_size, size=shape.refinement_size, heads=1, steps=shape.refinement_steps,
+                prior=0.5, beta=0.01,
+            )  # fmt: skip
+            model = graft(model, refinement=refinement, seed=self.run.seed)
         self._publish(model, tokenizer, None)
 
     def _build(self) -> CognateForCausalLM:
@@ -144,12 +184,15 @@ class Cognate(Phase[Settings], spec=PHASE):
             return load_file(self.trunk.path / "model.safetensors")
         # By hand, without a trunk as input: this file survives a kill, as the trunk's checkpoints do not.
         trunk_file = self.run.work / TRUNK
-        if not trunk_file.exists():
+        missing = not trunk_file.exists()
+        group.barrier()  # ranks of one machine share the folder: all have looked before one writes
+        if missing:
             model = self._build()
             self._train(model, "trunk")
-            draft = trunk_file.with_suffix(".tmp")
-            save_file(model.state_dict(), draft)
-            draft.replace(trunk_file)
+            if group.rank() == 0:
+                draft = trunk_file.with_suffix(".tmp")
+                save_file(model.state_dict(), draft)
+                draft.replace(trunk_file)
             self.run.checkpoints.clear()
         return load_file(trunk_file)
 
@@ -159,6 +202,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         course = getattr(settings, name)
         seed = run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name))
         torch.set_num_threads(course.threads)
+        rows = rows_in_part(settings.rows, settings.batch, settings.engine)
         run.progress.start(name, course.steps)
 
         def draw(step: int, opening: bool) -> list[Batch]:
@@ -172,7 +216,7 @@ class Cognate(Phase[Settings], spec=PHASE):
                 settings.batch,
                 scratch=course.scratch,
             )
-            return [batch for _, batch in batches(items, tokenizer, settings.rows)]
+            return [batch for _, batch in batches(items, tokenizer, rows)]
 
         steps, curve = train(
             model,
@@ -187,6 +231,7 @@ class Cognate(Phase[Settings], spec=PHASE):
             window=settings.window,
             tolerance=settings.tolerance,
             clip=settings.clip,
+            engine=settings.engine,
             checkpoints=run.checkpoints,
             report=report_to(run.progress, run.tracker, every=10),
         )
@@ -254,6 +299,14 @@ class Cognate(Phase[Settings], spec=PHASE):
     def _score(self, model: PreTrainedModel, tokenizer: Any = None) -> None:
         scores = score(self.run, model, tokenizer or byte_tokenizer())
         self.metrics |= {f"score_{suite}": each.score for suite, each in scores.items()}
+
+
+def _is_address(text: str) -> bool:
+    """Whether something is there, or may be at the hub."""
+    try:
+        return bool(address(text))
+    except InputError:
+        return False
 
 
 def _card(variant: str, model: PreTrainedModel) -> str:

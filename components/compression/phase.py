@@ -244,6 +244,7 @@ class Compression(Phase[Settings], spec=PHASE):
                 held_out,
                 steps=settings.steps,
                 lr=settings.lr,
+                engine=run.settings.engine,
                 progress=run.progress,
             )
             after = self.evaluator.nll(self.select.items)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from components.shared.evaluation.answers import next_logits
+from components.shared.evaluation.answers import answer_states
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.runtime.tracking.progress import Progress
-from components.shared.tasks.batches import IGNORED
-from components.shared.training.loop import TrainingLoop, report_to, token_shares
+from components.shared.training.loop import ALONE, TrainingLoop, report_to, token_shares
+from components.shared.training.settings import EngineSettings
 
 from .allocation.evaluator import Evaluator, ReferenceOutputs
 
@@ -47,6 +47,7 @@ def recover(
     *,
     steps: int,
     lr: float,
+    engine: EngineSettings = ALONE,
     progress: Progress,
 ) -> RecoveryOutcome:
     """Train the vectors of the evaluator's model, which has its decoded weights, by Adam along a cosine.
@@ -57,6 +58,7 @@ def recover(
         PARTS a step, in turn.
     :param held_out_outputs: the same for the items that decide.
     :param lr: peak learning rate.
+    :param engine: devices, shards, precision.
     """
     model = evaluator.model
     vectors = [p for p in model.parameters() if p.ndim < 2 and p.is_floating_point()]
@@ -68,11 +70,12 @@ def recover(
         p.requires_grad_(True)
     model.eval()
     loop = TrainingLoop(
-        vectors,
+        model,
         {"vectors": optimizer},
         clip=CLIP,
         where="compression.recovery",
         fix="lower compression.recovery.lr",
+        engine=engine,
         report=report_to(progress),
     )
 
@@ -90,6 +93,8 @@ def recover(
         PhaseFailed
     ) as error:  # the coded model is there: what was learnt is kept below only if it measures better
         progress.note(f"recovery stops early: {error}")
+    loop.finish()
+    vectors = [p for p in model.parameters() if p.ndim < 2 and p.is_floating_point()]
     progress.done()
     with torch.no_grad():
         for p in vectors:
@@ -106,6 +111,6 @@ def recover(
 
 def kl_divergence(model: nn.Module, reference: ReferenceOutputs) -> Tensor:
     """Mean KL from the reference to what the model predicts now, nats a token of the answers; a scalar with a graph."""
-    logits, targets = next_logits(model, reference.batch)
-    log_p = logits[targets != IGNORED].float().log_softmax(-1)
+    states = answer_states(model, reference.batch)
+    log_p = states.head(states.hidden).log_softmax(-1)
     return (reference.plain.exp() * (reference.plain - log_p)).sum() / max(len(log_p), 1)

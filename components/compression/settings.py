@@ -78,6 +78,8 @@ class Settings(PhaseSettings):
 
     @model_validator(mode="after")
     def _engine_fits(self) -> Settings:
+        why = "recovery trains norms, biases and gates of a model that one process has coded"
+        self.engine.check_strategy(("single",), why)
         self.engine.check_adapter("recovery trains norms, biases and gates, and no matrix")
         return self
 

@@ -17,7 +17,13 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.answers import batches, evaluating
-from components.shared.models.remote_code.thoughts import encode_text, silence, think_at
+from components.shared.models.remote_code.thoughts import (
+    encode_text,
+    head_of,
+    silence,
+    think_at,
+    without_thought,
+)
 from components.shared.tasks.batches import IGNORED, Batch, without_scratch
 from components.shared.tasks.item import Item
 from components.shared.training.side_by_side import pieces_of
@@ -78,7 +84,7 @@ def evaluate(
         positions, valid = answer_positions(rows.labels)
         targets = F.pad(rows.labels, (0, 1)).gather(1, positions + 1).masked_fill(~valid, IGNORED)
         if mode == "no thought":
-            logits = text.logits.gather(1, positions[..., None].expand(-1, -1, text.logits.shape[-1]))
+            logits = head_of(model)(without_thought(text, positions))
         elif mode == "pause":
             length = model.config.thoughts["length"]
             pauses = torch.full((*positions.shape, length), tokens.pause, device=device)

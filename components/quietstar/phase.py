@@ -18,10 +18,11 @@ from components.shared.optim.schedule import warmup_stable_decay
 from components.shared.runtime.checkpoint.checkpoints import Checkpoint, Snapshot
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item
 from components.shared.training.device import device
-from components.shared.training.loop import TrainingLoop, report_to
+from components.shared.training.loop import TrainingLoop, report_to, shares_of_rows
 
 from .component import PHASE
 from .evaluation import ItemScores, Mode, evaluate
@@ -38,7 +39,7 @@ WARMUP, DECAY = 0.05, 0.3  # shares of the steps in which the learning rate rise
 CARD = (
     "It was trained by Quiet-STaR (arXiv 2403.09629). Called as usual it answers at once. With thoughts.py, which lies "
     "beside it, it thinks first: `think(model, input_ids)` gives the mixed predictions at every position, and "
-    "`generate_with_thoughts(model, input_ids, limit=…, stop=…)` generates with a thought before every token."
+    "`generate_with_thoughts(model, input_ids, limit=…, stops=…)` generates with a thought before every token."
 )
 
 
@@ -88,6 +89,7 @@ class QuietStar(Phase[Settings], spec=PHASE):
             saved = None
         arm = self.load_arm()
         self.train(arm, "thoughts", saved)
+        group.leave()
         modes: tuple[Mode, ...] = ("no thought", "thoughts", "shuffled")
         for mode in modes:
             self.scores[mode] = self.evaluate(arm, mode)
@@ -119,23 +121,24 @@ class QuietStar(Phase[Settings], spec=PHASE):
         generator = run.generator(f"thoughts of {name}")
         snapshot = Snapshot({"model": arm.model}, arm.optimizers, {"thoughts": generator})
         before = ARMS.index(name) * settings.steps  # checkpoints are numbered through both arms
-        if saved is not None:
-            snapshot.load(saved)
         loop = TrainingLoop(
-            arm.model.parameters(),
+            arm.model,
             arm.optimizers,
             clip=settings.clip,
+            engine=settings.engine,
             where=f"quietstar, {name} arm",
             fix="lower quietstar.lr or quietstar.policy_weight",
             snapshot=snapshot,
             checkpoints=run.checkpoints,
             report=report_to(run.progress, run.tracker, prefix=f"{name}/"),
-            step=max(0, snapshot.step - before),
             offset=before,
         )
+        if saved is not None:
+            snapshot.load(saved)
+        loop.step = max(0, snapshot.step - before)
 
-        def loss_of(part: tuple[str, Batch]) -> StepLoss:
-            kind, rows = part
+        def loss_of(part: tuple[str, Batch, int]) -> StepLoss:
+            kind, rows, number = part
             if kind == "text":
                 return text_loss(arm.model, rows, settings.text_weight)
             return thought_loss(
@@ -143,7 +146,7 @@ class QuietStar(Phase[Settings], spec=PHASE):
                 rows,
                 name,
                 arm.tokens,
-                generator,
+                generator if pieces == 1 else run.generator(f"thoughts of {name}/{loop.step}/{number}"),
                 reinforce=loop.step >= settings.warmup,
                 positions=settings.positions,
                 passes=settings.passes,
@@ -155,20 +158,30 @@ class QuietStar(Phase[Settings], spec=PHASE):
                 clamp=settings.clamp,
             )
 
+        pieces = group.world() * settings.engine.accumulate
         warmup, decay = round(WARMUP * settings.steps), round(DECAY * settings.steps)
         arm.model.train()
         run.progress.start(f"train {name}", settings.steps, at=loop.step)
         for step in range(loop.step, settings.steps):
             if name == "thoughts" and step == settings.warmup:
-                self.scores["before REINFORCE"] = self.evaluate(arm, "thoughts")
-            parts = self.step_batches(arm, name, step)
+                with loop.whole():
+                    self.scores["before REINFORCE"] = self.evaluate(arm, "thoughts")
+            batches = self.step_batches(arm, name, step)
+            parts = [
+                (kind, share, number)
+                for kind, rows in batches
+                for number, share in enumerate(shares_of_rows(rows, pieces))
+            ]
+            size = {kind: len(rows.input_ids) for kind, rows in batches}
+            shares = [len(rows.input_ids) / size[kind] for kind, rows, _ in parts]
             rate = warmup_stable_decay(step, settings.steps, warmup, decay)
-            update = loop.update(parts, loss_of, rate=rate)
+            update = loop.update(parts, loss_of, rate=rate, weights=shares)
             for metric, value in update.metrics.items():
                 self.curves[name].setdefault(metric, []).append(round(value, 6))
             scores = {mode: each._asdict() for mode, each in self.scores.items()}
             snapshot.state = {"arm": name, "scores": scores, "curves": self.curves}
             loop.end_step(update.metrics)
+        loop.finish()
         arm.model.eval()
         run.progress.done()
 

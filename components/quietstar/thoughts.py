@@ -17,8 +17,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from components.shared.models.remote_code.thoughts import Text, continue_thoughts, enclose, fork, mix, silence
+from components.shared.models.remote_code.thoughts import (
+    Text,
+    continue_thoughts,
+    enclose,
+    fork,
+    mix,
+    silence,
+    without_thought,
+)
 from components.shared.tasks.batches import IGNORED
+from components.shared.training.head import head_of, over_chunks
 
 
 class ThoughtScores(NamedTuple):
@@ -96,29 +105,42 @@ def score_thoughts(
         torch.cat([enclosed, context_tokens], dim=1),
         F.pad(padding_mask, (0, 0, 0, talk - 1)),
     )
-    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, tokens, padding_mask)
+    hidden = continue_thoughts(model, text, fork(text.cache), positions, tokens, padding_mask)
+    head = head_of(model)
 
     # The token at step k is predicted at step k − 1. Padding was no choice: the </think> before it was.
-    policy = F.log_softmax(silence(logits[:, :length], (start,)) / temperature, dim=-1)
-    log_likelihood = policy.gather(-1, thoughts.transpose(1, 2)[..., None]).squeeze(-1)
-    log_likelihood = log_likelihood.masked_fill(padding_mask[:, :length], 0.0)
+    def choice(logits: Tensor, chosen: Tensor) -> Tensor:
+        policy = F.log_softmax(silence(logits, (start,)) / temperature, dim=-1)
+        return policy.gather(-1, chosen[:, None])[:, 0]
+
+    chosen = thoughts.transpose(1, 2)
+    log_likelihood = over_chunks(hidden[:, :length].flatten(0, 2), head, choice, chosen.flatten())
+    log_likelihood = log_likelihood.view(chosen.shape).masked_fill(padding_mask[:, :length], 0.0)
 
     ahead = torch.arange(talk, device=positions.device)[:, None]
     columns = (positions[:, None] + ahead).clamp(max=text.position_ids.shape[1] - 1)
-    mixed, before, weight = mix(
-        model.talk_head, text, columns, logits[:, length + 1 :], hidden[:, length + 1 :]
+    plain, after = without_thought(text, columns), hidden[:, length + 1 :]
+    weight = model.get_submodule("talk_head")(plain, after)
+
+    def nats(logits: Tensor, without: Tensor, share: Tensor, following: Tensor) -> Tensor:
+        before = head(without)
+        return torch.stack(
+            [
+                F.cross_entropy(predicted, following, ignore_index=IGNORED, reduction="none")
+                for predicted in (before, mix(before, logits, share))
+            ],
+            dim=1,
+        )
+
+    following = targets.transpose(1, 2)
+    losses = over_chunks(
+        after.flatten(0, 2), head, nats, plain.flatten(0, 2), weight.flatten(0, 2), following.flatten()
     )
+    before, mixed = losses.view(*following.shape, 2).unbind(-1)
 
     def by_position(values: Tensor) -> Tensor:
         return values.transpose(1, 2).reshape(*shape, -1)
 
-    def nats(predicted: Tensor) -> Tensor:
-        following = targets.transpose(1, 2)
-        loss = F.cross_entropy(
-            predicted.flatten(0, 2).float(), following.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        return by_position(loss.view(following.shape))
-
     return ThoughtScores(
-        nats(before), nats(mixed), by_position(log_likelihood), by_position(weight.squeeze(-1))
+        by_position(before), by_position(mixed), by_position(log_likelihood), by_position(weight.squeeze(-1))
     )

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from components.shared.models.remote_code.thoughts import encode_text, sample_thoughts
 from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.training.head import next_token_loss
 
 from .reinforce import advantage, policy_loss, reward
 from .thoughts import choose_positions, score_thoughts, talk_targets
@@ -37,8 +38,7 @@ def text_loss(model: PreTrainedModel, text: Batch, weight: float) -> StepLoss:
     :returns: the loss in nats, times `weight`, with its graph; metric `text`.
     """
     text = text.to(next(model.parameters()).device)
-    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    plain = model(input_ids=text.input_ids, labels=text.labels).loss
+    plain = next_token_loss(model, text)
     return StepLoss(weight * plain, {"text": plain.item()})
 
 

@@ -12,8 +12,9 @@ from components.shared.models.remote_code.modeling_cognate import CognateForCaus
 from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
 from components.shared.models.remote_code.thoughts import TalkHead
 from components.shared.runtime.errors import InputError
+from components.shared.tasks.prompting import thought_words
 
-START, END, PAUSE = "<think>", "</think>", "<pause>"
+PAUSE = "<pause>"
 DASHES = ("---", "—", "-")
 
 
@@ -40,7 +41,8 @@ def add_thought_tokens(
     :returns: the model, wrapped where its family needs it, and the ids of the words.
     :raises InputError: the tokenizer has no single token for a dash.
     """
-    missing = [word for word in (START, END, PAUSE) if word not in tokenizer.get_vocab()]
+    words = (*thought_words(tokenizer), PAUSE)
+    missing = [word for word in words if word not in tokenizer.get_vocab()]
     if missing:
         encoded = {text: tokenizer.encode(text, add_special_tokens=False) for text in DASHES}
         single = {text: ids[0] for text, ids in encoded.items() if len(ids) == 1}
@@ -62,7 +64,7 @@ def add_thought_tokens(
             for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
                 if layer is not None:
                     layer.weight[rows] = layer.weight[dash].clone()
-    start, end, pause = (int(tokenizer.get_vocab()[word]) for word in (START, END, PAUSE))
+    start, end, pause = (int(tokenizer.get_vocab()[word]) for word in words)
     tokens = ThoughtTokens(start, end, pause)
 
     if not isinstance(model, CognateForCausalLM | ForgeWrapped):

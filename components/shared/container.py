@@ -40,10 +40,11 @@ def component(interface: Interface) -> Any:
     name, kind = interface.output
     annotations |= {name: dsl.Output[getattr(dsl, kind)], "metrics": dsl.Output[dsl.Metrics]}
     annotations |= {**interface.parameters, **COMMON}
-    phase, step = interface.phase.name, interface.step
+    phase, step = interface.phase, interface.step
 
     def container(*_: Any) -> dsl.ContainerSpec:
-        return dsl.ContainerSpec(image=image(phase), command=["python"], args=arguments(phase, step))
+        where, module = phase.image or phase.name, phase.module or phase.name
+        return dsl.ContainerSpec(image=image(where), command=["python"], args=arguments(module, step))
 
     return declared(container, interface.name, interface.summary, annotations, interface.optional)
 

@@ -43,6 +43,8 @@ class PhaseSpec:
     :param gpu: its pods ask for an accelerator, unless the cluster's settings say otherwise.
     :param steps: the kinds of its tasks.
     :param timeout_seconds: of one attempt of one task, which the cluster's settings may stretch or cut.
+    :param module: below `components`, where its code is not in a folder of its name.
+    :param image: that it runs in, where that is not its own.
     """
 
     name: str
@@ -52,6 +54,8 @@ class PhaseSpec:
     gpu: bool = False
     steps: tuple[Step, ...] = (Step(),)
     timeout_seconds: int = 86_400
+    module: str = ""
+    image: str = ""
 
     def step(self, name: str) -> Step:
         """The step of this name.

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.evaluation.sampling import prompt_ids, sample_answers
+from components.shared.evaluation.sampling import sample_answers
 from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.tasks.item import Item
+from components.shared.tasks.prompting import prompt_ids, stop_ids
 
 LONGEST = 24
 """Tokens of a dreamt answer at most."""
@@ -36,7 +37,7 @@ def dream(
     answers = sample_answers(
         model,
         prompts,
-        eos=tokenizer.eos_token_id,
+        stops=stop_ids(tokenizer, model),
         limit=LONGEST,
         temperature=temperature,
         generator=generator,

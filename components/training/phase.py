@@ -20,10 +20,12 @@ from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
 from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
+from components.shared.tasks.prompting import padding_id
 from components.shared.training.device import device
-from components.shared.training.loop import report_to
+from components.shared.training.loop import report_to, rows_in_part
 from components.shared.training.side_by_side import pieces_of
 
 from .component import PHASE
@@ -92,6 +94,7 @@ class Training(Phase[Settings], spec=PHASE):
             if run.checkpoints.due() or number + 1 == len(stages):
                 Snapshot({"model": self.model}, state=self.state).save(run.checkpoints, self.state["done"])
                 run.checkpoints.stop_if_asked()
+        group.leave()
         self._publish()
 
     def get_metrics(self) -> dict[str, float]:
@@ -153,6 +156,7 @@ class Training(Phase[Settings], spec=PHASE):
             steps=stage.steps,
             optimizer_of=lambda learner: self._optimizer(learner, stage.lr),
             clip=settings.clip,
+            engine=settings.engine,
             self_weight=settings.self_weight,
             average=settings.average,
             checkpoints=run.checkpoints,
@@ -181,10 +185,10 @@ class Training(Phase[Settings], spec=PHASE):
         else:
             tasks, count = stage.tasks or settings.tasks, settings.batch - dreams
             items = mixture(tasks, stage.levels, "train", seed, step, count, scratch=stage.scratch)
-        parts = list(batches(items, self.tokenizer, settings.rows))
+        rows = rows_in_part(settings.rows, settings.batch, settings.engine)
+        parts = list(batches(items, self.tokenizer, rows))
         if dreams:
-            eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-            padding = eos if pad is None else pad
+            padding = padding_id(self.tokenizer)
             parts.append(
                 dreamt_part(self.state["dreams"], dreams, padding, stage=stage.name, seed=seed, step=step)
             )

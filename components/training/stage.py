@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -14,8 +13,11 @@ from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
+from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch
-from components.shared.training.loop import Report, TrainingLoop, token_shares
+from components.shared.training.head import hidden_states, labelled, loss_of, outcomes
+from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
+from components.shared.training.settings import EngineSettings
 
 from .edge_of_chaos import Edge
 from .self_modelling import SelfModel, self_modelling_loss
@@ -47,6 +49,7 @@ def train(
     steps: int,
     optimizer_of: Callable[[nn.Module], Optimizer],
     clip: float,
+    engine: EngineSettings = ALONE,
     self_weight: float,
     average: float,
     checkpoints: Checkpoints,
@@ -63,6 +66,7 @@ def train(
     :param kind: of the stage, as in the settings.
     :param optimizer_of: what is trained → its optimiser.
     :param clip: largest norm of the gradient.
+    :param engine: devices, shards, precision.
     :param self_weight: weight of the prediction of one's own activations, in self-modelling.
     :param average: decay of the weight average (EMA), in stabilisation.
     :param report: called after each step with the cross-entropy in nats a token and the share of right answers.
@@ -84,22 +88,23 @@ def train(
     snapshot = Snapshot(
         {n: m for n, m in modules.items() if m is not None}, {"optimizer": optimizer}, state=state
     )
-    if state["within"]:
-        snapshot.restore(checkpoints)
-    edge.rates = state["rates"]  # those of the checkpoint, and what is observed goes into the next one
     loop = TrainingLoop(
-        learner.parameters(),
+        learner,
         snapshot.optimizers,
         clip=clip,
         where=name,
         fix="lower training.lr",
+        engine=engine,
         bfloat16=True,
         snapshot=snapshot,
         checkpoints=checkpoints,
         report=report,
-        step=state["within"],
         offset=state["done"],
     )
+    if state["within"]:
+        snapshot.restore(checkpoints)
+    loop.step = state["within"]
+    edge.rates = state["rates"]  # those of the checkpoint, and what is observed goes into the next one
 
     def loss_of(part: Part) -> tuple[Tensor, dict[str, float]]:
         indices, batch = part
@@ -118,12 +123,15 @@ def train(
         weights = token_shares([batch for _, batch in parts])
         update = loop.update(parts, loss_of, rate=rate, weights=weights)
         if averaged is not None:
-            averaged.update_parameters(model)
+            with loop.whole():
+                averaged.update_parameters(model)
+        right = np.array(group.most(right.tolist()), dtype=bool)  # each row was in one rank's share
         edge.observe(cells, right.tolist())
         state["within"] = loop.step
         state["loss"].append(round(update.metrics["loss"], 5))
         state["success"].append(round(float(right.mean()), 4))
         loop.end_step({"loss": state["loss"][-1], "success": state["success"][-1]})
+    loop.finish()
     return cast(PreTrainedModel, model if averaged is None else averaged.module).eval()
 
 
@@ -142,13 +150,13 @@ def stage_loss(learner: Learner, batch: Batch, self_weight: float) -> tuple[Tens
     """
     model, read_out = learner[0], learner[1] if len(learner) == 2 else None
     # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    out = model(input_ids=batch.input_ids, labels=batch.labels, output_hidden_states=read_out is not None)
-    loss = out.loss
-    if read_out is not None:
+    hidden = hidden_states(model, batch.input_ids, every=read_out is not None)
+    rows, targets = labelled(hidden.last, batch.labels)
+    nll, right = outcomes(rows, hidden.head, targets)
+    loss = nll.mean() if hidden.ponder is None else loss_of(model, hidden, batch.labels)
+    if read_out is not None and hidden.states is not None:
         real = batch.attention_mask.bool()
-        loss = loss + self_weight * self_modelling_loss(read_out, out.hidden_states, real)
-    logits, targets = out.logits.detach()[:, :-1], batch.labels[:, 1:]
-    learnt = targets != IGNORED
-    entropy = F.cross_entropy(logits[learnt].float(), targets[learnt])
-    right = ((logits.argmax(-1) == targets) | ~learnt).all(-1)
-    return loss, RowOutcomes(float(entropy), right.cpu().numpy())
+        loss = loss + self_weight * self_modelling_loss(read_out, hidden.states, real)
+    wrong = (batch.labels[:, 1:] != IGNORED).nonzero()[:, 0][~right]
+    all_right = np.bincount(wrong.cpu().numpy(), minlength=len(batch.labels)) == 0
+    return loss, RowOutcomes(float(nll.detach().mean()), all_right)

@@ -47,10 +47,18 @@ BaseModels = Annotated[
     list[str],
     typer.Option(
         "--base-model", "--base-models", "-m", metavar="NAME|PLACE", default_factory=list, show_default=False,
-        help="standard, memory, reasoning (the default: all three); or a Hugging Face model: folder or s3://…; repeatable,"
-        " and behind --base-models several.",
+        help="standard, memory, reasoning (the default: all three); or a model: owner/name[@revision] of the hub, a folder,"
+        " s3://…, a .gguf file; repeatable, and behind --base-models several.",
     ),
 ]  # fmt: skip
+BaseDtype = Annotated[
+    str,
+    typer.Option(
+        "--base-dtype",
+        metavar="DTYPE",
+        help="Convert given models: float32, bfloat16 or float16 (default: as they are).",
+    ),
+]
 Artifacts = Annotated[
     list[str],
     typer.Option(

@@ -9,7 +9,7 @@ from typing import Any
 from components.shared.runtime.errors import ConfigError, InputError
 from components.shared.runtime.wording import did_you_mean
 
-from ..phases import PARENTS, PHASES, several
+from ..phases import PHASES, several
 from .spec import Parameter
 from .values import complete, from_text
 
@@ -57,11 +57,6 @@ def starting_points(first: str, base_models: Sequence[str], artifacts: Sequence[
     if several(first):
         return {f"artifact_uri_{number}": address for number, address in enumerate(addresses, 1)}
     return {"artifact_uri": addresses[0]} if addresses else {}
-
-
-def parents_of(base_models: Sequence[str], artifacts: Sequence[str]) -> int:
-    """How many models the pipeline has to be compiled for."""
-    return len(base_models) or len(artifacts) or PARENTS
 
 
 def settings(texts: Sequence[str]) -> dict[str, str]:

@@ -9,9 +9,10 @@ from components.shared.runtime.errors import InputError
 
 from ..cluster import load
 from ..ir import reader
-from ..ir.parameters import given_parameters, parents_of, starting_points
+from ..ir.base_models import planned, standing
+from ..ir.parameters import given_parameters, starting_points
 from ..ir.spec import Pipeline
-from ..phases import PHASES, ROUNDS, WORKERS, between
+from ..phases import PHASES, ROUNDS, WORKERS, between, several
 from ..settings import as_parameters, check_search, composed, from_parameters
 from . import size
 from .size import Size
@@ -35,6 +36,7 @@ def compiled(
     last: str,
     *,
     parents: int,
+    stands: Sequence[int] = (),
     workers: int,
     rounds: int,
     cluster: str,
@@ -44,6 +46,7 @@ def compiled(
 ) -> Compiled:
     """Compile the phases from `first` to `last`.
 
+    :param stands: see `agent_forge.pipeline`.
     :param profile: of the settings that are the defaults of the pipeline's parameters, as `overrides` change them.
     :raises ConfigError: phases, counts or cluster settings that do not fit, or a run that KFP could not show.
     """
@@ -56,6 +59,7 @@ def compiled(
             start=first,
             end=last,
             parents=parents,
+            stands=stands,
             workers=workers,
             rounds=rounds,
             cluster=settings,
@@ -81,9 +85,11 @@ def prepared(
     rounds: int = ROUNDS,
     workers: int = WORKERS,
     cluster: str = "default",
+    base_dtype: str = "",
 ) -> tuple[Compiled, dict[str, object]]:
     """The compiled pipeline and its complete parameters; what does not fit is found here, and not in a pod.
 
+    :param base_dtype: that given base models are converted to; empty: as they are.
     :param asked: parameters of the pipeline by name, which win over what the settings say.
     :raises ForgeError: something is wrong with what is asked for.
     """
@@ -94,11 +100,15 @@ def prepared(
             fix="give --run RUN (a run that has it), or --artifact with its address",
         )
     configs = composed(between(first, last), profile=profile, overrides=overrides, seed=seed)
-    starting = starting_points(first, base_models, artifacts)
+    starting = starting_points(first, planned(base_models, pods=True), artifacts)
+    if base_dtype:
+        starting["base_dtype"] = base_dtype
+    stands = standing(base_models, merged=any(map(several, between(first, last))))
     graph = compiled(
         first,
         last,
-        parents=parents_of(base_models, artifacts),
+        parents=len(artifacts) or len(stands),
+        stands=stands,
         workers=workers,
         rounds=rounds,
         cluster=cluster,

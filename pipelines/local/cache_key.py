@@ -135,10 +135,14 @@ def _entry(path: Path) -> FileEntry:
         return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=file.tell())
 
 
+def _is_gguf(text: str) -> bool:
+    return text.lower().endswith(".gguf") and os.path.isfile(text)
+
+
 def _places(value: Mapping[str, Any] | Sequence[Any] | Any) -> Iterator[str]:
-    """The texts, at any depth, that are addresses: s3://…, or the path of a folder that is there."""
+    """The texts, at any depth, that are addresses: s3://…, or the path of a folder or of a GGUF file that is there."""
     if isinstance(value, str):
-        if value.startswith(ADDRESSES) or ("/" in value and os.path.isdir(value)):
+        if value.startswith(ADDRESSES) or ("/" in value and os.path.isdir(value)) or _is_gguf(value):
             yield value
     elif isinstance(value, dict):
         for element in value.values():

@@ -24,7 +24,8 @@ class RunRequest:
     :param name: of the run; the time and the profile where none is given.
     :param first: the first phase to run; `last` is the last one.
     :param without: phases that are left out between them: the model before goes on as it is.
-    :param base_models: what cognate makes its variants of.
+    :param base_models: what cognate makes its variants of: names of its own, or models that are given.
+    :param base_dtype: that given models are converted to: float32, bfloat16, float16; empty: as they are.
     :param artifacts: addresses of the models with which `first` starts, in place of the phases before it.
     :param profile: of the settings, which are composed and become parameters of the pipeline; empty for tiny.
     :param overrides: of them, `phase.key=value`.
@@ -47,6 +48,7 @@ class RunRequest:
     last: str = PHASES[-1]
     without: Sequence[str] = ()
     base_models: Sequence[str] = ()
+    base_dtype: str = ""
     artifacts: Sequence[str] = ()
     profile: str = ""
     overrides: Sequence[str] = ()

@@ -17,7 +17,8 @@ from components.shared.runtime import machine
 from components.shared.runtime.errors import ConfigError, InputError
 
 from ..ir import reader
-from ..ir.parameters import given_parameters, parents_of, starting_points
+from ..ir.base_models import planned, standing
+from ..ir.parameters import given_parameters, starting_points
 from ..ir.spec import Pipeline
 from ..phases import COMPILED, PARENTS, PHASES, ROUNDS, WORKERS, between, remaining, several
 from ..runs.folder import RunFolder, RunStatus, checked_name, find
@@ -67,7 +68,9 @@ def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
     """The folder, the pipeline and the status of a new run, with its complete parameters."""
     if request.name:
         checked_name(request.name)
-    starting = starting_points(request.first, request.base_models, request.artifacts)
+    starting = starting_points(request.first, planned(request.base_models), request.artifacts)
+    if request.base_dtype:
+        starting["base_dtype"] = request.base_dtype
     pipeline = _pipeline(request)
     values = {**starting, **_settings(request, pipeline), **request.parameters}
     parameters = given_parameters(values, pipeline.root.parameters)
@@ -135,15 +138,17 @@ def _pipeline(request: RunRequest) -> Pipeline:
         )
     without = [phase for phase in request.without if phase in between(request.first, request.last)]
     alone = any(map(several, without)) and not request.base_models and not request.artifacts
-    parents = 1 if alone else parents_of(request.base_models, request.artifacts)
+    merged = any(map(several, remaining(between(request.first), without)))
+    stands = (0,) if alone else standing(request.base_models, merged=merged)
+    parents = len(request.artifacts) or len(stands)
     shape = (request.first, parents, request.workers, request.rounds)
-    if shape == (PHASES[0], PARENTS, WORKERS, ROUNDS) and not without:
+    if shape == (PHASES[0], PARENTS, WORKERS, ROUNDS) and not without and not any(stands):
         return reader.load(COMPILED)
     from ..agent_forge import pipeline, text  # KFP's compiler, which the committed pipeline does without
 
     graph = pipeline(
-        start=request.first, without=without, parents=parents, workers=request.workers, rounds=request.rounds,
-        pinned=False,
+        start=request.first, without=without, parents=parents, stands=stands, workers=request.workers,
+        rounds=request.rounds, pinned=False,
     )  # fmt: skip
     return reader.parse(text(graph))
 

@@ -52,7 +52,7 @@ def training(course: str) -> tuple[Callable[[], object], Callable[[], object]]:
     model = build(CognateConfig(vocab_size=VOCAB_SIZE, **settings.model.model_dump()), seed=0)
     model = extend(model, memory=course == "memory", refinement=course == "reasoning").train()
     optimizer = build_optimizer(model, settings.optimizer, own.lr, settings.weight_decay)
-    loop = TrainingLoop(model.parameters(), {"model": optimizer}, clip=1.0, where=course, fix="")
+    loop = TrainingLoop(model, {"model": optimizer}, clip=1.0, where=course, fix="")
     items = mixture(own.tasks, own.levels, "train", 0, 0, settings.batch, scratch=own.scratch)
     parts = [batch for _, batch in batches(items, byte_tokenizer(), settings.rows)]
     return (

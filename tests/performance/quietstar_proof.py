@@ -91,7 +91,7 @@ def train(
     tokenizer = byte_tokenizer()
     model, tokens = add_thought_tokens(copy.deepcopy(base), tokenizer, LENGTH, seed=seed)
     optimizer = build_optimizer(model, "muon", options.lr)
-    loop = TrainingLoop(model.parameters(), {"model": optimizer}, clip=1.0, where=arm, fix="lower --lr")
+    loop = TrainingLoop(model, {"model": optimizer}, clip=1.0, where=arm, fix="lower --lr")
     generator = torch.Generator().manual_seed(seed)
 
     def loss_of(part: tuple[str, Batch]) -> StepLoss:

@@ -47,7 +47,7 @@ def test_several_base_models_stand_behind_one_option_and_generations_are_a_setti
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--no-evomerge", "--base-models", "a", "b"], "no phase that makes one of them"),
+        (["--no-evomerge", "--base-models", "standard", "memory"], "no phase that makes one of them"),
         (["--no-evomerge", "--from", "evomerge", "-a", "x", "-a", "y"], "is the first"),
         (["--enable-compression", "--to", "adas"], "not among those that run"),
         (["--no-evomerge", "--generations", 3], "evomerge does not run"),

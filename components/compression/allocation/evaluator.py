@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.evaluation.answers import batches, evaluating, next_logits, nll
+from components.shared.evaluation.answers import answer_states, batches, evaluating, nll
 from components.shared.models.gram import map_grams
 from components.shared.models.remote_code.coded import Coded
 from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
@@ -140,8 +140,8 @@ class Evaluator:
         """What the model as it is now predicts for a batch at once."""
         with evaluating(self.model):
             batch = batch.to(next(self.model.parameters()).device)
-            logits, targets = next_logits(self.model, batch)
-            predicted = logits[targets != IGNORED].float().log_softmax(-1)
+            states = answer_states(self.model, batch)
+            predicted = states.head(states.hidden).log_softmax(-1)
             return ReferenceOutputs(batch, predicted, None, None, None)
 
     def hessians(self, items: Sequence[Item], folder: Path, progress: Progress) -> dict[str, Path]:
@@ -178,8 +178,8 @@ class Evaluator:
 
         @torch.no_grad()
         def measure(before: ReferenceOutputs) -> tuple[float, int]:
-            logits, targets = next_logits(self.model, before.batch)
-            plain = logits[targets != IGNORED].float().log_softmax(-1)
+            states = answer_states(self.model, before.batch)
+            plain = states.head(states.hidden).log_softmax(-1)
             total, tokens = divergence(before.plain, plain), len(plain)
             if before.positions is not None and before.mixed is not None:
                 thought = think(

@@ -12,14 +12,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from components.shared.evaluation.answers import batches, evaluating, next_logits
+from components.shared.evaluation.answers import batches, evaluating, token_outcomes
 from components.shared.evaluation.suites import suite_items
 from components.shared.merging.inputs import Diverged
-from components.shared.tasks.batches import IGNORED, Batch, without_scratch
+from components.shared.tasks.batches import Batch, without_scratch
 from components.shared.tasks.item import Item, Split
 
 from ..search.archive import Measurement
@@ -136,15 +135,7 @@ class ItemScorer:
     ) -> None:
         with evaluating(model):
             for positions, rows in stage:
-                logits, targets = next_logits(model, rows)
-                answer = targets != IGNORED
-                predicted, expected = logits[answer].float(), targets[answer]  # a small part of the text
-                losses = F.cross_entropy(predicted, expected, reduction="none").double().cpu().numpy()
-                wrong = (predicted.argmax(-1) != expected).cpu().numpy()
-                row = answer.nonzero()[:, 0].cpu().numpy()
-                right[positions] = np.bincount(row, wrong, len(positions)) == 0
-                nll[positions] = np.bincount(row, losses, len(positions))
-                tokens[positions] = np.bincount(row, minlength=len(positions))
+                nll[positions], tokens[positions], right[positions] = token_outcomes(model, rows)
 
     def measure(self, model: nn.Module) -> Measurement:
         """Of all items; see `measurement`."""

@@ -26,14 +26,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.evaluation.branching import branch
-from components.shared.evaluation.sampling import prompt_ids, sample_answers
+from components.shared.evaluation.sampling import sample_answers
 from components.shared.evaluation.thinking import answers_with_thoughts
 from components.shared.models.layers import decoder_layers, skipping
 from components.shared.models.loading import load
 from components.shared.models.remote_code.experts import set_expert
 from components.shared.runtime.errors import ArtifactError, InputError
-from components.shared.tasks.batches import END_THINK, THINK
 from components.shared.tasks.item import Item
+from components.shared.tasks.prompting import prompt_ids, stop_ids, text_of, thought_ids, thought_words
 
 from .architecture import INSTRUCTIONS, Architecture, Route, StrictModel
 from .dispatcher import Dispatcher
@@ -196,15 +196,15 @@ class Agent:
                 return answers_with_thoughts(
                     self.model, self.tokenizer, instructed, limit=self.answer_tokens, length=length
                 )
-            prompts, limit = prompt_ids(instructed, self.tokenizer), self.answer_tokens
-            if route.think == "aloud":
-                prompts = [[*prompt, self._id(THINK)] for prompt in prompts]
+            aloud, limit = route.think == "aloud", self.answer_tokens
+            prompts = prompt_ids(instructed, self.tokenizer, thinking=aloud)
+            if aloud:
                 limit += route.thought_length or ALOUD_TOKENS
-            eos = self.tokenizer.eos_token_id
+            stops = stop_ids(self.tokenizer, self.model)
             if route.branches == 1:
-                ids = sample_answers(self.model, prompts, eos=eos, limit=limit, temperature=0.0)
+                ids = sample_answers(self.model, prompts, stops=stops, limit=limit, temperature=0.0)
             else:
-                ids = branch(self.model, prompts, eos=eos, limit=limit, width=route.branches)
+                ids = branch(self.model, prompts, stops=stops, limit=limit, width=route.branches)
         return [self._text(row, aloud=route.think == "aloud") for row in ids]
 
     @contextmanager
@@ -223,14 +223,10 @@ class Agent:
             set_expert(self.model, None)
 
     def _text(self, ids: list[int], *, aloud: bool) -> str:
-        """An answer's text, without <eos> and, thought aloud, without the thought; none where that never ended."""
-        if aloud:
-            end = self._id(END_THINK)
-            ids = ids[ids.index(end) + 1 :] if end in ids else []
-        return text_of(ids, self.tokenizer)
-
-    def _id(self, token: str) -> int:
-        return self.tokenizer.get_vocab()[token]
+        """An answer's text, without what ends it and, thought aloud, without the thought; none where that never ended."""
+        if aloud and (words := thought_ids(self.tokenizer)) is not None:
+            ids = ids[ids.index(words[1]) + 1 :] if words[1] in ids else []
+        return text_of(ids, self.tokenizer, stop_ids(self.tokenizer, self.model))
 
     def check(self, route: Route) -> None:
         """Refuse a route that this model, these experts or this tokenizer cannot take.
@@ -245,19 +241,14 @@ class Agent:
             )
         if route.think == "quietly" and not getattr(self.model.config, "thoughts", None):
             raise InputError("this model was not taught to think quietly", where=AGENT, fix="think aloud")
-        if route.think == "aloud" and not {THINK, END_THINK} <= set(self.tokenizer.get_vocab()):
+        if route.think == "aloud" and thought_ids(self.tokenizer) is None:
             raise InputError(
-                "this model cannot think aloud", where=AGENT, why=f"its tokenizer has no {THINK}"
+                "this model cannot think aloud",
+                where=AGENT,
+                why=f"its tokenizer has no {thought_words(self.tokenizer).start}",
             )
         if any(layer >= len(decoder_layers(self.model)) for layer in route.skip):
             raise InputError(f"there are no layers {list(route.skip)} to leave out", where=AGENT)
-
-
-def text_of(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
-    """An answer's text up to its <eos>. Other special tokens stay: they are no part of a right answer."""
-    if tokenizer.eos_token_id in ids:
-        ids = ids[: ids.index(tokenizer.eos_token_id)]
-    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
 def _module_path(model: PreTrainedModel, path: str) -> str:

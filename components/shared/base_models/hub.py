@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.shared.runtime.artifact.base_models import licence_of_card
 from components.shared.runtime.artifact.weights import INDEX, SINGLE
 from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ArtifactError, InputError
@@ -227,26 +228,6 @@ def missing_files(folder: Path) -> list[str]:
     else:
         names.append(SINGLE)
     return [name for name in names if not (folder / name).is_file()]
-
-
-def licence_of_card(folder: Path) -> str:
-    """The licence that the card beside a model names in its head (YAML between two lines ---), or ""."""
-    import yaml
-
-    card = folder / "README.md"
-    if not card.is_file():
-        return ""
-    head = card.read_text(errors="replace").split("\n---", 1)[0]
-    if not head.startswith("---"):
-        return ""
-    try:
-        content = yaml.safe_load(head.removeprefix("---"))
-    except yaml.YAMLError:
-        return ""  # a card is prose: one that nobody can parse says nothing of a licence
-    if not isinstance(content, dict):
-        return ""
-    licence = content.get("license_name") if content.get("license") == "other" else content.get("license")
-    return licence if isinstance(licence, str) else ""
 
 
 def _cached_commit(wanted: Address) -> str:

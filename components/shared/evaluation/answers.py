@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.batches import IGNORED, Batch, encode, without_scratch
 from components.shared.tasks.item import Item
+from components.shared.training.head import Head, hidden_states, labelled, outcomes
 from components.shared.training.side_by_side import pieces_of
 
 AnswerFunction = Callable[[Sequence[Item]], list[str]]
@@ -49,14 +50,39 @@ def batches(
         yield indices, encode([items[index] for index in indices], tokenizer)
 
 
-def next_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(B, T−1, V) logits of the next token, and (B, T−1) int64 of the tokens that did come next, or IGNORED.
+class AnswerStates(NamedTuple):
+    """What a model knows at the n places of a batch that predict a labelled token, row by row.
 
-    Without a cache of keys and values: nothing is continued, and a cache grows with the model's layers.
+    hidden    (n, d) after the final norm
+    head      what makes logits of them
+    targets   (n,) int64, the tokens that did come next
+    row       (n,) int64, the row of the batch that each belongs to
     """
+
+    hidden: Tensor
+    head: Head
+    targets: Tensor
+    row: Tensor
+
+
+def answer_states(model: nn.Module, batch: Batch) -> AnswerStates:
+    """Read a batch, up to the head: its logits are many, and few of them are looked at."""
     batch = batch.to(next(model.parameters()).device)
-    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
-    return logits[:, :-1], batch.labels[:, 1:]
+    hidden = hidden_states(model, batch.input_ids, batch.attention_mask)
+    rows, targets = labelled(hidden.last, batch.labels)
+    return AnswerStates(rows, hidden.head, targets, (batch.labels[:, 1:] != IGNORED).nonzero()[:, 0])
+
+
+def token_outcomes(model: nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each row of a batch: −log p of its labelled tokens in nats, their number, whether all were the likeliest ones."""
+    states = answer_states(model, batch)
+    nll, right = outcomes(states.hidden, states.head, states.targets)
+    row, count = states.row.cpu().numpy(), len(batch.labels)
+    return (
+        np.bincount(row, nll.double().cpu().numpy(), count),
+        np.bincount(row, minlength=count),
+        np.bincount(row, ~right.cpu().numpy(), count) == 0,
+    )
 
 
 def correct(
@@ -83,8 +109,7 @@ def correct(
 
     @torch.no_grad()
     def measure(piece: tuple[list[int], Batch]) -> None:
-        logits, targets = next_logits(model, piece[1])
-        right[piece[0]] = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(-1).cpu().numpy()
+        *_, right[piece[0]] = token_outcomes(model, piece[1])
 
     with evaluating(model):
         pieces_of(model)(measure, list(batches(items, tokenizer, batch)))
@@ -102,12 +127,7 @@ def nll(
 
     @torch.no_grad()
     def measure(piece: tuple[list[int], Batch]) -> None:
-        logits, targets = next_logits(model, piece[1])
-        token_nll = F.cross_entropy(
-            logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
-        )
-        total[piece[0]] = token_nll.double().sum(-1).cpu().numpy()
-        tokens[piece[0]] = (targets != IGNORED).sum(-1).cpu().numpy()
+        total[piece[0]], tokens[piece[0]], _ = token_outcomes(model, piece[1])
 
     with evaluating(model):
         pieces_of(model)(measure, list(batches(items, tokenizer, batch)))

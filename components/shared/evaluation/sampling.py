@@ -6,36 +6,28 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from components.shared.tasks.item import Item
 from components.shared.training.side_by_side import pieces_of
 
 ROWS = 64
 """Sequences in one forward pass."""
 
 
-def prompt_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """`<bos> system prompt` of each item."""
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    texts = [item.system + item.prompt for item in items]
-    return [start + ids for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-
 def sample_answers(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
     *,
-    eos: int,
+    stops: Sequence[int],
     limit: int,
     temperature: float,
     generator: torch.Generator | None = None,
 ) -> list[list[int]]:
-    """Sample an answer to each prompt up to and with <eos>, or `limit` tokens; temperature 0 is greedy.
+    """Sample an answer to each prompt up to and with what ends it, or `limit` tokens; temperature 0 is greedy.
 
     Prompts of like length go together, padded on the left where the model takes that (`pads_by_mask`), else of one length.
 
-    :param eos: the id of <eos>.
+    :param stops: the tokens that end an answer.
     :param limit: tokens of an answer at most.
     :param generator: of the samples, on the CPU.
     :returns: token ids, an answer a prompt, in the order of the prompts.
@@ -49,7 +41,7 @@ def sample_answers(
         own = torch.Generator().manual_seed(seeds[number]) if temperature else None
         rows = [prompts[index] for index in batches[number]]
         for index, ids in zip(
-            batches[number], _continue(model, rows, eos, limit, temperature, own), strict=True
+            batches[number], _continue(model, rows, stops, limit, temperature, own), strict=True
         ):
             answers[index] = ids
 
@@ -61,19 +53,20 @@ def sample_answers(
 def _continue(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
-    eos: int,
+    stops: Sequence[int],
     limit: int,
     temperature: float,
     generator: torch.Generator | None,
 ) -> list[list[int]]:
     """The answers to one batch of prompts; as `sample_answers`."""
     width = max(map(len, prompts))
-    padded = [[eos] * (width - len(prompt)) + prompt for prompt in prompts]
+    padded = [[0] * (width - len(prompt)) + prompt for prompt in prompts]
     ids = torch.tensor(padded, device=model.device)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
     mask = (torch.arange(width, device=model.device) >= width - lengths[:, None]).long()
     plain = bool(mask.all())
     answers: list[list[int]] = [[] for _ in prompts]
+    ends = torch.tensor(list(stops), dtype=torch.long)
     unfinished, cache = torch.ones(len(prompts), dtype=torch.bool), None
     for _ in range(limit):
         out = model(
@@ -89,7 +82,7 @@ def _continue(
             chosen = logits.argmax(-1)
         for row, token in zip(unfinished.nonzero()[:, 0].tolist(), chosen[unfinished].tolist(), strict=True):
             answers[row].append(token)
-        unfinished &= chosen != eos
+        unfinished &= ~torch.isin(chosen, ends)
         if not unfinished.any():
             break
         ids = chosen[:, None].to(model.device)

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from components.shared.models.remote_code.thoughts import generate_with_thoughts
 from components.shared.tasks.item import Item
+from components.shared.tasks.prompting import prompt_ids, stop_ids, text_of
 from components.shared.training.side_by_side import pieces_of
 
 from .answers import evaluating
@@ -35,26 +36,19 @@ def answers_with_thoughts(
     :returns: one answer an item, in the order of the items.
     :raises ValueError: the model has no talk head.
     """
-    device = next(model.parameters()).device
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    device, stops = next(model.parameters()).device, stop_ids(tokenizer, model)
     order = sorted(range(len(items)), key=lambda index: len(items[index].system) + len(items[index].prompt))
     answers = [""] * len(items)
 
     def answer(indices: list[int]) -> None:
-        prompts = [items[index].system + items[index].prompt for index in indices]
-        rows = [[*start, *ids] for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"]]
+        rows = prompt_ids([items[index] for index in indices], tokenizer)
         width = max(map(len, rows))
-        input_ids = torch.tensor(
-            [row + [tokenizer.eos_token_id] * (width - len(row)) for row in rows], device=device
-        )
+        input_ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
         lengths = torch.tensor([len(row) for row in rows], device=device)
         mask = (torch.arange(width, device=device) < lengths[:, None]).long()
-        generated = generate_with_thoughts(
-            model, input_ids, mask, limit=limit, stop=tokenizer.eos_token_id, length=length
-        )
+        generated = generate_with_thoughts(model, input_ids, mask, limit=limit, stops=stops, length=length)
         for index, ids in zip(indices, generated.tolist(), strict=True):
-            ids = ids[: ids.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in ids else ids
-            answers[index] = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+            answers[index] = text_of(ids, tokenizer, stops)
 
     with evaluating(model):
         pieces_of(model)(answer, [order[first : first + batch] for first in range(0, len(order), batch)])

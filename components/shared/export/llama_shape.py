@@ -118,6 +118,8 @@ def foreign_parts(model: Any, config: Any) -> str:
         return f"it has {', '.join(extras)}" if extras else ""
     if not isinstance(model, ForgeWrapped):
         return f"it is a {type(model).__name__} without ternary layers"
+    if extras := [part for part in ("memory", "refinement", "thoughts") if getattr(model.config, part)]:
+        return f"it has {', '.join(extras)}"
     rope = getattr(config, "rope_parameters", None) or {}
     if config.model_type != "llama":
         return f"it is a {config.model_type}"

@@ -30,10 +30,12 @@ from .build import build, extend, union, union_config
 from .encoders import encode_ternary, stored
 from .foreign import checked_config, unreadable
 from .half import halved
+from .original_form import in_linear_form, original_tensors
 from .remote_code.coded import Coded, CodedEmbedding
 from .remote_code.configuration_cognate import CognateConfig
 from .remote_code.modeling_cognate import CognateForCausalLM
 from .remote_code.modeling_wrapped import ForgeWrapped, ForgeWrappedConfig, TiedHead
+from .remote_code.projections import linear_form
 from .remote_code.ternary import BitLinear, to_latent
 from .travelling_code import decoder_files, require_known_codes, travelling_code
 
@@ -63,11 +65,18 @@ if "TRANSFORMERS_VERBOSITY" not in os.environ:
 
 
 def load(
-    path: Path | str, *, trainable: bool = False, device: torch.device | str = "cpu"
+    path: Path | str,
+    *,
+    trainable: bool = False,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and tokenizer of an artifact or of any Hugging Face causal LM directory, in evaluation mode.
 
+    Every projection is an nn.Linear, whatever the family makes of it (remote_code/projections.py).
+
     :param trainable: make every weight trainable: see `trainable_layers`.
+    :param dtype: of the weights in memory; None: as config.json says.
     :raises ArtifactError: not a model directory, or its weights are not safetensors (nothing is ever
         unpickled).
     """
@@ -89,7 +98,7 @@ def load(
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
             folder, config=config, use_safetensors=True, local_files_only=True,
-            trust_remote_code=False, output_loading_info=True,
+            trust_remote_code=False, output_loading_info=True, dtype=dtype or "auto",
         )  # fmt: skip
     except Exception as error:  # whatever a foreign folder makes transformers raise is a fault of that folder
         raise unreadable("the model cannot be loaded", folder, error) from error
@@ -105,6 +114,8 @@ def load(
             fix="fetch the model again, or save it with transformers 5",
         )
     tokenizer = load_tokenizer(folder)
+    if linear_form(model) and isinstance(model, ForgeWrapped):
+        model.config.linear = True
     model = model.to(device).eval()
     if trainable:
         decode_all(model, folder)
@@ -215,13 +226,17 @@ def untie_from_code(model: ForgeWrapped) -> None:
 
 
 def wrap(model: PreTrainedModel) -> ForgeWrapped:
-    """Any causal LM of transformers in a model that can hold coded and ternary layers, sharing its weights."""
+    """Any causal LM of transformers in a model that can hold coded and ternary layers, sharing its weights.
+
+    The model comes into linear form, if it was not loaded here.
+    """
+    linear_form(model)
     unrelated = (
         "transformers_version",
         "_name_or_path",
     )  # where it was loaded from is no property of a model
     inner = {name: value for name, value in model.config.to_dict().items() if name not in unrelated}
-    config = ForgeWrappedConfig(inner=inner)
+    config = ForgeWrappedConfig(inner=inner, linear=in_linear_form(model))
     wrapped = ForgeWrapped(config, inner=model)
     wrapped.generation_config = model.generation_config
     return wrapped.train(model.training)
@@ -259,11 +274,16 @@ def save(
             "a plain model cannot hold coded layers", where=next(iter(storage)), fix="use wrap(model)"
         )
 
+    if not ours:
+        tensors = original_tensors(model, tensors)
     path.mkdir(parents=True, exist_ok=True)
     if ours:
         config |= {"auto_map": AUTO_MAP[model.config.model_type], "storage": storage}
-        needs = {name for name in ("memory", "refinement", "thoughts", "experts") if config.get(name)}
+        needs = {
+            name for name in ("memory", "refinement", "thoughts", "experts", "linear") if config.get(name)
+        }
         needs |= {"coded"} if storage else set()
+        needs |= {"grafts"} if needs & {"memory", "refinement"} else set()
         needs |= {module for spec in storage.values() for module in decoder_files(spec)}
         entry = config["auto_map"]["AutoModelForCausalLM"].partition(".")[0]
         for name, source in travelling_code(entry, needs).items():

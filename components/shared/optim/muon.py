@@ -4,7 +4,8 @@
 
 Updates have the size of AdamW's by Moonlight's factor (arXiv 2502.16982). NS is Newton–Schulz's iteration with Jordan's
 quintic; what it computes in is chosen by `fast_dtype` and kept in the optimiser's state, so that a resumed run goes on in
-it. Matrices of one shape go through it together.
+it. Matrices of one shape go through it together. Where FSDP2 has cut them, each is gathered for the iteration, which all
+ranks then do alike.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 MOMENTUM = 0.95
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -60,20 +62,54 @@ def muon_step(group: dict[str, Any], state: dict[Tensor, dict[str, Any]]) -> Non
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
     if not parameters:
         return
-    grads = [parameter.grad for parameter in parameters]
-    for parameter in parameters:
+    shards = [local(parameter) for parameter in parameters]
+    grads = [local(parameter.grad) for parameter in parameters]
+    for parameter, grad in zip(parameters, grads, strict=True):
         if "momentum_buffer" not in state[parameter]:
-            state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.grad)
-    momenta = [state[parameter]["momentum_buffer"] for parameter in parameters]
+            state[parameter]["momentum_buffer"] = torch.zeros_like(grad)
+    momenta = [local(state[parameter]["momentum_buffer"]) for parameter in parameters]
     torch._foreach_lerp_(momenta, grads, 1 - MOMENTUM)
-    updates = torch._foreach_lerp(grads, momenta, MOMENTUM)
-    torch._foreach_mul_(parameters, 1 - lr * decay)
+    updates = list(torch._foreach_lerp(grads, momenta, MOMENTUM))
+    torch._foreach_mul_(shards, 1 - lr * decay)
+    if any(isinstance(parameter, DTensor) for parameter in parameters):
+        updates = [
+            whole_like(parameter, update) for parameter, update in zip(parameters, updates, strict=True)
+        ]
     for which in batches(updates):
         stacked = torch.stack([_lying(updates[i]) for i in which])
         for i, update in zip(which, orthogonalize(stacked, getattr(torch, group["dtype"])), strict=True):
             rows, columns = parameters[i].shape
             update = update.T if rows > columns else update
-            parameters[i].add_(update, alpha=-lr * 0.2 * math.sqrt(max(rows, columns)))
+            shards[i].add_(
+                rows_of_rank(parameters[i], update), alpha=-lr * 0.2 * math.sqrt(max(rows, columns))
+            )
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's rows of a matrix that is cut over ranks (FSDP2); any other tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole_like(parameter: Tensor, rows: Tensor) -> Tensor:
+    """The matrix whose rows the ranks hold: Newton–Schulz needs all of them, and gives each rank the same.
+
+    :param parameter: cut as `rows` are.
+    """
+    if not isinstance(parameter, DTensor):
+        return rows
+    return DTensor.from_local(
+        rows, parameter.device_mesh, parameter.placements, shape=parameter.shape, stride=parameter.stride()
+    ).full_tensor()
+
+
+def rows_of_rank(parameter: Tensor, matrix: Tensor) -> Tensor:
+    """This rank's rows of a whole matrix: ranks have equally many, the last ones fewer or none."""
+    if not isinstance(parameter, DTensor):
+        return matrix
+    mesh = parameter.device_mesh
+    chunks = matrix.chunk(mesh.size(), dim=0)
+    number = mesh.get_local_rank()
+    return chunks[number] if number < len(chunks) else matrix[:0]
 
 
 def batches(matrices: Sequence[Tensor]) -> Iterator[list[int]]:

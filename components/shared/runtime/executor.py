@@ -21,8 +21,9 @@ import torch
 from . import disk
 from .code import CONFIGS
 from .errors import ForgeError, Interrupted, PhaseFailed
-from .lifecycle import Attempts, perform
+from .lifecycle import Attempts, perform, settings_of
 from .phase import Phase
+from .ranks import group, torchrun
 from .record import figures
 from .request import command_line, run_root
 from .request.inputs import Request
@@ -40,11 +41,13 @@ def main(phase: type[Phase[Any]], argv: Sequence[str] | None = None, *, configs:
     """
 
     def say(text: str) -> None:
-        print(f"{phase.name}: {text}", file=sys.stderr, flush=True)
+        who = f", rank {group.rank()}" if group.rank() else ""
+        print(f"{phase.name}{who}: {text}", file=sys.stderr, flush=True)
 
     with Reporter(phase.name, say) as report:
         code = _run(phase, argv, configs, report, say)
         report.ended(code)
+    torchrun.note_exit(code)
     return code
 
 
@@ -62,7 +65,10 @@ def _run(
     try:
         with stoppable():
             request = command_line.parse(phase.name, about, argv)
-            _perform(phase, request, configs, report, say)
+            if not _in_ranks(phase, request, configs, argv, say):
+                _perform(phase, request, configs, report, say)
+        return 0
+    except group.Left:
         return 0
     except ForgeError as error:
         failed, code = error, error.exit_code
@@ -78,7 +84,16 @@ def _run(
         say(str(failure))
         failed, code = failure, failure.exit_code
     except Exception as error:
-        if refusal := disk.refusal(error, f"{request.target} and its checkpoints" if request else ""):
+        if group.is_loss_of_a_rank(error):
+            lost = PhaseFailed(
+                "another rank of the group is gone",
+                why=str(error).splitlines()[0],
+                fix="look at its log; started again, the phase goes on from its last checkpoint",
+                transient=True,
+            )
+            say(str(lost))
+            failed, code = lost, lost.exit_code
+        elif refusal := disk.refusal(error, f"{request.target} and its checkpoints" if request else ""):
             say(str(refusal))
             failed, code = refusal, refusal.exit_code
         else:
@@ -86,6 +101,28 @@ def _run(
             failed, code = error, 1
     report.failed(failed, code)
     return code
+
+
+def _in_ranks(
+    phase: type[Phase[Any]],
+    request: Request,
+    configs: Path,
+    argv: Sequence[str] | None,
+    say: Callable[[str], None],
+) -> bool:
+    """Where the settings ask for a group of ranks and this process is none of one: start it, and wait for its end.
+
+    :returns: whether it was so, and all is done.
+    """
+    engine: torchrun.Engine | None = getattr(settings_of(phase, request, configs).settings, "engine", None)
+    if group.started_as_rank() or engine is None or engine.strategy == "single":
+        return False
+    arguments = sys.argv[1:] if argv is None else argv
+    ranks = torchrun.ranks_here(engine)
+    say(f"{ranks} ranks start, strategy {engine.strategy}")
+    module = f"components.{phase.name}"
+    with_retries(lambda: torchrun.run(module, arguments, ranks), Retries.from_environment(), say)
+    return True
 
 
 def _perform(
@@ -98,7 +135,9 @@ def _perform(
     """Do the work, trying again what may pass, in view of whoever follows the run from outside its pod."""
     retries = Retries.from_environment()
     try:
-        report.open(run_root.choose_checkpoint_root(request, say), request.pipeline_run, request.step)
+        root = run_root.choose_checkpoint_root(request, say)
+        if group.rank() == 0:  # one rank speaks for all
+            report.open(root, request.pipeline_run, request.step)
         attempts = Attempts(report.attempt, sink=report.progress)
 
         def work() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import os
 import resource
 import socket
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from . import code, machine, record
-from .artifact import artifact, publication, publish_lock
+from .artifact import artifact, base_models, publication, publish_lock
 from .artifact.artifact import MANIFEST, Artifact, Manifest
 from .artifact.manifest import decode
 from .checkpoint import scratch
@@ -23,6 +26,7 @@ from .errors import ArtifactError, ConfigError, Interrupted, PhaseFailed, StoreE
 from .gates import check_gates, check_rollback, scores_of
 from .identity import identity_of, seed_everything
 from .phase import Phase, Run
+from .ranks import group
 from .record import Outcome
 from .request import inputs
 from .request.inputs import Request
@@ -86,6 +90,8 @@ def perform(
     """
     attempts = attempts or Attempts()
     attempts.number += 1
+    if group.started_as_rank():
+        group.join()
     work = _understand(phase, request, configs, attempts.sink)
     done = published(request.target)
     if done is None:
@@ -97,6 +103,10 @@ def perform(
             why=f"of phase {done.phase}, seed {done.seed}, code {done.code_version}",
             fix="give another target, or delete that artifact first",
         )
+    if done is not None:
+        group.leave()
+    if group.rank():
+        _follow(phase, work)
     with scratch.exclusive(work.place):
         if done is None:
             outcome = _tracked(phase, work)
@@ -125,8 +135,12 @@ def _understand(phase: type[Phase[Any]], request: Request, configs: Path, sink: 
         )
     version = code.code_version(phase.name)
     _refuse_other_code(request.code_version, version)
-    config = _settings(phase, request, configs)
-    progress = Progress(phase.name, file=Path(request.progress) if request.progress else None, sink=sink)
+    config = settings_of(phase, request, configs)
+    progress = (
+        Progress(phase.name, stream=io.TextIOWrapper(io.FileIO(os.devnull, "w")))  # rank 0 speaks for all
+        if group.rank()
+        else Progress(phase.name, file=Path(request.progress) if request.progress else None, sink=sink)
+    )
     artifacts = inputs.read(request)
     check_rollback(config, artifacts)
     identity, name = (
@@ -146,12 +160,12 @@ def _understand(phase: type[Phase[Any]], request: Request, configs: Path, sink: 
         name,
         every=config.settings.checkpoint_seconds,
         say=progress.note,
-        metrics=scratch_folder / curves.FILE,
+        metrics=None if group.rank() else scratch_folder / curves.FILE,
     )
     return Work(request, config, artifacts, version, identity, scratch_folder, checkpoints, progress)
 
 
-def _settings(phase: type[Phase[Any]], request: Request, configs: Path) -> Config[Any]:
+def settings_of(phase: type[Phase[Any]], request: Request, configs: Path) -> Config[Any]:
     """The settings as they were submitted; by hand, composed here."""
     if request.settings:
         if request.profile or request.overrides:
@@ -230,6 +244,33 @@ def _kept(work: Work, status: str) -> str:
     return f"the metrics are in {address}" if address else "the metrics are lost with this pod"
 
 
+def _follow(phase: type[Phase[Any]], work: Work) -> NoReturn:
+    """Run the phase as a rank beside the first: the same work, of which nothing is kept but its own shards.
+
+    :raises group.Left: its part is done.
+    """
+    torch.set_num_threads(work.config.settings.threads)
+    seed_everything(work.config.seed)
+    with tempfile.TemporaryDirectory(prefix="forge-rank-") as folder:
+        instance = phase(
+            Run(
+                config=work.config,
+                inputs=work.inputs,
+                parameters=work.request.parameters,
+                output=Path(folder),
+                work=work.place,
+                checkpoints=work.checkpoints,
+                progress=work.progress,
+                tracker=Tracker(),
+                step=work.request.step,
+            )
+        )
+        instance.validate_input()
+        instance.execute()
+        group.leave()
+    raise PhaseFailed("a rank was left alone", where=f"rank {group.rank()}")
+
+
 def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
     began, clock = time.time(), time.monotonic()
     request, config = work.request, work.config
@@ -266,12 +307,14 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
         instance = phase(run)
         instance.validate_input()
         instance.execute()
+        group.leave()
         work.progress.done()
         if (staging / MANIFEST).exists():
             raise PhaseFailed(
                 f"{phase.name} wrote {MANIFEST} itself", fix="leave the manifest to the runtime"
             )
         inputs.require_unchanged(work.inputs)
+        _name_base_models(run)
         metrics = {name: float(value) for name, value in instance.get_metrics().items()}
         check_gates(run, metrics)
         manifest = artifact.seal(
@@ -300,6 +343,23 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
         f"digest {manifest.digest[:12]}"
     )
     return manifest
+
+
+def _name_base_models(run: Run[Any]) -> None:
+    """What the result is made of goes into its manifest and its card, with the texts of the licences."""
+    parents = [
+        (artifact.path, artifact.manifest.extra)
+        for name in sorted(run.inputs)
+        for artifact in run.inputs[name]
+    ]
+    bases = base_models.inherited([*(extra for _, extra in parents), run.extra])
+    if not bases:
+        return
+    run.extra[base_models.KEY] = bases
+    base_models.carry_licences(parents, run.output)
+    card = run.output / "README.md"
+    if card.is_file() and not run.extra.get("card_as_given"):
+        card.write_text(base_models.in_card(card.read_text(encoding="utf-8"), bases), encoding="utf-8")
 
 
 def published(target: str) -> Manifest | None:

@@ -17,10 +17,10 @@ from transformers import PreTrainedTokenizerBase
 from components.shared.runtime.errors import ConfigError, InputError
 
 from .item import Item, Split
+from .prompting import head_ids, padding_id, tail_ids
 from .registry import find, sample
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out
-THINK, END_THINK = "<think>", "</think>"
 
 
 class Batch(NamedTuple):
@@ -85,28 +85,21 @@ def encode(
     learn_prompt: bool = False,
     max_length: int | None = None,
 ) -> Batch:
-    """Rows `<bos> system prompt [<think> scratch </think>] answer <eos>`.
+    """A row an item: its head, and behind it its tail, as `prompting` writes them.
 
-    Learnt are scratch, `</think>`, answer and `<eos>`. `<think>` itself is not: whether to think is said by whoever
+    Learnt are scratch, `</think>`, answer and what ends it. `<think>` itself is not: whether to think is said by whoever
     asks, so that a model without it answers at once. Parts are tokenised apart, as they are at generation.
 
-    :param learn_prompt: learn system and prompt too (text corpora; the first token has nothing before it to learn from).
+    :param learn_prompt: learn system and prompt too (text corpora; <bos> has nothing before it to learn from).
     :param max_length: refuse rows of more tokens, instead of letting the model's positions run out.
     :returns: a row an item, in the order of the items.
-    :raises InputError: the tokenizer has no <eos>, or a row is too long.
+    :raises InputError: nothing ends an answer, the chat template cannot be used, or a row is too long.
     """
-    if tokenizer.eos_token_id is None:
-        raise InputError("the tokenizer has no <eos>", where="tasks.encode", fix="set tokenizer.eos_token")
-    heads = [item.system + item.prompt + (THINK if item.scratch else "") for item in items]
-    tails = [(item.scratch + END_THINK if item.scratch else "") + item.answer for item in items]
-    ids = tokenizer(heads + tails, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
-    rows, learnt_from = [], []
-    for head, tail in zip(ids[: len(items)], ids[len(items) :], strict=True):
-        rows.append([*start, *head, *tail, tokenizer.eos_token_id])
-        learnt_from.append(len(start) if learn_prompt else len(start) + len(head))
+    tails = tail_ids(items, tokenizer)
+    heads = head_ids(items, tokenizer, thinking=[bool(item.scratch) for item in items])
+    padding, bos = padding_id(tokenizer), tokenizer.bos_token_id
+    rows = [[*head, *tail] for head, tail in zip(heads, tails, strict=True)]
+    learnt_from = [int(head[:1] == [bos]) if learn_prompt else len(head) for head in heads]
     width = max(map(len, rows))
     if max_length is not None and width > max_length:
         longest = items[[len(row) for row in rows].index(width)]

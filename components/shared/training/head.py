@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
+from components.shared.models.remote_code import thoughts
 from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
 from components.shared.models.remote_code.refinement import Ponder, ponder_loss
 from components.shared.runtime.errors import InputError
@@ -39,27 +39,12 @@ CHUNK = 1 << 24
 _CHECKED: WeakSet[nn.Module] = WeakSet()
 
 
-class Head(NamedTuple):
-    """From hidden states to logits, as the model itself does it.
-
-    layer    hidden states (…, d) → (…, V)
-    scale    of the logits (Cohere's `logit_scale`, one over Granite's `logits_scaling`)
-    cap      logits become cap · tanh(logits / cap) (Gemma 2's `final_logit_softcapping`); None: they stay
-    width    V
-    """
-
-    layer: Callable[[Tensor], Tensor]
-    scale: float
-    cap: float | None
-    width: int
+class Head(thoughts.Head):
+    """From hidden states to logits, as the model itself does it."""
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Hidden states (…, d) after the final norm → logits (…, V) float32, or float64."""
-        logits = self.layer(hidden)
-        if self.scale != 1.0:
-            logits = logits * self.scale
-        if self.cap is not None:
-            logits = torch.tanh(logits / self.cap) * self.cap
+        logits = super().__call__(hidden)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -80,9 +65,14 @@ class Hidden(NamedTuple):
 
 def causal_lm(model: nn.Module) -> Any:
     """The causal language model inside what was wrapped around it."""
+    model = _unwrapped(model)
+    return model.inner if isinstance(model, ForgeWrapped) else model
+
+
+def _unwrapped(model: nn.Module) -> Any:
     while not hasattr(model, "get_output_embeddings"):
         model = model.get_submodule("module")
-    return model.inner if isinstance(model, ForgeWrapped) else model
+    return model
 
 
 def head_of(model: nn.Module) -> Head:
@@ -91,16 +81,14 @@ def head_of(model: nn.Module) -> Head:
     :raises InputError: it has none.
     """
     lm = causal_lm(model)
-    layer = lm.head if isinstance(lm, CognateForCausalLM) else lm.get_output_embeddings()
-    if layer is None:
+    head = Head(*thoughts.head_of(lm))
+    if head.layer is None:
         raise InputError(
             "the model has no output layer",
             where=type(lm).__name__,
             fix="give a causal language model",
         )
-    config = lm.config.get_text_config()
-    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-    return Head(layer, scale, getattr(config, "final_logit_softcapping", None), config.vocab_size)
+    return head
 
 
 def hidden_states(
@@ -132,7 +120,7 @@ def hidden_states(
     if lm not in _CHECKED:
         _check(lm, head, last[:, -1], out.logits[:, -1])
     ponder = getattr(body, "ponder", None)
-    weighed = ponder is not None and lm.training and lm.base_model.refinement.gate.requires_grad
+    weighed = ponder is not None and lm.training and _refinement(model)[0].gate.requires_grad
     return Hidden(last, head, out.hidden_states if every else None, ponder if weighed else None)
 
 
@@ -219,8 +207,15 @@ def loss_of(model: nn.Module, hidden: Hidden, labels: Tensor) -> Tensor:
     steps = [labelled(states, labels) for states in hidden.ponder.states]
     losses = torch.stack([cross_entropies(rows, hidden.head, targets) for rows, targets in steps])
     log_p = hidden.ponder.log_p[:, :, :-1][:, labels[:, 1:] != IGNORED]
-    config = causal_lm(model).config
-    return ponder_loss(log_p, losses, config.refinement_prior, config.refinement_beta)
+    return ponder_loss(log_p, losses, *_refinement(model)[1:])
+
+
+def _refinement(model: nn.Module) -> tuple[Any, float, float]:
+    """The refinement of a model that has one, its prior and the weight of its KL."""
+    own = _unwrapped(model)
+    if isinstance(own, ForgeWrapped):
+        return own.refinement, own.config.refinement["prior"], own.config.refinement["beta"]
+    return own.base_model.refinement, own.config.refinement_prior, own.config.refinement_beta
 
 
 @contextmanager

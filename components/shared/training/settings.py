@@ -5,6 +5,7 @@ It imports no torch: settings are checked where a run is submitted, on a machine
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -108,6 +109,16 @@ class EngineSettings(BaseModel):
             raise ValueError(
                 "Muon's momentum is not quantised; choose optimizer: adamw, or optimizer_bits: 32"
             )
+
+    def check_strategy(self, allowed: Sequence[str], why: str) -> None:
+        """Refuse a strategy that a phase cannot train under.
+
+        :param allowed: those that it can.
+        :param why: the phase's reason.
+        :raises ValueError: another one is asked for.
+        """
+        if self.strategy not in allowed:
+            raise ValueError(f"strategy {self.strategy}: {why}; choose {' or '.join(allowed)}")
 
     def check_adapter(self, why: str) -> None:
         """Refuse adapters in a phase that cannot train with them.

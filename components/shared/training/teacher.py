@@ -1,7 +1,7 @@
 """What a teacher predicts, kept small: its k likeliest tokens at each place, and the probability of all others together.
 
-Of V probabilities a few hold nearly all. KL(teacher ‖ student) over the k likeliest tokens and one bucket for the rest is that
-of the two distributions with the rest merged, so that by the log-sum inequality it never exceeds the whole KL, and with k = V
+Of V probabilities a few hold nearly all. KL(teacher ‖ student) over the k likeliest tokens and one bucket for the rest is
+that of the two distributions with the rest merged. By the log-sum inequality it never exceeds the whole KL, and with k = V
 it is the whole.
 
 n places, V vocabulary.

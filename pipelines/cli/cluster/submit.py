@@ -15,6 +15,7 @@ from ...phases import PARENTS, PHASES, ROUNDS, WORKERS
 from ..options import (
     Artifacts,
     Authority,
+    BaseDtype,
     BaseModels,
     ClusterName,
     Cookies,
@@ -52,6 +53,7 @@ def submit(
     seed: Seed = 0,
     override: Overrides,
     base_model: BaseModels,
+    base_dtype: BaseDtype = "",
     parameter: Parameters,
     first: First = PHASES[0],
     last: Last = PHASES[-1],
@@ -106,7 +108,7 @@ def submit(
     artifacts = _artifacts(server, first, artifact, run, runs)
     graph, parameters = prepared(
         first, last, base_model, artifacts, settings(parameter), profile=profile, overrides=override, seed=seed,
-        rounds=rounds, workers=workers, cluster=cluster,
+        rounds=rounds, workers=workers, cluster=cluster, base_dtype=base_dtype,
     )  # fmt: skip
     say(str(graph))
     name = name or f"agent-forge-{time.strftime('%Y%m%d-%H%M%S')}-{profile}"

@@ -22,7 +22,7 @@ def generate(
         str, typer.Argument(metavar="[RUN|MODEL]", help="A run's last model, or a model's folder or address.")
     ] = "",
     model_path: Annotated[
-        str, typer.Option("--model-path", metavar="MODEL", help="A model: our artifact or any Hugging Face folder.")
+        str, typer.Option("--model-path", metavar="MODEL", help="A model: a folder, s3://…, owner/name of the hub, a .gguf file.")
     ] = "",
     prompt: Annotated[
         list[str],
@@ -33,8 +33,7 @@ def generate(
         bool | None,
         typer.Option(
             "--template/--raw", show_default=False,
-            help="Put prompts into the tokenizer's chat template, or do not. By default: where the tokenizer has one,"
-            " for models that are not ours.",
+            help="Put prompts into the tokenizer's chat template, or do not. By default: where it brings one of its own.",
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="At most so many new tokens.")] = 64,
@@ -70,7 +69,7 @@ def generate(
             "there are prompts, and a chat is asked for" if chat else "there is nothing to ask",
             where="--prompt, --chat", fix='give --prompt "…", once or more, or else --chat',
         )  # fmt: skip
-    if model_path and "://" not in model_path:
+    if model_path and Path(model_path).is_dir():
         require_model_folder(Path(model_path), where=f"--model-path {model_path}")
     folder = model_folder(runs, model_path or source or "latest")
     model = TextModel.load(folder, template=template, plain=sample)

@@ -17,6 +17,7 @@ from ...phases import PHASES, ROUNDS, WORKERS
 from ..options import (
     Artifacts,
     AsJson,
+    BaseDtype,
     BaseModels,
     First,
     Last,
@@ -44,6 +45,7 @@ def run_pipeline(
     seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,
     override: Overrides,
     base_model: BaseModels,
+    base_dtype: BaseDtype = "",
     parameter: Parameters,
     first: First = PHASES[0],
     last: Last = PHASES[-1],
@@ -105,6 +107,7 @@ def run_pipeline(
     forge run-pipeline --from training --artifact runs/demo/artifacts/bitnet/model
     forge run-pipeline --base-models ./my-model standard --generations 8 --no-compression
     forge run-pipeline --base-model ./my-model --no-evomerge --output-dir ./complete_output
+    forge run-pipeline --base-model Qwen/Qwen2.5-0.5B-Instruct@main --base-dtype bfloat16
     forge run-pipeline --config run.yaml --seed 7
     forge run-pipeline --store s3://forge/runs
     forge run-pipeline --dry-run --json
@@ -118,7 +121,8 @@ def run_pipeline(
     from ...request_file import merged
 
     options = dict(
-        runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, artifacts=artifact,
+        runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, base_dtype=base_dtype,
+        artifacts=artifact,
         pipeline=pipeline, profile=profile, overrides=override, seed=seed, parameters=settings(parameter),
         rounds=rounds, workers=workers, store=store, slots=slots, cache=cache, register_as=register_as,
         experiment=experiment, generations=generations, enabled={"evomerge": evomerge, "compression": compression},

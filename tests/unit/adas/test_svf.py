@@ -8,8 +8,9 @@ from torch import nn
 
 from components.adas.svf import (
     ExpertVectors,
+    against_base,
+    answer_states,
     leave_one_out,
-    log_probabilities,
     matrices,
     of_answers,
     reinforce,
@@ -77,7 +78,10 @@ def test_log_probabilities_of_answers_are_those_of_one_row_at_a_time():
     model = cognate()
     prompts, answers = [[7, 8, 9], [5], [6, 7]], [[3, 258], [1, 2, 3, 258], [4]]
     batch = rows(prompts, answers, padding=258)
-    together = of_answers(log_probabilities(model, batch), batch)
+    hidden, head = answer_states(model, batch)
+    log_p, apart = against_base(hidden, head, hidden, batch.targets[batch.predicts])
+    together = of_answers(log_p, batch)
+    torch.testing.assert_close(apart, torch.zeros(7))
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         logits = model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
         alone = sum(logits[len(prompt) - 1 + i, token] for i, token in enumerate(answer))
@@ -123,7 +127,7 @@ def trained(model, tokenizer, items, right, *, steps, lr, **more):
     """Expert vectors after some steps on the same questions, and what each step measured."""
     vectors = ExpertVectors(matrices(model))
     optimizer = {"svf": svf_optimizer(vectors, lr)}
-    loop = TrainingLoop(vectors.parameters(), optimizer, clip=1.0, where="adas.svf", fix="lower the rate")
+    loop = TrainingLoop(vectors, optimizer, clip=1.0, where="adas.svf", fix="lower the rate")
 
     def loss_of(items):
         generator = torch.Generator().manual_seed(loop.step)

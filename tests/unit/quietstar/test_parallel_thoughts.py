@@ -70,12 +70,12 @@ class TestAgainstSequentialGeneration:
         positions = torch.tensor([[2, 2, 6], [0, 5, 6]])
         tokens = torch.randint(0, START, (2, 4, 3), generator=torch.Generator().manual_seed(2))
         padding_mask = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(3)) < 0.3
-        at_once, _ = continue_thoughts(model, context, fork(context.cache), positions, tokens, padding_mask)
+        at_once = continue_thoughts(model, context, fork(context.cache), positions, tokens, padding_mask)
         cache = fork(context.cache)
         for step in range(4):
             one, so_far = tokens[:, step : step + 1], padding_mask[:, : step + 1]
-            logits, _ = continue_thoughts(model, context, cache, positions, one, so_far)
-            assert (logits[:, 0] - at_once[:, step]).abs().max() < 1e-5
+            hidden = continue_thoughts(model, context, cache, positions, one, so_far)
+            assert (hidden[:, 0] - at_once[:, step]).abs().max() < 1e-5
 
     def test_padding_on_either_side_changes_nothing(self, model, text):
         alone = think(model, text[:1, :5])
@@ -188,7 +188,7 @@ class TestSpeaking:
         """Ragged prompts in one batch, one cache for all tokens, against a fresh read of each row's text."""
         ids = text.clone()
         mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
-        generated = generate_with_thoughts(model, ids, mask, limit=4, stop=-1)
+        generated = generate_with_thoughts(model, ids, mask, limit=4, stops=())
         for row, length in ((0, 7), (1, 4)):
             tokens = text[row, :length].tolist()
             for step in range(4):
@@ -199,9 +199,9 @@ class TestSpeaking:
 
     def test_a_row_that_has_ended_says_nothing_more(self, models, text):
         model = models["standard"]
-        free = generate_with_thoughts(model, text, limit=6, stop=-1)
+        free = generate_with_thoughts(model, text, limit=6, stops=())
         stop = int(free[0, 1])
-        generated = generate_with_thoughts(model, text, limit=6, stop=stop)
+        generated = generate_with_thoughts(model, text, limit=6, stops=(stop,))
         first = free[0].tolist().index(stop)
         assert generated[0, : first + 1].tolist() == free[0, : first + 1].tolist()
         assert (generated[0, first:] == stop).all()

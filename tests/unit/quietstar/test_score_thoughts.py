@@ -12,6 +12,7 @@ from components.shared.models.remote_code.thoughts import (
     enclose,
     encode_text,
     fork,
+    head_of,
     silence,
 )
 from components.shared.tasks.batches import IGNORED
@@ -94,10 +95,10 @@ def test_its_gradients_are_those_of_growing_the_thoughts_step_by_step(model, tex
     enclosed, padding_mask = enclose(thoughts, START, END)
     cache, steps = fork(context.cache), []
     for step in range(enclosed.shape[1]):
-        logits, _ = continue_thoughts(
+        hidden = continue_thoughts(
             model, context, cache, slots, enclosed[:, step : step + 1], padding_mask[:, : step + 1]
         )
-        steps.append(logits[:, 0])
+        steps.append(head_of(model)(hidden[:, 0]))
     log_p = F.log_softmax(silence(torch.stack(steps[:3], 1), (START,)), -1)
     log_p = (
         log_p.gather(-1, thoughts.transpose(1, 2)[..., None])

@@ -7,6 +7,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 
 from .coded import CodedEmbedding, apply_storage  # if coded
 from .experts import set_expert  # if experts
+from .grafts import attach, open_to_training, pondered_loss  # if grafts
+from .projections import linear_form  # if linear
 from .thoughts import TalkHead  # if thoughts
 
 
@@ -14,7 +16,8 @@ class ForgeWrappedConfig(PreTrainedConfig):
     """The config of a wrapped model.
 
     inner: the wrapped model's own config as a dict, `model_type` included. storage, thoughts, experts: as in a Cognate;
-    module paths begin with "inner.".
+    module paths begin with "inner.". linear: the wrapped model is in linear form (projections.py).
+    memory, refinement: None, or the numbers of a module between its layers (grafts.py).
     """
 
     model_type = "forge_wrapped"
@@ -22,7 +25,10 @@ class ForgeWrappedConfig(PreTrainedConfig):
     inner: dict | None = None
     thoughts: dict | None = None
     experts: dict | None = None
+    linear: bool = False
     storage: dict | None = None
+    memory: dict | None = None
+    refinement: dict | None = None
 
     def __post_init__(self, **kwargs):
         self.storage = self.storage or {}
@@ -84,7 +90,14 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
             inner = AutoModelForCausalLM.from_config(
                 config.inner_config, dtype=dtype, trust_remote_code=False
             )
+        else:  # its weights are there: transformers would make those anew that it did not load itself
+            for module in inner.modules():
+                module._is_hf_initialized = True
+        if config.linear:  # if linear
+            linear_form(inner)  # if linear
         self.inner = inner
+        if config.memory or config.refinement:
+            attach(self)
         if config.thoughts:
             self.talk_head = TalkHead(config.get_text_config().hidden_size)
         if config.storage:
@@ -125,6 +138,14 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
         """As the wrapped model does."""
         return self.inner.prepare_inputs_for_generation(*args, **kwargs)
 
-    def forward(self, input_ids=None, attention_mask=None, **kwargs):
-        """As the wrapped model does. `generate` takes a mask only where it is named here."""
-        return self.inner(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, labels=None, **kwargs):
+        """As the wrapped model does. `generate` takes a mask, and gives positions, only where they are named here.
+
+        Where a refinement is trained the loss is PonderNet's.
+        """
+        kwargs |= {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        if position_ids is not None:
+            kwargs["position_ids"] = position_ids
+        if labels is not None and self.training and self.config.refinement and open_to_training(self):
+            return pondered_loss(self, **kwargs)
+        return self.inner(**kwargs)

@@ -25,10 +25,36 @@ Training is not here: a model needs none of it to think.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class Head(NamedTuple):
+    """From hidden states to logits, as the model itself does it."""
+
+    layer: Any  # hidden states (…, d) → (…, V)
+    scale: float  # of the logits: Cohere's `logit_scale`, one over Granite's `logits_scaling`
+    cap: float | None  # logits become cap · tanh(logits / cap), as in Gemma 2; None: they stay
+    width: int  # V
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Hidden states (…, d) after the final norm → logits (…, V)."""
+        logits = self.layer(hidden)
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
+
+
+def head_of(model: Any) -> Head:
+    """The head of a Cognate, of a model of transformers, or of one that is wrapped; `layer` is None where it has none."""
+    model = model.inner if model.config.model_type == "forge_wrapped" else model
+    config = model.config.get_text_config()
+    layer = model.head if config.model_type == "cognate" else model.get_output_embeddings()
+    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    return Head(layer, scale, getattr(config, "final_logit_softcapping", None), config.vocab_size)
 
 
 class TalkHead(nn.Module):
@@ -58,8 +84,7 @@ class TalkHead(nn.Module):
 class Text(NamedTuple):
     """A forward pass over plain text, with all that thoughts need to hang off it."""
 
-    logits: Tensor  # (B, T′, V), of the last T′ ≤ T columns
-    hidden: Tensor  # (B, T′, d), the last layer's, after the final norm
+    hidden: Tensor  # (B, T′, d), of the last T′ ≤ T columns, after the final norm
     cache: Any  # keys and values of the text
     position_ids: Tensor  # (B, T) int64
     attention_mask: Tensor  # (B, T), 1 at text and 0 at padding
@@ -86,8 +111,9 @@ def encode_text(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
         position_ids=position_ids,
         use_cache=True,
         output_hidden_states=True,
+        logits_to_keep=1,
     )
-    return Text(out.logits, out.hidden_states[-1], out.past_key_values, position_ids, mask)
+    return Text(out.hidden_states[-1], out.past_key_values, position_ids, mask)
 
 
 def fork(cache: Any) -> Any:
@@ -126,13 +152,13 @@ def visible_text(text: Text, positions: Tensor) -> Tensor:
 
 def continue_thoughts(
     model: Any, text: Text, cache: Any, positions: Tensor, tokens: Tensor, padding_mask: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """Feed further thought tokens to every slot in one forward pass; `cache` grows by them.
 
     :param positions: (B, S), the column of the text that each slot hangs off.
     :param tokens: (B, K, S) int64, K further tokens of each slot.
     :param padding_mask: (B, K₀ + K, S) bool, padding tokens among the K₀ that the cache holds and these.
-    :return: logits (B, K, S, V) and hidden states (B, K, S, d) at these tokens.
+    :return: hidden states (B, K, S, d) at these tokens, after the final norm.
     """
     batch, steps, slots = tokens.shape
     origin = text.position_ids.gather(1, positions)
@@ -144,9 +170,9 @@ def continue_thoughts(
         past_key_values=cache,
         use_cache=True,
         output_hidden_states=True,
+        logits_to_keep=1,
     )
-    shape = (batch, steps, slots, -1)
-    return out.logits.reshape(shape), out.hidden_states[-1].reshape(shape)
+    return out.hidden_states[-1].reshape(batch, steps, slots, -1)
 
 
 def silence(logits: Tensor, tokens: tuple[int, ...]) -> Tensor:
@@ -182,15 +208,15 @@ def sample_thoughts(
     :param positions: (B, S).
     :return: (B, S, length) int64; from the end of a shorter thought on, `end`.
     """
-    cache = fork(text.cache)
+    cache, head = fork(text.cache), head_of(model)
     token = torch.full_like(positions, start)
     thought: list[Tensor] = []
     padding_mask = [torch.zeros_like(positions, dtype=torch.bool)]
     for _ in range(length):
-        logits, _ = continue_thoughts(
+        hidden = continue_thoughts(
             model, text, cache, positions, token[:, None], torch.stack(padding_mask, dim=1)
         )
-        token = choose(silence(logits[:, 0], (start,)), temperature, generator).masked_fill(
+        token = choose(silence(head(hidden[:, 0]), (start,)), temperature, generator).masked_fill(
             padding_mask[-1], end
         )
         thought.append(token)
@@ -204,20 +230,15 @@ def enclose(thoughts: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
     return tokens.transpose(1, 2), nn.functional.pad(thoughts == end, (1, 1)).transpose(1, 2)
 
 
-def mix(
-    talk_head: Any, text: Text, columns: Tensor, logits: Tensor, hidden: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix predictions that were made after thoughts with those of the text itself.
-
-    :param columns: (B, …) columns of the text that predict the same tokens without a thought.
-    :param logits: (B, …, V), and hidden: (B, …, d), after the thoughts.
-    :return: mixed logits (B, …, V), those without the thought (B, …, V), the weight (B, …, 1).
-    """
+def without_thought(text: Text, columns: Tensor) -> Tensor:
+    """The text's own hidden states (B, …, d) at columns (B, …) of it."""
     rows = torch.arange(columns.shape[0], device=columns.device).view(-1, *[1] * (columns.dim() - 1))
-    logit_columns = columns - (text.position_ids.shape[1] - text.logits.shape[1])
-    before = text.logits[rows, logit_columns]
-    weight = talk_head(text.hidden[rows, logit_columns], hidden)
-    return before + weight * (logits - before), before, weight
+    return text.hidden[rows, columns - (text.position_ids.shape[1] - text.hidden.shape[1])]
+
+
+def mix(before: Tensor, after: Tensor, weight: Tensor) -> Tensor:
+    """Logits (…, V) without and with a thought, mixed with the talk head's weight (…, 1)."""
+    return before + weight * (after - before)
 
 
 @torch.no_grad()
@@ -255,9 +276,10 @@ def think_at(
             generator=generator,
         )
     enclosed, padding_mask = enclose(thoughts, start, end)
-    logits, hidden = continue_thoughts(model, text, fork(text.cache), positions, enclosed, padding_mask)
-    mixed, before, weight = mix(model.talk_head, text, positions, logits[:, -1], hidden[:, -1])
-    return Thought(mixed, before, weight, thoughts)
+    hidden = continue_thoughts(model, text, fork(text.cache), positions, enclosed, padding_mask)[:, -1]
+    plain, head = without_thought(text, positions), head_of(model)
+    before, weight = head(plain), model.talk_head(plain, hidden)
+    return Thought(mix(before, head(hidden), weight), before, weight, thoughts)
 
 
 @torch.no_grad()
@@ -282,7 +304,7 @@ def generate_with_thoughts(
     attention_mask: Tensor | None = None,
     *,
     limit: int,
-    stop: int,
+    stops: Sequence[int],
     **options: Any,
 ) -> Tensor:
     """Greedy generation that thinks before every token; the thoughts are forgotten once the token is generated.
@@ -291,7 +313,7 @@ def generate_with_thoughts(
 
     :param input_ids: (B, T) prompts, padded on either side where `attention_mask` is 0.
     :param limit: tokens to generate at most.
-    :param stop: the token that ends a row; what follows it in a row is `stop` again.
+    :param stops: the tokens that end a row; what follows in a row is the same one again.
     :param options: those of `think_at`.
     :return: (B, ≤ limit) int64.
     """
@@ -300,6 +322,7 @@ def generate_with_thoughts(
     position = (columns * text.attention_mask).amax(-1, keepdim=True)
     ended = torch.zeros_like(position, dtype=torch.bool)
     generated: list[Tensor] = []
+    ends = torch.tensor(list(stops), dtype=torch.long, device=input_ids.device)
     while len(generated) < limit and not bool(ended.all()):
         if generated:
             text = append_token(model, text, generated[-1], position)
@@ -307,8 +330,8 @@ def generate_with_thoughts(
         thought = think_at(model, text, position, **options)
         silent = (model.config.thoughts["start"], model.config.thoughts["end"])
         token = silence(thought.logits[:, 0], silent).argmax(-1, keepdim=True)
-        generated.append(token.masked_fill(ended, stop))
-        ended = ended | (token == stop)
+        generated.append(torch.where(ended, generated[-1], token) if generated else token)
+        ended = ended | torch.isin(generated[-1], ends)
     return torch.cat(generated, dim=1) if generated else input_ids[:, :0]
 
 
@@ -325,4 +348,4 @@ def append_token(model: Any, text: Text, token: Tensor, position: Tensor) -> Tex
         output_hidden_states=True,
     )
     positions = torch.cat([text.position_ids, position_ids], dim=1)
-    return Text(out.logits, out.hidden_states[-1], out.past_key_values, positions, mask)
+    return Text(out.hidden_states[-1], out.past_key_values, positions, mask)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import ArtifactError
 from .artifact import Artifact, hashed, refuse_pickles, unreadable
+from .base_models import KEY, licence_of_card
 from .manifest import FORMAT, MANIFEST, Manifest, digest_of
 from .model_folder import require_model_folder
 from .weights import INDEX, SINGLE, describe
@@ -51,7 +52,15 @@ def adopt(path: str | os.PathLike[str]) -> Artifact:
         files=files,
         tensors=tensors,
         timing={},
-        extra={},
+        extra={
+            KEY: [
+                {
+                    "source": "a Hugging Face folder",
+                    "licence": licence_of_card(folder),
+                    "digest": digest_of(files),
+                }
+            ]
+        },
     )
     return Artifact(folder, manifest)
 

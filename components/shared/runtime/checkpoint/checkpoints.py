@@ -5,27 +5,32 @@ A checkpoint is a directory `<identity>/000003-step-00000120/` in a store, numbe
 tensors and its own. Without a whole `state.json` there is no checkpoint. The last two are kept: where the newest is
 damaged, the one before it is used, and that is said aloud; a store that cannot be reached is an error. Work whose
 results add up writes each once, as a part of its own (`append`, `parts`). Nothing is pickled.
+
+Of a group of ranks (../ranks/group.py) each writes what is its own to `rank-00001.safetensors`, its packed state in the
+file's metadata, and rank 0 what all share and, last, `state.json` with everyone's sha256. All methods are called by all
+ranks together; a checkpoint is whole when it is so for every one of them.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
 from pydantic import TypeAdapter
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
 from typing_extensions import TypedDict
 
 from .. import stopping
 from ..errors import DamagedObject, Interrupted, MissingKey, PhaseFailed
+from ..ranks import group
 from ..store import sealed_json
 from ..store.folder import FolderStore
 from ..store.interface import Store
@@ -36,6 +41,7 @@ from .state_codec import pack, unpack
 
 FORMAT = 1
 SNAPSHOT = "__snapshot__"
+KINDS = ("modules", "optimizers", "generators", "random")
 STATE = "state.json"
 TENSORS = "tensors.safetensors"
 SAVE_INTERVAL_FACTOR = 10
@@ -52,6 +58,12 @@ class Header(TypedDict):
     same: dict[str, str]
     state: dict[str, Any]
     mark: int
+    ranks: NotRequired[list[str]]
+    """The sha256 of each rank's own file, where ranks wrote it."""
+
+
+Own = tuple[Mapping[str, torch.Tensor], Mapping[str, Any]]
+"""What is a rank's own: tensors by name, and plain JSON."""
 
 
 def header_of(text: bytes) -> Header:
@@ -67,12 +79,16 @@ def header_of(text: bytes) -> Header:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint: its step, its tensors by name, its state, plain JSON, and the bytes of metrics.jsonl then."""
+    """A whole checkpoint: its step, its tensors by name, its state, plain JSON, and the bytes of metrics.jsonl then.
+
+    own: the same of this rank alone, plain JSON whose tensors are in `tensors`.
+    """
 
     step: int
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
     mark: int = 0
+    own: dict[str, Any] = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -105,6 +121,7 @@ class Checkpoints:
         self.last = time.monotonic()
         self.cost = 0.0
         self.number = 0
+        self._stop = False
         self._store: Store | None = None
 
     @property
@@ -114,56 +131,93 @@ class Checkpoints:
         return self._store
 
     def due(self) -> bool:
-        """True when it is time for a checkpoint: the interval has passed, or SIGTERM arrived."""
-        return stopping.stop_requested() or time.monotonic() - self.last >= max(
-            self.every, SAVE_INTERVAL_FACTOR * self.cost
+        """True when it is time for a checkpoint: the interval has passed, or SIGTERM arrived; here or in another rank."""
+        pause = max(self.every, SAVE_INTERVAL_FACTOR * self.cost)
+        stop, late = group.most(
+            [float(stopping.stop_requested()), float(time.monotonic() - self.last >= pause)]
         )
+        self._stop = bool(stop)
+        return bool(stop or late)
 
     def stop_if_asked(self) -> None:
         """Call right after `save`.
 
         :raises Interrupted: SIGTERM has come.
         """
-        if stopping.stop_requested():
+        if stopping.stop_requested() if group.world() == 1 else self._stop:
             raise Interrupted(
                 "stopped as asked; a checkpoint is written", where=self.uri, fix="start it again to go on"
             )
 
-    def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, torch.Tensor],
+        state: Mapping[str, Any],
+        own: Own | None = None,
+    ) -> None:
         """Write a checkpoint, all or nothing, and delete all but the last `keep`.
 
         :param state: plain JSON with string keys. Floats survive exactly.
+        :param own: of this rank, beside what all ranks share.
         :raises TypeError: the state holds something that JSON cannot hold unchanged.
         """
         began = time.monotonic()
-        self.append(step, tensors, state)
-        self._prune()
+        self.append(step, tensors, state, own)
+        if group.rank() == 0:
+            self._prune()
         self.last = time.monotonic()
         self.cost = self.last - began
 
-    def append(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    def append(
+        self,
+        step: int,
+        tensors: Mapping[str, torch.Tensor],
+        state: Mapping[str, Any],
+        own: Own | None = None,
+    ) -> None:
         """Write a part: like `save`, but whatever was written before stays. `parts` reads them all."""
         began = time.monotonic()
         state_codec.require_plain(state, "state")
-        stored, same = state_codec.unshared(tensors)
         name = f"{self._next():06d}-step-{step:08d}"
-        with tempfile.TemporaryDirectory(prefix="forge-checkpoint-", dir=self._scratch()) as folder:
-            path = Path(folder) / TENSORS
-            save_file(stored, path)
+        ranks = self._put_own(name, *own) if own is not None else []
+        if group.rank() == 0:
+            digest, same = self._put_tensors(f"{name}/{TENSORS}", tensors)
             header = Header(
                 format=FORMAT,
                 identity=self.identity,
                 step=step,
-                sha256=state_codec.sha256(path),
+                sha256=digest,
                 same=same,
                 state=dict(state),
                 mark=curves.mark(self.metrics) if self.metrics is not None else 0,
             )
-            self.store.put(f"{name}/{TENSORS}", path)
-        self.put_metrics()
-        self.store.put(f"{name}/{STATE}", sealed_json.encode(header))
+            if ranks:
+                header["ranks"] = ranks
+            self.put_metrics()
+            self.store.put(f"{name}/{STATE}", sealed_json.encode(header))
+        group.barrier()
         self.last = time.monotonic()
         self.cost = self.last - began
+
+    def _put_own(self, name: str, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> list[str]:
+        """Write this rank's file. The digests of all ranks' files."""
+        state_codec.require_plain(state, "the rank's state")
+        digest, _ = self._put_tensors(f"{name}/{_rank_file(group.rank())}", tensors, state)
+        return [each.hex() for each in group.gathered(bytes.fromhex(digest))]
+
+    def _put_tensors(
+        self, key: str, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any] | None = None
+    ) -> tuple[str, dict[str, str]]:
+        """Write a file of tensors. Its digest, and which tensors are stored under another's name."""
+        stored, same = state_codec.unshared(tensors)
+        metadata = None if state is None else {"state": json.dumps(state), "same": json.dumps(same)}
+        with tempfile.TemporaryDirectory(prefix="forge-checkpoint-", dir=self._scratch()) as folder:
+            path = Path(folder) / TENSORS
+            save_file(stored, path, metadata)
+            digest = state_codec.sha256(path)
+            self.store.put(key, path)
+        return digest, same
 
     def restore(self) -> Checkpoint | None:
         """The newest whole checkpoint, or None. A damaged one is reported and the one before it is tried."""
@@ -200,16 +254,27 @@ class Checkpoints:
         return sorted({key.rsplit("/", 1)[0] for key in keys if key.endswith(f"/{STATE}")})
 
     def _undamaged(self, names: Iterable[str]) -> Iterator[Checkpoint]:
+        names = list(names)
+        group.barrier()  # nobody writes before everybody has seen the same
         for name in names:
+            checkpoint, damage = None, "another rank cannot read its part"
             try:
                 checkpoint = self._read(name)
             except (ValueError, KeyError, MissingKey, DamagedObject, SafetensorError) as error:
-                self.say(f"the checkpoint {self.uri}/{name} is damaged and is left out: {error}")
+                damage = str(error)
+            if group.any_of(checkpoint is None) or checkpoint is None:
+                self.say(f"the checkpoint {self.uri}/{name} is damaged and is left out: {damage}")
                 continue
             yield checkpoint
 
     def clear(self) -> None:
         """Delete all checkpoints of this identity."""
+        group.barrier()
+        if group.rank() == 0:
+            self._delete_all()
+        group.barrier()
+
+    def _delete_all(self) -> None:
         keys = [stored.key for stored in self.store.list()]
         for key in sorted(keys, key=lambda key: not key.endswith(STATE)):
             self.store.delete(key)
@@ -220,17 +285,37 @@ class Checkpoints:
         header = header_of(self.store.get(f"{name}/{STATE}"))
         if header["identity"] != self.identity:
             raise ValueError("it belongs to other work")
-        with tempfile.TemporaryDirectory(prefix="forge-checkpoint-") as folder:
-            path = Path(self.uri) / name / TENSORS
-            if "://" in self.uri:
-                path = Path(folder) / TENSORS
-                self.store.fetch(f"{name}/{TENSORS}", path)
-            if FolderStore(path.parent).sha256(TENSORS) != header["sha256"]:
-                raise ValueError(f"{TENSORS} is not what {STATE} says")
-            # Copied out of the file's pages, so that the file may go while the tensors stay.
-            tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
+        tensors, _ = self._tensors(name, TENSORS, header["sha256"])
         tensors.update({copy: tensors[original] for copy, original in header["same"].items()})
-        return Checkpoint(header["step"], tensors, header["state"], header["mark"])
+        own: dict[str, Any] = {}
+        if ranks := header.get("ranks"):
+            if len(ranks) != group.world():
+                raise PhaseFailed(
+                    f"the checkpoint was written by {len(ranks)} ranks, and there are {group.world()}",
+                    where=f"{self.uri}/{name}",
+                    why="each rank has a shard of its own, and they fit together in one way",
+                    fix=f"start {len(ranks)} ranks (engine.processes), or delete the checkpoints to begin anew",
+                )
+            shard, metadata = self._tensors(name, _rank_file(group.rank()), ranks[group.rank()])
+            same: dict[str, str] = json.loads(metadata["same"])
+            shard.update({copy: shard[original] for copy, original in same.items()})
+            tensors.update(shard)
+            own = json.loads(metadata["state"])
+        return Checkpoint(header["step"], tensors, header["state"], header["mark"], own)
+
+    def _tensors(self, name: str, file: str, sha256: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """The tensors of a file of a checkpoint, and its metadata."""
+        with tempfile.TemporaryDirectory(prefix="forge-checkpoint-") as folder:
+            path = Path(self.uri) / name / file
+            if "://" in self.uri:
+                path = Path(folder) / file
+                self.store.fetch(f"{name}/{file}", path)
+            if FolderStore(path.parent).sha256(file) != sha256:
+                raise ValueError(f"{file} is not what {STATE} says")
+            with safe_open(path, "pt") as opened:
+                metadata: dict[str, str] = opened.metadata() or {}
+            # Copied out of the file's pages, so that the file may go while the tensors stay.
+            return {key: tensor.clone() for key, tensor in load_file(path).items()}, metadata
 
     def _next(self) -> int:
         """The next number in the order of writing: steps may begin again in another stage of the phase."""
@@ -238,7 +323,7 @@ class Checkpoints:
             self.number = max(
                 (int(stored.key[:6]) for stored in self.store.list() if stored.key[:6].isdigit()), default=0
             )
-        self.number += 1
+        self.number = int(group.most([self.number + 1])[0])
         return self.number
 
     def _prune(self) -> None:
@@ -262,22 +347,28 @@ class Checkpoints:
         return self.uri
 
 
+def _rank_file(number: int) -> str:
+    return f"rank-{number:05d}.safetensors"
+
+
 @dataclass
 class Snapshot:
     """The state of a loop.
 
     :param modules: networks by name, saved by their state_dict.
     :param optimizers: optimisers, schedules and whatever else has state_dict and load_state_dict.
+    :param own: "modules/<name>" and "optimizers/<name>" of which each rank has a shard; others are the same on all.
     :param generators: of torch, numpy or Python; the global ones are always saved.
     :param state: plain JSON of the phase: stage, histories, scores so far. Saved and restored with the rest.
     :param step: the step of the last save or restore: where the loop goes on.
     """
 
-    modules: dict[str, nn.Module] = field(default_factory=dict)
+    modules: dict[str, Any] = field(default_factory=dict)
     optimizers: dict[str, Any] = field(default_factory=dict)
     generators: dict[str, Any] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     step: int = 0
+    own: set[str] = field(default_factory=set)
 
     def save(self, checkpoints: Checkpoints, step: int) -> None:
         """Write the loop's state after `step` steps.
@@ -285,22 +376,30 @@ class Snapshot:
         :raises TypeError: a state holds what JSON and tensors cannot.
         """
         tensors: dict[str, torch.Tensor] = {}
-        packed = {
-            "modules": {
-                name: pack(m.state_dict(), f"modules/{name}", tensors) for name, m in self.modules.items()
-            },
-            "optimizers": {
-                name: pack(o.state_dict(), f"optimizers/{name}", tensors)
-                for name, o in self.optimizers.items()
-            },
-            "generators": {
-                name: pack(state_codec.generator_state(g), f"generators/{name}", tensors)
-                for name, g in self.generators.items()
-            },
-            "random": pack(state_codec.global_random(), "random", tensors),
-        }
-        checkpoints.save(step, tensors, {**self.state, SNAPSHOT: packed})
+        own_tensors: dict[str, torch.Tensor] = {}
+        shared: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        many = group.world() > 1
+        for kind, name, state in self._states():
+            is_own = many and (kind in ("generators", "random") or f"{kind}/{name}" in self.own)
+            into, where = (own, own_tensors) if is_own else (shared, tensors)
+            into.setdefault(kind, {})[name] = pack(state, f"{kind}/{name}", where)
+        for kind in KINDS:
+            shared.setdefault(kind, {})
+        whole = {**self.state, SNAPSHOT: shared}
+        checkpoints.save(step, tensors, whole, (own_tensors, own) if many else None)
         self.step = step
+
+    def _states(self) -> Iterator[tuple[str, str, Any]]:
+        """Kind, name and state of all that is saved."""
+        for name, module in self.modules.items():
+            yield "modules", name, module.state_dict()
+        for name, optimizer in self.optimizers.items():
+            yield "optimizers", name, optimizer.state_dict()
+        for name, generator in self.generators.items():
+            yield "generators", name, state_codec.generator_state(generator)
+        for name, value in state_codec.global_random().items():
+            yield "random", name, value
 
     def restore(self, checkpoints: Checkpoints) -> bool:
         """Go back to the newest checkpoint. False, and nothing is changed, when there is none."""
@@ -320,7 +419,8 @@ class Snapshot:
             raise PhaseFailed(
                 "this checkpoint was not written by a Snapshot", where=f"step {checkpoint.step}"
             )
-        for kind in ("modules", "optimizers", "generators"):
+        packed = {kind: {**packed[kind], **checkpoint.own.get(kind, {})} for kind in KINDS}
+        for kind in KINDS[:3]:
             expected, stored = set(getattr(self, kind)), set(packed[kind])
             if expected != stored:
                 why = f"the phase has {sorted(expected)}, the checkpoint {sorted(stored)}"

@@ -184,7 +184,7 @@ def test_thoughts_are_those_of_the_model_and_only_the_answer_is_said():
     for length in (1, 3):
         said = agent.generate(items[:1], Route(think="quietly", thought_length=length))
         ids = torch.tensor([[257, *TOKENIZER("ab=")["input_ids"]]])
-        tokens = generate_with_thoughts(model, ids, limit=3, stop=258, length=length)[0].tolist()
+        tokens = generate_with_thoughts(model, ids, limit=3, stops=(258,), length=length)[0].tolist()
         tokens = tokens[: tokens.index(258)] if 258 in tokens else tokens
         assert said == [TOKENIZER.decode(tokens)]
 

@@ -23,16 +23,16 @@ def threads():
 
 def test_prompts_that_are_padded_together_are_answered_as_each_alone():
     model = cognate("union")
-    alone = [sample_answers(model, [p], eos=EOS, limit=LIMIT, temperature=0.0)[0] for p in PROMPTS]
-    assert sample_answers(model, PROMPTS, eos=EOS, limit=LIMIT, temperature=0.0) == alone
+    alone = [sample_answers(model, [p], stops=(EOS,), limit=LIMIT, temperature=0.0)[0] for p in PROMPTS]
+    assert sample_answers(model, PROMPTS, stops=(EOS,), limit=LIMIT, temperature=0.0) == alone
 
 
 def test_a_model_that_takes_no_padding_gets_prompts_of_one_length(monkeypatch):
     model, seen = cognate("union"), []
-    expected = sample_answers(model, PROMPTS, eos=EOS, limit=LIMIT, temperature=0.0)
+    expected = sample_answers(model, PROMPTS, stops=(EOS,), limit=LIMIT, temperature=0.0)
     monkeypatch.setattr(type(model), "pads_by_mask", False)
     model.register_forward_pre_hook(lambda module, args, more: seen.append(more), with_kwargs=True)
-    assert sample_answers(model, PROMPTS, eos=EOS, limit=LIMIT, temperature=0.0) == expected
+    assert sample_answers(model, PROMPTS, stops=(EOS,), limit=LIMIT, temperature=0.0) == expected
     assert not any("attention_mask" in more for more in seen)
 
 
@@ -44,7 +44,9 @@ def test_answers_are_the_same_in_any_number_of_threads(monkeypatch, threads, tem
         threads(count)
         generator = torch.Generator().manual_seed(5)
         answers.append(
-            sample_answers(model, PROMPTS, eos=EOS, limit=LIMIT, temperature=temperature, generator=generator)
+            sample_answers(
+                model, PROMPTS, stops=(EOS,), limit=LIMIT, temperature=temperature, generator=generator
+            )
         )
     assert answers[0] == answers[1]
     assert all(1 <= len(answer) <= LIMIT for answer in answers[0])

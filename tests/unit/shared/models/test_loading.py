@@ -117,7 +117,7 @@ def test_plain_transformers_elsewhere_gives_identical_logits_and_tokens(case, fo
 def test_an_artifact_carries_only_the_code_that_it_needs(foreign):
     folders, _ = foreign
     code = {case: {file.stem for file in folder.glob("*.py")} for case, (folder, _) in folders.items()}
-    plain = {"configuration_cognate", "modeling_cognate"}
+    plain = {"blocks", "configuration_cognate", "modeling_cognate"}
     assert code["standard"] == code["untied"] == plain
     assert code["memory"] == plain | {"memory"} and code["union"] == plain | {"memory", "refinement"}
     assert code["thinking"] == plain | {"memory", "thoughts"}

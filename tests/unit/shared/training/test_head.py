@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.shared.models.build import build
@@ -24,6 +23,8 @@ from components.shared.training.head import (
     next_token_loss,
     outcomes,
 )
+
+from .largest import Largest
 
 VOCABULARY = 300
 SMALL = {
@@ -158,20 +159,6 @@ def test_logits_behind_which_a_model_does_more_are_refused() -> None:
 
     with pytest.raises(InputError, match="leave out"):
         hidden_states(Doubling(foreign("llama")), batch().input_ids)
-
-
-class Largest(TorchDispatchMode):
-    """The most elements of a tensor that an operation gave while it was on."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, function: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run it and look."""
-        out = function(*args, **(kwargs or {}))
-        for each in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(each, torch.Tensor):
-                self.elements = max(self.elements, each.numel())
-        return out
 
 
 def test_forward_and_backward_hold_a_chunk_of_logits_at_a_time() -> None:

@@ -29,7 +29,7 @@ def rows(seed, count=6):
 def loop_of(model, optimizer=None, **more):
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=0.1)
     options = {"clip": 1.0, "where": "toy", "fix": "lower toy.lr"} | more
-    return TrainingLoop(model.parameters(), {"model": optimizer}, **options)
+    return TrainingLoop(model, {"model": optimizer}, **options)
 
 
 def mean_square(model):
@@ -110,7 +110,7 @@ def test_all_optimisers_step_together():
         str(n): torch.optim.SGD(layer.parameters(), lr=0.1) for n, layer in enumerate(model.children())
     }
     before = weights(model)
-    loop = TrainingLoop(model.parameters(), optimizers, clip=1.0, where="toy", fix="")
+    loop = TrainingLoop(model, optimizers, clip=1.0, where="toy", fix="")
     loop.update([rows(0)], mean_square(model), rate=1.0)
     assert all(not torch.equal(a, b) for a, b in zip(weights(model), before, strict=True))
 

@@ -1,0 +1,84 @@
+"""The runs that strategies are compared by: a small Llama, twenty steps on parts of unequal numbers of tokens."""
+
+from __future__ import annotations
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from components.shared.optim.grokfast import Grokfast
+from components.shared.optim.optimizer import build_optimizer
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
+from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.training.loop import TrainingLoop, token_shares
+from components.shared.training.settings import EngineSettings
+
+STEPS = 20
+VOCABULARY = 61
+
+
+def model():
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return LlamaForCausalLM(
+        LlamaConfig(vocab_size=VOCABULARY, tie_word_embeddings=True, attn_implementation="eager", **shape)
+    )
+
+
+def draw(step: int, parts: int = 3) -> list[Batch]:
+    """Parts of a step; an odd number, so that two ranks do not come out even."""
+    generator = torch.Generator().manual_seed(step)
+    made = []
+    for part in range(parts):
+        rows, width = 2 + part, 6 + 2 * part
+        ids = torch.randint(VOCABULARY, (rows, width), generator=generator)
+        made.append(
+            Batch(ids, ids.masked_fill(torch.arange(width) < 2 + part, IGNORED), torch.ones_like(ids))
+        )
+    return made
+
+
+def train(
+    engine: EngineSettings,
+    optimizer: str = "adamw",
+    *,
+    grokfast: bool = False,
+    folder: str = "",
+    stop: int = STEPS,
+    steps: int = STEPS,
+    clip: float = 0.5,
+):
+    """Losses and norms of the steps, and the weights that come of it.
+
+    :param folder: of checkpoints; restored where there is one, and written when `stop` steps are taken.
+    """
+    network = model()
+    slow = Grokfast(alpha=0.9, strength=0.5) if grokfast else None
+    optimizers = {"model": build_optimizer(network, optimizer, 5e-3, 0.01, slow)}
+    snapshot = Snapshot({"model": network}, optimizers)
+    loop = TrainingLoop(
+        network, snapshot.optimizers, engine=engine, clip=clip, where="toy", fix="", snapshot=snapshot
+    )
+    checkpoints = Checkpoints(folder, "0" * 64, say=lambda text: None) if folder else None
+    if checkpoints is not None:
+        snapshot.restore(checkpoints)
+        loop.step = snapshot.step
+
+    def loss_of(batch: Batch):
+        out = network(input_ids=batch.input_ids, labels=batch.labels)
+        return out.loss, {"loss": out.loss.detach()}
+
+    losses, norms = [], []
+    network.train()
+    for step in range(loop.step, min(stop, steps)):
+        parts = draw(step)
+        update = loop.update(parts, loss_of, rate=1 - step / steps, weights=token_shares(parts))
+        losses.append(update.loss)
+        norms.append(update.gradient_norm)
+        assert abs(update.metrics["loss"] - update.loss) < 1e-5
+    if checkpoints is not None and stop < steps:
+        snapshot.save(checkpoints, loop.step)
+    loop.finish()
+    assert all(type(p) is torch.nn.Parameter for p in network.parameters())
+    with torch.no_grad():  # plain and whole again, outside of any loop
+        network.eval()(input_ids=draw(0)[0].input_ids)
+    return losses, norms, {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
