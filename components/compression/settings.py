@@ -68,6 +68,7 @@ class Settings(PhaseSettings):
     select_items: int = Field(
         64, ge=2, description="of each suite, select split: what retention is measured on"
     )
+    calibration: CalibrationSettings = CalibrationSettings()
     recovery: RecoverySettings = RecoverySettings()
     engine: EngineSettings = Field(EngineSettings(), description="of the recovery's training")
     curve: int = Field(8, ge=0, description="sizes at which retention is measured")
@@ -75,6 +76,14 @@ class Settings(PhaseSettings):
         ["uniform", "seedlm", "vptq", "hyper"],
         description="codecs that are given all tensors, for comparison",
     )
+
+    @model_validator(mode="after")
+    def _recovery_has_items(self) -> Settings:
+        if self.calibration.text is not None and self.recovery.steps:
+            raise ValueError(
+                "recovery learns from items of the suites: with calibration.text, recovery.steps must be 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _engine_fits(self) -> Settings:

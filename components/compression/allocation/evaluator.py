@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -23,6 +22,7 @@ from components.shared.models.remote_code.thoughts import think
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.tasks.item import Item
+from components.shared.training.head import next_token_loss
 from components.shared.training.side_by_side import pieces_of
 
 from .text import Material, TextRows
@@ -109,8 +109,8 @@ class Evaluator:
         total, tokens = np.zeros(len(items)), np.full(len(items), items.ids.shape[1] - 1, np.int64)
         with evaluating(self.model):
             for indices, batch in items.batches():
-                logits, targets = next_logits(self.model, batch)
-                total[indices] = float(F.cross_entropy(logits[0].float(), targets[0], reduction="sum"))
+                batch = batch.to(next(self.model.parameters()).device)
+                total[indices] = float(next_token_loss(self.model, batch)) * tokens[indices]
         return total, tokens
 
     def loss(self, items: Material) -> float:

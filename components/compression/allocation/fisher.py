@@ -88,7 +88,8 @@ class Curvature:
                 self.outputs[path] = self.outputs[path] + total if path in self.outputs else total
 
             def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-                output.register_hook(add)
+                if output.requires_grad:
+                    output.register_hook(add)
 
             return hook
 

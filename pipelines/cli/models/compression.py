@@ -16,19 +16,7 @@ app = typer.Typer(
     help="Compress a model; see what a model's bytes are spent on.",
 )
 
-TEXT_CANDIDATES = (
-    *(
-        "ectcq 5",
-        "ectcq 4",
-        "ectcq 3",
-        "ectcq 2.5",
-        "ectcq 2",
-        "ectcq 1.585",
-        "ectcq 1",
-        "ectcq 0.7",
-        "ectcq 0.4",
-    ),
-)
+TEXT_CANDIDATES = ("ectcq 4", "ectcq 3", "ectcq 2.5", "ectcq 2", "ectcq 1.585", "ectcq 1")
 """What a tensor of a model may be given that is calibrated on a text: entropy-coded, of nearly every rate."""
 
 
@@ -173,7 +161,7 @@ def calibration_on(text: Path) -> list[str]:
     return [
         f"compression.calibration.text={name}",
         f"compression.candidates=[{', '.join(TEXT_CANDIDATES)}]",
-        "compression.sample=32768",
+        "compression.sample=8192",
         "compression.recovery.steps=0",
         "compression.curve=0",
         "compression.controls=[]",
