@@ -78,7 +78,7 @@ class Compression(Phase[Settings], spec=PHASE):
         self.search, self.select = (
             RetentionScale(items, self.evaluator.loss(items), uniform) for items in (searched, selected)
         )
-        if settings.recipe == BEST and settings.bytes is None and not self.search.meaningful:
+        if settings.recipe == BEST and settings.size is None and not self.search.meaningful:
             shutil.rmtree(run.work / "weights")
             raise InputError(
                 f"the model does hardly better than a uniform guess ({uniform:.3f} nats a token)",
@@ -136,7 +136,7 @@ class Compression(Phase[Settings], spec=PHASE):
             measure_sensitivities(self.tensors, self.evaluator, self.search.items, run.progress)
         allocations = frontier(rate_points(self.tensors.points, self.tensors.sensitivity))
         plan = (
-            self._publish_within(allocations, settings.bytes) if settings.bytes else self._retain(allocations)
+            self._publish_within(allocations, settings.size) if settings.size else self._retain(allocations)
         )
         self._compare(allocations, plan)
         if settings.recovery.steps:
@@ -317,6 +317,6 @@ class Compression(Phase[Settings], spec=PHASE):
         if isinstance(self.select.items, TextRows):
             self.metrics |= text_metrics(self.select.items, self.select.before, after)
         run.extra["sizes"] = size_breakdown(self.tensors, plan, size)
-        score(run, agent.answers if agent else model, tokenizer)
+        score(run, agent.answers if agent else model, tokenizer, model=agent.model if agent else model)
         if agent is None:  # an agent thinks where its architecture says so
             self.metrics |= score_thinking(run, model, tokenizer)
