@@ -235,6 +235,7 @@ class Compression(Phase[Settings], spec=PHASE):
         run, settings = self.run, self.run.settings.recovery
         rows = -(-self.evaluator.batch // PARTS)
         training = self.evaluator.plain_reference(self._items("train", settings.items), rows)
+        assert not isinstance(self.search.items, TextRows)  # settings see to it
         held_out = self.evaluator.reference(self.search.items)
         with self.evaluator.with_weights(self.tensors.decoded(plan, self.evaluator.dtype)):
             before = self.evaluator.nll(self.select.items)

@@ -72,7 +72,9 @@ def text_rows(
             fix="give a longer text, or lower compression.calibration.tokens or .held_out",
         )
     rows = torch.tensor(ids[:needed]).view(-1, row).split(list(counts))
-    return [TextRows(part, sum(len(tokenizer.decode(ids[1:]).encode()) for ids in part)) for part in rows]
+    return [
+        TextRows(part, sum(len(str(tokenizer.decode(ids[1:])).encode()) for ids in part)) for part in rows
+    ]
 
 
 def text_metrics(rows: TextRows, before: float, after: float) -> dict[str, float]:

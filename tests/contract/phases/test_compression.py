@@ -256,7 +256,8 @@ def test_a_text_calibrates_and_judges_a_model_with_a_language_of_its_own(tied: b
     )
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", trust_remote_code=True)
     own = AutoModelForCausalLM.from_pretrained(source)
-    assert (model(IDS).logits - own(IDS).logits).abs().max() < 0.5 * own(IDS).logits.std()
+    error = (model(IDS).logits - own(IDS).logits).square().mean().sqrt()
+    assert error < 0.25 * own(IDS).logits.std()  # no candidate has more than four bits
 
 
 def test_a_head_that_shares_the_embeddings_weight_shares_its_code_and_learns_with_it_again(
