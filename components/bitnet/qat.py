@@ -142,6 +142,7 @@ def train(
                 snapshot.state[name].append(round(value, 6))
         loop.end_step({**update.metrics, "quantisation_strength": strength})
     loop.finish()
+    student.zero_grad()
     set_strength(student, 1.0)
     student.eval()
     return {name: snapshot.state[name] for name in ("step", "loss", "kl")}
