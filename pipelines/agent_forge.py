@@ -63,12 +63,16 @@ class Graph:
 
     :param channels: the pipeline's parameters by name, as KFP's channels.
     :param pinned: each task carries the digest of the code that it is compiled from.
+    :param trust: see `pipeline`.
     """
 
-    def __init__(self, channels: Mapping[str, Any], cluster: Cluster, *, pinned: bool) -> None:
+    def __init__(
+        self, channels: Mapping[str, Any], cluster: Cluster, *, pinned: bool, trust: str = ""
+    ) -> None:
         self.channels = channels
         self.cluster = cluster
         self.pinned = pinned
+        self.trust = trust
         self.records: list[Any] = []
 
     def task(self, interface: Interface, title: str, settings: str = "", **inputs: Any) -> Any:
@@ -84,6 +88,8 @@ class Graph:
         common["code_version"] = code_version(phase.name) if self.pinned else ""
         task = component(interface)(**inputs, **common).set_display_name(title)
         self.records.append(task.outputs["metrics"])
+        if self.trust:
+            task.set_env_variable("FORGE_TRUST", self.trust)
         light = phase.step(interface.step).light
         return place(task, title, phase, self.cluster, self.channels, light=light)
 
@@ -153,6 +159,7 @@ def pipeline(
     without: Sequence[str] = (),
     parents: int = PARENTS,
     stands: Sequence[int] = (),
+    trust: str = "",
     workers: int = WORKERS,
     rounds: int = ROUNDS,
     cluster: Cluster | None = None,
@@ -165,6 +172,7 @@ def pipeline(
     :param parents: base models, or the artifacts from which evomerge starts.
     :param stands: for each of them the number of the base model that is given for it, 0 for none: it is trained from the
         trunk. By default none is given.
+    :param trust: the digest of the code that a given model brings along, which all tasks may run then.
     :param workers: of evomerge, side by side in each of its `rounds`.
     :param cluster: what is fixed of Kubernetes when compiling, and the defaults of what is not.
     :param settings: the defaults of the phases' settings and of the seed, see `settings.as_parameters`; by default
@@ -199,7 +207,7 @@ def pipeline(
     stands = tuple(stands) or (0,) * parents
 
     def agent_forge(channels: dict[str, Any]) -> None:
-        graph = Graph(channels, cluster, pinned=pinned)
+        graph = Graph(channels, cluster, pinned=pinned, trust=trust)
         models: list[Any] = []
         for phase in phases:
             if phase == cognate.PHASE.name:

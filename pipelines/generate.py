@@ -155,18 +155,31 @@ class TextModel:
         seed: int = 0,
         toolbox: Toolbox | None = None,
     ) -> Completion:
-        """What the model writes after the prompt, or answers to it.
+        """What the model writes after the prompt, or answers to it: `complete_all` of one prompt."""
+        return self.complete_all([prompt], tokens=tokens, sample=sample, seed=seed, toolbox=toolbox)[0]
 
-        :param tokens: at most so many new ones; an agent's architecture says for itself how long it answers.
+    def complete_all(
+        self,
+        prompts: Sequence[str],
+        *,
+        tokens: int = 64,
+        sample: bool = False,
+        seed: int = 0,
+        toolbox: Toolbox | None = None,
+    ) -> list[Completion]:
+        """What the model writes after each prompt, or answers to it; all go on together.
+
+        :param tokens: at most so many new ones each; an agent's architecture says for itself how long it answers.
         :param sample: draw from the model's distribution, in place of the most probable token each time.
         :param toolbox: of an agent's session: what a prompt saves, later ones can load.
-        :raises InputError: the prompt is empty, or longer than the model can take.
+        :raises InputError: a prompt is empty, or longer than the model can take.
         """
-        if not prompt:
+        if not all(prompts):
             raise InputError("the prompt is empty", where="--prompt", fix="ask something")
         if self.agent is not None:
-            return Completion(prompt, self.agent.answers([prompt], toolbox)[0])
-        return self._write(prompt, self._ids(prompt), tokens, sample, seed)
+            answers = self.agent.answers(prompts, toolbox)
+            return [Completion(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        return self._write(prompts, [self._ids(prompt) for prompt in prompts], tokens, sample, seed)
 
     def reply(
         self, messages: Sequence[Mapping[str, str]], *, tokens: int = 64, sample: bool = False, seed: int = 0
@@ -179,7 +192,7 @@ class TextModel:
         from components.shared.tasks.prompting import conversation_ids
 
         ids = conversation_ids(messages, self.tokenizer)
-        return self._write(messages[-1]["content"], ids, tokens, sample, seed)
+        return self._write([messages[-1]["content"]], [ids], tokens, sample, seed)[0]
 
     def _ids(self, prompt: str) -> list[int]:
         """The prompt as one turn of a conversation, or bare: as in training, or as the tokenizer itself begins a text."""
@@ -193,35 +206,40 @@ class TextModel:
             else list(self.tokenizer(prompt)["input_ids"])
         )
 
-    def _write(self, prompt: str, ids: list[int], tokens: int, sample: bool, seed: int) -> Completion:
-        """Write after token ids, which end where the model is to go on."""
-        import torch
-
-        from components.shared.tasks.prompting import stop_ids
+    def _write(
+        self, prompts: Sequence[str], ids: list[list[int]], tokens: int, sample: bool, seed: int
+    ) -> list[Completion]:
+        """Write after the token ids of each prompt, which end where the model is to go on."""
+        from components.shared.generation.texts import continue_texts
+        from components.shared.tasks.prompting import padding_id, stop_ids
 
         longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if longest is not None and len(ids) >= longest:
+        if longest is not None and max(map(len, ids)) >= longest:
             raise InputError(
-                f"the prompt has {len(ids)} tokens, and the model takes {longest}", where=str(self.folder),
+                f"the prompt has {max(map(len, ids))} tokens, and the model takes {longest}", where=str(self.folder),
                 fix="shorten it, or begin a new conversation",
             )  # fmt: skip
+        limits = [tokens if longest is None else min(tokens, longest - len(each)) for each in ids]
         ends = stop_ids(self.tokenizer, self.model)
-        padding = self.tokenizer.pad_token_id
-        torch.manual_seed(seed)
-        start = torch.tensor([ids], device=self.model.device)
-        with torch.inference_mode(), _in_words(self.folder):
-            written = self.model.generate(
-                input_ids=start,
-                attention_mask=torch.ones_like(start),
-                max_new_tokens=min(tokens, longest - len(ids)) if longest is not None else tokens,
-                do_sample=sample,
-                eos_token_id=list(ends) or None,
-                pad_token_id=padding if padding is not None else next(iter(ends), None),
-                **({} if sample else {"temperature": None, "top_p": None, "top_k": None}),
-            )[0, len(ids) :].tolist()
-        finished = bool(written) and written[-1] in ends
-        text = str(self.tokenizer.decode(written, skip_special_tokens=True))
-        return Completion(prompt, text, len(written), finished)
+        with _in_words(self.folder):
+            texts = continue_texts(
+                self.model,
+                ids,
+                limits,
+                stops=ends,
+                sample=sample,
+                seed=seed,
+                padding=padding_id(self.tokenizer),
+            )
+        return [
+            Completion(
+                prompt,
+                str(self.tokenizer.decode(written, skip_special_tokens=True)),
+                len(written),
+                bool(written) and written[-1] in ends,
+            )
+            for prompt, written in zip(prompts, texts, strict=True)
+        ]
 
 
 @dataclass

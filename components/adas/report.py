@@ -64,7 +64,7 @@ def report(
     archive = outcome.archive
     items = all_items(split="report", items=suite_items, seed=run.seed)
     answers = remembered(stored.answers)
-    score(run, answers, stored.tokenizer)
+    score(run, answers, stored.tokenizer, model=stored.model)
     ours = correct(answers, stored.tokenizer, items)
     default = correct(stored.model, stored.tokenizer, items, batch=batch)
     hand = archive[outcome.by_hand]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from components.shared.base_models.address import address
 from components.shared.base_models.prepare import prepare
@@ -29,8 +29,9 @@ from components.shared.runtime.artifact.base_models import KEY
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group
+from components.shared.runtime.store.local_copy import download
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
-from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
+from components.shared.tasks.tokenizer import byte_tokenizer
 from components.shared.training.device import device
 from components.shared.training.loop import report_to, rows_in_part
 
@@ -56,6 +57,7 @@ class Cognate(Phase[Settings], spec=PHASE):
     def __init__(self, run: Any) -> None:
         super().__init__(run)
         self.metrics: dict[str, float] = {}
+        self._read: Any = None
         self.variant = str(run.parameters.get("variant", "standard"))
         given = next((a for name in ("trunk", "input_model") for a in run.inputs.get(name, [])), None)
         self.base = given if given is not None and given.kind == "model" else None
@@ -117,7 +119,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         model = self._build()
         self._train(model, "trunk")
         group.leave()
-        save(model, byte_tokenizer(), self.run.output, card=_card("trunk", model))
+        save(model, self._tokenizer(), self.run.output, card=_card("trunk", model))
         self._score(model)
 
     def _make_variant(self) -> None:
@@ -131,7 +133,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         )
         self._train(model, self.variant)
         group.leave()
-        self._publish(model, byte_tokenizer(), trunk)
+        self._publish(model, self._tokenizer(), trunk)
 
     def _take_model(self) -> None:
         """A model of someone else's in the place of a cognate: fetched, checked, scored, its Gram matrices taken."""
@@ -162,8 +164,28 @@ class Cognate(Phase[Settings], spec=PHASE):
 
     def _build(self) -> CognateForCausalLM:
         """The plain network, fresh; the variants' modules are added to it later."""
-        config = CognateConfig(vocab_size=VOCAB_SIZE, **self.run.settings.model.model_dump())
+        shape, tokenizer = self.run.settings.model.model_dump(), self._tokenizer()
+        rows = shape.pop("vocabulary_size")
+        if len(tokenizer) > rows:
+            raise InputError(
+                f"the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows",
+                where="cognate.model.vocabulary_size",
+                fix=f"give {len(tokenizer)} or more",
+            )
+        ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+        config = CognateConfig(vocab_size=rows, **shape, **ids)
         return build(config, seed=self.run.seed).to(device())  # type: ignore[arg-type] # transformers wraps it
+
+    def _tokenizer(self) -> Any:
+        """Bytes, or the tokenizer that the settings name."""
+        place = self.run.settings.tokenizer
+        if not place:
+            return byte_tokenizer()
+        if self._read is None:
+            self._read = AutoTokenizer.from_pretrained(
+                download(place, self.run.work / "tokenizer"), trust_remote_code=False
+            )
+        return self._read
 
     def _from_trunk(self, trunk: dict[str, torch.Tensor]) -> CognateForCausalLM:
         """The plain network with the trunk's weights."""
@@ -198,7 +220,7 @@ class Cognate(Phase[Settings], spec=PHASE):
 
     def _train(self, model: PreTrainedModel, name: str) -> None:
         """Train `model` in place through the course of that name, and keep its loss curve."""
-        run, settings, tokenizer = self.run, self.run.settings, byte_tokenizer()
+        run, settings, tokenizer = self.run, self.run.settings, self._tokenizer()
         course = getattr(settings, name)
         seed = run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name))
         torch.set_num_threads(course.threads)
@@ -252,7 +274,8 @@ class Cognate(Phase[Settings], spec=PHASE):
         )
         name = self.variant if self.variant in VARIANTS else Path(self.variant).name
         self.run.extra["variant"] = name
-        save(model, tokenizer, self.run.output, card=_card(name, model))
+        stored = self._with_all_modules(model) if trunk is not None and settings.equal_size else model
+        save(stored, tokenizer, self.run.output, card=_card(name, stored))
         items = mixture(course.tasks, course.levels, "train", self.run.seed, 0, settings.gram_items)
         encoded = (
             encode(items[i : i + settings.batch], tokenizer).to(model.device)
@@ -266,10 +289,14 @@ class Cognate(Phase[Settings], spec=PHASE):
             self._compare(model, trunk)
         self._score(model, tokenizer)
 
+    def _with_all_modules(self, model: Any) -> PreTrainedModel:
+        """The variant in the architecture that holds all of them; what it has not learnt with is closed."""
+        return extend(model, memory=True, refinement=True, seed=self.run.seed)
+
     def _compare(self, model: PreTrainedModel, trunk: dict[str, torch.Tensor]) -> None:
         """How far the variant is from the trunk, and whether its course was worth it on its own suite."""
         settings, course = self.run.settings, getattr(self.run.settings, self.variant)
-        tokenizer, start = byte_tokenizer(), self._from_trunk(trunk)
+        tokenizer, start = self._tokenizer(), self._from_trunk(trunk)
         items = mixture(course.tasks, course.levels, "search", self.run.seed, 0, settings.probe_items)
         batch = encode(items, tokenizer).to(model.device)
         predicts_answer = torch.nn.functional.pad(batch.labels[:, 1:] != IGNORED, (0, 1))
@@ -297,7 +324,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         self.metrics["gain_over_trunk"] = gain["difference"]
 
     def _score(self, model: PreTrainedModel, tokenizer: Any = None) -> None:
-        scores = score(self.run, model, tokenizer or byte_tokenizer())
+        scores = score(self.run, model, tokenizer or self._tokenizer())
         self.metrics |= {f"score_{suite}": each.score for suite, each in scores.items()}
 
 

@@ -22,6 +22,9 @@ class Geometry(BaseModel):
     num_hidden_layers: int = Field(ge=1)
     num_attention_heads: int = Field(ge=1)
     num_key_value_heads: int | None = Field(None, ge=1, description="fewer than heads: grouped queries")
+    vocabulary_size: int = Field(
+        272, ge=272, description="rows of the embedding: at least as many as the tokenizer has tokens"
+    )
     max_position_embeddings: int = Field(1024, ge=16)
     memory_size: int = Field(64, ge=4, description="width of the memory variant's neural memory")
     memory_heads: int = Field(2, ge=1)
@@ -84,6 +87,9 @@ class Settings(PhaseSettings):
     """Settings of phase cognate."""
 
     model: Geometry
+    tokenizer: str = Field(
+        "", description="folder or s3:// address of a Hugging Face tokenizer; empty: bytes (272 tokens)"
+    )
     trunk: Course
     standard: Course
     memory: Course
@@ -103,6 +109,11 @@ class Settings(PhaseSettings):
     window: int = Field(200, ge=10, description="steps over which convergence is judged")
     tolerance: float = Field(
         0.01, ge=0, description="relative improvement below which training has converged"
+    )
+    equal_size: bool = Field(
+        False,
+        description="publish each variant with the modules of all, closed where it has not learnt with them: the function "
+        "is the same, and the numbers of parameters are equal",
     )
     gram_items: int = Field(
         256, ge=1, description="training items from which RegMean's Gram matrices are taken"

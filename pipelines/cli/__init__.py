@@ -14,7 +14,7 @@ from components.shared.runtime.errors import ForgeError
 from .analysis import analyze, catalog, metrics
 from .cluster import clean, retry, submit
 from .control import control, dashboard, keys, mcp
-from .models import bitnet, compression, evo, generate, merge
+from .models import bitnet, compression, evo, generate, merge, score
 from .options import console
 from .overridden import Overridden
 from .project import compile, doctor, new_phase, validate
@@ -86,6 +86,7 @@ app.command()(retry.retry)
 app.command()(report.report)
 app.command("generate")(generate.generate)
 app.command("test", short_help="The same as generate.")(generate.generate)
+app.command()(score.score)
 app.command()(catalog.models)
 app.command()(metrics.metrics)
 app.command()(analyze.analyze)

@@ -59,6 +59,13 @@ BaseDtype = Annotated[
         help="Convert given models: float32, bfloat16 or float16 (default: as they are).",
     ),
 ]
+Trust = Annotated[
+    str,
+    typer.Option(
+        metavar="DIGEST",
+        help="Run the code that a base model brings along, of this digest; a refusal names both.",
+    ),
+]
 Artifacts = Annotated[
     list[str],
     typer.Option(

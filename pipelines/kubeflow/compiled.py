@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from components.shared.runtime.errors import InputError
 
 from ..cluster import load
+from ..costs import fitting_pods
 from ..ir import reader
 from ..ir.base_models import planned, standing
 from ..ir.parameters import given_parameters, starting_points
@@ -37,6 +38,7 @@ def compiled(
     *,
     parents: int,
     stands: Sequence[int] = (),
+    trust: str = "",
     workers: int,
     rounds: int,
     cluster: str,
@@ -46,7 +48,7 @@ def compiled(
 ) -> Compiled:
     """Compile the phases from `first` to `last`.
 
-    :param stands: see `agent_forge.pipeline`.
+    :param stands: see `agent_forge.pipeline`, as for `trust`.
     :param profile: of the settings that are the defaults of the pipeline's parameters, as `overrides` change them.
     :raises ConfigError: phases, counts or cluster settings that do not fit, or a run that KFP could not show.
     """
@@ -60,6 +62,7 @@ def compiled(
             end=last,
             parents=parents,
             stands=stands,
+            trust=trust,
             workers=workers,
             rounds=rounds,
             cluster=settings,
@@ -86,10 +89,12 @@ def prepared(
     workers: int = WORKERS,
     cluster: str = "default",
     base_dtype: str = "",
+    trust: str = "",
 ) -> tuple[Compiled, dict[str, object]]:
     """The compiled pipeline and its complete parameters; what does not fit is found here, and not in a pod.
 
     :param base_dtype: that given base models are converted to; empty: as they are.
+    :param trust: the digest of the code that a given model brings along, for all pods.
     :param asked: parameters of the pipeline by name, which win over what the settings say.
     :raises ForgeError: something is wrong with what is asked for.
     """
@@ -101,6 +106,7 @@ def prepared(
         )
     configs = composed(between(first, last), profile=profile, overrides=overrides, seed=seed)
     starting = starting_points(first, planned(base_models, pods=True), artifacts)
+    fitting_pods(base_models or artifacts, configs, load(cluster))
     if base_dtype:
         starting["base_dtype"] = base_dtype
     stands = standing(base_models, merged=any(map(several, between(first, last))))
@@ -112,6 +118,7 @@ def prepared(
         workers=workers,
         rounds=rounds,
         cluster=cluster,
+        trust=trust,
     )
     values = {**starting, **as_parameters(configs), **asked}
     parameters = given_parameters(values, graph.pipeline.root.parameters)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from components.shared.preflight.estimate import PhaseCost
+
 from ..ir.spec import Pipeline
 from ..phases import PHASES, ROUNDS, WORKERS
 from ..runs.folder import RunFolder, RunStatus
@@ -88,6 +90,7 @@ class Plan:
     :param status: what run.json will say.
     :param tasks: in the order of the graph. What lies in loops whose items a task will make is not known yet.
     :param seconds: how long it may take; None where no earlier run tells.
+    :param costs: what each phase that will run takes, worked out from the model's shape; none where that is not known.
     """
 
     request: RunRequest
@@ -97,6 +100,7 @@ class Plan:
     options: RunOptions
     tasks: tuple[PlannedTask, ...]
     seconds: float | None
+    costs: tuple[PhaseCost, ...] = ()
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -123,4 +127,5 @@ class Plan:
             "seconds": self.seconds,
             "ignored": list(self.ignored),
             "tasks": [asdict(task) for task in self.tasks],
+            "costs": [asdict(cost) for cost in self.costs],
         }

@@ -13,9 +13,11 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.shared.preflight.estimate import PhaseCost, refuse_what_cannot_fit
 from components.shared.runtime import machine
 from components.shared.runtime.errors import ConfigError, InputError
 
+from ..costs import costs_of, this_machine
 from ..ir import reader
 from ..ir.base_models import planned, standing
 from ..ir.parameters import given_parameters, starting_points
@@ -45,7 +47,12 @@ def prepare(request: RunRequest) -> Plan:
         )
     folder, pipeline, status = _resumed(request) if request.resume else _new(request)
     status.store = request.store or status.store
-    status.slots = request.slots or status.slots or default_slots(folder.path.parent, status.profile)
+    costs = _costs(request, status)
+    status.slots = (
+        request.slots
+        or status.slots
+        or default_slots(folder.path.parent, status.profile, largest=max((c.host for c in costs), default=0))
+    )
     status.experiment = request.experiment or status.experiment
     status.cache = request.cache and status.cache
     cache = ArtifactCache(folder.path.parent, status.store)
@@ -61,7 +68,18 @@ def prepare(request: RunRequest) -> Plan:
         grace=request.grace,
     )
     tasks = _now(forecast(pipeline, folder, cache, status, options))
-    return Plan(request, folder, pipeline, status, options, tasks, seconds_of(tasks, options.slots))
+    running = {task.phase for task in tasks if task.fate == "run"}
+    taken = tuple(cost for cost in costs if cost.phase in running)
+    refuse_what_cannot_fit(taken, this_machine())
+    return Plan(request, folder, pipeline, status, options, tasks, seconds_of(tasks, options.slots), taken)
+
+
+def _costs(request: RunRequest, status: RunStatus) -> list[PhaseCost]:
+    """What the phases take; nothing of a run that goes on: it was looked at when it began."""
+    if request.resume:
+        return []
+    models = request.base_models if request.first == PHASES[0] else request.artifacts
+    return costs_of(models, from_parameters(status.parameters), this_machine())
 
 
 def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:

@@ -38,6 +38,8 @@ class PhaseResources:
     :param tasks: that will run.
     :param threads: of each, on the CPU.
     :param peak_memory_bytes: of one task, as the newest run of the same profile measured it; None where none has.
+    :param expected_memory_bytes: of one task, worked out from the model's shape; `gpu_memory_bytes` and `disk_bytes`
+        likewise, and `hours` of all its tasks. None where the shape is not known.
     :param pod: on Kubeflow: requests of CPU and memory.
     :param accelerators: on Kubeflow, of each pod: how many, 0 for none.
     """
@@ -45,6 +47,10 @@ class PhaseResources:
     tasks: int
     threads: int
     peak_memory_bytes: int | None
+    expected_memory_bytes: int | None
+    gpu_memory_bytes: int | None
+    disk_bytes: int | None
+    hours: float | None
     pod: dict[str, Any]
     accelerators: int
 
@@ -76,6 +82,7 @@ def resources(plan: Plan, cluster: Cluster) -> Resources:
     """
     peaks = peak_memory(plan.folder.path.parent, plan.status.profile)
     configs = from_parameters(plan.parameters)
+    costs = {cost.phase: cost for cost in plan.costs}
     phases: dict[str, PhaseResources] = {}
     for phase in dict.fromkeys(task.phase for task in plan.tasks if task.fate == "run" and task.phase):
         gpu = cluster.wants_gpu(SPECS[phase])
@@ -83,6 +90,10 @@ def resources(plan: Plan, cluster: Cluster) -> Resources:
             tasks=sum(task.phase == phase and task.fate == "run" for task in plan.tasks),
             threads=configs[phase].settings.threads if phase in configs else 1,
             peak_memory_bytes=peaks.get(phase),
+            expected_memory_bytes=costs[phase].host if phase in costs else None,
+            gpu_memory_bytes=costs[phase].device if phase in costs else None,
+            disk_bytes=costs[phase].disk if phase in costs else None,
+            hours=round(costs[phase].hours, 3) if phase in costs else None,
             pod=cluster.pods["gpu" if gpu else "cpu"].requests.model_dump(),
             accelerators=int(cluster.parameters.accelerator_limit) if gpu else 0,
         )
@@ -103,15 +114,17 @@ def slots_for(cores: float, free_cores: float, free_memory: int, task_memory: in
     return max(1, min(max(least, int(free_cores // 2)), free_memory // task_memory))
 
 
-def default_slots(runs: Path, profile: str) -> int:
+def default_slots(runs: Path, profile: str, *, largest: int = 0) -> int:
     """How many tasks at the same time this machine is good for now.
 
     :param runs: folder of earlier runs, which tell how much memory a task of this profile takes.
+    :param largest: bytes that a task takes by its model's shape, where that is known: another model may be larger.
     """
     cores = machine.cores()
     few = cores < 2 * (VARIANTS + 1)  # with any load the answer is the same: no need to look
-    largest = max(peak_memory(runs, profile).values(), default=TASK_MEMORY)
-    return slots_for(cores, cores if few else machine.free_cores(), machine.memory().free, largest)
+    measured = max(peak_memory(runs, profile).values(), default=0)
+    task = max(measured, largest) or TASK_MEMORY
+    return slots_for(cores, cores if few else machine.free_cores(), machine.memory().free, task)
 
 
 def peak_memory(runs: Path, profile: str) -> dict[str, int]:

@@ -69,6 +69,7 @@ def _content(run: Run) -> dict[str, Any]:
         "peak": max((p.peak_memory_bytes for p in run.phases), default=0),
         "held": sum(bool(c.get("holds")) for _, c in run.controls),
         "passed": sum(bool(g["passed"]) for _, g in run.gates),
+        "stand_ins": [(p, t, found) for p in run.phases for t, found in p.extras("stand_ins")],
         "pictures": pictures,
         "claims": _claims(run),
         "idle": merging.idle(run.phases[1]),

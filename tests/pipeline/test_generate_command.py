@@ -50,9 +50,9 @@ def read(monkeypatch):
     texts = []
     generate = TextModel._write
 
-    def write(self, prompt, ids, *how):
-        texts.append(self.tokenizer.decode(ids))
-        return generate(self, prompt, ids, *how)
+    def write(self, prompts, ids, *how):
+        texts.extend(map(self.tokenizer.decode, ids))
+        return generate(self, prompts, ids, *how)
 
     monkeypatch.setattr(TextModel, "_write", write)
     return texts
@@ -160,7 +160,9 @@ def test_code_that_a_foreign_model_brings_along_is_not_run(chatty, tmp_path, for
 
 
 def test_an_empty_answer_of_a_model_that_has_a_template_is_explained(forge, chatty, monkeypatch):
-    monkeypatch.setattr("pipelines.generate.TextModel._write", lambda self, prompt, *how: _nothing(prompt))
+    monkeypatch.setattr(
+        "pipelines.generate.TextModel._write", lambda self, prompts, *how: [_nothing(*prompts)]
+    )
 
     result = CliRunner().invoke(cli.app, ["generate", str(chatty), "--raw", "--prompt", "x"])
     assert result.exit_code == 0 and "--template uses it" in result.output

@@ -8,7 +8,7 @@ written by whoever trained it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -67,7 +67,7 @@ def load_parents(artifacts: Sequence[Artifact], *, base: Path | None, device: to
                 why="the same token would mean different things to the parents",
                 fix="merge models with one tokenizer",
             )
-    owned = [frozenset(tensors_of(model)) for model, _ in loaded]
+    owned = _owned([tensors_of(model) for model, _ in loaded])
     common = _common_architecture([model for model, _ in loaded])
     tensors = [tensors_of(model) for model in common]
     notes: list[str] = []
@@ -112,6 +112,23 @@ def tensors_of(model: PreTrainedModel) -> dict[str, Tensor]:
         }
     )
     return tensors
+
+
+def _owned(parents: Sequence[Mapping[str, Tensor]]) -> list[frozenset[str]]:
+    """The names that each parent has of its own: without those of a closed module, with which it has not learnt.
+
+    Where nobody has learnt with a module, those that have it own it.
+    """
+    learnt = []
+    for tensors in parents:
+        gates = [name for name, t in tensors.items() if name.endswith(".gate") and not t.any()]
+        closed = tuple(name.removesuffix("gate") for name in gates)
+        learnt.append({name for name in tensors if not (closed and name.startswith(closed))})
+    by_anyone = set().union(*learnt)
+    return [
+        frozenset(names | (tensors.keys() - by_anyone))
+        for names, tensors in zip(learnt, parents, strict=True)
+    ]
 
 
 def _base(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.runtime.artifact.base_models import licence_of_card
-from components.shared.runtime.artifact.weights import INDEX, SINGLE
+from components.shared.runtime.artifact.weights import INDEX, SINGLE, json_object
 from components.shared.runtime.atomic import write_atomically
 from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.runtime.tracking.progress import Progress
@@ -34,6 +34,9 @@ TEXTS = (
     "README.md", "LICENSE*", "LICENCE*", "license*", "NOTICE*", "USE_POLICY*", "Notice*", "*icense.txt",
 )  # fmt: skip
 """Files beside the weights, by name; all of them in the model's own folder and none below it."""
+
+OURS = ("cognate", "forge_wrapped")
+"""Model types whose code is here, whatever lies beside a model of them."""
 
 ADAPTER = "adapter_model.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
@@ -90,6 +93,7 @@ def fetch(wanted: Address, *, code: bool = False, progress: Progress | None = No
         return there
     listing = _listing(wanted)
     pinned = wanted.at(listing.commit)
+    code = code or _own_code(pinned, listing)
     names = [*_texts(listing.sizes, code=code)]
     own = progress or Progress("download")
     index = json.loads(_file(pinned, INDEX).read_bytes()) if INDEX in listing.sizes else None
@@ -106,6 +110,14 @@ def fetch(wanted: Address, *, code: bool = False, progress: Progress | None = No
         own.done()
     _remember(wanted, listing.commit)
     return _checked(pinned, listing.licence)
+
+
+def config_folder(wanted: Address) -> Path:
+    """The folder of a model's config.json, which alone is fetched: enough to say what the model will take.
+
+    :raises ForgeError: see `resolved`; or it has none.
+    """
+    return _file(resolved(wanted), "config.json").parent
 
 
 def _listing(wanted: Address) -> _Listing:
@@ -128,6 +140,30 @@ def _listing(wanted: Address) -> _Listing:
         sizes={file.rfilename: int(file.size or 0) for file in files},
         hashes={file.rfilename: file.lfs.sha256 for file in files if file.lfs},
     )
+
+
+def _own_code(pinned: Address, listing: _Listing) -> bool:
+    """Whether the model is none that transformers knows, and its code is trusted; the code is fetched, to be read.
+
+    :raises ArtifactError: it is not.
+    """
+    if "config.json" not in listing.sizes:
+        return False
+    config = json_object(_file(pinned, "config.json"))
+    if not config.get("auto_map"):
+        return False
+    from components.shared.models.trusted_code import (  # with transformers, which takes seconds
+        needs_code,
+        require_trust,
+    )
+
+    if not needs_code(config) or config.get("model_type") in OURS:
+        return False
+    for name in _texts(listing.sizes, code=True):
+        if name.endswith(".py"):
+            _file(pinned, name)
+    require_trust(config, snapshot(pinned))
+    return True
 
 
 def _texts(names: Mapping[str, int], *, code: bool) -> list[str]:

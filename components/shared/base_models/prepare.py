@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from components.shared.models.foreign import checked_config
 from components.shared.models.loading import AUTO_MAP, load_tokenizer, save_tokenizer
+from components.shared.models.trusted_code import code_of, digest_of_code, needs_code
 from components.shared.runtime.artifact import artifact
 from components.shared.runtime.artifact.base_models import KEY, TEXTS, inherited, licence_of_card
 from components.shared.runtime.artifact.manifest import MANIFEST
@@ -59,7 +60,9 @@ def prepare(
         names, earlier = sorted(given.manifest.files), inherited([given.manifest.extra])
     else:
         given = adopt(folder)
-        names, earlier = [name for name in given.manifest.files if _belongs(name)], []
+        code = _needs_code(json_object(folder / "config.json"))
+        names = [name for name in given.manifest.files if _belongs(name) or (code and _is_code(name))]
+        earlier = []
     facts["digest"] = given.digest
     facts["licence"] = (
         facts.get("licence") or licence_of_card(folder) or _only([b.get("licence") for b in earlier])
@@ -84,6 +87,8 @@ def prepare(
         progress.note(note)
     if dtype:
         facts["dtype"] = dtype
+    if _needs_code(json_object(output / "config.json")):
+        facts["code"] = digest_of_code(code_of(output))
     return {key: value for key, value in facts.items() if value or key == "licence"}
 
 
@@ -118,6 +123,14 @@ def _belongs(name: str) -> bool:
     )
 
 
+def _needs_code(config: Mapping[str, Any]) -> bool:
+    return config.get("model_type") not in AUTO_MAP and needs_code(config)
+
+
+def _is_code(name: str) -> bool:
+    return "/" not in name and name.endswith(".py")
+
+
 def _is_weights(name: str) -> bool:
     """`model.safetensors`, or a shard of it as transformers names them."""
     return name == SINGLE or (name.startswith("model-") and name.endswith(".safetensors"))
@@ -136,7 +149,9 @@ def _settle_config(folder: Path, dtype: str) -> None:
     """config.json without a map to code, which is not here, and with the weights' number format."""
     path = folder / "config.json"
     config = json_object(path)
-    astray = ("auto_map", "_name_or_path")
+    astray: tuple[str, ...] = ("auto_map", "_name_or_path")
+    if _needs_code(config):
+        astray = ("_name_or_path",)  # its code lies beside it, and is trusted: see checked_config
     changed: Mapping[str, Any] = {name: value for name, value in config.items() if name not in astray}
     if config.get("model_type") in AUTO_MAP:
         changed = config

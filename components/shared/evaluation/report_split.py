@@ -2,26 +2,80 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.shared.runtime.phase import Run
+from components.shared.runtime.store import local_copy
 
 from .answers import AnswerFunction
+from .chat import chat_score
+from .perplexity import file_score
 from .suites import SUITES, Score, evaluate
 from .thinking import answers_with_thoughts
 
+DIGITS = 5
+"""Of a stand-in's figures, as they are recorded: rounding of sums is no part of an artifact."""
+
 
 def score(
-    run: Run, agent: nn.Module | AnswerFunction, tokenizer: PreTrainedTokenizerBase
+    run: Run,
+    agent: nn.Module | AnswerFunction,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    model: nn.Module | None = None,
 ) -> dict[str, Score]:
-    """Score the phase's output on all suites of the report split, into `run.scores` too."""
+    """Score the phase's output on all suites of the report split, into `run.scores` too, and stand-ins, where they are set.
+
+    :param model: of an agent that is a function: what predicts the held-out text.
+    """
     scores = _scores(run, agent, tokenizer, SUITES, "score")
     run.scores = dict(scores)
+    if found := stand_ins(run, agent, tokenizer, model):
+        run.extra["stand_ins"] = found
     return scores
+
+
+def stand_ins(
+    run: Run,
+    agent: nn.Module | AnswerFunction,
+    tokenizer: PreTrainedTokenizerBase,
+    model: nn.Module | None = None,
+) -> dict[str, Any]:
+    """What stands in for suites in the model's own language, as far as `evaluation.text` and `evaluation.chat` ask for it.
+
+    :returns: perplexity, bits_per_byte, tokens and text (its SHA-256); chat, as `chat_score` gives it.
+    :raises InputError: the text cannot be read, or is too short.
+    """
+    settings = run.config.evaluation
+    predictor = agent if isinstance(agent, nn.Module) else model
+    found: dict[str, Any] = {}
+    if settings.text and predictor is not None:
+        run.progress.start("score, text", 1)
+        path = _local(settings.text)
+        text = file_score(predictor, tokenizer, path, most=settings.text_tokens)
+        found |= {name: round(value, DIGITS) for name, value in text.as_dict().items()}
+        found["text"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        run.progress.step()
+        run.progress.done()
+    if settings.chat:
+        run.progress.start("score, chat", 1)
+        found["chat"] = chat_score(agent, tokenizer)
+        run.progress.step()
+        run.progress.done()
+    return found
+
+
+def _local(address: str) -> Path:
+    """A text's file on this machine."""
+    folder, _, name = address.rpartition("/")
+    return local_copy.download(folder, local_copy.inputs()) / name if "://" in address else Path(address)
 
 
 def score_thinking(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:

@@ -22,6 +22,8 @@ from components.shared.runtime.artifact.weights import headers, json_object, req
 from components.shared.runtime.errors import ArtifactError
 from components.shared.runtime.wording import did_you_mean
 
+from .trusted_code import needs_code, require_trust
+
 SMALL = 1 << 24
 """A number up to this is one that any config may hold: no memory worth the name comes of it."""
 MODULES = 4096
@@ -63,9 +65,9 @@ def checked_config(folder: Path, own: Mapping[str, Any]) -> PreTrainedConfig:
     refuse_sizes(config, folder, elements, len(weights))
     try:
         typed: PreTrainedConfig = AutoConfig.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
+            folder, local_files_only=True, trust_remote_code=_runs_code(config, own)
         )
-        described = elements_of(typed)
+        described = elements_of(typed, code=_runs_code(config, own))
     except Exception as error:  # whatever a foreign config makes transformers raise is a fault of that config
         raise unreadable("config.json describes no model", folder / "config.json", error) from error
     packed = 4 if getattr(typed, "quantization_config", None) else 1
@@ -117,12 +119,9 @@ def refuse_code(config: Mapping[str, Any], folder: Path, own: Mapping[str, Any])
         kind = model.get("model_type")
         if isinstance(kind, str) and (kind in own or kind in CONFIG_MAPPING):
             continue
-        if config.get("auto_map"):
-            raise ArtifactError(
-                f"the model type {kind!r} needs code from its own directory, which is not run",
-                where=where,
-                fix="use an architecture that transformers knows",
-            )
+        if needs_code(model) and model is config:
+            require_trust(config, folder)
+            continue
         raise ArtifactError(
             "config.json names no model type" if kind is None else f"the model type {kind!r} is unknown",
             where=where,
@@ -197,8 +196,16 @@ def refuse_sizes(config: Mapping[str, Any], folder: Path, elements: int, tensors
             )
 
 
-def elements_of(config: PreTrainedConfig) -> int:
-    """Numbers that a model of this config holds in memory, buffers included."""
+def _runs_code(config: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether the model's own code is run: it needs it, and `refuse_code` has found it trusted."""
+    return config.get("model_type") not in own and needs_code(config)
+
+
+def elements_of(config: PreTrainedConfig, *, code: bool = False) -> int:
+    """Numbers that a model of this config holds in memory, buffers included.
+
+    :param code: the model's own is run: it is trusted.
+    """
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=code)
     return sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))

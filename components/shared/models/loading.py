@@ -38,6 +38,7 @@ from .remote_code.modeling_wrapped import ForgeWrapped, ForgeWrappedConfig, Tied
 from .remote_code.projections import linear_form
 from .remote_code.ternary import BitLinear, to_latent
 from .travelling_code import decoder_files, require_known_codes, travelling_code
+from .trusted_code import code_of, needs_code
 
 __all__ = ["build", "extend", "load", "save", "trainable_layers", "union", "union_config", "wrap"]
 
@@ -93,12 +94,13 @@ def load(
             fix="convert the weights to safetensors (save_pretrained in transformers does so)",
         )
     config = checked_config(folder, AUTO_MAP)
+    own_code = needs_code(config.to_dict()) and config.model_type not in AUTO_MAP
     require_known_codes(getattr(config, "storage", None) or {}, folder)
     loaded: Any
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
             folder, config=config, use_safetensors=True, local_files_only=True,
-            trust_remote_code=False, output_loading_info=True, dtype=dtype or "auto",
+            trust_remote_code=own_code, output_loading_info=True, dtype=dtype or "auto",
         )  # fmt: skip
     except Exception as error:  # whatever a foreign folder makes transformers raise is a fault of that folder
         raise unreadable("the model cannot be loaded", folder, error) from error
@@ -114,7 +116,9 @@ def load(
             fix="fetch the model again, or save it with transformers 5",
         )
     tokenizer = load_tokenizer(folder)
-    if linear_form(model) and isinstance(model, ForgeWrapped):
+    if own_code:
+        model.own_code = code_of(folder)
+    elif linear_form(model) and isinstance(model, ForgeWrapped):
         model.config.linear = True
     model = model.to(device).eval()
     if trainable:
@@ -229,7 +233,14 @@ def wrap(model: PreTrainedModel) -> ForgeWrapped:
     """Any causal LM of transformers in a model that can hold coded and ternary layers, sharing its weights.
 
     The model comes into linear form, if it was not loaded here.
+    :raises InputError: its code is its own, which what it would be wrapped in cannot build.
     """
+    if getattr(model, "own_code", None):
+        raise InputError(
+            "a model with code of its own cannot hold coded, ternary or grafted layers",
+            where=type(model).__name__,
+            fix="use an architecture that transformers knows for this phase",
+        )
     linear_form(model)
     unrelated = (
         "transformers_version",
@@ -274,9 +285,14 @@ def save(
             "a plain model cannot hold coded layers", where=next(iter(storage)), fix="use wrap(model)"
         )
 
-    if not ours:
+    code: dict[str, str] = getattr(model, "own_code", {})
+    if not ours and not code:
         tensors = original_tensors(model, tensors)
     path.mkdir(parents=True, exist_ok=True)
+    if code:
+        config["auto_map"] = model.config.auto_map
+        for name, source in code.items():
+            (path / name).write_text(source, encoding="utf-8")
     if ours:
         config |= {"auto_map": AUTO_MAP[model.config.model_type], "storage": storage}
         needs = {

@@ -22,7 +22,10 @@ def generate(
         str, typer.Argument(metavar="[RUN|MODEL]", help="A run's last model, or a model's folder or address.")
     ] = "",
     model_path: Annotated[
-        str, typer.Option("--model-path", metavar="MODEL", help="A model: a folder, s3://…, owner/name of the hub, a .gguf file.")
+        str,
+        typer.Option(
+            "--model-path", metavar="MODEL", help="A model: a folder, s3://…, owner/name of the hub, a .gguf file."
+        ),
     ] = "",
     prompt: Annotated[
         list[str],
@@ -74,7 +77,7 @@ def generate(
     folder = model_folder(runs, model_path or source or "latest")
     model = TextModel.load(folder, template=template, plain=sample)
     if not chat:
-        answers = [model.complete(text, tokens=tokens, sample=sample, seed=seed) for text in prompt]
+        answers = model.complete_all(prompt, tokens=tokens, sample=sample, seed=seed)
         if as_json:
             typer.echo(
                 json.dumps(

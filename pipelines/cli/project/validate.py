@@ -105,12 +105,23 @@ def _plan(plan: Plan, cluster: str, content: dict[str, Any] | None) -> None:
         f"{needed.slots} tasks at the same time"
     )
     drawn = table(
-        "phase", "tasks", "threads each", "memory each", f"pod on Kubeflow ({cluster})", "accelerators"
+        "phase",
+        "tasks",
+        "threads each",
+        "memory each",
+        "GPU memory",
+        "disk",
+        "hours",
+        f"pod on Kubeflow ({cluster})",
+        "accelerators",
     )
     for phase, share in needed.phases.items():
         pod = ", ".join(f"{value} {name}" for name, value in share.pod.items() if value is not None)
-        memory = "not known" if share.peak_memory_bytes is None else size(share.peak_memory_bytes)
+        known = share.peak_memory_bytes or share.expected_memory_bytes
         drawn.add_row(
-            phase, str(share.tasks), str(share.threads), memory, pod, str(share.accelerators or "none")
-        )
+            phase, str(share.tasks), str(share.threads), size(known) if known else "not known",
+            size(share.gpu_memory_bytes) if share.gpu_memory_bytes else "–",
+            size(share.disk_bytes) if share.disk_bytes else "–",
+            "–" if share.hours is None else f"{share.hours:.1f}", pod, str(share.accelerators or "none"),
+        )  # fmt: skip
     show(drawn)

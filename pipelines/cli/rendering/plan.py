@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from components.shared.runtime.wording import duration
+from components.shared.preflight.estimate import PhaseCost
+from components.shared.runtime.wording import duration, size
 
 from ...local.plan import Plan
 
 COLOURS = {"run": "yellow", "cached": "cyan", "done": "green", "left out": "dim"}
+
+
+def said(costs: Sequence[PhaseCost]) -> list[str]:
+    """What the phases take, in one line; none where it is not known."""
+    if not costs:
+        return []
+    largest = max(costs, key=lambda cost: cost.device or cost.host)
+    gpu = f" and {size(largest.device)} of a GPU's" if largest.device else ""
+    hours = sum(cost.hours for cost in costs)
+    time = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
+    return [
+        f"by arithmetic: up to {size(largest.host)} of memory{gpu} ({largest.phase}), "
+        f"{size(max(cost.disk for cost in costs))} of disk a phase, {time} (forge doctor --profile: each phase)"
+    ]
 
 
 def table(plan: Plan) -> RenderableType:
@@ -31,6 +48,7 @@ def table(plan: Plan) -> RenderableType:
     lines = [
         f"{running} of {len(plan.tasks)} tasks run, {plan.options.slots} at the same time; time: {whole}"
     ]
+    lines += said(plan.costs)
     lines.append(
         f"folder: {plan.folder.path}" + (f"; store: {plan.status.store}" if plan.status.store else "")
     )

@@ -106,9 +106,10 @@ class PlanOfRun(BaseModel):
     """What a run would do.
 
     :param seconds: that it may take; None where no earlier run tells.
-    :param memory_bytes: that all its tasks at one time may take, by the peaks of earlier runs.
+    :param memory_bytes: that all its tasks at one time may take, by the peaks of earlier runs, else by the model's
+        shape.
     :param gpus: that one process of it wants.
-    :param resources: of each phase: tasks, threads, peak memory, pods.
+    :param resources: of each phase: tasks, threads, memory (measured and expected), GPU memory, disk, hours, pods.
     """
 
     name: str
@@ -177,7 +178,8 @@ def plan_of(settings: ControlSettings, asked: Asked) -> PlanOfRun:
     plan = prepare(run_request(settings, asked.model_dump()))
     needs = resources(plan, load())
     of_phases = [
-        (phase.peak_memory_bytes or TASK_MEMORY) * min(phase.tasks, needs.slots)
+        (phase.peak_memory_bytes or phase.expected_memory_bytes or TASK_MEMORY)
+        * min(phase.tasks, needs.slots)
         for phase in needs.phases.values()
     ]
     gpus = int(any(SPECS[phase].gpu for phase in needs.phases if phase in SPECS))

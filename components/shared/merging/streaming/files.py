@@ -12,6 +12,13 @@ from typing import Any
 import yaml
 
 from components.shared.models.card import model_card
+from components.shared.runtime.artifact.base_models import (
+    KEY,
+    carry_licences,
+    in_card,
+    inherited,
+    licence_of_card,
+)
 from components.shared.runtime.artifact.manifest import MANIFEST, decode
 from components.shared.runtime.artifact.weights import json_object
 
@@ -53,7 +60,13 @@ def write(folder: Path, plan: Plan, *, dtype: str, parameters: int, notes: list[
         vocabularies.save(plan.vocabulary, folder)
     if template := plan.recipe.tokenizer.chat_template:
         _set_template(folder, template, plan.models)
-    (folder / "README.md").write_text(card(plan.recipe, parameters, notes))
+    folders = [model.folder for model in plan.recipe.models] + (
+        [plan.recipe.base] if plan.recipe.base else []
+    )
+    parents = {parent: {KEY: terms_of(parent)} for parent in folders}
+    text = in_card(card(plan.recipe, parameters, notes), inherited(parents.values()))
+    (folder / "README.md").write_text(text)
+    carry_licences(parents.items(), folder)
 
 
 def tokenizer_folder(plan: Plan) -> Path:
@@ -128,6 +141,20 @@ def card(recipe: Recipe, parameters: int, notes: list[str]) -> str:
     return f"{text}\n## Recipe\n\n```yaml\n{recipe_text}```\n" + (
         f"\n## Warnings\n\n{warnings}" if warnings else ""
     )
+
+
+def terms_of(folder: Path) -> list[dict[str, Any]]:
+    """Whose models a parent is made of, with their licences: as its manifest says, else as its card and its place do."""
+    manifest = folder / MANIFEST
+    if manifest.is_file() and (known := inherited([decode(manifest.read_bytes(), str(manifest)).extra])):
+        return known
+    place = folder.resolve()
+    cache = place.parent.parent.name.removeprefix("models--")
+    if place.parent.name == "snapshots":  # the hub's cache
+        return [
+            {"source": cache.replace("--", "/"), "revision": place.name, "licence": licence_of_card(folder)}
+        ]
+    return [{"source": place.name, "licence": licence_of_card(folder)}]
 
 
 def name_and_digest(folder: Path) -> str:

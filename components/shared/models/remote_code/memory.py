@@ -191,7 +191,8 @@ class MemoryState(CacheLayerMixin):
         """Apply `change` to every tensor, all of which have the batch first."""
         if self.memory is not None:
             self.memory, self.momentum = change(self.memory), change(self.momentum)
-            self.tokens, self.written = Tokens(*map(change, self.tokens)), Written(*map(change, self.written))
+            self.tokens = Tokens(*map(change, self.tokens))
+            self.written = self.written and Written(*map(change, self.written))
 
     def reorder_cache(self, beam_idx):
         """Take other rows of the batch, as beam search asks."""
@@ -200,6 +201,17 @@ class MemoryState(CacheLayerMixin):
     def batch_select_indices(self, indices):
         """Keep these rows of the batch."""
         self.rearrange(lambda t: t[indices])
+
+    def replace_rows(self, rows, other):
+        """Put the rows of another state in place of these; readers of the latest run are dropped."""
+        self.memory, self.momentum = (
+            mine.index_copy(0, rows, theirs)
+            for mine, theirs in ((self.memory, other.memory), (self.momentum, other.momentum))
+        )
+        width = max(self.tokens.real.shape[1], other.tokens.real.shape[1])
+        pairs = zip(self.tokens.widen(width), other.tokens.widen(width), strict=True)
+        self.tokens = Tokens(*(mine.index_copy(0, rows, theirs) for mine, theirs in pairs))
+        self.written = None
 
     def batch_repeat_interleave(self, repeats):
         """Repeat each row of the batch."""
@@ -224,6 +236,8 @@ class MemoryState(CacheLayerMixin):
 
     def anchors(self, mask):
         """How many tokens of the latest run come before each query: (B, Q), by a mask (B, 1 or H, Q, S)."""
+        if self.written is None:
+            raise ValueError("rows of this cache were exchanged: read the text in one go to think about it")
         visible = mask[:, 0, :, self.first : self.last]
         visible = visible if visible.dtype == torch.bool else visible > torch.finfo(visible.dtype).min / 2
         column = (visible * torch.arange(1, visible.shape[-1] + 1, device=visible.device)).amax(-1)
@@ -280,7 +294,8 @@ class NeuralMemory(nn.Module):
         h = self.norm(x)
         q = F.normalize(self.split(self.q_proj(h)), dim=-1)
         if mask is not None and mask.ndim == 4 and state is not None and state.memory is not None:
-            y = read_at(state.written, q, state.anchors(mask))
+            after = state.anchors(mask)
+            y = read_at(state.written, q, after)
             state.columns += x.shape[1]
         else:
             y = self.read_and_write(h, q, mask if mask is None or mask.ndim == 2 else None, state)

@@ -146,7 +146,6 @@ class CognateForCausalLM(CognatePreTrainedModel, GenerationMixin):
     is PonderNet's, with its KL term. A cache is made only when `use_cache` asks for one (`generate` does).
     """
 
-    pads_by_mask = True  # a 2-D attention mask says all: positions follow from it
     set_expert = set_expert  # if experts
 
     def __init__(self, config):

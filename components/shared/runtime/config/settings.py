@@ -47,6 +47,12 @@ class EvaluationSettings(BaseModel):
 
     items: int = Field(ge=2, description="items of each suite")
     batch: int = Field(ge=1, description="items in one forward pass")
+    text: str | None = Field(
+        None,
+        description="file or address of a held-out text: perplexity and bits per byte on it stand in for scores",
+    )
+    text_tokens: int = Field(16384, ge=2, description="tokens of that text, from its beginning")
+    chat: bool = Field(False, description="ask the stand-in suite `chat`, for models that speak a language")
 
 
 S = TypeVar("S", bound=PhaseSettings)

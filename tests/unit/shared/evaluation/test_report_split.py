@@ -17,7 +17,7 @@ def test_the_scores_are_those_of_the_report_split_with_a_step_of_progress_a_suit
         asked.extend(item.prompt for item in items)
         return [item.answer if len(item.prompt) % 2 else "" for item in items]
 
-    evaluation = SimpleNamespace(items=24, batch=8)
+    evaluation = SimpleNamespace(items=24, batch=8, text=None, chat=False)
     run = SimpleNamespace(
         config=SimpleNamespace(evaluation=evaluation), seed=3, progress=Progress("toy"), scores={}
     )

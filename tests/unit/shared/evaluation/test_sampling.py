@@ -27,18 +27,10 @@ def test_prompts_that_are_padded_together_are_answered_as_each_alone():
     assert sample_answers(model, PROMPTS, stops=(EOS,), limit=LIMIT, temperature=0.0) == alone
 
 
-def test_a_model_that_takes_no_padding_gets_prompts_of_one_length(monkeypatch):
-    model, seen = cognate("union"), []
-    expected = sample_answers(model, PROMPTS, stops=(EOS,), limit=LIMIT, temperature=0.0)
-    monkeypatch.setattr(type(model), "pads_by_mask", False)
-    model.register_forward_pre_hook(lambda module, args, more: seen.append(more), with_kwargs=True)
-    assert sample_answers(model, PROMPTS, stops=(EOS,), limit=LIMIT, temperature=0.0) == expected
-    assert not any("attention_mask" in more for more in seen)
-
-
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_answers_are_the_same_in_any_number_of_threads(monkeypatch, threads, temperature):
     monkeypatch.setattr(sampling, "ROWS", 2)
+    monkeypatch.setattr(sampling, "PIECE", 4)
     model, answers = cognate("union"), []
     for count in (1, 2):
         threads(count)

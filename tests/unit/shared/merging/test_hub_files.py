@@ -263,3 +263,19 @@ def test_a_name_of_the_hub_is_its_newest_snapshot_in_the_cache(
         names.model("owner/other")
     with pytest.raises(ArtifactError, match=r"cache of the hub, the model is .*snapshots/abc"):
         StreamingMerge(linear(repository))
+
+
+def test_the_card_of_a_merge_lists_the_licences_of_its_parents(tmp_path: Path) -> None:
+    one, two = save(tmp_path / "one", weights(0)), save(tmp_path / "two", weights(1))
+    (one / "README.md").write_text("---\nlicense: mit\n---\n# One\n")
+    (one / "LICENSE").write_text("the text")
+    seal(
+        two,
+        kind="model",
+        phase="test",
+        extra={"base_models": [{"source": "a/b", "licence": "llama3", "revision": "c0"}]},
+    )
+    run(linear(one, two), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "license: other" in card and "| a/b | c0 | llama3 |" in card and "| one |  | mit |" in card
+    assert (tmp_path / "out" / "licences" / "one" / "LICENSE").read_text() == "the text"

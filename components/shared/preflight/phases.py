@@ -1,0 +1,223 @@
+"""What each phase holds in memory, writes to disk and computes: a function a phase, of the model's shape and its settings.
+
+A phase that is not known here is taken to train like the phase training with all of its model, and that is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.shared.training.settings import EngineSettings
+
+from .memory import Terms, activations, adapters, frozen, inference, learner, logits
+from .shape import ModelShape
+
+SUITES, FORWARD, LEARNING = 5, 1, 3
+"""A backward pass costs two forward passes."""
+ENCODED = 250_000
+"""Weights that a core codes in a second, of one candidate."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a phase starts from.
+
+    :param tokens: of the longest row.
+    :param parents: models that are merged.
+    :param gpu: a GPU computes.
+    """
+
+    shape: ModelShape
+    tokens: int
+    evaluation: Any
+    parents: int = 3
+    gpu: bool = False
+    fresh: bool = False
+
+    @property
+    def scoring(self) -> float:
+        """Operations of scoring all suites once."""
+        text = self.evaluation.text_tokens if self.evaluation.text else 0
+        return (SUITES * self.evaluation.items * 0.5 * self.tokens + text) * self.shape.flops
+
+
+@dataclass
+class Demand:
+    """What a phase takes.
+
+    :param flops: operations, those of all its tasks together.
+    :param seconds: beside them, of work that is no product of matrices.
+    :param disk: bytes that its artifacts and checkpoints take at once.
+    """
+
+    terms: Terms = field(default_factory=Terms)
+    flops: float = 0.0
+    seconds: float = 0.0
+    disk: float = 0.0
+
+
+def engine_of(settings: Any) -> EngineSettings:
+    """The phase's engine; the default where it has none."""
+    return getattr(settings, "engine", None) or EngineSettings()
+
+
+def cognate(settings: Any, given: Given) -> Demand:
+    """Variants that learn, then Gram matrices; a model that is taken as it is has the second alone."""
+    shape, engine = given.shape, engine_of(settings)
+    demand = Demand(disk=4 * shape.parameters * 4 + given.parents * 4 * shape.inputs)
+    terms = demand.terms
+    if given.fresh:
+        learner(terms, shape, engine, settings.optimizer)
+        rows = min(settings.rows, settings.batch)
+        activations(terms, shape, engine, rows, given.tokens, gpu=given.gpu)
+        logits(terms, shape, rows * given.tokens // 2)
+        steps = settings.trunk.steps + sum(
+            getattr(settings, n).steps for n in ("standard", "memory", "reasoning")
+        )
+        demand.flops = steps * settings.batch * 0.5 * given.tokens * LEARNING * shape.flops
+    else:
+        terms.put("weights", shape.stored * shape.parameters)
+        terms.put("Gram matrices of a layer", 8 * shape.inputs / shape.layers)  # the others lie in their file
+        inference(terms, shape, settings.batch, given.tokens)
+    demand.flops += 3 * (settings.gram_items * 0.5 * given.tokens * 3 * shape.flops + given.scoring)
+    return demand
+
+
+def evomerge(settings: Any, given: Given) -> Demand:
+    """Parents, their base, the model that is merged, and their Gram matrices."""
+    shape = given.shape
+    demand = Demand(disk=2 * 4 * shape.parameters)
+    demand.terms.put("parents", given.parents * shape.stored * shape.parameters)
+    demand.terms.put("merged model and base", 2 * shape.stored * shape.parameters)
+    demand.terms.put("Gram matrices of a tensor", given.parents * 4 * max(shape.inner, shape.hidden) ** 2)
+    inference(demand.terms, shape, given.evaluation.batch, given.tokens)
+    evaluations = (
+        8 + 3 * len(settings.methods) + settings.generations * settings.population * settings.islands
+    )
+    each = len(settings.suites) * settings.items * 0.5 * given.tokens * shape.flops
+    chosen = settings.finalists * SUITES * settings.select_items * 0.5 * given.tokens * shape.flops
+    demand.flops = evaluations * (each + 200 * shape.parameters) + chosen + 4 * given.scoring
+    return demand
+
+
+def quietstar(settings: Any, given: Given) -> Demand:
+    """A model that learns from thoughts at several positions of a question at once."""
+    shape, engine, mix = given.shape, engine_of(settings), settings.questions
+    demand = Demand(disk=2 * 4 * shape.parameters)
+    thought = settings.positions * settings.passes * (settings.length + settings.talk + 2)
+    learner(demand.terms, shape, engine, settings.optimizer)
+    rows = max(mix.batch * (given.tokens + thought), settings.text.batch * given.tokens)
+    activations(demand.terms, shape, engine, 1, rows, gpu=given.gpu)
+    thought_rows = mix.batch * settings.positions * settings.passes * (settings.talk + settings.length)
+    logits(demand.terms, shape, max(thought_rows, settings.text.batch * given.tokens // 2))
+    step = mix.batch * (0.5 * given.tokens + 2 * thought) + settings.text.batch * 0.5 * given.tokens
+    exam = 6 * settings.items * (0.5 * given.tokens + settings.length)
+    demand.flops = (2 * settings.steps * step * LEARNING + exam) * shape.flops + 2 * given.scoring
+    return demand
+
+
+def bitnet(settings: Any, given: Given) -> Demand:
+    """The student, its teacher, and each layer's ternary weights, which the backward pass needs."""
+    shape, engine = given.shape, engine_of(settings)
+    demand = Demand(disk=2 * 4 * shape.parameters + shape.matrices)
+    learner(demand.terms, shape, engine, settings.optimizer)
+    demand.terms.put("teacher", (4 if settings.distillation else 0) * shape.parameters)
+    ternary = 4 * shape.matrices / (shape.layers if engine.gradient_checkpointing else 1)
+    demand.terms.put("ternary weights", ternary)
+    rows = min(settings.rows, settings.batch)
+    activations(demand.terms, shape, engine, rows, given.tokens, gpu=given.gpu)
+    logits(demand.terms, shape, rows * given.tokens // 2, copies=5)
+    each = settings.batch * 0.5 * given.tokens * shape.flops
+    held_out = 4 * settings.held_out_items * 0.5 * given.tokens * shape.flops
+    demand.flops = (
+        settings.steps * each * (LEARNING + bool(settings.distillation)) + held_out + 2 * given.scoring
+    )
+    return demand
+
+
+def training(settings: Any, given: Given) -> Demand:
+    """A model that learns, and the one from before the stage, to which it may have to go back."""
+    shape, engine = given.shape, engine_of(settings)
+    demand = Demand(disk=3 * 4 * shape.parameters)
+    learner(demand.terms, shape, engine, settings.optimizer)
+    demand.terms.put("model before the stage", frozen(engine) * shape.parameters)
+    rows = min(settings.rows, settings.batch)
+    activations(demand.terms, shape, engine, rows, given.tokens, gpu=given.gpu)
+    logits(demand.terms, shape, rows * given.tokens // 2)
+    steps = sum(stage.steps for stage in settings.stages)
+    dreams = 2 * settings.dreams * (0.5 * given.tokens + 24)
+    looks = len(settings.stages) * (2 * settings.held_out + settings.probe_items) * 0.5 * given.tokens
+    learnt = steps * settings.batch * 0.5 * given.tokens * LEARNING
+    demand.flops = (learnt + dreams + looks) * shape.flops + 2 * given.scoring
+    return demand
+
+
+def baking(settings: Any, given: Given) -> Demand:
+    """The model, changes of its projections, each changed weight while a step lasts, and what the teacher predicts."""
+    shape, engine = given.shape, engine_of(settings)
+    demand = Demand(disk=2 * 4 * shape.parameters)
+    low = shape.matrices if settings.rank is None else adapters(shape, settings.rank)
+    demand.terms.put("weights", frozen(engine) * shape.parameters)
+    demand.terms.put("changes, their gradients and states", 16 * low)
+    changed = frozen(engine) * shape.matrices / (shape.layers if engine.gradient_checkpointing else 1)
+    demand.terms.put("changed weights", changed)
+    rows = 2 * settings.batch
+    activations(demand.terms, shape, engine, min(rows, 32), given.tokens, gpu=given.gpu)
+    logits(demand.terms, shape, rows * settings.answer_tokens)
+    steps, count = sum(bake.steps for bake in settings.bakes), len(settings.bakes)
+    sets = settings.questions * settings.trajectories * (given.tokens + settings.answer_tokens)
+    sets += 5 * settings.questions * 0.5 * given.tokens
+    gates = 16 * settings.held_out * (0.5 * given.tokens + settings.answer_tokens)
+    learnt = steps * rows * 0.5 * given.tokens * LEARNING
+    demand.flops = (learnt + count * (sets + gates)) * shape.flops + 4 * given.scoring
+    return demand
+
+
+def adas(settings: Any, given: Given) -> Demand:
+    """The model, the singular vectors of its projections, and weights put together from them."""
+    shape, svf = given.shape, settings.svf
+    demand = Demand(disk=2 * 2 * shape.parameters)
+    demand.terms.put("weights", shape.stored * shape.parameters)
+    demand.terms.put("singular vectors", 4 * shape.singular)
+    demand.terms.put("weights put together", shape.stored * shape.matrices)
+    rows = svf.questions * svf.samples
+    tokens = given.tokens + settings.answer_tokens
+    activations(demand.terms, shape, engine_of(settings), rows, tokens, gpu=given.gpu)
+    logits(demand.terms, shape, rows * settings.answer_tokens)
+    learnt = len(settings.families) * svf.steps * rows * (0.5 * tokens) * (LEARNING + 2)
+    gates = sum(len(family.levels) for family in settings.families) * svf.gate_items * 0.5 * tokens
+    designs = 12 + settings.search.generations * settings.search.children
+    searched = SUITES * (designs * settings.search.items + 10 * settings.search.select_items) * 0.5 * tokens
+    demand.flops = (learnt + gates + searched) * shape.flops + 3 * given.scoring
+    demand.seconds = shape.layers * 7 * (shape.hidden / 1024) ** 3 * 2.4
+    return demand
+
+
+def compression(settings: Any, given: Given) -> Demand:
+    """The model, its largest tensor while it is coded, what the layers read, and what the model said before."""
+    shape = given.shape
+    demand = Demand(disk=4 * shape.parameters + shape.parameters)
+    demand.terms.put("weights and those that are tried", 2 * 4 * shape.parameters)
+    widest = max(shape.inner, shape.hidden, shape.heads * shape.head)
+    demand.terms.put("Hessians", 3 * 4 * widest**2)
+    demand.terms.put("the largest tensor while it is coded", 3 * 4 * shape.largest)
+    items = SUITES * max(settings.search_items, settings.calibration_items)
+    inference(demand.terms, shape, min(items, given.evaluation.batch), given.tokens)
+    coded = (
+        shape.parameters * (2 + len(settings.controls))
+        + len(settings.candidates) * settings.sample * shape.layers * 7
+    )
+    demand.seconds = coded / ENCODED / 2
+    looks = len(settings.candidates) * 4 + settings.curve + len(settings.controls)
+    looks_tokens = SUITES * (settings.search_items * looks + settings.select_items * 8) * 0.5 * given.tokens
+    learnt = settings.recovery.steps * SUITES * settings.recovery.items * 0.5 * given.tokens * LEARNING
+    demand.flops = (looks_tokens + learnt) * shape.flops + 3 * given.scoring
+    return demand
+
+
+DEMANDS: dict[str, Callable[[Any, Given], Demand]] = {
+    "cognate": cognate, "evomerge": evomerge, "quietstar": quietstar, "bitnet": bitnet,
+    "training": training, "baking": baking, "adas": adas, "compression": compression,
+}  # fmt: skip

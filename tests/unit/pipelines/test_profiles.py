@@ -1,0 +1,164 @@
+"""Each profile composes, has the items that it asks for in every split, and carries all eight phases on a small network."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.adas.families import held_out
+from components.baking.questions import irrelevant, relevant
+from components.shared.evaluation.suites import SUITES, draw, suite_items
+from components.shared.models.remote_code.configuration_cognate import CognateConfig
+from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
+from components.shared.runtime.code import CONFIGS
+from components.shared.runtime.config.settings import Config
+from components.shared.runtime.lifecycle import perform
+from components.shared.runtime.phase import Phase
+from components.shared.runtime.request.inputs import Request
+from components.shared.tasks.batches import mixture
+from components.shared.tasks.item import Split
+from pipelines.phases import PHASES
+from pipelines.settings import composed
+from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
+from tests.profiles import shrunk
+from tests.shapes import make
+
+PROFILES = sorted(path.stem for path in (CONFIGS / "profile").glob("*.yaml"))
+VARIANTS: tuple[dict[str, bool], ...] = ({}, {"memory": True}, {"refinement": True})
+
+
+@functools.cache
+def settings_of(profile: str) -> dict[str, Config[Any]]:
+    return composed(profile=profile)
+
+
+@functools.cache
+def suite_size(suite: str, split: Split, items: int) -> int:
+    return len(suite_items(suite, split=split, items=items, seed=0))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_suite_of_a_profile_has_as_many_items_as_it_asks_for_in_each_split(profile):
+    evomerge, adas, compression = (
+        settings_of(profile)[n].settings for n in ("evomerge", "adas", "compression")
+    )
+    asked: set[tuple[Split, int]] = {
+        ("report", settings_of(profile)["evomerge"].evaluation.items),
+        *(("train", items) for items in (compression.calibration_items, compression.recovery.items)),
+        *(("search", items) for items in (evomerge.items, adas.search.items, adas.cem.items, compression.search_items)),
+        *(("select", s) for s in (evomerge.select_items, adas.search.select_items, compression.select_items)),
+    }  # fmt: skip
+    for split, items in asked:
+        assert [suite_size(suite, split, items) for suite in SUITES] == [items] * len(SUITES)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_phase_of_a_profile_has_the_items_that_it_compares_by(profile):
+    configs = settings_of(profile)
+    quietstar, baking, adas = (configs[name].settings for name in ("quietstar", "baking", "adas"))
+    questions = quietstar.questions
+    levels = (
+        questions.levels
+        if isinstance(questions.levels, dict)
+        else dict.fromkeys(questions.tasks, questions.levels)
+    )
+    cells = [(task, level) for task in questions.tasks for level in sorted(set(levels[task]))]
+    share = -(-quietstar.items // len(cells))
+    assert [len(draw(task, "search", level, share, 0)) for task, level in cells] == [share] * len(cells)
+    for bake in baking.bakes:
+        name = bake.behaviour
+        assert len(relevant(name, "search", baking.levels, baking.held_out, 0)) == baking.held_out
+        assert len(irrelevant(name, "report", baking.levels, baking.held_out, 0)) == baking.held_out
+    for family in adas.families:
+        for level in sorted(set(family.levels)):
+            assert held_out(family.tasks, "search", [level], adas.svf.gate_items, 0)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_task_of_a_profile_has_items_at_all_of_its_levels_in_each_split_that_is_drawn_from(profile):
+    configs = settings_of(profile)
+    cognate, training = configs["cognate"].settings, configs["training"].settings
+    courses = [getattr(cognate, name) for name in ("trunk", "standard", "memory", "reasoning")]
+    mixtures = [(course.tasks | course.opening.tasks, course.levels) for course in courses]
+    mixtures += [(stage.tasks or training.tasks, stage.levels) for stage in training.stages]
+    mixtures += [(configs["bitnet"].settings.tasks, configs["bitnet"].settings.levels)]
+    mixtures += [(configs["baking"].settings.anchor_tasks, configs["baking"].settings.anchor_levels)]
+    cells = {
+        (task, level)
+        for tasks, levels in mixtures
+        for task in tasks
+        for level in (levels[task] if isinstance(levels, dict) else levels)
+    }
+    splits: tuple[Split, ...] = ("train", "search", "report")
+    for split in splits:
+        assert all(mixture({task: 1.0}, [level], split, 0, 0, 1) for task, level in sorted(cells))
+
+
+def parameters(profile: str, **modules: bool) -> int:
+    geometry = settings_of(profile)["cognate"].settings.model.model_dump()
+    with torch.device("meta"):
+        return CognateForCausalLM(CognateConfig(**geometry, **modules)).num_parameters()
+
+
+def test_each_variant_of_profile_full_has_25_million_parameters_and_80_thousand():
+    assert settings_of("full")["cognate"].settings.equal_size  # each is published with the modules of all
+    published = parameters("full", memory=True, refinement=True)
+    assert abs(published / 25_083_528 - 1) < 0.001 and abs(published / 25_080_000 - 1) < 0.001
+    assert all(parameters("full", **modules) < published for modules in VARIANTS)
+
+
+def class_of(phase: str) -> type[Phase[Any]]:
+    module = importlib.import_module(f"components.{phase}.phase")
+    [found] = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Phase) and member.__module__ == module.__name__
+    ]
+    return found
+
+
+def made(
+    config: Config[Any], output: Path, step: str = "", inputs: tuple[Path, ...] = (), **said: Any
+) -> Path:
+    """The artifact of one phase at its shrunk settings."""
+    asked = (
+        {"trunk" if "variant" in said else "input_model": [str(path) for path in inputs]} if inputs else {}
+    )
+    request = Request(asked, str(output), settings=config.parameter, seed=0, step=step, parameters=said)
+    perform(class_of(config.phase), request, CONFIGS)
+    return output
+
+
+@pytest.mark.parametrize("profile", ["small", "full", "documents"])
+def test_all_phases_of_a_profile_pass_on_shrunk_cognates(profile, tmp_path):
+    configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
+    trunk = made(configs["cognate"], tmp_path / "trunk", "trunk")
+    variants = [
+        made(configs["cognate"], tmp_path / name, inputs=(trunk,), variant=name)
+        for name in ("standard", "memory", "reasoning")
+    ]
+    _the_other_phases_pass(configs, variants, tmp_path)
+
+
+@pytest.mark.parametrize("profile", ["hf-small", "hf-7b"])
+def test_all_phases_of_a_profile_pass_on_a_tiny_model_of_transformers(profile, tmp_path):
+    configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
+    bases = [make("llama", tmp_path / f"base{seed}", seed=seed) for seed in range(2)]
+    variants = [
+        made(configs["cognate"], tmp_path / f"cognate{seed}", variant=str(base))
+        for seed, base in enumerate(bases)
+    ]
+    _the_other_phases_pass(configs, variants, tmp_path)
+
+
+def _the_other_phases_pass(configs: dict[str, Config[Any]], variants: list[Path], folder: Path) -> None:
+    model = made(configs["evomerge"], folder / "evomerge", inputs=tuple(variants))
+    for phase in PHASES[PHASES.index("evomerge") + 1 :]:
+        model = made(configs[phase], folder / phase, inputs=(model,))
+    assert (model / "forge.json").exists()
