@@ -1,6 +1,7 @@
 """Tokens a second of a real model made ternary, beside itself in float32 and bfloat16, all in one run.
 
     OMP_NUM_THREADS=1 python tests/performance/models/ternary_speed.py PATH [--tokens 24 --rounds 5]
+    OMP_NUM_THREADS=1 python tests/performance/models/ternary_speed.py --made 6      # so many layers of SmolLM2-135M's shape
 
 PATH is a Hugging Face folder of a Llama or Qwen2. Speeds do not depend on what the weights are, so that they are only
 rounded, not trained. Greedy generation of one sequence with a cache, the ways in turn, the fastest token of all rounds of
@@ -16,12 +17,27 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import components.shared.runtime  # noqa: F401  before torch: how OpenMP waits
 from components.shared.models.encoders import encode_ternary, stored
 from components.shared.models.loading import load, wrap
 from components.shared.models.remote_code.coded import CodedLinear, install
 from components.shared.models.ternary.inference import accelerate
+
+
+def made(layers: int) -> Any:
+    """Some layers of SmolLM2-135M's shape with its head of 49,152 tokens, random."""
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=layers,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(config).eval()
 
 
 def ternary(model: Any) -> Any:
@@ -53,11 +69,12 @@ def seconds_a_token(model: Any, count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("path")
+    parser.add_argument("path", nargs="?")
+    parser.add_argument("--made", type=int, default=0, help="layers of SmolLM2-135M's shape, random, in place of PATH")
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
-    plain = load(chosen.path)[0].requires_grad_(False)
+    plain = (made(chosen.made) if chosen.made else load(chosen.path)[0]).requires_grad_(False)
     half = copy.deepcopy(plain).bfloat16()
     coded = ternary(copy.deepcopy(plain))
     accelerate(coded)
