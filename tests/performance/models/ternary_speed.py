@@ -1,7 +1,7 @@
 """Tokens a second of a real model made ternary, beside itself in float32 and bfloat16, all in one run.
 
     OMP_NUM_THREADS=1 python tests/performance/models/ternary_speed.py PATH [--tokens 24 --rounds 5]
-    OMP_NUM_THREADS=1 python tests/performance/models/ternary_speed.py --made 6      # so many layers of SmolLM2-135M's shape
+    OMP_NUM_THREADS=1 python tests/performance/models/ternary_speed.py --made 6      # layers of SmolLM2-135M's shape
 
 PATH is a Hugging Face folder of a Llama or Qwen2. Speeds do not depend on what the weights are, so that they are only
 rounded, not trained. Greedy generation of one sequence with a cache, the ways in turn, the fastest token of all rounds of
