@@ -70,7 +70,7 @@ def seconds_a_token(model: Any, count: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("path", nargs="?")
-    parser.add_argument("--made", type=int, default=0, help="layers of SmolLM2-135M's shape, random, in place of PATH")
+    parser.add_argument("--made", type=int, default=0, help="random layers in place of PATH")
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
