@@ -116,7 +116,7 @@ def batches(matrices: Sequence[Tensor]) -> Iterator[list[int]]:
     """Indices of matrices of one shape (lying or standing), as many as go together."""
     alike: dict[Any, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
-        alike[_lying(matrix).shape, matrix.dtype, matrix.device].append(i)
+        alike[torch.Size(sorted(matrix.shape)), matrix.dtype, matrix.device].append(i)
     for (shape, _, _), which in alike.items():
         size = max(1, BATCH // shape.numel())
         for start in range(0, len(which), size):
