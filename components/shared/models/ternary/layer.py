@@ -170,7 +170,7 @@ class Joined:
         return self.digits, self.scales, self.bias, self.q, self.out, self.y
 
 
-def norm_of(layer: nn.Module | None) -> tuple[np.ndarray, np.float32]:
+def norm_of(layer: Any) -> tuple[np.ndarray, np.float32]:
     """Gain and eps of an RMSNorm; without one eps is −1."""
     if layer is None:
         return NOTHING, np.float32(-1)
