@@ -17,8 +17,9 @@ logits = before + w·(after − before). The reference code (ezelikman/quiet-sta
 the output layer once; that is the same function wherever the output layer is affine, and mixing logits leaves any other
 output layer (soft capping, scaling) alone. w = 0 gives the logits without a thought, bit for bit.
 
-This file travels inside the artifact and imports torch alone. A model that can think has the submodule `talk_head` and
-`config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>, "mixing": true}`.
+This file travels inside the artifact and imports torch and transformers alone. A model that can think has the submodule
+`talk_head` and `config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>,
+"mixing": true}`.
 Training is not here: a model needs none of it to think.
 """
 
@@ -30,6 +31,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 
 class Head(NamedTuple):
@@ -109,6 +111,7 @@ def encode_text(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
         input_ids=input_ids,
         attention_mask=mask,
         position_ids=position_ids,
+        past_key_values=DynamicCache(),  # of all positions: a sliding window's own cache forgets some
         use_cache=True,
         output_hidden_states=True,
         logits_to_keep=1,
@@ -150,6 +153,27 @@ def visible_text(text: Text, positions: Tensor) -> Tensor:
     return (columns <= positions[..., None]) & text.attention_mask[:, None].bool()
 
 
+def in_windows(model: Any, mask: Tensor, queries: Tensor, keys: Tensor) -> Any:
+    """The mask as the model's layers take it: those that attend to a sliding window are not shown what lies before it.
+
+    :param mask: (B, 1, Q, K), additive, of layers that attend to all positions.
+    :param queries: (B, Q) and keys: (B, K), positions.
+    :return: a mask, or one for each kind of layer where a model has both.
+    :raises ValueError: the model has layers of a kind that thoughts cannot hang off.
+    """
+    config = model.config.get_text_config()
+    window, kinds = getattr(config, "sliding_window", None), {*(getattr(config, "layer_types", None) or ())}
+    if unknown := sorted(kinds - {"full_attention", "sliding_attention"}):
+        raise ValueError(f"thoughts cannot hang off layers of the kind {', '.join(unknown)}")
+    if not window or (kinds and "sliding_attention" not in kinds):
+        return mask
+    far = queries[:, :, None] - keys[:, None, :] >= window
+    windowed = mask.masked_fill(far[:, None], torch.finfo(mask.dtype).min)
+    if "full_attention" in kinds:
+        return {"full_attention": mask, "sliding_attention": windowed}
+    return windowed
+
+
 def continue_thoughts(
     model: Any, text: Text, cache: Any, positions: Tensor, tokens: Tensor, padding_mask: Tensor
 ) -> Tensor:
@@ -162,11 +186,13 @@ def continue_thoughts(
     """
     batch, steps, slots = tokens.shape
     origin = text.position_ids.gather(1, positions)
-    step = (~padding_mask).long().cumsum(1)[:, -steps:]
+    thought_ids = (origin[:, None] + (~padding_mask).long().cumsum(1)).flatten(1)  # (B, (K₀ + K)·S)
+    position_ids = thought_ids[:, -steps * slots :]
+    mask = thought_mask(visible_text(text, positions), padding_mask, steps, text.hidden.dtype)
     out = model(
         input_ids=tokens.reshape(batch, steps * slots),
-        attention_mask=thought_mask(visible_text(text, positions), padding_mask, steps, text.hidden.dtype),
-        position_ids=(origin[:, None] + step).reshape(batch, steps * slots),
+        attention_mask=in_windows(model, mask, position_ids, torch.cat([text.position_ids, thought_ids], 1)),
+        position_ids=position_ids,
         past_key_values=cache,
         use_cache=True,
         output_hidden_states=True,
