@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.base_models.address import address
-from components.shared.preflight.estimate import PhaseCost, estimate
+from components.shared.preflight.estimate import PhaseCost, estimate, refuse_what_cannot_fit
 from components.shared.preflight.shape import ModelShape, of_cognate, read
 from components.shared.preflight.throughput import Machine, here
+
+from .cluster import Cluster
+from .phases import SPECS
 
 VARIANTS = ("standard", "memory", "reasoning")
 """Base models that are trained from nothing."""
@@ -61,11 +64,7 @@ def _folder(model: str) -> Path | None:
     return None
 
 
-def costs_of(
-    models: Sequence[str],
-    configs: Mapping[str, Any],
-    machine: Machine,
-) -> list[PhaseCost]:
+def costs_of(models: Sequence[str], configs: Mapping[str, Any], machine: Machine) -> list[PhaseCost]:
     """What the phases of these settings take; nothing where the model's shape is not known yet.
 
     :param models: see `shape_of`.
@@ -79,3 +78,42 @@ def costs_of(
         len(models) if len(models) > 1 else len(VARIANTS)
     )  # all variants stand on one model that is given
     return estimate(shape, configs, machine, parents=parents, fresh=fresh)
+
+
+UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+UNBOUND = 1 << 62
+"""Bytes of what is not limited, or not known from here."""
+
+
+def bytes_of(quantity: str | None) -> int:
+    """An amount of memory or disk in Kubernetes' notation; None is no limit."""
+    if quantity is None:
+        return UNBOUND
+    unit = quantity.lstrip("0123456789.")
+    return int(float(quantity.removesuffix(unit)) * UNITS.get(unit, 1))
+
+
+def fitting_pods(models: Sequence[str], configs: Mapping[str, Any], cluster: Cluster) -> list[PhaseCost]:
+    """What the phases take in the pods of a cluster.
+
+    A GPU's memory is not known from here: it is said, and refused by nobody.
+
+    :param models: see `shape_of`.
+    :raises ConfigError: a phase outgrows the memory or the scratch space of its pod.
+    """
+    taken = []
+    for phase in configs:
+        gpu = cluster.wants_gpu(SPECS[phase]) and cluster.parameters.accelerator_limit != "0"
+        pod = cluster.pods["gpu" if gpu else "cpu"]
+        machine = Machine(
+            f"a pod of the cluster (pods.{'gpu' if gpu else 'cpu'} in configs/cluster)",
+            1e14 if gpu else 1e11,
+            bytes_of(pod.limits.memory),
+            UNBOUND if gpu else 0,
+            int(gpu),
+            bytes_of(pod.scratch),
+        )
+        costs = [cost for cost in costs_of(models, configs, machine) if cost.phase == phase]
+        refuse_what_cannot_fit(costs, machine)
+        taken += costs
+    return taken

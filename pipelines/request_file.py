@@ -46,6 +46,7 @@ class RequestFile(BaseModel):
     artifacts: list[str] = []
     first: str = Field(PHASES[0], alias="from")
     last: str = Field(PHASES[-1], alias="to")
+    without: list[str] = []
     enable_evomerge: bool = True
     enable_compression: bool = True
     generations: int | None = Field(None, ge=1)
@@ -98,6 +99,7 @@ def merged(path: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:
     }
     enabled = {phase: on for phase, on in options.get("enabled", {}).items() if on is not None}
     together = {**base, **changed, "enabled": {**base.get("enabled", {}), **enabled}}
+    together["without"] = [*base.get("without", []), *options.get("without", [])]
     together["overrides"] = [*base.get("overrides", []), *options.get("overrides", [])]
     _check_enabled(together, enabled)
     return _request(together)
@@ -141,7 +143,8 @@ def _options(path: Path) -> dict[str, Any]:
 def _request(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as arguments of `pipelines.api.request`: switches are phases left out, generations a setting."""
     request = {name: value for name, value in options.items() if name not in ("enabled", "generations")}
-    request["without"] = [phase for phase, on in options.get("enabled", {}).items() if not on]
+    switched_off = [phase for phase, on in options.get("enabled", {}).items() if not on]
+    request["without"] = list(dict.fromkeys([*options.get("without", []), *switched_off]))
     if options.get("generations") is not None:
         request["overrides"] = [
             *request.get("overrides", []),
@@ -163,7 +166,14 @@ def _check_enabled(options: Mapping[str, Any], asked: Mapping[str, bool]) -> Non
                 f"phase {phase} is switched on, and is not among those that run",
                 where=f"--enable-{phase}", why=f"they are {', '.join(phases)}", fix="change --from or --to",
             )  # fmt: skip
-    running = options["enabled"].get("evomerge", True) and "evomerge" in phases
+    off = set(options["without"])
+    for phase, on in asked.items():
+        if on and phase in off:
+            raise ConfigError(
+                f"phase {phase} is switched on, and left out",
+                where=f"--enable-{phase}, --without {phase}", fix="give one of them",
+            )  # fmt: skip
+    running = options["enabled"].get("evomerge", True) and "evomerge" in phases and "evomerge" not in off
     if options.get("generations") is not None and not running:
         raise ConfigError(
             "there are generations, and evomerge does not run", where="--generations", fix="leave it out"

@@ -45,9 +45,8 @@ def shrunk(config: Config[Any]) -> Config[Any]:
         section["questions"] = LEAST["questions"]
     if "steps" in section and "warmup" in section:
         section["warmup"] = min(section["warmup"], section["steps"] - 1)
-    text = as_json(
-        {"profile": config.profile, "evaluation": {"items": 6, "batch": 64}, config.phase: section}
-    )
+    evaluation = {**config.tree["evaluation"], "items": 6, "batch": 64}
+    text = as_json({"profile": config.profile, "evaluation": evaluation, config.phase: section})
     return parse(config.phase, model_of(config.phase), text, config.seed)
 
 

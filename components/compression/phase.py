@@ -75,7 +75,7 @@ class Compression(Phase[Settings], spec=PHASE):
             RetentionScale(items, self.evaluator.loss(items), uniform)
             for items in (self._items("search"), self._items("select"))
         )
-        if settings.recipe == BEST and settings.bytes is None and not self.search.meaningful:
+        if settings.recipe == BEST and settings.size is None and not self.search.meaningful:
             shutil.rmtree(run.work / "weights")
             raise InputError(
                 f"the model does hardly better than a uniform guess ({uniform:.3f} nats a token)",
@@ -113,7 +113,7 @@ class Compression(Phase[Settings], spec=PHASE):
         measure_sensitivities(self.tensors, self.evaluator, self.search.items, run.progress)
         allocations = frontier(rate_points(self.tensors.points, self.tensors.sensitivity))
         plan = (
-            self._publish_within(allocations, settings.bytes) if settings.bytes else self._retain(allocations)
+            self._publish_within(allocations, settings.size) if settings.size else self._retain(allocations)
         )
         self._compare(allocations, plan)
         if settings.recovery.steps:

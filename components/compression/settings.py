@@ -43,6 +43,9 @@ class Settings(PhaseSettings):
     bytes: int | None = Field(
         None, ge=1, description="instead of retention: the least harm in an artifact of so many bytes"
     )
+    target_size_mb: float | None = Field(
+        None, gt=0, description="the same in megabytes of 10⁶ bytes; give one of the two"
+    )
     candidates: list[str] = Field(min_length=1, description="presets that a tensor may be given")
     smallest: int = Field(2048, ge=1, description="weights of a matrix; smaller ones are kept in 16 bits")
     sample: int = Field(1 << 19, ge=1024, description="weights of a tensor on which a code is tried")
@@ -65,6 +68,17 @@ class Settings(PhaseSettings):
         self.engine.check_strategy(("single",), why)
         self.engine.check_adapter("recovery trains norms, biases and gates, and no matrix")
         return self
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Settings:
+        if self.bytes is not None and self.target_size_mb is not None:
+            raise ValueError("bytes and target_size_mb are both given: leave one out")
+        return self
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that the artifact shall have; None where retention decides."""
+        return self.bytes if self.target_size_mb is None else round(1e6 * self.target_size_mb)
 
     @field_validator("recipe")
     @classmethod

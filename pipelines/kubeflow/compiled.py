@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from components.shared.runtime.errors import InputError
 
 from ..cluster import load
+from ..costs import fitting_pods
 from ..ir import reader
 from ..ir.base_models import planned, standing
 from ..ir.parameters import given_parameters, starting_points
@@ -105,6 +106,7 @@ def prepared(
         )
     configs = composed(between(first, last), profile=profile, overrides=overrides, seed=seed)
     starting = starting_points(first, planned(base_models, pods=True), artifacts)
+    fitting_pods(base_models or artifacts, configs, load(cluster))
     if base_dtype:
         starting["base_dtype"] = base_dtype
     stands = standing(base_models, merged=any(map(several, between(first, last))))

@@ -14,7 +14,7 @@ from components.shared.training.settings import EngineSettings
 from .shape import ModelShape
 
 GIB = 1 << 30
-PROCESS = int(0.72 * GIB)
+PROCESS = int(1.0 * GIB)
 """Python with torch, transformers and MLflow loaded, before a model is."""
 CONTEXT = int(1.0 * GIB)
 """CUDA's context and what its libraries allocate of a GPU."""

@@ -39,7 +39,8 @@ class Given:
     @property
     def scoring(self) -> float:
         """Operations of scoring all suites once."""
-        return SUITES * self.evaluation.items * 0.5 * self.tokens * self.shape.flops
+        text = self.evaluation.text_tokens if self.evaluation.text else 0
+        return (SUITES * self.evaluation.items * 0.5 * self.tokens + text) * self.shape.flops
 
 
 @dataclass
@@ -78,7 +79,7 @@ def cognate(settings: Any, given: Given) -> Demand:
         demand.flops = steps * settings.batch * 0.5 * given.tokens * LEARNING * shape.flops
     else:
         terms.put("weights", shape.stored * shape.parameters)
-        terms.put("Gram matrices", 8 * shape.inputs)  # summed in float64
+        terms.put("Gram matrices of a layer", 8 * shape.inputs / shape.layers)  # the others lie in their file
         inference(terms, shape, settings.batch, given.tokens)
     demand.flops += 3 * (settings.gram_items * 0.5 * given.tokens * 3 * shape.flops + given.scoring)
     return demand
@@ -90,7 +91,7 @@ def evomerge(settings: Any, given: Given) -> Demand:
     demand = Demand(disk=2 * 4 * shape.parameters)
     demand.terms.put("parents", given.parents * shape.stored * shape.parameters)
     demand.terms.put("merged model and base", 2 * shape.stored * shape.parameters)
-    demand.terms.put("Gram matrices", given.parents * 4 * shape.inputs)
+    demand.terms.put("Gram matrices of a tensor", given.parents * 4 * max(shape.inner, shape.hidden) ** 2)
     inference(demand.terms, shape, given.evaluation.batch, given.tokens)
     evaluations = (
         8 + 3 * len(settings.methods) + settings.generations * settings.population * settings.islands

@@ -96,12 +96,16 @@ def submit(
       130  Ctrl-C: only the looking has ended
       5    the server did not answer at --timeout, or does not know us any more; the run goes on
     """  # fmt: skip
+    from ...cluster import load
+    from ...costs import fitting_pods
     from ...ir.parameters import settings
     from ...kubeflow import follow
     from ...kubeflow.compiled import prepared
     from ...kubeflow.server import Server
     from ...kubeflow.state.run import Watcher
+    from ...settings import from_parameters
     from ..rendering.live import LiveView
+    from ..rendering.plan import said
 
     server = Server(access(host, namespace, token, cookies, authority))
     if upload:
@@ -113,6 +117,8 @@ def submit(
         rounds=rounds, workers=workers, cluster=cluster, base_dtype=base_dtype, trust=trust,
     )  # fmt: skip
     say(str(graph))
+    for line in said(fitting_pods(base_model or artifacts, from_parameters(parameters), load(cluster))):
+        say(line)
     name = name or f"agent-forge-{time.strftime('%Y%m%d-%H%M%S')}-{profile}"
     started = server.submit(graph.text, parameters, name=name, experiment=experiment, caching=cache)
     say(server.url(started))

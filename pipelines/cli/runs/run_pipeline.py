@@ -52,6 +52,13 @@ def run_pipeline(
     first: First = PHASES[0],
     last: Last = PHASES[-1],
     artifact: Artifacts,
+    without: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PHASE", default_factory=list, show_default=False,
+            help="Leave this phase out: the model before it goes on as it is; repeatable.",
+        ),
+    ],
     resume: Annotated[str, typer.Option(metavar="RUN", help="Go on with this run (or latest).")] = "",
     name: Annotated[str, typer.Option(help="The run's name (default: the time).")] = "",
     runs: Annotated[
@@ -110,6 +117,7 @@ def run_pipeline(
     forge run-pipeline --base-models ./my-model standard --generations 8 --no-compression
     forge run-pipeline --base-model ./my-model --no-evomerge --output-dir ./complete_output
     forge run-pipeline --base-model Qwen/Qwen2.5-0.5B-Instruct@main --base-dtype bfloat16
+    forge run-pipeline --without bitnet --without baking
     forge run-pipeline --config run.yaml --seed 7
     forge run-pipeline --store s3://forge/runs
     forge run-pipeline --dry-run --json
@@ -126,7 +134,7 @@ def run_pipeline(
         runs=runs, name=name, resume=resume, first=first, last=last, base_models=base_model, base_dtype=base_dtype,
         environment={"FORGE_TRUST": trust} if trust else {}, artifacts=artifact,
         pipeline=pipeline, profile=profile, overrides=override, seed=seed, parameters=settings(parameter),
-        rounds=rounds, workers=workers, store=store, slots=slots, cache=cache, register_as=register_as,
+        without=without, rounds=rounds, workers=workers, store=store, slots=slots, cache=cache, register_as=register_as,
         experiment=experiment, generations=generations, enabled={"evomerge": evomerge, "compression": compression},
     )  # fmt: skip
     plan = prepare(request(**merged(config, options)))

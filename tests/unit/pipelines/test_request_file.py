@@ -111,3 +111,20 @@ def test_values_behind_one_option_get_it_each():
     assert expanded(words) == [
         *("--base-models", "a", "--base-models", "b", "--seed", "1"), *("--base-models", "c", "--base-models"),
     ]  # fmt: skip
+
+
+def test_phases_are_left_out_by_name_in_a_file_and_on_the_command_line(file):
+    base = file("profile: micro\nwithout: [bitnet]\nenable_compression: false\n")
+    made = request(**merged(base, {"without": ["baking"], "enabled": {}}))
+    assert set(made.without) == {"bitnet", "baking", "compression"}
+    with pytest.raises(ConfigError, match="switched on, and left out"):
+        merged(base, {"without": ["evomerge"], "enabled": {"evomerge": True}})
+
+
+def test_the_size_of_the_agent_is_given_in_bytes_or_in_megabytes():
+    sizes = {"bytes=200000": 200_000, "target_size_mb=1.5": 1_500_000, "bytes=null": None}
+    for override, expected in sizes.items():
+        settings = composed(["compression"], profile="tiny", overrides=[f"compression.{override}"])
+        assert settings["compression"].settings.size == expected
+    with pytest.raises(ConfigError, match="leave one out"):
+        composed(["compression"], profile="micro", overrides=["compression.target_size_mb=1"])

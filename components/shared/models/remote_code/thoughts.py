@@ -111,12 +111,40 @@ def encode_text(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
         input_ids=input_ids,
         attention_mask=mask,
         position_ids=position_ids,
-        past_key_values=DynamicCache(),  # of all positions: a sliding window's own cache forgets some
+        past_key_values=DynamicCache()
+        if slides(model)
+        else None,  # of all columns, those beyond a window too
         use_cache=True,
         output_hidden_states=True,
         logits_to_keep=1,
     )
     return Text(out.hidden_states[-1], out.past_key_values, position_ids, mask)
+
+
+def slides(model: Any) -> bool:
+    """Whether some of the model's layers see no further back than a window.
+
+    :raises ValueError: some keep another state than keys and values, which thoughts cannot hang off.
+    """
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    if unknown := sorted({*kinds} - {"full_attention", "sliding_attention"}):
+        raise ValueError(f"thoughts cannot hang off layers of the kind {', '.join(unknown)}")
+    return getattr(config, "sliding_window", None) is not None and "sliding_attention" in kinds
+
+
+def by_layer(model: Any, mask: Tensor, queries: Tensor, keys: Tensor) -> Any:
+    """An additive mask (B, 1, Q, K) as the model's layers take it: by its kind of layer where some see a window only.
+
+    :param queries: (B, Q), and keys: (B, K): positions in the text; a window counts those, not columns.
+    """
+    if not slides(model):
+        return mask
+    config = model.config.get_text_config()
+    far = queries[:, :, None] - keys[:, None] >= config.sliding_window
+    near = mask.masked_fill(far[:, None], torch.finfo(mask.dtype).min)
+    whole = "full_attention" in (getattr(config, "layer_types", None) or ())
+    return {"full_attention": mask, "sliding_attention": near} if whole else near
 
 
 def fork(cache: Any) -> Any:
@@ -153,27 +181,6 @@ def visible_text(text: Text, positions: Tensor) -> Tensor:
     return (columns <= positions[..., None]) & text.attention_mask[:, None].bool()
 
 
-def in_windows(model: Any, mask: Tensor, queries: Tensor, keys: Tensor) -> Any:
-    """The mask as the model's layers take it: those that attend to a sliding window are not shown what lies before it.
-
-    :param mask: (B, 1, Q, K), additive, of layers that attend to all positions.
-    :param queries: (B, Q) and keys: (B, K), positions.
-    :return: a mask, or one for each kind of layer where a model has both.
-    :raises ValueError: the model has layers of a kind that thoughts cannot hang off.
-    """
-    config = model.config.get_text_config()
-    window, kinds = getattr(config, "sliding_window", None), {*(getattr(config, "layer_types", None) or ())}
-    if unknown := sorted(kinds - {"full_attention", "sliding_attention"}):
-        raise ValueError(f"thoughts cannot hang off layers of the kind {', '.join(unknown)}")
-    if not window or (kinds and "sliding_attention" not in kinds):
-        return mask
-    far = queries[:, :, None] - keys[:, None, :] >= window
-    windowed = mask.masked_fill(far[:, None], torch.finfo(mask.dtype).min)
-    if "full_attention" in kinds:
-        return {"full_attention": mask, "sliding_attention": windowed}
-    return windowed
-
-
 def continue_thoughts(
     model: Any, text: Text, cache: Any, positions: Tensor, tokens: Tensor, padding_mask: Tensor
 ) -> Tensor:
@@ -186,12 +193,14 @@ def continue_thoughts(
     """
     batch, steps, slots = tokens.shape
     origin = text.position_ids.gather(1, positions)
-    thought_ids = (origin[:, None] + (~padding_mask).long().cumsum(1)).flatten(1)  # (B, (K₀ + K)·S)
-    position_ids = thought_ids[:, -steps * slots :]
+    own = (origin[:, None] + (~padding_mask).long().cumsum(1)).flatten(
+        1
+    )  # of all steps, those in the cache too
+    position_ids = own[:, -steps * slots :]
     mask = thought_mask(visible_text(text, positions), padding_mask, steps, text.hidden.dtype)
     out = model(
         input_ids=tokens.reshape(batch, steps * slots),
-        attention_mask=in_windows(model, mask, position_ids, torch.cat([text.position_ids, thought_ids], 1)),
+        attention_mask=by_layer(model, mask, position_ids, torch.cat([text.position_ids, own], dim=1)),
         position_ids=position_ids,
         past_key_values=cache,
         use_cache=True,
@@ -365,13 +374,18 @@ def append_token(model: Any, text: Text, token: Tensor, position: Tensor) -> Tex
     """The text with one more token (B, 1), which follows the one in column `position` (B, 1), in one cached pass."""
     mask = torch.cat([text.attention_mask, torch.ones_like(token)], dim=1)
     position_ids = text.position_ids.gather(1, position) + 1
+    positions = torch.cat([text.position_ids, position_ids], dim=1)
+    seen: Any = mask
+    if slides(model):
+        additive = torch.zeros(mask[:, None, None].shape, dtype=text.hidden.dtype, device=mask.device)
+        additive.masked_fill_(mask[:, None, None] == 0, torch.finfo(additive.dtype).min)
+        seen = by_layer(model, additive, position_ids, positions)
     out = model(
         input_ids=token,
-        attention_mask=mask,
+        attention_mask=seen,
         position_ids=position_ids,
         past_key_values=text.cache,
         use_cache=True,
         output_hidden_states=True,
     )
-    positions = torch.cat([text.position_ids, position_ids], dim=1)
     return Text(out.hidden_states[-1], out.past_key_values, positions, mask)

@@ -15,7 +15,8 @@ from components.shared.preflight import estimate
 from components.shared.preflight.shape import ModelShape, of_cognate, of_config, read
 from components.shared.preflight.throughput import Machine
 from components.shared.runtime.errors import ConfigError, InputError
-from pipelines.costs import costs_of, shape_of
+from pipelines.cluster import load
+from pipelines.costs import bytes_of, costs_of, fitting_pods, shape_of
 from pipelines.settings import composed
 from tests.shapes import FAMILIES, config
 
@@ -108,3 +109,19 @@ def test_seven_billion_parameters_learn_on_one_gpu_of_80_gb_at_the_settings_of_t
     found = costs()
     assert set(found) == set(composed(profile="hf-7b"))
     assert not estimate.problems([found[name] for name in found if name not in ("evomerge", "adas")], H100)
+
+
+def test_a_phase_that_outgrows_its_pod_is_refused_before_it_is_submitted(tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps(config("llama").to_dict() | {"hidden_size": 8192, "num_hidden_layers": 64})
+    )
+    configs = composed(profile="hf-7b")
+    with pytest.raises(ConfigError, match="cannot fit"):
+        fitting_pods([str(tmp_path)], configs, load("default"))
+    assert {cost.phase for cost in fitting_pods([], composed(profile="tiny"), load("default"))} == set(
+        configs
+    )
+
+
+def test_amounts_of_kubernetes_are_bytes():
+    assert [bytes_of(q) for q in ("2Gi", "1.5G", "100")] == [2 << 30, 1_500_000_000, 100]

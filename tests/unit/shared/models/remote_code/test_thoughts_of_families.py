@@ -13,8 +13,8 @@ from components.shared.models.remote_code.thoughts import (
     encode_text,
     fork,
     generate_with_thoughts,
-    in_windows,
     sample_thoughts,
+    slides,
 )
 from tests import shapes
 
@@ -60,4 +60,4 @@ def test_layers_that_keep_another_state_are_refused_by_name(tmp_path):
     model, _ = load(shapes.make("llama", tmp_path))
     model.config.layer_types = ["linear_attention", "full_attention"]
     with pytest.raises(ValueError, match="of the kind linear_attention"):
-        in_windows(model, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1), torch.zeros(1, 1))
+        slides(model)
