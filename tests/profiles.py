@@ -29,7 +29,7 @@ MOST: dict[str, float] = {
 }
 """Key → what it is at most in a shrunk profile."""
 
-FIRST = {"candidates": 3, "controls": 1}
+FIRST = {"candidates": 3, "controls": 1, "bakes": 2}
 """Key → how many of its names are left."""
 
 LEAST = {"questions": 8}
