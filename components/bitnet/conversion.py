@@ -1,9 +1,9 @@
 """From a trained network to a ternary one: which layers, and where they need a norm in front of them.
 
 BitNet b1.58 (arXiv 2402.17764) keeps embeddings, head, norms and other small tensors in high precision. A BitLinear wants
-an input of unit scale (SubLN, arXiv 2310.11453): q, k, v, gate and up stand behind the block's own RMSNorm; o and down do
-not, so they get one of their own. Its gain starts at the input's measured root mean square, so that the layer begins near
-the function that it had.
+an input of unit scale (SubLN, arXiv 2310.11453): q, k, v, gate and up stand behind the block's own norm; o and down do
+not, so they get one of their own. Which is which is looked up in a forward pass, not in the layers' names (placement.py).
+A norm's gain starts at the input's measured root mean square, so that the layer begins near the function that it had.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from components.shared.models.remote_code.coded import Coded
 from components.shared.models.remote_code.ternary import BitLinear
 from components.shared.runtime.errors import InputError
 
+from .placement import layer_of
+
 SMALLEST = 16
 """Layers narrower than this are gates, routers and heads: a few bytes that decide much."""
-UNNORMED = ("o_proj", "down_proj", "out_proj", "c_proj", "dense_4h_to_h", "fc2")
-"""Names of the layers that no norm precedes, in Llama and its relatives, GPT-2, NeoX and OPT."""
 KEPT = ("talk_head", "lm_head", "rates", "halt")
 """Output layers, and a Cognate's heads of thinking, memory and halting: in high precision at any width."""
 
@@ -41,6 +41,7 @@ def linears_to_convert(model: PreTrainedModel) -> dict[str, nn.Linear]:
         and min(module.weight.shape) >= SMALLEST
         and module is not head
         and not any(part in KEPT for part in path.split("."))
+        and not is_router(model, path)
     }
     ternary = next((path for path, m in model.named_modules() if isinstance(m, (BitLinear, Coded))), None)
     if ternary is not None:
@@ -51,10 +52,17 @@ def linears_to_convert(model: PreTrainedModel) -> dict[str, nn.Linear]:
         raise InputError(
             "the model has no linear layers to convert",
             where=type(model).__name__,
-            why=f"none in its blocks is an nn.Linear of {SMALLEST} rows and columns (GPT-2 has Conv1D)",
+            why=f"none in its blocks is an nn.Linear of {SMALLEST} rows and columns",
             fix="give a Llama, Qwen, Mistral or another model whose blocks are made of nn.Linear",
         )
     return linears
+
+
+def is_router(model: nn.Module, path: str) -> bool:
+    """Whether a layer chooses among experts, or weighs a shared one: it stands beside them."""
+    parent, _, name = path.rpartition(".")
+    beside = hasattr(model.get_submodule(parent), "experts") and name.endswith("gate")
+    return beside or "router" in path.split(".")
 
 
 @torch.no_grad()
@@ -83,6 +91,10 @@ def root_mean_squares(
     finally:
         for handle in handles:
             handle.remove()
+    for path, [_, count] in sums.items():
+        if not count:  # an expert that no token reached: as the others of its layer
+            alike = [sums[other] for other in sums if layer_of(other) == layer_of(path)]
+            sums[path] = [sum(each) for each in zip(*alike, strict=True)]
     return {path: (total / max(count, 1)) ** 0.5 for path, (total, count) in sums.items()}
 
 
@@ -104,11 +116,6 @@ def convert(model: PreTrainedModel, gains: Mapping[str, float]) -> None:
             nn.init.constant_(ternary.norm.weight, gains[path] or 1.0)
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, ternary.train(linear.training))
-
-
-def unnormed(paths: Iterable[str]) -> list[str]:
-    """Those of the paths whose layer has no norm in front of it."""
-    return [path for path in paths if path.rpartition(".")[2] in UNNORMED]
 
 
 def set_strength(model: nn.Module, strength: float) -> None:

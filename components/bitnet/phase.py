@@ -22,8 +22,9 @@ from components.shared.training.device import device
 from components.shared.training.loop import report_to, rows_in_part
 
 from .component import PHASE
-from .conversion import convert, linears_to_convert, root_mean_squares, unnormed
+from .conversion import convert, linears_to_convert, root_mean_squares
 from .findings import Losses, against_rounding, mean, sizes
+from .placement import kept, unnormed
 from .qat import train
 from .settings import Settings
 
@@ -74,7 +75,10 @@ class BitNet(Phase[Settings], spec=PHASE):
         self._publish(student.cpu(), curve)
 
     def get_metrics(self) -> dict[str, float]:
-        """Losses on the search split in nats a token, retention, bytes, and timings (`…_per_second`)."""
+        """Losses on the search split in nats a token, retention, bytes, and timings (`…_per_second`).
+
+        `size_reduction` and `inference_speedup` are ratios, input to output and output to input: larger is better.
+        """
         return self.metrics
 
     def _rounded(self) -> PreTrainedModel:
@@ -88,7 +92,7 @@ class BitNet(Phase[Settings], spec=PHASE):
         settings, gains = self.run.settings, {}
         student = copy.deepcopy(self.teacher).requires_grad_(True)
         if settings.sublayer_norm:
-            paths = unnormed(linears_to_convert(student))
+            paths = unnormed(student, linears_to_convert(student))
             gains = root_mean_squares(student, paths, self._calibration())
         convert(student, gains)
         return student
@@ -128,6 +132,7 @@ class BitNet(Phase[Settings], spec=PHASE):
             }
         }
         run.extra["sizes"] = sizes(run.artifact.path, run.output)
+        run.extra["high_precision"] = kept(student)
         self.metrics = self._measure(stored)
         run.extra["controls"] = [
             against_rounding(self.losses["ternary"], self.losses["ternary without training"], run.seed)
@@ -156,4 +161,8 @@ class BitNet(Phase[Settings], spec=PHASE):
         for name, model in (("before", self.teacher.cpu()), ("after", stored)):
             timing = speed(model, self.tokenizer, self.held_out[:64])
             metrics[f"tokens_per_second_{name}"] = timing["tokens_per_second"]
+        metrics["size_reduction"] = bytes_before / bytes_after
+        metrics["inference_speedup"] = (
+            metrics["tokens_per_second_after"] / metrics["tokens_per_second_before"]
+        )
         return metrics

@@ -35,7 +35,9 @@ CURES = {
     "gradients": ("{phase}.engine.strategy=zero3 with engine.offload=true, or more engine.processes",),
     "weights": ("a smaller base model, or {phase}.engine.strategy=zero3 on more GPUs",),
     "parents": ("fewer --base-model, or --no-evomerge",),
-    "Gram matrices of a tensor": ("fewer --base-model, or evomerge.methods without those that need activations",),
+    "Gram matrices of a tensor": (
+        "fewer --base-model, or evomerge.methods without those that need activations",
+    ),
     "teacher": ("bitnet.distillation=0, or a smaller base model",),
     "ternary weights": ("bitnet.engine.gradient_checkpointing=true",),
     "changed weights": ("baking.engine.gradient_checkpointing=true, or a smaller baking.rank",),

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from components.bitnet.conversion import convert, linears_to_convert, root_mean_squares, unnormed
+from components.bitnet.conversion import convert, linears_to_convert, root_mean_squares
+from components.bitnet.placement import unnormed
 from components.bitnet.qat import train
 from components.bitnet.settings import Settings
 from components.shared.evaluation.answers import batches, loss
@@ -70,7 +71,9 @@ def main() -> None:
             if settings.sublayer_norm:
                 items = mixture(base.tasks, base.levels, "train", seed, base.steps, base.calibration_items)
                 calibration = [{"input_ids": encode(items, tokenizer).input_ids}]
-                gains = root_mean_squares(student, unnormed(linears_to_convert(student)), calibration)
+                gains = root_mean_squares(
+                    student, unnormed(student, linears_to_convert(student)), calibration
+                )
             convert(student, gains)
             with tempfile.TemporaryDirectory() as folder:
                 train(

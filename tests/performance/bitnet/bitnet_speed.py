@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from components.bitnet.conversion import convert, linears_to_convert, unnormed
+from components.bitnet.conversion import convert, linears_to_convert
+from components.bitnet.placement import unnormed
 from components.bitnet.qat import answer_and_kl
 from components.bitnet.settings import Settings
 from components.cognate.settings import Settings as CognateSettings
@@ -79,7 +80,7 @@ def main() -> None:
     teacher = (model if hasattr(model.config, "storage") else wrap(model)).eval().requires_grad_(False)
     count, before = teacher.num_parameters(), peak_bytes()
     plain, student = (copy.deepcopy(teacher).requires_grad_(True) for _ in range(2))
-    convert(student, dict.fromkeys(unnormed(linears_to_convert(student)), 1.0))
+    convert(student, dict.fromkeys(unnormed(student, linears_to_convert(student)), 1.0))
     print(f"{count:,} parameters, {settings.batch} items a step in rows of {settings.rows}")
     for name, network, guide in (
         ("ternary, with its teacher", student, teacher),

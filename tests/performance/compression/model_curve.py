@@ -34,7 +34,8 @@ import numpy as np
 import torch
 
 import components.shared.runtime  # noqa: F401  before torch: how OpenMP waits
-from components.bitnet.conversion import convert, linears_to_convert, unnormed
+from components.bitnet.conversion import convert, linears_to_convert
+from components.bitnet.placement import unnormed
 from components.bitnet.qat import answer_and_kl
 from components.cognate.settings import Settings as CognateSettings
 from components.compression.allocation.allocate import Allocation, frontier, within
@@ -89,7 +90,7 @@ def train(
         trunk = compose("cognate", CognateSettings, profile="tiny").settings.trunk
         model = build(CognateConfig(vocab_size=VOCAB_SIZE, **shape), seed=0)
         if ternary:
-            convert(model, dict.fromkeys(unnormed(linears_to_convert(model)), 1.0))
+            convert(model, dict.fromkeys(unnormed(model, linears_to_convert(model)), 1.0))
         model.train()
         rule = build_optimizer(model, "muon", lr, 0.0)
         began = time.process_time()

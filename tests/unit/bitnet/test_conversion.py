@@ -1,5 +1,7 @@
 """Which layers become ternary, where norms go, and what conversion leaves as it was."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -10,12 +12,13 @@ from components.bitnet.conversion import (
     linears_to_convert,
     root_mean_squares,
     set_strength,
-    unnormed,
 )
-from components.shared.models.loading import load, save
+from components.bitnet.placement import kept, unnormed
+from components.shared.models.loading import load, save, wrap
 from components.shared.models.remote_code.ternary import BitLinear, quantise_activations, ternarise
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
+from tests import shapes
 
 from .networks import BLOCK, IDS, cognate, llama, paths_of_blocks
 
@@ -56,8 +59,8 @@ def test_a_bias_stays_as_it_is():
 
 
 def test_a_model_without_linear_layers_is_refused():
-    """GPT-2's are of another class, whose weights lie the other way round."""
-    with pytest.raises(InputError, match=r"no linear layers to convert.*Conv1D.*give a Llama"):
+    """A GPT-2 that was not loaded here: its layers are of another class, whose weights lie the other way round."""
+    with pytest.raises(InputError, match=r"no linear layers to convert.*give a Llama"):
         linears_to_convert(GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=272)))
 
 
@@ -73,7 +76,7 @@ def test_a_ternary_model_is_refused_in_training_and_as_it_is_stored(tmp_path):
 
 def test_the_layers_that_no_norm_precedes_are_those_that_leave_attention_and_mlp():
     model = cognate(memory=True, refinement=True)
-    paths = unnormed(linears_to_convert(model))
+    paths = unnormed(model, linears_to_convert(model))
     blocks = ("model.layers.0", "model.layers.1", "model.refinement.block")
     expected = {f"{block}.{name}" for block in blocks for name in ("self_attn.o_proj", "mlp.down_proj")}
     assert set(paths) == expected | {"model.memory.o_proj"}
@@ -119,7 +122,7 @@ def test_at_strength_zero_and_without_norms_the_function_is_unchanged(make):
 def test_at_strength_zero_a_calibrated_norm_keeps_the_size_of_what_goes_into_a_layer():
     """RMSNorm with gain rms: inputs of one size pass unchanged; of different sizes, their mean size is kept."""
     model = cognate()
-    paths = unnormed(linears_to_convert(model))
+    paths = unnormed(model, linears_to_convert(model))
     gains = root_mean_squares(model, paths, [{"input_ids": IDS}])
     convert(model, gains)
     for path, layer in bitlinears(model).items():
@@ -147,3 +150,70 @@ def test_conversion_takes_the_weights_and_does_not_copy_them():
     before = {path: layer.weight for path, layer in linears_to_convert(model).items()}
     convert(model, {})
     assert all(layer.weight is before[path] for path, layer in bitlinears(model).items())
+
+
+LEAVES = {
+    "gpt2": {"c_proj"},
+    "phi3": {"o_proj", "down_proj"},
+    "gemma": {"o_proj", "down_proj"},
+    "mixtral": {"o_proj", "down"},
+    "qwen2_moe": {"o_proj", "down", "down_proj"},
+    "deepseek_v3": {"o_proj", "down", "down_proj"},
+}
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory):
+    root = tmp_path_factory.mktemp("families")
+    return {family: load(shapes.make(family, root / family))[0] for family in LEAVES}
+
+
+@pytest.mark.parametrize("family", LEAVES)
+def test_which_layers_no_norm_precedes_is_seen_in_any_architecture(family, families):
+    """And of experts alike, whichever of them the tokens reach."""
+    paths = linears_to_convert(families[family])
+    found = unnormed(families[family], paths)
+    assert {path.rpartition(".")[2] for path in found} == LEAVES[family]
+    assert all(path in found for path in paths if path.rpartition(".")[2] in LEAVES[family])
+
+
+def test_what_stays_in_high_precision_is_named_with_its_reason(families):
+    def reasons(family):
+        model = wrap(copy.deepcopy(families[family]))
+        convert(model, {})
+        return {name.removeprefix("inner."): why for name, why in kept(model).items()}
+
+    assert reasons("gpt2") == {
+        "transformer.wte.weight": "embedding",
+        "transformer.wpe.weight": "embedding of positions",
+        "lm_head.weight": "output head",
+    }
+    mixtral = reasons("mixtral")
+    assert mixtral.pop("model.embed_tokens.weight") == "embedding"
+    assert mixtral.pop("lm_head.weight") == "output head"
+    assert mixtral == {f"model.layers.{n}.mlp.gate.weight": "router" for n in range(2)}
+    router = "router, gate, or head of thinking, memory or halting"
+    assert reasons("qwen2_moe")["model.layers.0.mlp.shared_expert_gate.weight"] == router
+
+
+def test_a_convolution_and_fused_experts_of_another_form_are_kept_and_said(tmp_path):
+    model, _ = load(shapes.make("gpt_oss", tmp_path / "gpt_oss"))
+    model.model.vision = nn.Conv2d(3, 32, 3)
+    convert(model, {})
+    said = kept(model)
+    assert said["model.vision.weight"] == "convolution"
+    assert said["model.layers.0.mlp.experts.down_proj"].startswith("experts that lie fused")
+
+
+def test_an_expert_that_no_token_reached_is_calibrated_as_the_others_of_its_layer(families):
+    model = families["mixtral"]
+    paths = [path for path in linears_to_convert(model) if path.endswith("layers.0.mlp.experts.0.down")]
+    paths += [path.replace("experts.0", "experts.1") for path in paths]
+    layer = model.model.layers[0].mlp
+    forward = layer.experts.forward
+    layer.experts.forward = lambda x, index, weights: forward(
+        x, torch.zeros_like(index[:, :1]), weights[:, :1]
+    )
+    measured = root_mean_squares(model, paths, [{"input_ids": IDS}])
+    del layer.experts.forward
+    assert measured[paths[0]] == measured[paths[1]] > 0

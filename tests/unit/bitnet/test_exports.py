@@ -12,7 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
-from components.bitnet.conversion import convert, linears_to_convert, unnormed
+from components.bitnet.conversion import convert, linears_to_convert
+from components.bitnet.placement import unnormed
 from components.shared.export import gguf as export_gguf
 from components.shared.export import transformers as export_transformers
 from components.shared.export.llama_shape import read
@@ -54,7 +55,7 @@ def artifact(
     for parameter in model.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
     model.to(as_dtype)
-    convert(model, dict.fromkeys(unnormed(linears_to_convert(model)), 0.7) if norms else {})
+    convert(model, dict.fromkeys(unnormed(model, linears_to_convert(model)), 0.7) if norms else {})
     round_to_half(model)
     save(model, byte_tokenizer(), folder, card="", half=True)
     return folder

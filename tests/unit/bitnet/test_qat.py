@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from components.bitnet.conversion import convert, linears_to_convert, root_mean_squares, unnormed
+from components.bitnet.conversion import convert, linears_to_convert, root_mean_squares
+from components.bitnet.placement import unnormed
 from components.bitnet.qat import answer_and_kl, distillation_losses, strength_at, train
 from components.shared.evaluation.answers import batches, loss
 from components.shared.models.remote_code.ternary import BitLinear
@@ -62,7 +63,7 @@ def ternary():
     model = cognate(tie_word_embeddings=False)
     items = mixture({"copy": 1.0}, [1], "train", 0, 10**6, 16)
     calibration = [{"input_ids": encode(items, byte_tokenizer()).input_ids}]
-    convert(model, root_mean_squares(model, unnormed(linears_to_convert(model)), calibration))
+    convert(model, root_mean_squares(model, unnormed(model, linears_to_convert(model)), calibration))
     return model
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.bitnet.conversion import convert, linears_to_convert, unnormed
+from components.bitnet.conversion import convert, linears_to_convert
 from components.bitnet.findings import Losses, against_rounding, mean, sizes
+from components.bitnet.placement import unnormed
 from components.shared.models.half import halved, round_to_half
 from components.shared.models.loading import load, save
 from components.shared.models.remote_code.ternary import BitLinear
@@ -22,7 +23,7 @@ def converted(model):
     torch.manual_seed(1)
     for parameter in model.parameters():  # as training leaves them: no ones, no zeros
         parameter.data += 0.01 * torch.randn_like(parameter)
-    convert(model, dict.fromkeys(unnormed(linears_to_convert(model)), 0.7))
+    convert(model, dict.fromkeys(unnormed(model, linears_to_convert(model)), 0.7))
     return model
 
 

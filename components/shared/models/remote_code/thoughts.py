@@ -17,8 +17,8 @@ logits = before + w·(after − before). The reference code (ezelikman/quiet-sta
 the output layer once; that is the same function wherever the output layer is affine, and mixing logits leaves any other
 output layer (soft capping, scaling) alone. w = 0 gives the logits without a thought, bit for bit.
 
-This file travels inside the artifact and imports torch alone. A model that can think has the submodule `talk_head` and
-`config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>, "mixing": true}`.
+This file travels inside the artifact and imports torch and transformers alone. A model that can think has the submodule
+`talk_head` and `config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>, "mixing": true}`.
 Training is not here: a model needs none of it to think.
 """
 
@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 
 class Head(NamedTuple):
@@ -109,11 +110,35 @@ def encode_text(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
         input_ids=input_ids,
         attention_mask=mask,
         position_ids=position_ids,
+        past_key_values=DynamicCache()
+        if slides(model)
+        else None,  # of all columns, those beyond a window too
         use_cache=True,
         output_hidden_states=True,
         logits_to_keep=1,
     )
     return Text(out.hidden_states[-1], out.past_key_values, position_ids, mask)
+
+
+def slides(model: Any) -> bool:
+    """Whether some of the model's layers see no further back than a window."""
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    return getattr(config, "sliding_window", None) is not None and "sliding_attention" in kinds
+
+
+def by_layer(model: Any, mask: Tensor, queries: Tensor, keys: Tensor) -> Any:
+    """An additive mask (B, 1, Q, K) as the model's layers take it: by its kind of layer where some see a window only.
+
+    :param queries: (B, Q), and keys: (B, K): positions in the text; a window counts those, not columns.
+    """
+    if not slides(model):
+        return mask
+    config = model.config.get_text_config()
+    far = queries[:, :, None] - keys[:, None] >= config.sliding_window
+    near = mask.masked_fill(far[:, None], torch.finfo(mask.dtype).min)
+    whole = "full_attention" in (getattr(config, "layer_types", None) or ())
+    return {"full_attention": mask, "sliding_attention": near} if whole else near
 
 
 def fork(cache: Any) -> Any:
@@ -162,11 +187,15 @@ def continue_thoughts(
     """
     batch, steps, slots = tokens.shape
     origin = text.position_ids.gather(1, positions)
-    step = (~padding_mask).long().cumsum(1)[:, -steps:]
+    own = (origin[:, None] + (~padding_mask).long().cumsum(1)).flatten(
+        1
+    )  # of all steps, those in the cache too
+    position_ids = own[:, -steps * slots :]
+    mask = thought_mask(visible_text(text, positions), padding_mask, steps, text.hidden.dtype)
     out = model(
         input_ids=tokens.reshape(batch, steps * slots),
-        attention_mask=thought_mask(visible_text(text, positions), padding_mask, steps, text.hidden.dtype),
-        position_ids=(origin[:, None] + step).reshape(batch, steps * slots),
+        attention_mask=by_layer(model, mask, position_ids, torch.cat([text.position_ids, own], dim=1)),
+        position_ids=position_ids,
         past_key_values=cache,
         use_cache=True,
         output_hidden_states=True,
@@ -339,13 +368,18 @@ def append_token(model: Any, text: Text, token: Tensor, position: Tensor) -> Tex
     """The text with one more token (B, 1), which follows the one in column `position` (B, 1), in one cached pass."""
     mask = torch.cat([text.attention_mask, torch.ones_like(token)], dim=1)
     position_ids = text.position_ids.gather(1, position) + 1
+    positions = torch.cat([text.position_ids, position_ids], dim=1)
+    seen: Any = mask
+    if slides(model):
+        additive = torch.zeros(mask[:, None, None].shape, dtype=text.hidden.dtype, device=mask.device)
+        additive.masked_fill_(mask[:, None, None] == 0, torch.finfo(additive.dtype).min)
+        seen = by_layer(model, additive, position_ids, positions)
     out = model(
         input_ids=token,
-        attention_mask=mask,
+        attention_mask=seen,
         position_ids=position_ids,
         past_key_values=text.cache,
         use_cache=True,
         output_hidden_states=True,
     )
-    positions = torch.cat([text.position_ids, position_ids], dim=1)
     return Text(out.hidden_states[-1], out.past_key_values, positions, mask)
