@@ -87,7 +87,9 @@ class Settings(PhaseSettings):
             raise ValueError(
                 "accumulate: a step's answers are sampled at once; lower adas.svf.questions instead"
             )
+        self.engine.check_states("what is trained here is small")
         self.engine.check_adapter("an expert is a vector of singular values, which is all that is trained")
+        self.engine.check_workers("answers are sampled by what was learnt in the step before")
         return self
 
     @model_validator(mode="after")

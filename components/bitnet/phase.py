@@ -56,7 +56,13 @@ class BitNet(Phase[Settings], spec=PHASE):
         curve = train(
             student,
             self.teacher if settings.distillation else None,
-            build_optimizer(student, settings.optimizer, settings.lr, settings.weight_decay),
+            build_optimizer(
+                student,
+                settings.optimizer,
+                settings.lr,
+                settings.weight_decay,
+                bits=settings.engine.optimizer_bits,
+            ),
             self._draw,
             steps=settings.steps,
             warmup=settings.warmup,

@@ -66,7 +66,9 @@ class Settings(PhaseSettings):
     def _engine_fits(self) -> Settings:
         why = "recovery trains norms, biases and gates of a model that one process has coded"
         self.engine.check_strategy(("single",), why)
+        self.engine.check_states("what is trained here is small")
         self.engine.check_adapter("recovery trains norms, biases and gates, and no matrix")
+        self.engine.check_workers("what recovery learns from is computed before the first step")
         return self
 
     @model_validator(mode="after")

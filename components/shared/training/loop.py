@@ -30,10 +30,10 @@ from components.shared.runtime.tracking.mlflow_tracker import Tracker
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
 
+from .choice import strategy_of
 from .objective import Objective
 from .settings import EngineSettings
 from .side_by_side import is_small, side_by_side
-from .strategy import strategy_of
 
 ALONE = EngineSettings()
 """One process, one device."""
