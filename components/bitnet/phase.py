@@ -52,6 +52,8 @@ class BitNet(Phase[Settings], spec=PHASE):
         self.losses["ternary without training"] = self._losses(self._rounded())
 
         student = self._converted()
+        if settings.engine.precision == "bfloat16":
+            self.teacher.bfloat16()  # what it says is computed so in any case
         run.progress.start("quantisation-aware training", settings.steps)
         curve = train(
             student,

@@ -145,6 +145,7 @@ def train(
         loop.end_step({**update.metrics, "quantisation_strength": strength})
     ahead.close()
     loop.finish()
+    student.zero_grad()
     set_strength(student, 1.0)
     student.eval()
     return {name: snapshot.state[name] for name in ("step", "loss", "kl")}
