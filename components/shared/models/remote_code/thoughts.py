@@ -18,7 +18,8 @@ the output layer once; that is the same function wherever the output layer is af
 output layer (soft capping, scaling) alone. w = 0 gives the logits without a thought, bit for bit.
 
 This file travels inside the artifact and imports torch and transformers alone. A model that can think has the submodule
-`talk_head` and `config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>, "mixing": true}`.
+`talk_head`, and `config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>,
+"mixing": true}`.
 Training is not here: a model needs none of it to think.
 """
 
