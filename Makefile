@@ -66,7 +66,7 @@ lint: $(READY) ## ruff: style and imports
 
 deps: $(READY) ## deptry: everything that is imported is declared, and a phase does with the base
 	$(BIN)/deptry components pipelines
-	$(BIN)/deptry components --extend-exclude '.*/(component|container)\.py$$' --optional-dependencies-dev-groups control,pipelines,docs,dev,deepspeed --ignore DEP002
+	$(BIN)/deptry components --extend-exclude '.*/(component|container)\.py$$' --optional-dependencies-dev-groups control,pipelines,docs,dev --ignore DEP002
 	$(BIN)/deptry tests scripts images charts --exclude '^tests/performance' --optional-dependencies-dev-groups deepspeed --ignore DEP002
 
 dead: $(READY) ## vulture: code that nothing calls

@@ -35,7 +35,8 @@ def main(flags: Sequence[str]) -> None:
     write(LOCK, entries)
     print(f"{len(entries)} packages in {LOCK.name}")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    entries = locked(project["dependencies"])
+    extras = project["optional-dependencies"]
+    entries = locked([*project["dependencies"], *extras["adapters"], *extras["deepspeed"], "kubernetes"])
     write(IMAGES / "torch-cuda.txt", [entry for entry in entries if TORCH.match(entry)])
     write(IMAGES / "phase.txt", [entry for entry in entries if not TORCH.match(entry)])
     write(IMAGES / "forge.txt", locked((IMAGES / "forge.in").read_text().splitlines()))

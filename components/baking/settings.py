@@ -78,7 +78,9 @@ class Settings(PhaseSettings):
     def _engine_fits(self) -> Settings:
         why = "the weights from before a bake stay whole on each rank, so that it can be taken back"
         self.engine.check_strategy(("single", "ddp", "zero1", "zero2"), why)
+        self.engine.check_states("what is trained here is small")
         self.engine.check_adapter("baking has low-rank changes of its own, of the rank in baking.rank")
+        self.engine.check_workers("what is baked is sampled before the first step")
         return self
 
     @model_validator(mode="after")

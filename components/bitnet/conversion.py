@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from components.shared.models.remote_code.coded import Coded
 from components.shared.models.remote_code.ternary import BitLinear
 from components.shared.runtime.errors import InputError
+from components.shared.training.head import hidden_states
 
 from .placement import layer_of
 
@@ -72,7 +73,7 @@ def root_mean_squares(
     """Root of the mean square of each layer's inputs.
 
     :param paths: of the layers.
-    :param batches: calibration batches, as keyword arguments of the model.
+    :param batches: calibration batches: `input_ids`, and `attention_mask` where rows are padded on the left.
     :returns: path → root of the mean over all tokens and features.
     """
     sums: dict[str, list[float]] = {path: [0.0, 0.0] for path in paths}
@@ -87,7 +88,7 @@ def root_mean_squares(
     ]
     try:
         for batch in batches:
-            model(**batch)
+            hidden_states(model, **batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -52,11 +52,19 @@ class BitNet(Phase[Settings], spec=PHASE):
         self.losses["ternary without training"] = self._losses(self._rounded())
 
         student = self._converted()
+        if settings.engine.precision == "bfloat16":
+            self.teacher.bfloat16()  # what it says is computed so in any case
         run.progress.start("quantisation-aware training", settings.steps)
         curve = train(
             student,
             self.teacher if settings.distillation else None,
-            build_optimizer(student, settings.optimizer, settings.lr, settings.weight_decay),
+            build_optimizer(
+                student,
+                settings.optimizer,
+                settings.lr,
+                settings.weight_decay,
+                bits=settings.engine.optimizer_bits,
+            ),
             self._draw,
             steps=settings.steps,
             warmup=settings.warmup,

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.tasks.batches import Batch
+from components.shared.training.ahead import Ahead
 from components.shared.training.head import hidden_states, labelled, loss_of, over_chunks
 from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
 from components.shared.training.settings import EngineSettings
@@ -127,6 +128,7 @@ def train(
         answer, kl = answer_and_kl(student, teacher, batch.to(student.device), temperature)
         return answer + distillation * kl, {"loss": answer.detach(), "kl": kl.detach()}
 
+    ahead = Ahead(draw, engine.workers)
     student.train()
     for step in range(loop.step, steps):
         strength = strength_at(step, strength_warmup)
@@ -134,14 +136,16 @@ def train(
         if step >= steps // 2:
             for group in optimizer.param_groups:
                 group["weight_decay"] = 0.0
-        batches = draw(step)
+        batches = ahead(step)
         rate = warmup_cosine(step, steps, warmup)
         update = loop.update(batches, loss_of, rate=rate, weights=token_shares(batches))
         if loop.step % max(1, steps // POINTS) == 0:
             for name, value in {"step": loop.step, **update.metrics}.items():
                 snapshot.state[name].append(round(value, 6))
         loop.end_step({**update.metrics, "quantisation_strength": strength})
+    ahead.close()
     loop.finish()
+    student.zero_grad()
     set_strength(student, 1.0)
     student.eval()
     return {name: snapshot.state[name] for name in ("step", "loss", "kl")}

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from components.shared.optim.schedule import warmup_stable_decay
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.tasks.batches import Batch
+from components.shared.training.ahead import Ahead
 from components.shared.training.head import next_token_loss
 from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
 from components.shared.training.settings import EngineSettings
@@ -91,9 +92,10 @@ def train(
         snapshot.load(saved)
     loop.step = snapshot.step
     state = snapshot.state
+    ahead = Ahead(draw, engine.workers)
     model.train()
     while loop.step < state["end"]:
-        batches = draw(loop.step, loop.step < state["opening"])
+        batches = ahead(loop.step, loop.step < state["opening"])
         rate = warmup_stable_decay(loop.step, state["end"], warmup, decay_steps)
         update = loop.update(
             batches, lambda batch: token_loss(model, batch), rate=rate, weights=token_shares(batches)
@@ -108,6 +110,7 @@ def train(
         if in_stable_part and converged(state["recent"], window, tolerance):
             state["end"] = step + decay_steps
         loop.end_step({"loss": update.loss, "gradient_norm": update.gradient_norm})
+    ahead.close()
     loop.finish()
     model.eval()
     return CourseResult(loop.step, {"step": state["step"], "loss": state["loss"]})

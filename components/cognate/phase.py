@@ -242,7 +242,13 @@ class Cognate(Phase[Settings], spec=PHASE):
 
         steps, curve = train(
             model,
-            build_optimizer(model, settings.optimizer, course.lr, settings.weight_decay),
+            build_optimizer(
+                model,
+                settings.optimizer,
+                course.lr,
+                settings.weight_decay,
+                bits=settings.engine.optimizer_bits,
+            ),
             draw,
             name=name,
             steps=course.steps,

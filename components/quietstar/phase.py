@@ -110,7 +110,13 @@ class QuietStar(Phase[Settings], spec=PHASE):
         model, tokens = add_thought_tokens(model, tokenizer, settings.length, seed=self.run.seed)
         talk_head = model.get_submodule("talk_head").requires_grad_(False)
         optimizers = {
-            "model": build_optimizer(model, settings.optimizer, settings.lr, settings.weight_decay),
+            "model": build_optimizer(
+                model,
+                settings.optimizer,
+                settings.lr,
+                settings.weight_decay,
+                bits=settings.engine.optimizer_bits,
+            ),
             "talk head": build_optimizer(talk_head.requires_grad_(True), "adamw", settings.talk_lr),
         }
         return Arm(model, tokenizer, tokens, optimizers)

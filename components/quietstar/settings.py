@@ -72,4 +72,8 @@ class Settings(PhaseSettings):
     @model_validator(mode="after")
     def _engine_fits(self) -> Settings:
         self.engine.check_optimizer(self.optimizer)
+        self.engine.check_adapter(
+            "thought tokens are new rows of the embedding, and their head starts from zero"
+        )
+        self.engine.check_workers("a step here is a few rows, and thinking takes nearly all of its time")
         return self

@@ -31,8 +31,9 @@ def add_thought_tokens(
 ) -> tuple[PreTrainedModel, ThoughtTokens]:
     """The model with a talk head and with the words of thinking in its vocabulary.
 
-    Words that the tokenizer has are left as they were learnt. The others are added, and begin as copies of a dash (the
-    reference takes "---"): a token that already marks a pause. A model of another family than the Cognates is wrapped,
+    Words that the tokenizer has are left as they were learnt. The others are added, where the embedding has rows that no
+    token uses in these, else in new ones, and begin as copies of a dash (the reference takes "---"): a token that already
+    marks a pause. A model of another family than the Cognates is wrapped,
     because a talk head has no place in its own class. The function of the model without thoughts does not change.
 
     :param model: its embeddings grow, in place.
@@ -58,12 +59,13 @@ def add_thought_tokens(
             {"additional_special_tokens": missing}, replace_extra_special_tokens=False
         )
         if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+            grow(model, len(tokenizer))
         rows = tokenizer.convert_tokens_to_ids(missing)
         with torch.no_grad():
             for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-                if layer is not None:
-                    layer.weight[rows] = layer.weight[dash].clone()
+                for parameter in () if layer is None else (layer.weight, getattr(layer, "bias", None)):
+                    if parameter is not None:
+                        parameter[rows] = parameter[dash].clone()
     start, end, pause = (int(tokenizer.get_vocab()[word]) for word in words)
     tokens = ThoughtTokens(start, end, pause)
 
@@ -76,3 +78,15 @@ def add_thought_tokens(
             model.talk_head = talk_head.to(device=model.device, dtype=model.dtype)
     model.config.thoughts = {"length": length, "mixing": True, "start": tokens.start, "end": tokens.end}
     return model, tokens
+
+
+def grow(model: Any, rows: int) -> None:
+    """Give a model's embedding and head so many rows, in place; a wrapped model's own config says so too."""
+    if not isinstance(model, ForgeWrapped):
+        model.resize_token_embeddings(rows, mean_resizing=False)
+        return
+    model.inner.resize_token_embeddings(rows, mean_resizing=False)
+    for config in (model.config.inner_config, model.config.inner_config.get_text_config()):
+        config.vocab_size = rows
+    described = model.config.inner
+    described.get("text_config", described)["vocab_size"] = rows

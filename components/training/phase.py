@@ -171,7 +171,12 @@ class Training(Phase[Settings], spec=PHASE):
         if settings.grokfast is not None:
             grokfast = Grokfast(alpha=settings.grokfast.alpha, strength=settings.grokfast.strength)
         return build_optimizer(
-            learner, settings.optimizer, settings.lr * factor, settings.weight_decay, grokfast
+            learner,
+            settings.optimizer,
+            settings.lr * factor,
+            settings.weight_decay,
+            grokfast,
+            settings.engine.optimizer_bits,
         )
 
     def _draw(self, stage: Stage, edge: Edge, step: int) -> StepBatches:

@@ -97,6 +97,7 @@ class Settings(PhaseSettings):
     @model_validator(mode="after")
     def _engine_fits(self) -> Settings:
         self.engine.check_optimizer(self.optimizer)
+        self.engine.check_workers("what a step draws depends on how the step before went")
         return self
 
 

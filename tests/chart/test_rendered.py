@@ -235,7 +235,9 @@ def test_roles_allow_what_phases_ask_for_and_nothing_else(table: str) -> None:
         ("coordination.k8s.io", "leases"): {"create", "get", "update"}
     }
     if table != "external-s3":
-        expected["trainer.kubeflow.org", "trainjobs"] = {"create", "get", "list", "watch", "delete"}
+        for job in (("trainer.kubeflow.org", "trainjobs"), ("kubeflow.org", "pytorchjobs")):
+            expected[job] = {"create", "get", "list", "watch", "delete"}
+        expected |= {("", "pods"): {"get", "list"}, ("", "pods/log"): {"get", "list"}}
     assert allowed == expected
     assert not of_kind(render(table), "ClusterRole") and not of_kind(render(table), "ClusterRoleBinding")
     for binding in of_kind(render(table), "RoleBinding"):

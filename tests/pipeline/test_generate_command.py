@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from components.shared.agent.agent import Agent
 from components.shared.agent.architecture import Architecture
-from components.shared.models.loading import build, load, save
+from components.shared.models.loading import build, load, save, wrap
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.runtime.artifact.artifact import seal
 from components.shared.runtime.errors import ArtifactError, InputError
@@ -69,6 +69,15 @@ def test_a_model_of_ours_reads_what_it_was_trained_on(cognate, read, tmp_path):
     assert read == ["<bos>12+7="]
     with pytest.raises(InputError, match="no chat template"):
         TextModel.load(cognate, template=True)
+
+
+def test_an_artifact_of_ours_that_was_made_of_a_chat_model_is_asked_under_its_template(chatty, read, tmp_path):
+    model, tokenizer = load(chatty)
+    save(wrap(model), tokenizer, tmp_path / "wrapped", card="")
+    seal(tmp_path / "wrapped", kind="model", phase="bitnet")
+    TextModel.load(tmp_path / "wrapped").complete("hi", tokens=4)
+    TextModel.load(tmp_path / "wrapped", template=False).complete("hi", tokens=4)
+    assert read == ["<user>hi<a>", "<bos>hi"]
 
 
 def test_a_chat_goes_on_from_what_was_said_before(chatty, read):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from components.shared.training.head import Head, cross_entropies, head_of, hidden_states
+
 from .sampling import ROWS, sample_answers
 
 
@@ -21,7 +23,8 @@ def branch(
 ) -> list[list[int]]:
     """For each prompt the likeliest of `width` answers, up to and with what ends it, or `limit` tokens (at least 2)."""
     no_answers: list[list[int]] = [[] for _ in prompts]
-    firsts = [logits[-1].topk(width).indices.tolist() for logits in _logits(model, prompts, no_answers)]
+    ends, head = _states(model, prompts, no_answers)
+    firsts = [head(states[-1]).topk(width).indices.tolist() for states in ends]
     begun = [[*prompt, token] for prompt, first in zip(prompts, firsts, strict=True) for token in first]
     unfinished = [path for path, start in enumerate(begun) if start[-1] not in stops]
     paths = [start[-1:] for start in begun]
@@ -31,22 +34,23 @@ def branch(
     for path, tail in zip(unfinished, tails, strict=True):
         paths[path] += tail
     repeated = [prompt for prompt in prompts for _ in range(width)]
-    likely = [
-        likelihood(logits, path) for logits, path in zip(_logits(model, repeated, paths), paths, strict=True)
-    ]
+    answered, _ = _states(model, repeated, paths)
+    likely = [likelihood(states, head, path) for states, path in zip(answered, paths, strict=True)]
     starts = range(0, len(paths), width)
     best = [max(range(start, start + width), key=lambda path: likely[path]) for start in starts]
     return [paths[path] for path in best]
 
 
-def likelihood(logits: Tensor, path: Sequence[int]) -> float:
-    """Log-probability of an answer in nats. logits: (≥ n, V) from the position that predicts its first token on."""
-    log_p = logits[: len(path)].log_softmax(-1)
-    return float(log_p.gather(-1, torch.tensor(path)[:, None]).sum())
+def likelihood(states: Tensor, head: Head, path: Sequence[int]) -> float:
+    """Log-probability of an answer in nats. states: (≥ n, d) from the position that predicts its first token on."""
+    targets = torch.tensor(path, device=states.device)
+    return -float(cross_entropies(states[: len(path)], head, targets).sum())
 
 
-def _logits(model: nn.Module, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> list[Tensor]:
-    """For each row prompt + answer: logits (len(answer) + 1, V), from the prompt's last token on, float32."""
+def _states(
+    model: nn.Module, prompts: Sequence[list[int]], answers: Sequence[list[int]]
+) -> tuple[list[Tensor], Head]:
+    """For each row prompt + answer: hidden states (len(answer) + 1, d), from the prompt's last token on; and the head."""
     device = next(model.parameters()).device
     continuations: list[Tensor] = []
     for at in range(0, len(prompts), ROWS):
@@ -54,7 +58,7 @@ def _logits(model: nn.Module, prompts: Sequence[list[int]], answers: Sequence[li
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
-        logits = model(input_ids=ids, attention_mask=mask).logits.float().cpu()
+        last = hidden_states(model, ids, mask).last
         for index, row in enumerate(rows):
-            continuations.append(logits[index, len(prompts[at + index]) - 1 : len(row)])
-    return continuations
+            continuations.append(last[index, len(prompts[at + index]) - 1 : len(row)])
+    return continuations, head_of(model)

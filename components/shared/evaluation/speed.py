@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from components.shared.tasks.batches import Batch
 from components.shared.tasks.item import Item
+from components.shared.training.head import hidden_states
 
 from .answers import batches, evaluating
 
@@ -29,7 +30,8 @@ def speed(
 ) -> dict[str, float]:
     """Best of `repeats` passes over `items`.
 
-    :returns: tokens_per_second (padding not counted, whole batches), latency_seconds (one item alone, one forward),
+    :returns: tokens_per_second (read up to the head, padding not counted, whole batches), latency_seconds (one item
+        alone, one forward),
         weight_bytes (parameters and buffers as they are in memory).
     """
     all_rows = [rows.to(next(model.parameters()).device) for _, rows in batches(items, tokenizer, batch)]
@@ -39,7 +41,7 @@ def speed(
     def seconds(batches: list[Batch]) -> float:
         start = time.perf_counter()
         for rows in batches:
-            model(input_ids=rows.input_ids, attention_mask=rows.attention_mask).logits[0, 0, 0].item()
+            hidden_states(model, rows.input_ids, rows.attention_mask).last[0, 0, 0].item()
         return time.perf_counter() - start
 
     with evaluating(model):

@@ -69,14 +69,14 @@ def muon_step(group: dict[str, Any], state: dict[Tensor, dict[str, Any]]) -> Non
             state[parameter]["momentum_buffer"] = torch.zeros_like(grad)
     momenta = [local(state[parameter]["momentum_buffer"]) for parameter in parameters]
     torch._foreach_lerp_(momenta, grads, 1 - MOMENTUM)
-    updates = list(torch._foreach_lerp(grads, momenta, MOMENTUM))
     torch._foreach_mul_(shards, 1 - lr * decay)
-    if any(isinstance(parameter, DTensor) for parameter in parameters):
+    for which in batches(parameters):  # one batch's updates in memory at a time
+        own = torch._foreach_lerp([grads[i] for i in which], [momenta[i] for i in which], MOMENTUM)
         updates = [
-            whole_like(parameter, update) for parameter, update in zip(parameters, updates, strict=True)
+            whole_like(parameters[i], update) if isinstance(parameters[i], DTensor) else update
+            for i, update in zip(which, own, strict=True)
         ]
-    for which in batches(updates):
-        stacked = torch.stack([_lying(updates[i]) for i in which])
+        stacked = torch.stack([_lying(update) for update in updates])
         for i, update in zip(which, orthogonalize(stacked, getattr(torch, group["dtype"])), strict=True):
             rows, columns = parameters[i].shape
             update = update.T if rows > columns else update
@@ -116,7 +116,7 @@ def batches(matrices: Sequence[Tensor]) -> Iterator[list[int]]:
     """Indices of matrices of one shape (lying or standing), as many as go together."""
     alike: dict[Any, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
-        alike[_lying(matrix).shape, matrix.dtype, matrix.device].append(i)
+        alike[torch.Size(sorted(matrix.shape)), matrix.dtype, matrix.device].append(i)
     for (shape, _, _), which in alike.items():
         size = max(1, BATCH // shape.numel())
         for start in range(0, len(which), size):

@@ -28,6 +28,7 @@ def build_optimizer(
     lr: float = 5e-3,
     weight_decay: float = 0.0,
     grokfast: Grokfast | None = None,
+    bits: int = 32,
 ) -> Optimizer:
     """The optimiser of a model's trainable parameters.
 
@@ -38,6 +39,7 @@ def build_optimizer(
         rest, or AdamW on all.
     :param lr: the peak learning rate; `schedule.set_rate` scales it step by step.
     :param grokfast: amplify slow gradients inside the optimiser's step.
+    :param bits: of AdamW's moments: 32, or 8, quantised block by block (Dettmers et al., arXiv 2110.02861).
     :raises ConfigError: nothing is trainable, or there is no such kind.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -48,6 +50,11 @@ def build_optimizer(
         raise ConfigError(
             f"there is no optimiser {kind!r}", where="optim", fix=f"use one of {', '.join(kinds)}"
         )
+    if bits == 8:
+        optimizer = _of_8_bits(trainable, kind, lr, weight_decay)
+        if grokfast is not None:
+            attach(optimizer, grokfast)
+        return optimizer
     matrices = hidden_matrices(model) if kind != "adamw" else []
     muon_ids = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in trainable if id(parameter) not in muon_ids]
@@ -64,6 +71,32 @@ def build_optimizer(
     optimizer = MuonAdamW([group for group in groups if group["params"]], lr)
     if grokfast is not None:
         attach(optimizer, grokfast)
+    return optimizer
+
+
+def _of_8_bits(trainable: list[nn.Parameter], kind: str, lr: float, weight_decay: float) -> Optimizer:
+    """Bitsandbytes' AdamW; tensors of fewer than 4,096 entries keep float32 moments.
+
+    :raises ConfigError: another optimiser is asked for, or the package is not there.
+    """
+    if kind != "adamw":
+        raise ConfigError(f"optimiser {kind} has no states of 8 bits", where="optim", fix="use adamw")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise ConfigError(
+            "the package bitsandbytes is not installed",
+            where="engine.optimizer_bits",
+            why=str(error),
+            fix="pip install 'agent-forge[adapters]', or set engine.optimizer_bits: 32",
+        ) from error
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer: Optimizer = AdamW8bit([each for each in groups if each["params"]], lr=lr, betas=BETAS)
+    for each in optimizer.param_groups:
+        each["initial_lr"] = lr
     return optimizer
 
 
@@ -102,6 +135,8 @@ class MuonAdamW(Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient."""
         if self.adamw is not None:
+            # Those of this moment: DeepSpeed lends its groups one by one.
+            self.adamw.param_groups = [group for group in self.param_groups if not group["muon"]]
             self.adamw.step()
         for group in self.param_groups:
             if group["muon"]:

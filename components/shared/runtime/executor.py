@@ -23,7 +23,7 @@ from .code import CONFIGS
 from .errors import ForgeError, Interrupted, PhaseFailed
 from .lifecycle import Attempts, perform, settings_of
 from .phase import Phase
-from .ranks import group, torchrun
+from .ranks import group, torchrun, training_job
 from .record import figures
 from .request import command_line, run_root
 from .request.inputs import Request
@@ -114,10 +114,21 @@ def _in_ranks(
 
     :returns: whether it was so, and all is done.
     """
-    engine: torchrun.Engine | None = getattr(settings_of(phase, request, configs).settings, "engine", None)
-    if group.started_as_rank() or engine is None or engine.strategy == "single":
+    if group.started_as_rank() or "engine" not in phase.Settings.model_fields:
+        return False
+    try:
+        settings: Any = settings_of(phase, request, configs).settings
+    except ForgeError:
+        return False  # it is said, and told to whoever follows the run, where the phase is run
+    engine: torchrun.Engine = settings.engine
+    if engine.strategy == "single":
         return False
     arguments = sys.argv[1:] if argv is None else argv
+    if engine.launcher != "torchrun":
+        run_root.choose_checkpoint_root(request, say)
+        job = training_job.Group(engine.nodes, engine.processes, engine.launcher)
+        with_retries(lambda: training_job.run(phase.name, request, job, say), Retries.from_environment(), say)
+        return False  # the artifact is there: what is left is its record
     ranks = torchrun.ranks_here(engine)
     say(f"{ranks} ranks start, strategy {engine.strategy}")
     module = f"components.{phase.name}"

@@ -33,8 +33,8 @@ from components.shared.models.remote_code.refinement import Ponder, ponder_loss
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.batches import IGNORED, Batch
 
-CHUNK = 1 << 24
-"""Logits in memory at a time: 64 MiB of float32."""
+CHUNK = 1 << 22
+"""Logits in memory at a time: 16 MiB of float32, and as much again for each step of what is made of them."""
 
 _CHECKED: WeakSet[nn.Module] = WeakSet()
 

@@ -30,10 +30,11 @@ from components.shared.runtime.tracking.mlflow_tracker import Tracker
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
 
+from .choice import strategy_of
 from .objective import Objective
 from .settings import EngineSettings
+from .shards import layers
 from .side_by_side import is_small, side_by_side
-from .strategy import strategy_of
 
 ALONE = EngineSettings()
 """One process, one device."""
@@ -104,7 +105,8 @@ class TrainingLoop:
         if engine.gradient_checkpointing:
             checkpoint_activations(learner)
         if engine.compile:
-            learner.compile()
+            for layer in layers(learner):  # phases call parts of a model, and all of its layers
+                layer.compile()
         self.strategy = strategy_of(engine, self.objective, optimizers, clip)
         if snapshot is not None:
             self.strategy.share_out(snapshot)

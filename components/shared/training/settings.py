@@ -59,7 +59,7 @@ class EngineSettings(BaseModel):
         description="train low-rank changes only; qlora: on weights of 4 bits. Merged before publishing",
     )
     adapter_rank: int = Field(16, ge=1, description="of lora and qlora")
-    workers: int = Field(0, ge=0, le=64, description="threads that prepare the next steps' batches; 0: none")
+    workers: int = Field(0, ge=0, le=64, description="threads that draw the next steps' batches; 0: none")
 
     @model_validator(mode="after")
     def _fits_together(self) -> EngineSettings:
@@ -85,6 +85,10 @@ class EngineSettings(BaseModel):
             raise ValueError(
                 f"weights of 4 bits cannot be cut into shards by {self.strategy}; choose single, ddp, zero1 or zero2, or "
                 "adapter: lora"
+            )
+        if self.optimizer_bits == 8 and self.strategy not in ("single", "ddp"):
+            raise ValueError(
+                f"states of 8 bits are not cut by {self.strategy}; choose single or ddp, or optimizer_bits: 32"
             )
         if self.compile and self.strategy.startswith("zero"):
             raise ValueError(
@@ -119,6 +123,24 @@ class EngineSettings(BaseModel):
         """
         if self.strategy not in allowed:
             raise ValueError(f"strategy {self.strategy}: {why}; choose {' or '.join(allowed)}")
+
+    def check_states(self, why: str) -> None:
+        """Refuse states of 8 bits in a phase whose optimiser has hardly any.
+
+        :param why: the phase's reason.
+        :raises ValueError: they are asked for.
+        """
+        if self.optimizer_bits == 8:
+            raise ValueError(f"optimizer_bits 8: {why}; set engine.optimizer_bits: 32")
+
+    def check_workers(self, why: str) -> None:
+        """Refuse to draw ahead in a phase that cannot.
+
+        :param why: the phase's reason.
+        :raises ValueError: it is asked for.
+        """
+        if self.workers:
+            raise ValueError(f"workers {self.workers}: {why}; set engine.workers: 0")
 
     def check_adapter(self, why: str) -> None:
         """Refuse adapters in a phase that cannot train with them.

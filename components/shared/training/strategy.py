@@ -11,17 +11,14 @@ import gc
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from components.shared.runtime.checkpoint.checkpoints import Snapshot
-from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.ranks import group
 
 from .objective import Objective
-from .settings import EngineSettings
 
 Refuse = Callable[[float], None]
 """Raises when the norm of the gradient is not finite, on every rank alike."""
@@ -100,32 +97,6 @@ class Replicas(Alone):
         """Take DDP's hooks off the parameters: its reducer does that when it goes."""
         self.wrapped = None
         gc.collect()
-
-
-def strategy_of(
-    engine: EngineSettings, objective: Objective, optimizers: Mapping[str, Optimizer], clip: float
-) -> Alone:
-    """The strategy that was asked for. DeepSpeed is imported only where it is used.
-
-    :raises ConfigError: this process is no rank of a group, or an optimiser cannot work on shards.
-    """
-    if engine.strategy == "single":
-        return Alone(objective, optimizers, clip)
-    if not torch.distributed.is_initialized():
-        raise ConfigError(
-            f"strategy {engine.strategy} needs a group of ranks, and this process is in none",
-            where="engine.strategy",
-            fix="start the phase by its command (python -m components.<phase>), which starts the ranks",
-        )
-    if engine.strategy == "ddp":
-        return Replicas(objective, optimizers, clip)
-    if engine.strategy == "fsdp":
-        from .shards import Shards
-
-        return Shards(objective, optimizers, clip, offload=engine.offload)
-    from .zero import Zero
-
-    return Zero(objective, optimizers, clip, stage=int(engine.strategy[-1]), offload=engine.offload)
 
 
 def local(tensor: Tensor) -> Tensor:

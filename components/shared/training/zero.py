@@ -43,8 +43,7 @@ class Zero(Alone):
         super().__init__(objective, {"zero": optimizer}, clip)
         self.stage = stage
         deepspeed = _deepspeed(objective.device_kind)
-        # Parts are as many as a step has; more than one in the settings is what has DeepSpeed add them up in host memory.
-        config = read_config(stage, offload) | {"gradient_clipping": clip, "gradient_accumulation_steps": 2}
+        config = read_config(stage, offload) | {"gradient_clipping": clip}
         if stage == 3:
             experts = {
                 type(m) for m in objective.modules() if isinstance(getattr(m, "experts", None), nn.Module)

@@ -46,9 +46,11 @@ def train(
     stop: int = STEPS,
     steps: int = STEPS,
     clip: float = 0.5,
+    diverge_at: int = STEPS,
 ):
     """Losses and norms of the steps, and the weights that come of it.
 
+    :param diverge_at: the step whose first part has a loss that is no number.
     :param folder: of checkpoints; restored where there is one, and written when `stop` steps are taken.
     """
     network = model()
@@ -65,12 +67,14 @@ def train(
 
     def loss_of(batch: Batch):
         out = network(input_ids=batch.input_ids, labels=batch.labels)
-        return out.loss, {"loss": out.loss.detach()}
+        loss = out.loss * float("nan") if batch is broken else out.loss
+        return loss, {"loss": loss.detach()}
 
-    losses, norms = [], []
+    losses, norms, broken = [], [], None
     network.train()
     for step in range(loop.step, min(stop, steps)):
         parts = draw(step)
+        broken = parts[0] if step == diverge_at else None
         update = loop.update(parts, loss_of, rate=1 - step / steps, weights=token_shares(parts))
         losses.append(update.loss)
         norms.append(update.gradient_norm)

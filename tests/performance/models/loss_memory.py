@@ -11,6 +11,8 @@ MiB. `plain` is the loss of transformers itself, which holds its logits at all p
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -141,13 +143,17 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.one:
         model = network(chosen.path).train()
-        for parameter in model.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        run = step(model, chosen.what, batch(model.config.vocab_size, chosen.rows, chosen.width))
-        Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
-        before = resident("VmRSS")
-        run()
-        print(f"{resident('VmHWM') - before:.0f}")
+        rows = batch(model.config.vocab_size, chosen.rows, chosen.width)
+        for what in chosen.what.split(","):
+            for parameter in model.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            run = step(model, what, rows)
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+            before = resident("VmRSS")
+            run()
+            print(f"{resident('VmHWM') - before:.0f}", flush=True)
         return
     paths = [f"made:{vocabulary}" for vocabulary in chosen.made.split(",") if vocabulary]
     paths += [chosen.path] if chosen.path else []

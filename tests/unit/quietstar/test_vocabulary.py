@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from components.quietstar.vocabulary import add_thought_tokens
 from components.shared.models.build import build
-from components.shared.models.loading import load, save
+from components.shared.models.loading import load, save, wrap
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
 from components.shared.models.remote_code.thoughts import think
@@ -46,6 +46,37 @@ def test_words_that_are_missing_begin_as_copies_of_a_dash():
     assert all(torch.equal(embedding[row], embedding[2]) for row in words)
     after = taught(torch.tensor([[0, 1, 2]])).logits
     torch.testing.assert_close(after[..., :4], before)  # what it says of its old words does not change
+
+
+def test_rows_that_no_token_uses_are_taken_before_the_embedding_grows():
+    model, tokenizer = stranger()
+    model.resize_token_embeddings(16, mean_resizing=False)
+    taught, words = add_thought_tokens(model, tokenizer, 3, seed=0)
+    embedding = taught.get_input_embeddings().weight
+    assert len(embedding) == 16 and sorted(words) == [4, 5, 6]
+    assert all(torch.equal(embedding[row], embedding[2]) for row in words)
+
+
+def test_the_words_of_the_reference_are_kept_where_the_tokenizer_has_them():
+    model, tokenizer = stranger()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|startofthought|>", "<|endofthought|>"]})
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    taught, words = add_thought_tokens(model, tokenizer, 3, seed=0)
+    assert tokenizer.convert_ids_to_tokens(list(words)) == [
+        "<|startofthought|>",
+        "<|endofthought|>",
+        "<pause>",
+    ]
+    assert taught.config.thoughts["start"] == tokenizer.convert_tokens_to_ids("<|startofthought|>")
+
+
+def test_a_model_that_is_wrapped_already_grows_and_loads_again(tmp_path):
+    model, tokenizer = stranger()
+    taught, words = add_thought_tokens(wrap(model), tokenizer, 3, seed=0)
+    save(taught.eval(), tokenizer, tmp_path / "m", card="")
+    again, _ = load(tmp_path / "m")
+    ids = torch.tensor([[0, 1, *words]])
+    assert torch.equal(again(ids).logits, taught(ids).logits) and again.config.vocab_size == len(tokenizer)
 
 
 def test_words_that_are_known_keep_what_they_have_learnt():

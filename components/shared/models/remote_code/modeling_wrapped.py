@@ -79,6 +79,7 @@ class ForgeWrapped(PreTrainedModel, GenerationMixin):
 
     config_class = ForgeWrappedConfig
     base_model_prefix = ""
+    supports_gradient_checkpointing = True  # as far as the wrapped model does, which is asked itself
     _supports_sdpa = True
 
     set_expert = set_expert  # if experts

@@ -18,7 +18,7 @@ the output layer once; that is the same function wherever the output layer is af
 output layer (soft capping, scaling) alone. w = 0 gives the logits without a thought, bit for bit.
 
 This file travels inside the artifact and imports torch and transformers alone. A model that can think has the submodule
-`talk_head`, and `config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>,
+`talk_head` and `config.thoughts = {"length": tokens of a thought, "start": id of <think>, "end": id of </think>,
 "mixing": true}`.
 Training is not here: a model needs none of it to think.
 """
@@ -122,9 +122,14 @@ def encode_text(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
 
 
 def slides(model: Any) -> bool:
-    """Whether some of the model's layers see no further back than a window."""
+    """Whether some of the model's layers see no further back than a window.
+
+    :raises ValueError: some keep another state than keys and values, which thoughts cannot hang off.
+    """
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    if unknown := sorted({*kinds} - {"full_attention", "sliding_attention"}):
+        raise ValueError(f"thoughts cannot hang off layers of the kind {', '.join(unknown)}")
     return getattr(config, "sliding_window", None) is not None and "sliding_attention" in kinds
 
 

@@ -66,8 +66,8 @@ def test_texts_of_ternary_layers_are_what_each_is_alone(tmp_path):
     model, _ = load(shapes.make("llama", tmp_path))
     wrapped = wrap(model)
     convert(wrapped, dict.fromkeys(linears_to_convert(wrapped), 1.0))
-    asked = requests()
-    assert generate(wrapped, asked, slots=4) == alone(wrapped, asked)
+    asked = requests()[:5]
+    assert generate(wrapped, asked, slots=2) == alone(wrapped, asked)
 
 
 def test_texts_of_a_model_with_a_grafted_memory_and_refinement_are_what_each_is_alone(tmp_path):
@@ -82,8 +82,8 @@ def test_texts_of_a_model_with_a_grafted_memory_and_refinement_are_what_each_is_
         for name, parameter in grafted.named_parameters():
             if name.endswith("gate"):
                 parameter.fill_(0.3)
-    asked = requests()
-    assert generate(grafted, asked, slots=4) == alone(grafted, asked)
+    asked = requests()[:5]
+    assert generate(grafted, asked, slots=2) == alone(grafted, asked)
 
 
 def test_the_cache_holds_no_more_tokens_than_it_may(tmp_path, monkeypatch):

@@ -1,0 +1,87 @@
+"""Two processes over gloo against one: the same losses and weights under every strategy, resumed and not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.errors import PhaseFailed
+from components.shared.training.settings import EngineSettings
+from tests.contract.distributed import training
+from tests.contract.distributed.worker import RESUMED, RUNS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What the ranks left."""
+    place = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command += ["--module", "tests.contract.distributed.worker", str(place)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The same run in one process, by optimiser and Grokfast."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield {
+        (optimizer, grokfast): training.train(EngineSettings(), optimizer, grokfast=grokfast)
+        for optimizer, grokfast in {(optimizer, grokfast) for _, optimizer, grokfast in RUNS.values()}
+    }
+    torch.set_num_threads(threads)
+
+
+def apart(one, other):
+    """The largest differences of losses, norms and weights."""
+    losses, norms = (max(abs(a - b) for a, b in zip(one[i], other[i], strict=True)) for i in (0, 1))
+    assert one[2].keys() == other[2].keys()
+    return losses, norms, max(float((one[2][name] - other[2][name]).abs().max()) for name in one[2])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_ranks_learn_what_one_process_learns(folder, alone, name):
+    _, optimizer, grokfast = RUNS[name]
+    bound = 1e-4 if name.startswith("zero") else 1e-6 if "muon" in name or grokfast else 1e-5
+    assert max(apart(torch.load(folder / f"{name}.pt"), alone[optimizer, grokfast])) < bound
+
+
+@pytest.mark.parametrize("strategy", RESUMED)
+def test_resumed_on_as_many_ranks_the_weights_are_the_same_to_the_last_bit(folder, strategy):
+    undisturbed = torch.load(folder / f"{strategy} adamw.pt")
+    resumed = torch.load(folder / f"resumed {strategy}.pt")
+    assert all(torch.equal(undisturbed[2][name], tensor) for name, tensor in resumed[2].items())
+    assert undisturbed[0][-len(resumed[0]) :] == resumed[0]
+
+
+@pytest.mark.parametrize("strategy", RESUMED)
+def test_each_rank_keeps_its_own_shard_and_another_number_of_ranks_is_refused_by_name(folder, strategy):
+    place = folder / f"checkpoints {strategy}"
+    [checkpoint] = (path for path in place.rglob("*-step-*") if path.is_dir())
+    names = {path.name for path in checkpoint.iterdir()}
+    assert {"rank-00000.safetensors", "rank-00001.safetensors", "tensors.safetensors", "state.json"} <= names
+    with pytest.raises(PhaseFailed, match="written by 2 ranks, and there are 1"):
+        Checkpoints(str(place), "0" * 64, say=lambda text: None).restore()
+
+
+def test_bfloat16_computes_in_fewer_bits_and_learns_in_float32(folder, alone):
+    reduced, whole = torch.load(folder / "bfloat16.pt"), alone["adamw", False]
+    assert all(tensor.dtype == torch.float32 for tensor in reduced[2].values())
+    assert 1e-4 < apart(reduced, whole)[0] < 0.1
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all(folder):
+    texts = {(folder / f"diverged {rank}.txt").read_text() for rank in (0, 1)}
+    assert len(texts) == 1 and "the loss is nan at step 3" in texts.pop()
+
+
+def test_ranks_leave_when_all_training_is_done(folder):
+    assert (folder / "left").exists()
