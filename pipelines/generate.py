@@ -63,7 +63,7 @@ def model_folder(runs: Path, name: str) -> Path:
         return local_copy.download(name, local_copy.inputs())
     if (Path(name) / "config.json").is_file():
         return Path(name)
-    if base := _elsewhere(runs, name):
+    if base := elsewhere(runs, name):
         from components.shared.base_models.reading import reading_copy
 
         return reading_copy(base)
@@ -78,8 +78,8 @@ def model_folder(runs: Path, name: str) -> Path:
     )
 
 
-def _elsewhere(runs: Path, name: str) -> Address | None:
-    """What a name means that is neither a run's nor a folder's: a model of the hub, or a GGUF file."""
+def elsewhere(runs: Path, name: str) -> Address | None:
+    """What a name means that is neither a run's nor a folder's: a model of the hub, or a GGUF file; None for nothing."""
     from components.shared.base_models.address import address
 
     if (runs / name).exists() or Path(name).is_dir():

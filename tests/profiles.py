@@ -29,7 +29,7 @@ MOST: dict[str, float] = {
 }
 """Key → what it is at most in a shrunk profile."""
 
-FIRST = {"candidates": 3, "controls": 1}
+FIRST = {"candidates": 3, "controls": 1, "bakes": 2}
 """Key → how many of its names are left."""
 
 LEAST = {"questions": 8}
@@ -41,6 +41,8 @@ def shrunk(config: Config[Any]) -> Config[Any]:
     section = _shrunk(config.tree[config.phase])
     if "engine" in section:  # shards are for several devices, and bfloat16 is slow where no kernel has it
         section["engine"] |= {"strategy": "single", "offload": False, "precision": "auto"}
+    if config.phase == "compression":
+        section["bytes"] = 1_000_000  # a network that has learnt nothing has no knowledge to retain
     if config.phase == "baking":
         section["questions"] = LEAST["questions"]
     if "steps" in section and "warmup" in section:

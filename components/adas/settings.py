@@ -87,6 +87,10 @@ class Settings(PhaseSettings):
             raise ValueError(
                 "accumulate: a step's answers are sampled at once; lower adas.svf.questions instead"
             )
+        if self.engine.gradient_checkpointing or self.engine.compile:
+            raise ValueError(
+                "gradient_checkpointing, compile: the model is not what is trained, its expert is; leave them false"
+            )
         self.engine.check_states("what is trained here is small")
         self.engine.check_adapter("an expert is a vector of singular values, which is all that is trained")
         self.engine.check_workers("answers are sampled by what was learnt in the step before")

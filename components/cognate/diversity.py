@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.training.head import hidden_states
 
 
@@ -53,3 +54,25 @@ def probe(model: torch.nn.Module, input_ids: Tensor, mask: Tensor) -> tuple[Tens
     """
     hidden = hidden_states(model, input_ids)
     return hidden.last[mask], hidden.head(hidden.last[mask])
+
+
+def distances(
+    model: torch.nn.Module, start: torch.nn.Module, batch: Batch, trunk: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """How far a variant is from its trunk, by the names of the phase's metrics.
+
+    :param start: the trunk as a model; trunk: its tensors, by its own names.
+    :param batch: on the models' device; looked at where an answer is predicted.
+    """
+    places = torch.nn.functional.pad(batch.labels[:, 1:] != IGNORED, (0, 1))
+    (hidden, logits), (start_hidden, start_logits) = (
+        probe(m, batch.input_ids, places) for m in (model, start)
+    )
+    own = model.state_dict()
+    return {
+        "distance_from_trunk": relative_distance(
+            {name: own[name if name in own else f"inner.{name}"] for name in trunk}, trunk
+        ),
+        "cka_with_trunk": linear_cka(hidden, start_hidden),
+        "disagreement_with_trunk": disagreement(logits, start_logits),
+    }

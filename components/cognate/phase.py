@@ -18,11 +18,12 @@ from components.shared.evaluation.report_split import score
 from components.shared.evaluation.suites import suite_items
 from components.shared.models.build import build, extend
 from components.shared.models.card import model_card
-from components.shared.models.grafting import graft, memory_shape, refinement_shape
-from components.shared.models.gram import capture_grams, save_grams
+from components.shared.models.gram_file import write_grams
 from components.shared.models.loading import load, save
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
+from components.shared.models.trunk import FILE as TRUNK
+from components.shared.models.trunk import write_trunk
 from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.artifact.base_models import KEY
@@ -30,19 +31,19 @@ from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group
 from components.shared.runtime.store.local_copy import download
-from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
+from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
 from components.shared.training.device import device
 from components.shared.training.loop import report_to, rows_in_part
 
 from .component import AS_IT_IS, PHASE
 from .course import train
-from .diversity import disagreement, linear_cka, probe, relative_distance
-from .settings import VARIANTS, Settings
+from .diversity import distances
+from .given import merge_adapters, prepare_training, trunk_tensors, with_modules
+from .settings import VARIANTS, Opening, Settings
 
 __all__ = ["Cognate"]
 
-TRUNK = "trunk.safetensors"
 OWN_SUITE = {"standard": "reasoning", "memory": "memory", "reasoning": "reasoning"}
 
 
@@ -145,22 +146,26 @@ class Cognate(Phase[Settings], spec=PHASE):
         self._publish(*load(folder), None)
 
     def _vary(self, base: Artifact) -> None:
-        """A variant of a given model: itself, or with the variant's modules, closed, so that its function is the same."""
-        group.leave()  # nothing is trained
+        """A variant of a given model: itself, or with the variant's modules, closed, and trained on for a while."""
+        settings = self.run.settings
         model, tokenizer = load(base.path)
-        shape = self.run.settings.model
-        if self.variant == "memory":
-            memory = memory_shape(
-                model, layer=None, size=shape.memory_size, heads=shape.memory_heads, chunk=shape.memory_chunk
-            )
-            model = graft(model, memory=memory, seed=self.run.seed)
-        elif self.variant == "reasoning":
-            refinement = refinement_shape(
-                width=shape.refinement_size, size=shape.refinement_size, heads=1, steps=shape.refinement_steps,
-                prior=0.5, beta=0.01,
-            )  # fmt: skip
-            model = graft(model, refinement=refinement, seed=self.run.seed)
+        if self.variant == AS_IT_IS:
+            group.leave()  # nothing is trained
+            self._publish(model, tokenizer, None)
+            return
+        dtype = model.dtype
+        model = with_modules(model.to(device()), self.variant, settings.given, self.run.seed)  # type: ignore[arg-type]
+        if settings.given.trains != "nothing" and prepare_training(model, settings.given, self.run.seed):
+            self._train(model, self.variant, tokenizer)
+            merge_adapters(model)
+            model.to(dtype)  # type: ignore[arg-type]
+        group.leave()
         self._publish(model, tokenizer, None)
+        start, _ = load(base.path)
+        trunk = trunk_tensors(start)
+        write_trunk(trunk, model.state_dict(), self.run.output, base.digest)
+        start = start.to(model.device)  # type: ignore[arg-type] # transformers wraps it
+        self._compare(model, start, tokenizer, trunk)
 
     def _build(self) -> CognateForCausalLM:
         """The plain network, fresh; the variants' modules are added to it later."""
@@ -218,13 +223,21 @@ class Cognate(Phase[Settings], spec=PHASE):
             self.run.checkpoints.clear()
         return load_file(trunk_file)
 
-    def _train(self, model: PreTrainedModel, name: str) -> None:
-        """Train `model` in place through the course of that name, and keep its loss curve."""
-        run, settings, tokenizer = self.run, self.run.settings, self._tokenizer()
-        course = getattr(settings, name)
+    def _train(self, model: PreTrainedModel, name: str, given_tokenizer: Any = None) -> None:
+        """Train `model` in place through the course of that name, and keep its loss curve.
+
+        :param given_tokenizer: of a given model, whose course is `settings.given`'s but for what it is drawn from.
+        """
+        run, settings, given = self.run, self.run.settings, given_tokenizer is not None
+        course, tokenizer = getattr(settings, name), given_tokenizer or self._tokenizer()
+        size, warmup, optimizer = settings.batch, settings.warmup, settings.optimizer
+        if given:
+            own = {"steps": settings.given.steps, "lr": settings.given.lr, "opening": Opening()}
+            course, size, optimizer = course.model_copy(update=own), settings.given.batch, "adamw"
+            warmup = min(warmup, course.steps // 5)
         seed = run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name))
         torch.set_num_threads(course.threads)
-        rows = rows_in_part(settings.rows, settings.batch, settings.engine)
+        rows = rows_in_part(settings.rows, size, settings.engine)
         run.progress.start(name, course.steps)
 
         def draw(step: int, opening: bool) -> list[Batch]:
@@ -235,7 +248,7 @@ class Cognate(Phase[Settings], spec=PHASE):
                 "train",
                 seed,
                 step,
-                settings.batch,
+                size,
                 scratch=course.scratch,
             )
             return [batch for _, batch in batches(items, tokenizer, rows)]
@@ -243,16 +256,12 @@ class Cognate(Phase[Settings], spec=PHASE):
         steps, curve = train(
             model,
             build_optimizer(
-                model,
-                settings.optimizer,
-                course.lr,
-                settings.weight_decay,
-                bits=settings.engine.optimizer_bits,
+                model, optimizer, course.lr, settings.weight_decay, bits=settings.engine.optimizer_bits
             ),
             draw,
             name=name,
             steps=course.steps,
-            warmup=settings.warmup,
+            warmup=warmup,
             decay=settings.decay,
             opening_steps=course.opening.steps,
             opening_loss=course.opening.loss,
@@ -287,33 +296,32 @@ class Cognate(Phase[Settings], spec=PHASE):
             encode(items[i : i + settings.batch], tokenizer).to(model.device)
             for i in range(0, len(items), settings.batch)
         )
-        inputs = ({"input_ids": b.input_ids, "attention_mask": b.attention_mask} for b in encoded)
-        save_grams(capture_grams(model, inputs), self.run.output)
+        write_grams(
+            model,
+            (
+                {"input_ids": b.input_ids, "attention_mask": b.attention_mask, "use_cache": False}
+                for b in encoded
+            ),
+            self.run.output,
+        )
         if trunk is not None:
             save_file(trunk, self.run.output / TRUNK)
             (self.run.output / TRUNK).chmod(0o644)
-            self._compare(model, trunk)
+            self._compare(model, self._from_trunk(trunk), tokenizer, trunk)
         self._score(model, tokenizer)
 
     def _with_all_modules(self, model: Any) -> PreTrainedModel:
         """The variant in the architecture that holds all of them; what it has not learnt with is closed."""
         return extend(model, memory=True, refinement=True, seed=self.run.seed)
 
-    def _compare(self, model: PreTrainedModel, trunk: dict[str, torch.Tensor]) -> None:
+    def _compare(
+        self, model: PreTrainedModel, start: PreTrainedModel, tokenizer: Any, trunk: dict[str, torch.Tensor]
+    ) -> None:
         """How far the variant is from the trunk, and whether its course was worth it on its own suite."""
-        settings, course = self.run.settings, getattr(self.run.settings, self.variant)
-        tokenizer, start = self._tokenizer(), self._from_trunk(trunk)
-        items = mixture(course.tasks, course.levels, "search", self.run.seed, 0, settings.probe_items)
-        batch = encode(items, tokenizer).to(model.device)
-        predicts_answer = torch.nn.functional.pad(batch.labels[:, 1:] != IGNORED, (0, 1))
-        (hidden, logits), (trunk_hidden, trunk_logits) = (
-            probe(m, batch.input_ids, predicts_answer) for m in (model, start)
-        )
-        self.metrics |= {
-            "distance_from_trunk": relative_distance(model.state_dict(), trunk),
-            "cka_with_trunk": linear_cka(hidden, trunk_hidden),
-            "disagreement_with_trunk": disagreement(logits, trunk_logits),
-        }
+        settings = self.run.settings
+        course = getattr(settings, self.variant)
+        probed = mixture(course.tasks, course.levels, "search", self.run.seed, 0, settings.probe_items)
+        self.metrics |= distances(model, start, encode(probed, tokenizer).to(model.device), trunk)
         suite = OWN_SUITE[self.variant]
         items = suite_items(suite, split="report", items=self.run.config.evaluation.items, seed=self.run.seed)
         ours, theirs = (correct(m, tokenizer, items) for m in (model, start))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.optim.kinds import OptimizerKind
@@ -83,6 +85,42 @@ class Course(BaseModel):
         return self
 
 
+class Given(BaseModel):
+    """How variants of a given base model are made: modules put onto it, and a short course of each one's mixture."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    trains: Literal["nothing", "modules", "lora", "all"] = Field(
+        "lora", description="the added modules alone; low-rank adapters of the model too; all its weights"
+    )
+    steps: int = Field(20, ge=1, description="at most, of each variant's course")
+    batch: int = Field(16, ge=1, description="items a step")
+    lr: float = Field(5e-4, gt=0, description="peak learning rate, AdamW")
+    rank: int = Field(8, ge=1, description="of the adapters")
+    memory_layer: int | None = Field(
+        None, ge=0, description="the memory stands in front of it; counted from 0; null: the middle one"
+    )
+    memory_size: int = Field(64, ge=4, description="width of the memory, over all heads")
+    memory_heads: int = Field(2, ge=1)
+    memory_chunk: int = Field(16, ge=1, description="tokens between two updates of the memory's matrix")
+    refinement_width: int = Field(64, ge=4, description="of the refinement's block")
+    refinement_size: int = Field(128, ge=8, description="inside its SwiGLU")
+    refinement_heads: int = Field(2, ge=1)
+    refinement_steps: int = Field(2, ge=1)
+    refinement_prior: float = Field(0.5, gt=0, lt=1, description="probability of halting at a step, a priori")
+    refinement_beta: float = Field(0.01, ge=0, description="weight of the prior in the loss")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Given:
+        for name, size, of in (
+            ("memory_size", self.memory_size, self.memory_heads),
+            ("refinement_width", self.refinement_width, 2 * self.refinement_heads),
+        ):
+            if size % of:
+                raise ValueError(f"{name} ({size}) is not a multiple of {of}, as its heads want it")
+        return self
+
+
 class Settings(PhaseSettings):
     """Settings of phase cognate."""
 
@@ -94,6 +132,7 @@ class Settings(PhaseSettings):
     standard: Course
     memory: Course
     reasoning: Course
+    given: Given = Given()
     engine: EngineSettings = Field(EngineSettings(), description="devices, shards, precision, adapters")
     optimizer: OptimizerKind = "muon"
     batch: int = Field(64, ge=1, description="items a step")

@@ -6,6 +6,7 @@ import functools
 import itertools
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,11 @@ from components.shared.training.device import device
 from .allocation.allocate import Allocation, frontier, within
 from .allocation.comparison import RetentionScale, comparison, controls, curve, evenly_spread
 from .allocation.evaluator import Evaluator, codable
+from .allocation.fisher import calibrate
 from .allocation.mapped import map_weights
 from .allocation.sensitivity import measure_sensitivities, rate_points
 from .allocation.tensors import Tensors
+from .allocation.text import Material, TextRows, text_metrics, text_rows
 from .allocation.workers import Workers
 from .artifact import attach_decoded, folder_size, size_breakdown, with_codes, write_model
 from .codecs.codec import Code
@@ -71,9 +74,9 @@ class Compression(Phase[Settings], spec=PHASE):
                 raise InputError("a weight is NaN or infinite", where=path, fix=fix)
         self.recovery: dict[str, float] = {}
         uniform = self.evaluator.uniform_loss()
+        self.calibration, searched, selected = self._material()
         self.search, self.select = (
-            RetentionScale(items, self.evaluator.loss(items), uniform)
-            for items in (self._items("search"), self._items("select"))
+            RetentionScale(items, self.evaluator.loss(items), uniform) for items in (searched, selected)
         )
         if settings.recipe == BEST and settings.size is None and not self.search.meaningful:
             shutil.rmtree(run.work / "weights")
@@ -87,9 +90,7 @@ class Compression(Phase[Settings], spec=PHASE):
     def execute(self) -> None:
         """The story: calibrate, measure every code on every tensor, choose, publish, compare."""
         with Workers(self.run.settings.threads) as workers:
-            hessians = self.evaluator.hessians(
-                self._items("train"), self.run.work / "hessians", self.run.progress
-            )
+            hessians, importance, sensitivity = self._calibrate()
             round_to_half(self.evaluator.model, self.modules.values())
             self.tensors = Tensors(
                 self.weights,
@@ -99,8 +100,29 @@ class Compression(Phase[Settings], spec=PHASE):
                 self.run.progress,
                 self.run.work / "codes",
                 seed=self.run.seed,
+                importance=importance,
             )
+            self.tensors.sensitivity |= sensitivity
             self._measure(self._choose())
+
+    def _material(self) -> tuple[Material, Material, Material]:
+        """What calibrates, what chooses and what reports: rows of a text where there is one, items of the suites else."""
+        settings = self.run.settings.calibration
+        if settings.text is None:
+            return self._items("train"), self._items("search"), self._items("select")
+        row, half = settings.row, settings.held_out // 2
+        counts = [max(tokens // row, 1) for tokens in (settings.tokens, half, half)]
+        train, search, select = text_rows(self.evaluator.tokenizer, Path(settings.text), row, counts)
+        return train, search, select
+
+    def _calibrate(self) -> tuple[dict[str, Path], dict[str, Path], dict[str, float]]:
+        """Hessians, and on a text what errors weigh too: sensitivities of items are measured tensor by tensor."""
+        run, folder = self.run, self.run.work / "hessians"
+        if isinstance(self.calibration, TextRows):
+            return calibrate(
+                self.evaluator.model, self.modules, self.calibration, folder, run.progress, seed=run.seed
+            )
+        return self.evaluator.hessians(self.calibration, folder, run.progress), {}, {}
 
     def _choose(self) -> dict[str, Code]:
         """Publish the codes that the recipe leads to, and what stands beside them for the report; they, by path."""
@@ -110,7 +132,8 @@ class Compression(Phase[Settings], spec=PHASE):
         if settings.recipe.startswith(STAGED):
             return self._publish_stages(int(settings.recipe.removeprefix(STAGED)))
         self.tensors.measure(settings.candidates, settings.sample)
-        measure_sensitivities(self.tensors, self.evaluator, self.search.items, run.progress)
+        if not isinstance(self.search.items, TextRows):
+            measure_sensitivities(self.tensors, self.evaluator, self.search.items, run.progress)
         allocations = frontier(rate_points(self.tensors.points, self.tensors.sensitivity))
         plan = (
             self._publish_within(allocations, settings.size) if settings.size else self._retain(allocations)
@@ -212,6 +235,7 @@ class Compression(Phase[Settings], spec=PHASE):
         run, settings = self.run, self.run.settings.recovery
         rows = -(-self.evaluator.batch // PARTS)
         training = self.evaluator.plain_reference(self._items("train", settings.items), rows)
+        assert not isinstance(self.search.items, TextRows)  # settings see to it
         held_out = self.evaluator.reference(self.search.items)
         with self.evaluator.with_weights(self.tensors.decoded(plan, self.evaluator.dtype)):
             before = self.evaluator.nll(self.select.items)
@@ -291,6 +315,8 @@ class Compression(Phase[Settings], spec=PHASE):
         retained = self.select.retained(after)
         if retained is not None:
             self.metrics["retention"] = retained
+        if isinstance(self.select.items, TextRows):
+            self.metrics |= text_metrics(self.select.items, self.select.before, after)
         run.extra["sizes"] = size_breakdown(self.tensors, plan, size)
         score(run, agent.answers if agent else model, tokenizer, model=agent.model if agent else model)
         if agent is None:  # an agent thinks where its architecture says so

@@ -26,6 +26,23 @@ class RecoverySettings(BaseModel):
     items: int = Field(64, ge=2, description="of each suite, train split: what it learns from")
 
 
+class CalibrationSettings(BaseModel):
+    """A text in place of items, for models that have a language of their own (allocation/text.py)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    text: str | None = Field(
+        None,
+        min_length=1,
+        description="a file of UTF-8 text, the model's own kind; none: items of the suites calibrate and judge",
+    )
+    tokens: int = Field(8192, ge=256, description="of the text: inputs and gradients of the layers")
+    held_out: int = Field(
+        4096, ge=256, description="of the text after these: half of them choose, half report"
+    )
+    row: int = Field(512, ge=16, description="tokens that the model sees at once")
+
+
 class Settings(PhaseSettings):
     """Settings of phase compression."""
 
@@ -54,6 +71,7 @@ class Settings(PhaseSettings):
     select_items: int = Field(
         64, ge=2, description="of each suite, select split: what retention is measured on"
     )
+    calibration: CalibrationSettings = CalibrationSettings()
     recovery: RecoverySettings = RecoverySettings()
     engine: EngineSettings = Field(EngineSettings(), description="of the recovery's training")
     curve: int = Field(8, ge=0, description="sizes at which retention is measured")
@@ -61,6 +79,14 @@ class Settings(PhaseSettings):
         ["uniform", "seedlm", "vptq", "hyper"],
         description="codecs that are given all tensors, for comparison",
     )
+
+    @model_validator(mode="after")
+    def _recovery_has_items(self) -> Settings:
+        if self.calibration.text is not None and self.recovery.steps:
+            raise ValueError(
+                "recovery learns from items of the suites: with calibration.text, recovery.steps must be 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _engine_fits(self) -> Settings:

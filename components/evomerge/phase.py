@@ -179,6 +179,7 @@ class EvoMerge(Phase[Settings], spec=PHASE):
             calibration_items=settings.calibration_items,
             seed=self.run.seed,
             batch=self.run.config.evaluation.batch,
+            work=self.run.work,
         )
         for text in evaluator.parents.notes:
             self.run.progress.note(text)

@@ -28,7 +28,9 @@ AnyRun = Annotated[
 KubeflowRun = Annotated[
     str, typer.Argument(metavar="RUN", help="A run of Kubeflow: its id, name or page's address, or latest.")
 ]
-Profile = Annotated[str, typer.Option("--profile", "-p", help="tiny, small or full: configs/profile.")]
+Profile = Annotated[
+    str, typer.Option("--profile", "-p", help="tiny, small, full, hf-small …: docs/profiles.md.")
+]
 Overrides = Annotated[
     list[str],
     typer.Option(

@@ -43,9 +43,7 @@ def measure(profile: str, name: str, rows: int, steps: int) -> tuple[int, float,
         extend(plain, memory=name == "memory", refinement=name == "reasoning") if name in VARIANTS else plain
     )
     optimizer = build_optimizer(model.train(), settings.optimizer, course.lr, settings.weight_decay)
-    loop = TrainingLoop(
-        model.parameters(), {"model": optimizer}, clip=settings.clip, where=name, fix="lower lr"
-    )
+    loop = TrainingLoop(model, {"model": optimizer}, clip=settings.clip, where=name, fix="lower lr")
     seconds, real, whole = 0.0, 0, 0
     for step in range(steps + 1):
         began = time.process_time()

@@ -10,13 +10,13 @@ import numpy as np
 
 from components.shared.evaluation.claims import claim
 from components.shared.runtime.tracking.progress import Progress
-from components.shared.tasks.item import Item
 
 from ..codecs import registry
 from ..codecs.codec import Code
 from .allocate import Allocation
 from .evaluator import Evaluator, retention
 from .tensors import Tensors
+from .text import Material
 
 Losses = tuple[np.ndarray, np.ndarray]
 """Nats and tokens of each item's answer, as Evaluator.nll gives them."""
@@ -29,7 +29,7 @@ GOALS = ((0.23, 0.94), (0.018, 0.90))
 class RetentionScale:
     """What retention is measured with: items, the model's own loss on them, and the loss of a uniform guess."""
 
-    items: Sequence[Item]
+    items: Material
     before: float
     uniform: float
 

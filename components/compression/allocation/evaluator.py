@@ -22,7 +22,10 @@ from components.shared.models.remote_code.thoughts import think
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.tasks.item import Item
+from components.shared.training.head import next_token_loss
 from components.shared.training.side_by_side import pieces_of
+
+from .text import Material, TextRows
 
 
 def codable(model: PreTrainedModel, smallest: int) -> dict[str, nn.Module]:
@@ -99,11 +102,18 @@ class Evaluator:
                 else:
                     module.weight.data = original
 
-    def nll(self, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
-        """Negative log-likelihood of each item's answer in nats (n,), and its tokens (n,)."""
-        return nll(self.model, self.tokenizer, items, batch=self.batch)
+    def nll(self, items: Material) -> tuple[np.ndarray, np.ndarray]:
+        """Negative log-likelihood in nats of each item's answer or each row of a text (n,), and its tokens (n,)."""
+        if not isinstance(items, TextRows):
+            return nll(self.model, self.tokenizer, items, batch=self.batch)
+        total, tokens = np.zeros(len(items)), np.full(len(items), items.ids.shape[1] - 1, np.int64)
+        with evaluating(self.model):
+            for indices, batch in items.batches():
+                batch = batch.to(next(self.model.parameters()).device)
+                total[indices] = float(next_token_loss(self.model, batch)) * tokens[indices]
+        return total, tokens
 
-    def loss(self, items: Sequence[Item]) -> float:
+    def loss(self, items: Material) -> float:
         """Nats a token."""
         total, tokens = self.nll(items)
         return float(total.sum() / tokens.sum())

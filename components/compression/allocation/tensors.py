@@ -30,6 +30,9 @@ DECODED = 3
 CHECKPOINT_PART = 1 << 26
 """Bytes of codes that a part of the checkpoint holds, one code more at most: it is read as a whole."""
 
+SHARE = 128
+"""One row in so many is looked at, at least, where codes are tried on a sample."""
+
 Key = tuple[str, Code]
 """A tensor's path, and what it is encoded by."""
 
@@ -39,6 +42,7 @@ class Tensors:
 
     weights      path → numpy file, (out, in) float32
     hessians     path → numpy file, (in, in) float32, where the layer's inputs were seen
+    importance   path → numpy file, (out,), where it is known what errors in each output weigh
     points       path → preset → its bytes and error, on the tensor or estimated on a sample of it
     sensitivity  path → rise of the KL for a unit of error (sensitivity.py)
 
@@ -55,8 +59,10 @@ class Tensors:
         folder: Path,
         *,
         seed: int,
+        importance: Mapping[str, Path] | None = None,
     ) -> None:
         self.weights, self.hessians, self.checkpoints = weights, hessians, checkpoints
+        self.importance: Mapping[str, Path] = importance or {}
         self.workers, self.progress, self.folder, self.seed = workers, progress, folder, seed
         self.shapes: dict[str, tuple[int, int]] = {path: self.weight(path).shape for path in weights}
         self.points: dict[str, dict[str, RateDistortion]] = {}
@@ -116,11 +122,17 @@ class Tensors:
             self._encode(sorted(missing, key=lambda key: (key[0], str(key[1]))), [], 0, "encode")
 
     def measure(self, candidates: Sequence[str], sample: int) -> None:
-        """Bytes and error of each candidate that may be of use, on every tensor or on `sample` weights of it."""
+        """Bytes and error of each candidate that may be of use, on every tensor or on `sample` weights of it.
+
+        Of a matrix with many rows a few more: they weigh differently, and a sample must have some of each kind.
+        """
         sample = min(sample, LARGEST)
-        large = {path for path, (rows, columns) in self.shapes.items() if rows > max(sample // columns, 1)}
+        large = {path for path, shape in self.shapes.items() if shape[0] > self._sampled_rows(path, sample)}
         useful = {path: worth_trying(candidates, self.weight(path)) for path in self.weights}
         keys: list[Key] = [(path, name) for path, names in useful.items() for name in names]
+        keys.sort(
+            key=lambda key: (str(self.hessians.get(key[0], "")), key[1])
+        )  # layers of one input share a factor
         self._encode(
             [key for key in keys if key[0] not in large and key not in self.encoded],
             [key for key in keys if key[0] in large and key not in self.sampled],
@@ -156,6 +168,7 @@ class Tensors:
                 if isinstance(code, Chain)
                 else self.weights[path],
                 "hessian": self.hessians.get(path),
+                "importance": self.importance.get(path),
                 "original": self.weights[path],
                 "into": into,
             }
@@ -173,15 +186,17 @@ class Tensors:
                 for number, (start, stop) in enumerate(row_ranges(*self.shapes[key[0]])):
                     yield (key, number), job(key, (start, stop, stop - start), self._file(*key, number))
             for key in samples:
-                rows, columns = self.shapes[key[0]]
-                yield (key, None), job(key, (0, rows, max(sample // columns, 1)), None)
+                yield (
+                    (key, None),
+                    job(key, (0, self.shapes[key[0]][0], self._sampled_rows(key[0], sample)), None),
+                )
 
         for (key, number), reply in self.workers.do(jobs(), self._checkpoint):
             path, code = key
             shape = self.shapes[path]
             slabs = len(row_ranges(*shape))
             if number is None:
-                share = shape[0] / max(sample // shape[1], 1)
+                share = shape[0] / self._sampled_rows(path, sample)
                 self.sampled[key] = scaled(RateDistortion(code, reply["bytes"], reply["error"]), share, slabs)
                 self._record("samples", *key)
                 self.progress.step()
@@ -228,6 +243,11 @@ class Tensors:
         ):
             self.decoded_files.popitem(last=False)[0].unlink()
         return files
+
+    def _sampled_rows(self, path: str, sample: int) -> int:
+        """Of a tensor, of which `sample` weights are to be looked at."""
+        rows, columns = self.shapes[path]
+        return max(min(max(sample // columns, rows // SHARE), LARGEST // columns), 1)
 
     def _file(self, *parts: object) -> Path:
         return self.folder / file_name(*parts)

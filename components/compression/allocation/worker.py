@@ -43,21 +43,25 @@ def encode_rows(
     original: str,
     into: str | None,
     seed: int,
+    importance: str | None = None,
 ) -> dict[str, Any]:
     """The code of some rows of a weight by a preset, into the file `into`.
 
     :param weight: numpy file, (out, in) float32; hessian: one of (in, in) float32, or None.
+    :param importance: one of (out,), what errors in each row weigh, or None.
     :param rows: the first, the one after the last, and how many of them, evenly spread.
     :param original: numpy file of what the error is measured against.
     :returns: {"bytes": of the code, "error": of the layer's output, squared, a token}.
     """
     h = None if hessian is None else hessian_in(hessian)
     w = some_rows(mapped(weight), *rows)
-    code = encode(preset, w, h, seed=seed)
+    weighing = None if importance is None else some_rows(mapped(importance), *rows)
+    size = None if weighing is None else max(mean_square(w), 1e-30) / max(mean_square_in(weight), 1e-30)
+    code = encode(preset, w, h, seed=seed, importance=None if weighing is None else weighing * size)
     if into is not None:
         Path(into).write_bytes(code)
     decoded = decode_preset(preset, code, w.shape)
-    error = weighted_error(some_rows(mapped(original), *rows), decoded, h)
+    error = weighted_error(some_rows(mapped(original), *rows), decoded, h, weighing)
     return {"bytes": len(code), "error": error}
 
 
@@ -82,6 +86,19 @@ def decode_whole(
 def hessian_in(file: str) -> np.ndarray:
     """The same array for slab after slab, so that what is made of it need not be made again (hessian.py)."""
     return mapped(file)
+
+
+@lru_cache(maxsize=1)
+def mean_square_in(file: str) -> float:
+    """Of a whole weight: a code's steps are in units of its own slab, what rows weigh is said of the whole."""
+    return mean_square(mapped(file))
+
+
+def mean_square(w: np.ndarray) -> float:
+    """Of a matrix's weights, some rows at a time."""
+    step = max((1 << 20) // max(w.shape[1], 1), 1)
+    total = sum(float((w[row : row + step].astype(np.float64) ** 2).sum()) for row in range(0, len(w), step))
+    return total / max(w.size, 1)
 
 
 WORK: dict[str, Callable[..., dict[str, Any]]] = {"encode": encode_rows, "decode": decode_whole}

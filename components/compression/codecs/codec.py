@@ -24,8 +24,12 @@ class CodecPreset:
 
     @property
     def family(self) -> str:
-        """What presets that differ in their rate alone have in common: the codec, and the transform in front of it."""
-        return f"{self.transform} {self.codec}" if self.transform else self.codec
+        """What presets that differ in their rate alone have in common: the codec, and a transform that their names have.
+
+        One that their names do not have is the codec's own way: it is never without it.
+        """
+        named = self.transform is not None and self.name.startswith(f"{self.transform} ")
+        return f"{self.transform} {self.codec}" if named else self.codec
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Codec:
     :param decoder: NAME of the remote_code/decode_NAME.py that reads its codes; the codec's own name where none is given.
     :param hessian: whether the encoder looks at the layer's Hessian (in, in).
     :param seed: whether the encoder takes a keyword `seed`.
+    :param importance: whether it takes a keyword `importance`, (out,): what errors in each row weigh.
     :param codebook_bytes: settings → bytes of what a code holds once, however many weights it has.
     :param lossless: it has codes for some tensors only, and loses nothing there: offered where it fits, never asked for.
     """
@@ -48,6 +53,7 @@ class Codec:
     decoder: str = ""
     hessian: bool = False
     seed: bool = False
+    importance: bool = False
     codebook_bytes: Callable[[Mapping[str, Any]], int] = lambda settings: 0
     lossless: bool = False
 

@@ -7,7 +7,8 @@ states .44 (Marcellin and Fischer, 1990). A step gives any rate.
 
 With a Hessian runs go down the columns, and the error of each column is feedback on as GPTQ does (hessian.py). Columns
 that weigh less have larger steps (waterfilling.py), and what is known of the size of an index, from its column's step and
-from how large column and row are, chooses the table that it is coded under (contexts.py).
+from how large column and row are, chooses the table that it is coded under (contexts.py). Rows whose errors weigh less may
+have larger steps too: a matrix is then coded as if each of its rows were divided by its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from components.shared.models.remote_code.decode_ectcq import (
     CODEC,
     CODES,
     FINE,
+    ROW_STEPS,
     VERSION,
     decode,
     expected_levels,
@@ -35,7 +37,7 @@ from ..coding.check import require_finite
 from ..coding.contexts import Tables, fit_tables, table_symbol
 from ..coding.hessian import error_feedback, round_columns
 from ..coding.lossless import frame, pack, pack_numbers
-from ..coding.waterfilling import column_steps, line_sizes
+from ..coding.waterfilling import column_steps, line_sizes, rounded_octaves
 from .codec import Codec, CodecPreset
 from .trellis import column_runs
 
@@ -59,10 +61,12 @@ def encode(
     step: float,
     memory: int = 3,
     price: float = PRICE,
+    importance: np.ndarray | None = None,
 ) -> bytes:
     """w, any shape, float32 → code. step: 2Δ, in units of the root mean square of w. memory: ν of 2^ν states.
 
     hessian (in, in) goes with a matrix (out, in). price: λ, what a bit is worth, in squares of `step`.
+    importance (out,) > 0: what the square of an error in a row weighs; a row of weight 1 has steps of `step`.
 
     :raises InputError: w has NaN or infinite values or no floating dtype, or the Hessian is no finite square matrix.
     :raises ValueError: no such memory, a step outside 0.001 … 1000, or a negative price.
@@ -76,6 +80,13 @@ def encode(
     columns = w.size // rows if rows else 0
     matrix = w.reshape(rows, columns).astype(np.float64)
     deviation = np.sqrt((matrix**2).mean()) if matrix.any() else 1.0
+    row_steps = (
+        np.zeros(0, np.int64)
+        if importance is None
+        else rounded_octaves(-np.log2(importance) / 2, columns, FINE)
+    )
+    if row_steps.any():
+        matrix /= octaves(row_steps, FINE)[:, None]
     feedback = error_feedback(hessian, min(NOISE * step**2, 1.0))
     steps = column_steps(np.ones(columns) if feedback is None else feedback.weights, rows, FINE)
     sizes = expected_sizes(matrix / deviation)
@@ -109,13 +120,14 @@ def encode(
     lane = min(max(index.size // LANES, LANE[0]), LANE[1])
     lanes = max(min(index.size // lane, len(index)), 1)
     magnitude = np.abs(index)
+    sides = [steps, *sizes] + [row_steps] * bool(row_steps.any())
     return frame(
         CODEC,
-        VERSION,
+        ROW_STEPS if row_steps.any() else VERSION,
         [
             pack_numbers([memory, height, length, lanes, tables.escape, *w.shape]),
             np.float32(unit if matrix.any() else 0.0).astype("<f4").tobytes(),
-            *map(pack_line_numbers, (steps, *sizes)),
+            *map(pack_line_numbers, sides),
             pack_numbers(tables.width),
             pack_numbers(tables.frequencies.reshape(-1)),
             pack_runs(index, quantiser, tables.class_of(level), lanes, tables),
@@ -322,7 +334,15 @@ UNIFORM = (
     CodecPreset("uniform 3", "uniform", 0.27, {"step": 3.0, "memory": 0}),
 )
 CODECS = (
-    Codec("ectcq", "ECTCQ", "Fischer and Wang, IEEE Trans. IT 38, 1992", encode, PRESETS, hessian=True),
+    Codec(
+        "ectcq",
+        "ECTCQ",
+        "Fischer and Wang, IEEE Trans. IT 38, 1992",
+        encode,
+        PRESETS,
+        hessian=True,
+        importance=True,
+    ),
     Codec(
         "uniform",
         "uniform levels, entropy-coded",
@@ -331,5 +351,6 @@ CODECS = (
         UNIFORM,
         decoder="ectcq",
         hessian=True,
+        importance=True,
     ),
 )

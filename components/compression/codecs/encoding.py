@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,19 +24,30 @@ class RateDistortion:
     error: float
 
 
-def encode(name: str, w: np.ndarray, hessian: np.ndarray | None, *, seed: int) -> bytes:
+def encode(
+    name: str,
+    w: np.ndarray,
+    hessian: np.ndarray | None,
+    *,
+    seed: int,
+    importance: np.ndarray | None = None,
+) -> bytes:
     """The code of a weight by a preset.
 
     :param name: of the preset.
     :param w: (out, in) float32.
     :param hessian: (in, in) of the layer's inputs, or None.
+    :param importance: (out,) what errors in each output weigh, or None. A transform mixes rows: a code behind one does not
+        see it.
     :raises ConfigError: there is no such preset.
     :raises InputError: the weight has NaN or infinite values, or no floating dtype.
     :raises ValueError: a lossless preset for a tensor that it has no code for.
     """
     preset = registry.preset(name)
     codec = registry.codec(preset.codec)
-    settings = dict(preset.settings) | ({"seed": seed} if codec.seed else {})
+    settings: dict[str, Any] = dict(preset.settings) | ({"seed": seed} if codec.seed else {})
+    if importance is not None and codec.importance and preset.transform is None:
+        settings["importance"] = importance
 
     def by_codec(w: np.ndarray, hessian: np.ndarray | None) -> bytes:
         return codec.encode(w, hessian, **settings) if codec.hessian else codec.encode(w, **settings)

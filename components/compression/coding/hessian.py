@@ -16,9 +16,16 @@ import numpy as np
 from components.shared.runtime.errors import InputError
 
 
-def weighted_error(w: np.ndarray, decoded: np.ndarray, hessian: np.ndarray | None) -> float:
-    """tr(Δ H Δᵀ) with Δ = w − decoded, both (out, in); H (in, in), (in,) its diagonal, or None for the identity."""
+def weighted_error(
+    w: np.ndarray, decoded: np.ndarray, hessian: np.ndarray | None, importance: np.ndarray | None = None
+) -> float:
+    """tr(R Δ H Δᵀ) with Δ = w − decoded, both (out, in); H (in, in), (in,) its diagonal, or None for the identity.
+
+    :param importance: (out,) the diagonal of R, what an error in each output weighs; None: all weigh 1.
+    """
     delta = (np.asarray(w, np.float64) - decoded).reshape(len(w), -1) if np.ndim(w) else np.zeros((1, 1))
+    if importance is not None:
+        delta *= np.sqrt(importance)[:, None]
     if hessian is None:
         return float((delta**2).sum())
     if hessian.ndim == 1:

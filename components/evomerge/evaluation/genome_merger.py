@@ -1,4 +1,7 @@
-"""From a genome to the tensors of the merged model, one at a time, in float32.
+"""From a genome to the tensors of the merged model, a few rows at a time, in float32.
+
+The parents lie where they were loaded, which on a CPU is in their mapped files; only the rows that are being merged are
+brought to float32.
 
 The parents may be variants of one network, each with modules of its own, closed by a gate of 0 in those that
 do not have them. So there are three kinds of tensors:
@@ -13,10 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from components.shared.merging.checkpoint.operand import StoredTensor
 from components.shared.merging.inputs import Diverged, MergeInputs, MergeParameters, TensorInMemory
 from components.shared.merging.layer_groups import LayerStack, layer_stack
 from components.shared.merging.magnitude import threshold
@@ -24,6 +29,7 @@ from components.shared.merging.method import MergeMethod
 from components.shared.merging.methods.averages.linear import linear
 from components.shared.merging.methods.layers.frankenmerge import LayerPath
 from components.shared.merging.registry import merge_method
+from components.shared.merging.streaming.pieces import Pieces
 
 from ..search.genome import UNIT, Genome
 from ..search.space import SearchSpace
@@ -31,6 +37,31 @@ from ..search.space import SearchSpace
 GATE = "gate"
 # What writes into the residual stream of a pre-norm layer, in the names of Llama and its relatives.
 RESIDUAL_WRITERS = ("o_proj.weight", "o_proj.bias", "down_proj.weight", "down_proj.bias")
+WHOLE = 1 << 22
+"""Numbers of a tensor that is merged whole: 16 MB of float32 a model. Larger matrices are merged in pieces of as many."""
+
+
+class Piece(NamedTuple):
+    """Some of a tensor of the merged model.
+
+    :param first: the row that `numbers` begin at, in the tensor as (rows, width); None: they are the whole tensor.
+    :param numbers: float32, (rows, width) or of the tensor's shape.
+    """
+
+    name: str
+    first: int | None
+    numbers: Tensor
+
+    def write(self, target: Tensor) -> None:
+        """Put it in its place, rounded to the target's type.
+
+        :param target: the tensor of this name, contiguous.
+        """
+        if self.first is None:
+            target.copy_(self.numbers)
+        else:
+            rows = target.view(-1, target.shape[-1])
+            rows[self.first : self.first + len(self.numbers)].copy_(self.numbers)
 
 
 @dataclass
@@ -101,36 +132,64 @@ class GenomeMerger:
         self._thresholds: dict[tuple[int, int], float] = {}
 
     def merged(self, genome: Genome) -> Iterator[tuple[str, Tensor]]:
-        """(name, float32 tensor) of every tensor of the merged model.
+        """(name, float32 tensor) of every tensor of the merged model, whole; otherwise as `pieces`."""
+        whole: dict[str, Tensor] = {}
+        for piece in self.pieces(genome):
+            if piece.first is None:
+                whole[piece.name] = piece.numbers
+            else:
+                if piece.name not in whole:
+                    whole[piece.name] = torch.empty(self.models.parents[0][piece.name].shape)
+                piece.write(whole[piece.name])
+        yield from whole.items()
+
+    def pieces(self, genome: Genome) -> Iterator[Piece]:
+        """All of the merged model, tensor after tensor, each in the order of its rows.
 
         A path genome yields as many layers as its path has.
 
         :raises Diverged: numbers are not finite.
         """
-        tensors = self._stacked(genome) if genome.path else self._weighted(genome)
-        for name, tensor in tensors:
-            if not torch.isfinite(tensor).all():
-                raise Diverged(f"{name} is not finite after {genome.method}")
-            yield name, tensor
+        for piece in self._stacked(genome) if genome.path else self._weighted(genome):
+            if not torch.isfinite(piece.numbers).all():
+                raise Diverged(f"{piece.name} is not finite after {genome.method}")
+            yield piece
 
-    def _weighted(self, genome: Genome) -> Iterator[tuple[str, Tensor]]:
+    def _weighted(self, genome: Genome) -> Iterator[Piece]:
         for name in self.models.parents[0]:
-            yield name, self._tensor(name, genome)
+            yield from self._pieces_of(name, genome)
 
-    def _tensor(self, name: str, genome: Genome) -> Tensor:
+    def _pieces_of(self, name: str, genome: Genome) -> Iterator[Piece]:
+        """One tensor, merged as the genome says."""
         models = self.models
         group = self.models.stack.group(name, self.layer_groups)
         weights, scale = genome.shares(group), genome.scale(group) / UNIT
-        tensors = [parent[name].float() for parent in models.parents]
+        stored = [parent[name] for parent in models.parents]
         if not models.is_shared(name):
-            return self._module_tensor(name, tensors, weights, scale)
+            tensors = [tensor.float() for tensor in stored]
+            yield Piece(name, None, self._module_tensor(name, tensors, weights, scale))
+            return
+        if not stored[0].numel():
+            yield Piece(name, None, stored[0].float())
+            return
         method = merge_method(genome.method)
-        base = None if models.base is None else models.base[name].float()
-        if not tensors[0].numel():
-            return tensors[0]
-        inputs = MergeInputs(tensors, base, grams=self._grams(name) if method.needs_grams else None)
+        base = None if models.base is None or method.base == "unused" else models.base[name]
         parameters = self._parameters(method, name, genome, weights, scale)
-        return method.merge(inputs, parameters, method.survey(TensorInMemory(inputs), parameters))
+        grams = self._grams(name) if method.needs_grams else None
+        shape, small = stored[0].shape, stored[0].numel() <= WHOLE
+        if small or grams is not None or len(shape) < 2:
+            inputs = MergeInputs(
+                [tensor.float() for tensor in stored], None if base is None else base.float(), grams=grams
+            )
+            surveyed = method.survey(TensorInMemory(inputs), parameters)
+            yield Piece(name, None, method.merge(inputs, parameters, surveyed))
+            return
+        operands = [StoredTensor(tensor.reshape(-1), shape[-1]) for tensor in stored]
+        of_base = None if base is None else StoredTensor(base.reshape(-1), shape[-1])
+        pieces = Pieces(shape, operands, of_base, None, threads=1, whole=method.whole_rows, size=WHOLE)
+        surveyed = method.survey(pieces, parameters)
+        for first, last in pieces.spans:
+            yield Piece(name, first, method.merge(pieces.piece(first, last), parameters, surveyed))
 
     def _parameters(
         self, method: MergeMethod, name: str, genome: Genome, weights: list[float], scale: float
@@ -179,16 +238,18 @@ class GenomeMerger:
             raise ValueError("a task vector needs the base that the parents were trained from")
         for name, tensor in self.models.parents[parent].items():
             if self.models.is_shared(name):
-                yield tensor.float() - base[name].float()
+                flat, start = tensor.reshape(-1), base[name].reshape(-1)
+                for first in range(0, len(flat), WHOLE):
+                    yield flat[first : first + WHOLE].float() - start[first : first + WHOLE].float()
 
-    def _stacked(self, genome: Genome) -> Iterator[tuple[str, Tensor]]:
+    def _stacked(self, genome: Genome) -> Iterator[Piece]:
         """Layers taken whole along the path; what is not a layer is the parents' weighted mean."""
         models, stack = self.models, self.models.stack
         path = self.space.layer_path(genome)
         divisors: list[float] = merge_method(genome.method).implementation(path, self._scales(genome, path))
         plain = Genome("linear", genome.weights)
         for name in models.outer():
-            yield name, self._tensor(name, plain)
+            yield from self._pieces_of(name, plain)
         for position, (parent, layer) in enumerate(path):
             for name, tensor in models.parents[parent].items():
                 location = stack.locate(name)
@@ -197,7 +258,7 @@ class GenomeMerger:
                 weight = tensor.float()
                 if location[1].endswith(RESIDUAL_WRITERS):
                     weight = weight / divisors[position]
-                yield stack.name(position, location[1]), weight
+                yield Piece(stack.name(position, location[1]), None, weight)
 
     def _scales(self, genome: Genome, path: LayerPath) -> list[float]:
         if not genome.hops:

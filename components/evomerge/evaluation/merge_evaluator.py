@@ -40,6 +40,7 @@ class MergeEvaluator:
     :param calibration_items: of each suite, train split.
     :param seed: of items and masks.
     :param batch: items in one forward.
+    :param work: a folder for what is made of the parents.
     :raises InputError: the models do not fit together, or leave no method that may be used.
     """
 
@@ -58,11 +59,12 @@ class MergeEvaluator:
         calibration_items: int,
         seed: int,
         batch: int,
+        work: Path,
     ) -> None:
         self.suites, self.items, self.fitness, self.seed, self.batch = suites, items, fitness, seed, batch
         self.calibration_items = calibration_items
         self.device = device()
-        self.parents = load_parents(artifacts, base=base, device=self.device)
+        self.parents = load_parents(artifacts, base=base, device=self.device, work=work)
         tensors = self.parents.tensors
         layers = tensors.stack.count
         layer_groups = min(layer_groups, layers)

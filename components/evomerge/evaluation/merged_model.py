@@ -12,9 +12,13 @@ from dataclasses import replace
 from functools import cached_property
 
 import torch
-from transformers import PreTrainedModel
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from components.shared.merging.layer_groups import LayerStack
 from components.shared.merging.registry import merge_method
+from components.shared.models.remote_code.modeling_wrapped import ForgeWrappedConfig
+from components.shared.models.remote_code.projections import linear_form
 
 from ..search.genome import UNIT, Genome
 from .calibration import Calibration, CalibrationExamples
@@ -70,21 +74,63 @@ class MergedModel:
     def _load(self, model: PreTrainedModel, genome: Genome) -> PreTrainedModel:
         targets = dict(model.named_parameters()) | dict(model.named_buffers())
         with torch.no_grad():
-            for name, tensor in self.merger.merged(genome):
-                targets[name].copy_(tensor)
+            for piece in self.merger.pieces(genome):
+                piece.write(targets[piece.name])
         return model
 
     def _of_depth(self, layers: list[int]) -> PreTrainedModel:
-        """A model as deep as the path; per-layer lists of the configuration follow the layers."""
-        config = copy.deepcopy(self.template.config)
-        config.num_hidden_layers = len(layers)
-        kinds = getattr(config, "layer_types", None)
-        if kinds is not None:
-            config.layer_types = [kinds[layer] for layer in layers]
+        """A model as deep as the path, in the template's own memory as far as that goes; it is overwritten anyway.
+
+        Per-layer lists of the configuration follow the layers.
+        """
+        config = with_depth(self.template.config, layers)
         if self._deep is None or self._deep.config.to_dict() != config.to_dict():
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 model = type(self.template)(config)
-            first = next(self.template.parameters())
+            linear_form(model)  # as the template was brought to when it was loaded
+            share_memory(model, self.template, self.merger.models.stack)
             model.generation_config = self.template.generation_config
-            self._deep = model.to(first)  # type: ignore[arg-type]
+            self._deep = model.train(self.template.training)
         return self._deep
+
+
+def with_depth(config: PreTrainedConfig, layers: Sequence[int]) -> PreTrainedConfig:
+    """The config of a model of these layers of another; a memory stands as far up as it did."""
+    deep = copy.deepcopy(config)
+    inner = deep.inner_config if isinstance(deep, ForgeWrappedConfig) else deep
+    before, inner.num_hidden_layers = inner.num_hidden_layers, len(layers)
+    kinds = getattr(inner, "layer_types", None)
+    if kinds is not None:
+        inner.layer_types = [kinds[layer] for layer in layers]
+    if isinstance(deep, ForgeWrappedConfig):
+        deep.inner = {name: value for name, value in inner.to_dict().items() if name in (deep.inner or {})}
+        if deep.memory:
+            deep.memory = deep.memory | {"layer": deep.memory["layer"] * len(layers) // before}
+    return deep
+
+
+def share_memory(model: PreTrainedModel, owner: nn.Module, stack: LayerStack) -> None:
+    """Give a model on the meta device the tensors of another, by their names; what that lacks is made anew, empty.
+
+    :param stack: of the layers: a buffer that a further layer computes from the configuration is the first layer's.
+    """
+    parameters = dict(owner.named_parameters(remove_duplicate=False))
+    buffers = dict(owner.named_buffers(remove_duplicate=False))
+    like = next(iter(parameters.values()))
+    for path, module in model.named_modules():
+        for name, own in module._parameters.items():
+            if own is None:
+                continue
+            known = parameters.get(f"{path}.{name}")
+            if known is None or known.shape != own.shape:
+                known = nn.Parameter(
+                    torch.empty(own.shape, dtype=like.dtype, device=like.device), requires_grad=False
+                )
+            module._parameters[name] = known
+        for name, own in module._buffers.items():
+            if own is not None:
+                full = f"{path}.{name}"
+                if full not in buffers and (location := stack.locate(full)):
+                    full = stack.name(0, location[1])
+                module._buffers[name] = buffers[full]
+    model.tie_weights()

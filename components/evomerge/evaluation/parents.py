@@ -3,6 +3,9 @@
 A base (for task vectors) is the model that `base` names, or the trunk that every parent carries as
 `trunk.safetensors`, where it is the same one. RegMean's Grams are each parent's own `grams.safetensors`,
 written by whoever trained it.
+
+On a CPU all of them stay where they are, in mapped files: what is in memory are the pages that were read last, which
+the system takes back when it needs room. Only the template is a copy.
 """
 
 from __future__ import annotations
@@ -14,22 +17,27 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from components.shared.models.grafting import graft, is_grafted, union_shapes
 from components.shared.models.gram import FILE as GRAMS
 from components.shared.models.gram import load_grams
 from components.shared.models.loading import extend, load, union_config
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
+from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
+from components.shared.models.trunk import FILE as TRUNK
+from components.shared.models.trunk import read_trunk, trunk_of
 from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.errors import ConfigError, InputError
 
 from .compatibility import names_of
 from .genome_merger import ParentTensors
+from .vocabularies import align, embedding_of
 
-TRUNK = "trunk.safetensors"
+INNER = "inner."
+"""Before the names of a wrapped model's own tensors."""
 
 
 @dataclass
@@ -49,35 +57,45 @@ class Parents:
     notes: list[str]
 
 
-def load_parents(artifacts: Sequence[Artifact], *, base: Path | None, device: torch.device | str) -> Parents:
+def load_parents(
+    artifacts: Sequence[Artifact], *, base: Path | None, device: torch.device | str, work: Path
+) -> Parents:
     """Load what `compatibility.check` has let pass.
 
     :param artifacts: models of one architecture.
     :param base: the folder of the base, or None for the trunk that the parents carry.
     :param device: where they go.
+    :param work: a folder for what is made of them.
     :raises InputError: different tokenizers, tensors or shapes; a base that does not fit.
     """
     loaded = [load(artifact.path, device=device) for artifact in artifacts]
-    tokenizer = loaded[0][1]
-    for artifact, (_, other) in zip(artifacts, loaded, strict=True):
-        if other.get_vocab() != tokenizer.get_vocab():
-            raise InputError(
-                "the models have different vocabularies",
-                where=str(artifact.path),
-                why="the same token would mean different things to the parents",
-                fix="merge models with one tokenizer",
-            )
-    owned = _owned([tensors_of(model) for model, _ in loaded])
-    common = _common_architecture([model for model, _ in loaded])
-    tensors = [tensors_of(model) for model in common]
+    models, tokenizer = [model for model, _ in loaded], loaded[0][1]
     notes: list[str] = []
+    start, start_tokenizer = (None, None) if base is None else load(base, device=device)
+    everything = [*models, *([start] if start is not None else [])]
+    others = [own for _, own in loaded[1:]] + ([start_tokenizer] if start_tokenizer is not None else [])
+    rows = {len(embedding_of(model)) for model in everything}
+    aligned = len(rows) > 1 or any(other.get_vocab() != tokenizer.get_vocab() for other in others)
+    if aligned:
+        folders = [*(artifact.path for artifact in artifacts), *([base] if base is not None else [])]
+        number = None if base is None else len(folders) - 1
+        tokenizer = align(everything, folders, number, work / "vocabulary")
+        notes.append("the parents' vocabularies differ in added tokens: the merged model has them all")
+    wrapped = any(is_grafted(model) for model in models)
+    owned = _owned([_by_common_names(model, wrapped=wrapped) for model in models])
+    common = _common_architecture(models)
+    tensors = [tensors_of(model) for model in common]
+    task_base = tensors_of(start) if start is not None else _trunk(artifacts, tensors, device, notes)
+    if task_base is not None:
+        task_base = _as_wrapped(task_base) if wrapped else task_base
+        if aligned and start is None:  # the trunk has other rows, and nothing says which
+            shapes = {name: tensor.shape for name, tensor in tensors[0].items()}
+            task_base = {name: own for name, own in task_base.items() if own.shape == shapes.get(name)}
+    grams = _grams(artifacts, notes)
+    if grams is not None and wrapped:
+        grams = [_as_wrapped(own) for own in grams]
     try:
-        models = ParentTensors(
-            parents=tensors,
-            base=_base(artifacts, base, device, notes),
-            owned=owned,
-            grams=_grams(artifacts, notes),
-        )
+        whole = ParentTensors(parents=tensors, base=task_base, owned=owned, grams=grams)
     except ValueError as error:
         raise InputError(
             "the models cannot be merged",
@@ -85,33 +103,30 @@ def load_parents(artifacts: Sequence[Artifact], *, base: Path | None, device: to
             why=str(error),
             fix="merge variants of one model",
         ) from error
-    return Parents(names_of(artifacts), models, copy.deepcopy(common[0]), tokenizer, notes)
+    return Parents(names_of(artifacts), whole, copy.deepcopy(common[0]), tokenizer, notes)
 
 
 def _common_architecture(models: Sequence[PreTrainedModel]) -> list[PreTrainedModel]:
-    """Cognates get the modules that any of them has, closed; other models are of one architecture already."""
+    """Every model gets the modules that any of them has, closed; without such modules they are alike already."""
     cognates = [model for model in models if isinstance(model, CognateForCausalLM)]
-    if not cognates:
-        return list(models)
     try:
-        whole = union_config([cast(CognateConfig, model.config) for model in cognates])
+        if cognates:
+            whole = union_config([cast(CognateConfig, model.config) for model in cognates])
+            return [extend(model, memory=whole.memory, refinement=whole.refinement) for model in cognates]
+        if any(is_grafted(model) for model in models):
+            shapes = union_shapes(models)
+            return [
+                graft(model, memory=shapes["memory"], refinement=shapes["refinement"]) for model in models
+            ]
     except ConfigError as error:
         raise InputError(error.what, where=error.where, why=error.why, fix=error.fix) from error
-    return [extend(model, memory=whole.memory, refinement=whole.refinement) for model in cognates]
+    return list(models)
 
 
-def tensors_of(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Parameters and persistent floating-point buffers by name; tied ones once."""
-    state = model.state_dict()
-    tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    tensors.update(
-        {
-            name: buffer
-            for name, buffer in model.named_buffers()
-            if name in state and buffer.is_floating_point()
-        }
-    )
-    return tensors
+def _by_common_names(model: PreTrainedModel, *, wrapped: bool) -> dict[str, Tensor]:
+    """A model's tensors, as they are called where all models are wrapped."""
+    own = tensors_of(model)
+    return _as_wrapped(own) if wrapped and not isinstance(model, ForgeWrapped) else own
 
 
 def _owned(parents: Sequence[Mapping[str, Tensor]]) -> list[frozenset[str]]:
@@ -131,13 +146,37 @@ def _owned(parents: Sequence[Mapping[str, Tensor]]) -> list[frozenset[str]]:
     ]
 
 
-def _base(
-    artifacts: Sequence[Artifact], base: Path | None, device: torch.device | str, notes: list[str]
+def _as_wrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors by the names that they have in a wrapped model."""
+    ours = (INNER, "memory.", "refinement.")
+    return {name if name.startswith(ours) else INNER + name: tensor for name, tensor in tensors.items()}
+
+
+def tensors_of(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Parameters and persistent floating-point buffers by name; tied ones once."""
+    state = model.state_dict()
+    tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    tensors.update(
+        {
+            name: buffer
+            for name, buffer in model.named_buffers()
+            if name in state and buffer.is_floating_point()
+        }
+    )
+    return tensors
+
+
+def _trunk(
+    artifacts: Sequence[Artifact],
+    parents: Sequence[Mapping[str, Tensor]],
+    device: torch.device | str,
+    notes: list[str],
 ) -> dict[str, Tensor] | None:
-    if base is not None:
-        return tensors_of(load(base, device=device)[0])
+    """The tensors of the trunk that all parents come from, or None."""
+    entries = [artifact.manifest.files.get(TRUNK) for artifact in artifacts]
     trunks = {
-        entry["sha256"] if (entry := artifact.manifest.files.get(TRUNK)) else None for artifact in artifacts
+        trunk_of(artifact.path, str(entry["sha256"]) if entry else None)
+        for artifact, entry in zip(artifacts, entries, strict=True)
     }
     if trunks == {None}:
         notes.append("methods of task vectors are left out: the parents carry no trunk, and no base is given")
@@ -145,7 +184,8 @@ def _base(
     if len(trunks) > 1:
         notes.append("methods of task vectors are left out: the parents come from different trunks")
         return None
-    return load_file(artifacts[0].path / TRUNK, device=str(device))
+    trunk = read_trunk(artifacts[0].path, parents[0])
+    return {name: tensor.to(device) for name, tensor in trunk.items()}
 
 
 def _grams(artifacts: Sequence[Artifact], notes: list[str]) -> list[dict[str, Tensor]] | None:

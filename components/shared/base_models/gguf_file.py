@@ -44,7 +44,6 @@ def unpack_gguf(file: Path, folder: Path, *, dtype: torch.dtype = torch.float32)
         raise _unreadable(file, error) from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.hf_quantizer = None
     model.save_pretrained(folder, max_shard_size="5GB")
     save_tokenizer(tokenizer, folder)
     return facts

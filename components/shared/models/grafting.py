@@ -11,9 +11,10 @@ from transformers import PreTrainedModel
 
 from components.shared.runtime.errors import ConfigError
 
-from .build import MODULES
+from .build import MODULES, with_changes
+from .loading import wrap
 from .remote_code.grafts import decoder_layers
-from .remote_code.modeling_wrapped import ForgeWrapped, ForgeWrappedConfig
+from .remote_code.modeling_wrapped import ForgeWrapped
 
 Shape = Mapping[str, Any]
 """The numbers of a module, as `ForgeWrappedConfig.memory` and `.refinement` have them."""
@@ -65,36 +66,39 @@ def graft(
 
     :param model: any causal LM of transformers, plain or wrapped.
     :param seed: of the added modules' weights.
-    :raises ConfigError: the model is of another kind, or has a module of another shape already.
+    :raises ConfigError: the model has no list of layers, has a module of another shape already, or is stored as codes.
     """
-    inner = model.inner if isinstance(model, ForgeWrapped) else model
-    before = (
-        {name: getattr(model.config, name) for name in MODULES} if isinstance(model, ForgeWrapped) else {}
-    )
+    wrapped = model if isinstance(model, ForgeWrapped) else wrap(model)
+    if wrapped.config.storage:
+        raise ConfigError(
+            "modules are put onto models whose weights are not codes",
+            where="graft",
+            fix="give it as it was before",
+        )
+    before = {name: getattr(wrapped.config, name) for name in MODULES}
     asked = {"memory": memory, "refinement": refinement}
     for name, shape in asked.items():
-        if before.get(name) and shape and dict(shape) != before[name]:
+        if before[name] and shape and dict(shape) != before[name]:
             raise ConfigError(
                 f"the model has a {name} of another shape",
                 where=name,
                 why=f"{before[name]}",
                 fix="give that shape",
             )
-    shapes = {name: before.get(name) or (dict(shape) if shape else None) for name, shape in asked.items()}
-    added = [name for name in MODULES if shapes[name] and not before.get(name)]
-    if isinstance(model, ForgeWrapped) and not added:
-        return model
-    if isinstance(model, ForgeWrapped) and any(before.values()):
+    shapes = {name: before[name] or (dict(shape) if shape else None) for name, shape in asked.items()}
+    added = [name for name in MODULES if shapes[name] and not before[name]]
+    if not added:
+        return wrapped
+    inner = wrapped.inner
+    if any(before.values()):
         _detach(inner)
-    config = _config(model, inner, shapes)
     try:
         with torch.random.fork_rng(devices=[]):
-            larger = ForgeWrapped(config, inner=inner)
+            larger = ForgeWrapped(with_changes(wrapped.config, **shapes), inner=inner)
     except ValueError as error:
         raise ConfigError(
             "modules cannot be put onto this model", where=type(inner).__name__, why=str(error)
         ) from error
-    place = {"device": inner.device, "dtype": inner.dtype}
     for name in MODULES:
         module = getattr(larger, name, None)
         if module is None:
@@ -102,13 +106,13 @@ def graft(
         if name in added:
             _start(module, seed)
         else:
-            module.load_state_dict(getattr(model, name).state_dict())
-        module.to(**place)
-    for name, child in model.named_children() if isinstance(model, ForgeWrapped) else ():
+            module.load_state_dict(getattr(wrapped, name).state_dict())
+        module.to(device=inner.device, dtype=inner.dtype)
+    for name, child in wrapped.named_children():
         if name not in ("inner", *MODULES):
             setattr(larger, name, child)
-    larger.generation_config = model.generation_config
-    return larger.train(model.training)
+    larger.generation_config = wrapped.generation_config
+    return larger.train(wrapped.training)
 
 
 def union_shapes(models: Sequence[PreTrainedModel]) -> dict[str, Shape | None]:
@@ -141,19 +145,6 @@ def _layers(model: PreTrainedModel) -> nn.ModuleList:
         raise ConfigError(
             "modules cannot be put onto this model", where=type(model).__name__, why=str(error)
         ) from error
-
-
-def _config(model: PreTrainedModel, inner: PreTrainedModel, shapes: Mapping[str, Any]) -> ForgeWrappedConfig:
-    """The config of the wrapped model: what it says already, and the modules."""
-    unrelated = (
-        "transformers_version",
-        "_name_or_path",
-    )  # where it was loaded from is no property of a model
-    own = {name: value for name, value in inner.config.to_dict().items() if name not in unrelated}
-    more = {}
-    if isinstance(model, ForgeWrapped):
-        more = {name: getattr(model.config, name) for name in ("thoughts", "experts", "storage")}
-    return ForgeWrappedConfig(inner=own, **more, **shapes)
 
 
 def _detach(inner: PreTrainedModel) -> None:

@@ -21,6 +21,15 @@ from .remote_code.coded import CodedLinear
 FILE = "grams.safetensors"
 
 
+def linear_layers(model: nn.Module) -> list[tuple[str, nn.Linear | CodedLinear]]:
+    """The layers that have Gram matrices, and their paths."""
+    return [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, (nn.Linear, CodedLinear))
+    ]
+
+
 @dataclass
 class LayerInput:
     """An input of one or several layers: x (…, in), its rows that count, (N, in) float32, and the layers' paths."""
@@ -47,8 +56,7 @@ class GramSums:
         self.pending: LayerInput | None = None
         self.handles = [
             module.register_forward_pre_hook(lambda _, inputs, path=path: self.add(path, inputs[0]))
-            for path, module in model.named_modules()
-            if isinstance(module, (nn.Linear, CodedLinear))
+            for path, module in linear_layers(model)
         ]
 
     def add(self, path: str, x: Tensor) -> None:

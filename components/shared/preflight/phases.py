@@ -14,8 +14,9 @@ from components.shared.training.settings import EngineSettings
 from .memory import Terms, activations, adapters, frozen, inference, learner, logits
 from .shape import ModelShape
 
-SUITES, FORWARD, LEARNING = 5, 1, 3
-"""A backward pass costs two forward passes."""
+SUITES = 5
+LEARNING = 3
+"""Forward passes that a step of learning costs: a backward pass costs two forward passes."""
 ENCODED = 250_000
 """Weights that a core codes in a second, of one candidate."""
 
@@ -40,7 +41,7 @@ class Given:
     def scoring(self) -> float:
         """Operations of scoring all suites once."""
         text = self.evaluation.text_tokens if self.evaluation.text else 0
-        return (SUITES * self.evaluation.items * 0.5 * self.tokens + text) * self.shape.flops
+        return float((SUITES * self.evaluation.items * 0.5 * self.tokens + text) * self.shape.flops)
 
 
 @dataclass
@@ -60,7 +61,8 @@ class Demand:
 
 def engine_of(settings: Any) -> EngineSettings:
     """The phase's engine; the default where it has none."""
-    return getattr(settings, "engine", None) or EngineSettings()
+    engine: EngineSettings | None = getattr(settings, "engine", None)
+    return engine or EngineSettings()
 
 
 def cognate(settings: Any, given: Given) -> Demand:

@@ -55,10 +55,11 @@ class LowRankChange:
         """
         from peft.tuners.lora import LoraLayer
 
-        for path, layer in list(model.named_modules()):
-            if not isinstance(layer, LoraLayer):
-                continue
-            base: Any = layer.get_base_layer()
+        changed: list[tuple[str, Any]] = [
+            (path, layer) for path, layer in model.named_modules() if isinstance(layer, LoraLayer)
+        ]
+        for path, layer in changed:
+            base = layer.get_base_layer()
             change = layer.get_delta_weight(NAME)
             if path in self.originals:
                 weight = self.originals[path]

@@ -33,6 +33,7 @@ from components.shared.tasks.batches import IGNORED, Batch
 from .choice import strategy_of
 from .objective import Objective
 from .settings import EngineSettings
+from .shards import layers
 from .side_by_side import is_small, side_by_side
 
 ALONE = EngineSettings()
@@ -104,7 +105,8 @@ class TrainingLoop:
         if engine.gradient_checkpointing:
             checkpoint_activations(learner)
         if engine.compile:
-            learner.compile()
+            for layer in layers(learner):  # phases call parts of a model, and all of its layers
+                layer.compile()
         self.strategy = strategy_of(engine, self.objective, optimizers, clip)
         if snapshot is not None:
             self.strategy.share_out(snapshot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Compress a model; see what a model's bytes are spent on.",
 )
+
+TEXT_CANDIDATES = ("ectcq 4", "ectcq 3", "ectcq 2.5", "ectcq 2", "ectcq 1.585", "ectcq 1")
+"""What a tensor of a model may be given that is calibrated on a text: entropy-coded, of nearly every rate."""
 
 
 @app.command(cls=Overridden)
@@ -36,6 +40,14 @@ def compress(
         float | None, typer.Option(help="A parameter, everything in the directory counted.")
     ] = None,
     max_loss: Annotated[str, typer.Option(metavar="SHARE", help="Of what the model knows: 1% or 0.01.")] = "",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A text of the model's own kind: it calibrates and judges in place of the suites' items.",
+        ),
+    ] = None,
     profile: Annotated[str, typer.Option("--profile", "-p", help="tiny, small or full.")] = "tiny",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     override: Annotated[
@@ -51,6 +63,7 @@ def compress(
     forge compression compress -i MODEL -o DIR --max-loss 1%
     forge compression compress -i MODEL -o DIR --target-size 0.1
     forge compression compress -i MODEL -o DIR --bits 2
+    forge compression compress -i MODEL -o DIR --bits 2 --calibration TEXT.txt
     forge compression compress -i MODEL -o DIR --recipe fixed:vptq@2
     forge compression compress -i MODEL -o DIR --stages 2
 
@@ -66,14 +79,22 @@ def compress(
     from components.shared.runtime.executor import main
 
     budget = overrides(source, recipe_of(recipe, stages), target_size, bits, max_loss)
+    if calibration is not None:
+        budget += calibration_on(calibration)
     arguments = ["--input", source, "--output", output, "--profile", profile, "--seed", str(seed)]
     code = main(Compression, [*arguments, *budget, *(override or [])])
     if code:
         raise typer.Exit(code)
     if Path(output).is_dir():
         inspect(Path(output), tensors=False)
-        retention = artifact.read(Path(output)).manifest.metrics.get("retention")
-        if retention is not None:
+        metrics = artifact.read(Path(output)).manifest.metrics
+        retention = metrics.get("retention")
+        if "perplexity_after" in metrics:
+            typer.echo(
+                f"perplexity of held-out text: {metrics['perplexity_before']:.2f} before, "
+                f"{metrics['perplexity_after']:.2f} now"
+            )
+        elif retention is not None:
             typer.echo(
                 f"keeps {100 * retention:.2f} % of what the model knew (held-out items, loss of its answers)"
             )
@@ -128,6 +149,23 @@ def overrides(source: str, recipe: str, target_size: str, bits: float | None, ma
         return [*settings, f"compression.bytes={int(target_size)}"]
     share = _share(target_size, "--target-size")
     return [*settings, f"compression.bytes={int(4 * _parameters(source) * share)}"]
+
+
+def calibration_on(text: Path) -> list[str]:
+    """The settings of phase compression for a model with a language of its own, calibrated and judged on a text.
+
+    Codes are tried on small samples, and what no code touches is left as it is: the profiles' numbers are those of small
+    networks.
+    """
+    name = json.dumps(str(text.resolve()))
+    return [
+        f"compression.calibration.text={name}",
+        f"compression.candidates=[{', '.join(TEXT_CANDIDATES)}]",
+        "compression.sample=8192",
+        "compression.recovery.steps=0",
+        "compression.curve=0",
+        "compression.controls=[]",
+    ]
 
 
 def _share(text: str, where: str) -> float:

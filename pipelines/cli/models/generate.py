@@ -61,7 +61,7 @@ def generate(
     from components.shared.runtime.artifact.model_folder import require_model_folder
     from components.shared.runtime.errors import ConfigError
 
-    from ...generate import Chat, TextModel, model_folder
+    from ...generate import Chat, TextModel, elsewhere, model_folder
 
     if source and model_path:
         raise ConfigError(
@@ -72,7 +72,7 @@ def generate(
             "there are prompts, and a chat is asked for" if chat else "there is nothing to ask",
             where="--prompt, --chat", fix='give --prompt "…", once or more, or else --chat',
         )  # fmt: skip
-    if model_path and Path(model_path).is_dir():
+    if model_path and "://" not in model_path and elsewhere(runs, model_path) is None:
         require_model_folder(Path(model_path), where=f"--model-path {model_path}")
     folder = model_folder(runs, model_path or source or "latest")
     model = TextModel.load(folder, template=template, plain=sample)

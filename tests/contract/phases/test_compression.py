@@ -234,6 +234,32 @@ def test_a_llama_of_transformers_is_compressed_and_loads(tied: bool, tmp_path: P
     assert (model(IDS).logits - own(IDS).logits).abs().max() < 0.2 * own(IDS).logits.std()
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_text_calibrates_and_judges_a_model_with_a_language_of_its_own(tied: bool, tmp_path: Path) -> None:
+    source = llama(tmp_path / "llama", tie_word_embeddings=tied)
+    lines = "".join(f"Line {number} of a text that this model was not trained on. " for number in range(60))
+    (tmp_path / "text.txt").write_text(lines)
+    manifest = run(
+        source,
+        tmp_path / "out",
+        "compression.bytes=75000",
+        f"compression.calibration={{text: {tmp_path / 'text.txt'}, tokens: 512, held_out: 512, row: 64}}",
+        "compression.candidates=[ectcq 4, ectcq 2, uniform 1]",
+        "compression.recovery.steps=0",
+        "compression.controls=[]",
+        "compression.gates=[{metric: perplexity_ratio, op: '<=', value: 1.5}]",
+    )
+    metrics = manifest.metrics
+    assert metrics["bytes"] <= 75000 and manifest.gates[0]["passed"]
+    assert metrics["perplexity_ratio"] == pytest.approx(
+        metrics["perplexity_after"] / metrics["perplexity_before"]
+    )
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", trust_remote_code=True)
+    own = AutoModelForCausalLM.from_pretrained(source)
+    error = (model(IDS).logits - own(IDS).logits).square().mean().sqrt()
+    assert error < 0.25 * own(IDS).logits.std()  # no candidate has more than four bits
+
+
 def test_a_head_that_shares_the_embeddings_weight_shares_its_code_and_learns_with_it_again(
     tmp_path: Path,
 ) -> None:

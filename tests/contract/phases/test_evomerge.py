@@ -141,7 +141,6 @@ def test_one_model_alone_is_refused(cognates: list[Path], tmp_path: Path, capsys
 @pytest.mark.parametrize(
     ("changes", "meaning"),
     [
-        ({"vocab_size": 280}, "vocabularies"),
         ({"hidden_size": 48}, "widths"),
         ({"num_hidden_layers": 3}, "depths"),
     ],

@@ -35,7 +35,7 @@ OURS = (
         "ectcq 1",
         "hadamard ectcq 2",
         "trellis 2",
-        "hadamard trellis 2",
+        "trellis 2",
     ),
     *("vptq 2", "uniform 1/2", "uniform 1", "int4", "seedlm 4"),
 )

@@ -49,7 +49,7 @@ CUT = [
         "adas.svf.steps=1",
         "compression.recovery.steps=1",
     ),
-    *("training.held_out=16", "training.probe_items=32"),
+    *("training.held_out=16", "training.probe_items=32", "compression.target_size_mb=4000"),
     *("evomerge.generations=1", "evomerge.rounds=1", "evomerge.islands=1", "adas.search.generations=1"),
 ]
 PHASES = ("cognate", "evomerge", "quietstar", "bitnet", "training", "baking", "adas", "compression")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -17,10 +18,11 @@ from components.shared.models.encoders import encode_ternary, stored
 from components.shared.models.loading import build, save
 from components.shared.models.remote_code.coded import install
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
+from components.shared.runtime.config.compose import compose
 from components.shared.runtime.errors import ConfigError
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines.cli import app
-from pipelines.cli.models.compression import overrides, recipe_of
+from pipelines.cli.models.compression import TEXT_CANDIDATES, calibration_on, overrides, recipe_of
 
 PATH = "model.layers.0.mlp.up_proj"
 
@@ -58,6 +60,20 @@ def test_each_unit_of_the_budget_means_what_it_says(folder: Path) -> None:
         "compression.recipe=fixed:vptq@2",
         "compression.gates=[]",
     ]
+
+
+def test_a_text_on_the_command_line_reaches_the_phase_whatever_its_name_holds(tmp_path: Path) -> None:
+    text = tmp_path / "a text, of [mine].txt"
+    text.write_text("words")
+    words = ["compression.recipe=best", "compression.gates=[]", *calibration_on(text)]
+    settings = compose("compression", Settings, overrides=words).settings
+    assert settings.calibration.text == str(text)
+    assert settings.candidates == list(TEXT_CANDIDATES) and not settings.recovery.steps
+
+
+def test_recovery_on_a_text_is_refused() -> None:
+    with pytest.raises(ValidationError, match="steps must be 0"):
+        Settings(candidates=["int8"], calibration={"text": "a"}, recovery={"steps": 1})
 
 
 @pytest.mark.parametrize(

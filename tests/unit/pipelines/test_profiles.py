@@ -33,6 +33,11 @@ PROFILES = sorted(path.stem for path in (CONFIGS / "profile").glob("*.yaml"))
 VARIANTS: tuple[dict[str, bool], ...] = ({}, {"memory": True}, {"refinement": True})
 
 
+def slow(profile: str) -> Any:
+    """A profile whose phases differ from another's in numbers alone: it runs where there is time."""
+    return pytest.param(profile, marks=pytest.mark.end_to_end)
+
+
 @functools.cache
 def settings_of(profile: str) -> dict[str, Config[Any]]:
     return composed(profile=profile)
@@ -135,7 +140,7 @@ def made(
     return output
 
 
-@pytest.mark.parametrize("profile", ["small", "full", "documents"])
+@pytest.mark.parametrize("profile", ["small", *map(slow, ("full", "documents"))])
 def test_all_phases_of_a_profile_pass_on_shrunk_cognates(profile, tmp_path):
     configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
     trunk = made(configs["cognate"], tmp_path / "trunk", "trunk")
@@ -146,7 +151,7 @@ def test_all_phases_of_a_profile_pass_on_shrunk_cognates(profile, tmp_path):
     _the_other_phases_pass(configs, variants, tmp_path)
 
 
-@pytest.mark.parametrize("profile", ["hf-small", "hf-7b"])
+@pytest.mark.parametrize("profile", ["hf-small", slow("hf-7b")])
 def test_all_phases_of_a_profile_pass_on_a_tiny_model_of_transformers(profile, tmp_path):
     configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
     bases = [make("llama", tmp_path / f"base{seed}", seed=seed) for seed in range(2)]

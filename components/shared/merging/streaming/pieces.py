@@ -29,7 +29,7 @@ class Pieces:
     :param shape: of the tensor in all models.
     :param parents: their tensors.
     :param base: the base's, where the method reads it.
-    :param pool: of `threads` threads.
+    :param pool: of `threads` threads; None where that is one.
     :param whole: a tensor of one dimension is one row, and not cut.
     :param size: entries of a piece, unless a row has more.
     """
@@ -39,7 +39,7 @@ class Pieces:
         shape: Sequence[int],
         parents: Sequence[Operand],
         base: Operand | None,
-        pool: ThreadPoolExecutor,
+        pool: ThreadPoolExecutor | None,
         *,
         threads: int,
         whole: bool,
@@ -60,7 +60,7 @@ class Pieces:
 
     def map(self, work: Callable[[MergeInputs], T]) -> Iterator[T]:
         """The results of `work`, in the order of the pieces, whichever thread was first."""
-        if len(self.spans) <= 1 or self.threads == 1:
+        if len(self.spans) <= 1 or self.threads == 1 or self.pool is None:
             yield from (work(self.piece(*span)) for span in self.spans)
             return
         waiting: deque[Future[T]] = deque()
@@ -84,7 +84,9 @@ class Pieces:
     def each_parent(self, work: Callable[[int], T]) -> list[T]:
         """The results of `work` for every parent's number, side by side."""
         numbers = range(len(self.parents))
-        return list(map(work, numbers) if self.threads == 1 else self.pool.map(work, numbers))
+        if self.threads == 1 or self.pool is None:
+            return list(map(work, numbers))
+        return list(self.pool.map(work, numbers))
 
 
 def rows_of(shape: Sequence[int], *, whole: bool = False) -> tuple[int, int]:

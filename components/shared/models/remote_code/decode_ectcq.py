@@ -5,8 +5,8 @@ quantisation). A weight is an index k into the quantiser of the moment, and the 
 states, Ungerboeck's codes, whose state says which quantiser comes next. Every run starts in state 0. With ν = 0 there
 is only Q0: a uniform quantiser.
 
-A column may have a step of its own, in quarters of an octave, and columns and rows a size that is expected of them, in
-halves: sizes less step say how large an index is to be expected, and so which tables it is coded under.
+A column may have a step of its own, in quarters of an octave, a row too, and columns and rows a size that is expected of
+them, in halves: sizes less step say how large an index is to be expected, and so which tables it is coded under.
 
 Indices are entropy-coded under one table for each class and quantiser (rANS, as in lossless.py), lanes of runs side by
 side, so that numpy decodes a step of all lanes at a time. A sign costs a bit; indices from `escape` on keep their parity
@@ -20,6 +20,7 @@ import numpy as np
 from .lossless import SCALE, CodeError, count_of, octaves, read_lanes, refill, unframe, unpack, unpack_numbers
 
 CODEC, VERSION = 6, 2
+ROW_STEPS = 3  # the version of codes whose rows have steps of their own
 FINE = 4  # steps of columns and rows, an octave
 CLASSES, LEVELS = 1 << 8, 1 << 16  # at most
 COARSE = 12  # frequencies of magnitudes sum to 2^12
@@ -124,14 +125,17 @@ def decode(code: bytes) -> np.ndarray:
 
     :raises CodeError: the code was cut or altered, or is of another codec or version, or its header and its parts disagree.
     """
-    head, unit, *sides, spans, frequencies, packed, rest = unframe(code, CODEC, VERSION)  # three sides
+    version = ROW_STEPS if code[3:4] == bytes([ROW_STEPS]) else VERSION
+    head, unit, *sides, spans, frequencies, packed, rest = unframe(
+        code, CODEC, version
+    )  # three or four sides
     (memory, height, length, lanes, escape, *shape), _ = unpack_numbers(head)
     count = count_of(shape, code)
     if memory not in CODES or not length or not lanes or (count and (not height or count % height)):
         raise CodeError(f"an ECTCQ code of 2^{memory} states, runs of {length} and columns of {height}")
     rows = shape[0] if len(shape) > 1 else 1
     columns = count // rows if rows else 0
-    steps, *sizes = map(unpack_line_numbers, sides, (columns, columns, rows))
+    steps, *sizes = map(unpack_line_numbers, sides, (columns, columns, rows, rows))
     expected = expected_levels(steps, (sizes[0], sizes[1]))
     padded = (count // height if count else 0, -(-height // length) * length)
     count_of(padded, code)
@@ -154,4 +158,6 @@ def decode(code: bytes) -> np.ndarray:
     index[escaped] += 2 * np.array(unpack_numbers(rest, int(escaped.sum()))[0], np.int64)
     w = levels(np.where(symbols & 1, index, -index), quantiser).reshape(level.shape)[:, :height]
     w = (w.T if height == rows else w.reshape(rows, columns)) * octaves(steps, FINE)
+    if version == ROW_STEPS:
+        w = w * octaves(sizes[2], FINE)[:, None]
     return np.ascontiguousarray(w * np.float64(np.frombuffer(unit, "<f4")[0]), np.float32).reshape(shape)

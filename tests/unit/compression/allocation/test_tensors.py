@@ -83,7 +83,7 @@ def test_a_code_is_that_of_the_encoder_and_its_error_that_of_the_layers_output(
         code = encode("vptq 2", w, hessian, seed=3)
         assert found.stored_code(path, "vptq 2").tobytes() == code and found.format(
             path, "vptq 2"
-        ) == CodeFormat("vptq")
+        ) == CodeFormat("vptq", "hadamard")
         back = decode_preset("vptq 2", code, w.shape)
         assert found.error(path, "vptq 2") == pytest.approx(weighted_error(w, back, hessian), rel=1e-12)
         assert np.array_equal(found.decoded({path: "vptq 2"})[path].numpy(), back)

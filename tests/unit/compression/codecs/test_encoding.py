@@ -77,7 +77,7 @@ def test_every_slab_has_a_codebook_of_its_own() -> None:
 
 
 def test_a_chain_is_read_by_the_decoder_of_its_last_preset() -> None:
-    chain = Chain(("seedlm 4", "hadamard trellis 2"))
+    chain = Chain(("seedlm 4", "trellis 2"))
     assert format_of(chain, slabs=3) == CodeFormat("trellis", "hadamard", slabs=True)
     assert format_of(chain).spec() == {"codec": "trellis", "transform": "hadamard"}
     assert format_of(EXACT.name).spec() == {"codec": "scalar"} and format_of("seedlm 3").spec() == {

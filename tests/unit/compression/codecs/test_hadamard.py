@@ -96,7 +96,7 @@ def test_the_hessian_is_transformed_with_the_weights() -> None:
     assert np.allclose(transform_rows(transform_rows(hessian, 3, False), 3, True), hessian)
 
 
-@pytest.mark.parametrize("name", ["hadamard ectcq 2", "trellis 2", "hadamard vptq 2"])
+@pytest.mark.parametrize("name", ["hadamard ectcq 2", "trellis 2", "vptq 2"])
 def test_what_travels_with_an_artifact_decodes_its_codes_and_holds_no_other_decoder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

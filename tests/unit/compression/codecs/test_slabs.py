@@ -46,7 +46,7 @@ def test_a_code_of_slabs_is_what_its_slabs_are_from_the_top_down(
         assert np.array_equal(decode(inner, slab, (stop - start, columns)), whole[start:stop])
 
 
-@pytest.mark.parametrize("name", ["int4", "hadamard trellis 2", "seedlm 2", "vptq 2", "hyper 64", "exact"])
+@pytest.mark.parametrize("name", ["int4", "trellis 2", "seedlm 2", "vptq 2", "hyper 64", "exact"])
 def test_every_codec_goes_into_slabs(name: str) -> None:
     w = np.random.default_rng(0).normal(size=(48, 32)).astype(np.float32)
     w = np.sign(w) if name == "exact" else w

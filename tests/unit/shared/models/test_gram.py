@@ -6,6 +6,7 @@ import torch
 from safetensors import safe_open
 
 from components.shared.models.gram import FILE, capture_grams, load_grams, map_grams, save_grams
+from components.shared.models.gram_file import write_grams
 from components.shared.runtime.errors import ArtifactError
 
 from .remote_code.test_coded import coded_twin
@@ -117,3 +118,27 @@ def test_saving_and_loading_gives_them_back_and_writes_shared_inputs_once(tmp_pa
 def test_an_artifact_without_them_is_named(tmp_path):
     with pytest.raises(ArtifactError, match=f"no Gram matrices.*{FILE} is missing"):
         load_grams(tmp_path)
+
+
+def test_matrices_summed_in_the_file_are_those_summed_in_memory(tmp_path):
+    model, batches = cognate("union"), two_batches()
+    save_grams(capture_grams(model, batches), tmp_path)
+    kept, folder = load_grams(tmp_path), tmp_path / "streamed"
+    folder.mkdir()
+    write_grams(model, batches, folder, held=0)
+    streamed = load_grams(folder)
+    assert streamed.keys() == kept.keys()
+    for path, gram in kept.items():
+        torch.testing.assert_close(streamed[path], gram, rtol=1e-5, atol=1e-6)
+    q, k, v = (f"model.layers.0.self_attn.{name}_proj" for name in "qkv")
+    assert streamed[q].data_ptr() == streamed[k].data_ptr() == streamed[v].data_ptr()
+
+
+def test_small_models_have_the_same_file_either_way(tmp_path):
+    model, batches = cognate("standard"), two_batches()
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    save_grams(capture_grams(model, batches), folders[0])
+    write_grams(model, batches, folders[1])
+    assert (folders[0] / FILE).read_bytes() == (folders[1] / FILE).read_bytes()

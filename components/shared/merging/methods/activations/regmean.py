@@ -22,9 +22,16 @@ from ..averages.linear import linear
 RIDGE = 1e-8
 
 
+ROWS = 1024
+"""Rows of a matrix that are brought to float64 at a time."""
+
+
 def shrink_off_diagonal(gram: Tensor, alpha: float) -> Tensor:
-    """α·G + (1 − α)·diag(G): (in, in) → (in, in)."""
-    return alpha * gram + (1 - alpha) * torch.diag(gram.diagonal())
+    """α·G + (1 − α)·diag(G) of a G (in, in) that is overwritten with it."""
+    diagonal = gram.diagonal().clone()
+    gram.mul_(alpha)
+    gram.diagonal().copy_(alpha * diagonal + (1 - alpha) * diagonal)
+    return gram
 
 
 def regmean(
@@ -40,19 +47,24 @@ def regmean(
     :param alpha: the factor on the Grams' off-diagonals, in [0, 1].
     :returns: float32 (out, in).
     """
-    mean = linear(matrices, weights).double()
-    gram = torch.zeros(mean.shape[1], mean.shape[1], dtype=torch.float64)
-    target = torch.zeros_like(mean)
+    rows, columns = matrices[0].shape
+    gram = torch.zeros(columns, columns, dtype=torch.float64)
+    target = torch.zeros(rows, columns, dtype=torch.float64)
     for matrix, own, weight in zip(matrices, grams, weights, strict=True):
-        shrunk = shrink_off_diagonal(own.double(), alpha) * weight
+        shrunk = shrink_off_diagonal(own.to(torch.float64, copy=True), alpha).mul_(weight)
         gram += shrunk
-        target += matrix.double() @ shrunk
-    ridge = RIDGE * gram.diagonal().mean()
+        for first in range(0, rows, ROWS):
+            target[first : first + ROWS] += matrix[first : first + ROWS].double() @ shrunk
+        del shrunk  # of a wide layer a gigabyte
+    mean, ridge = linear(matrices, weights), RIDGE * gram.diagonal().mean()
     if ridge == 0:  # no parent ever saw an input here: every matrix fits, and the mean is the natural one
-        return mean.float()
+        return mean
     gram.diagonal().add_(ridge)
-    target += ridge * mean
-    return torch.cholesky_solve(target.T, torch.linalg.cholesky(gram)).T.float().contiguous()
+    target += mean.double().mul_(ridge)
+    del mean
+    factor = torch.linalg.cholesky(gram)
+    del gram
+    return torch.cholesky_solve(target.T, factor).T.float().contiguous()
 
 
 @merge_method(
