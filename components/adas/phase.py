@@ -69,7 +69,7 @@ class Adas(Phase[Settings], spec=PHASE):
             raise InputError(
                 "the model has no linear layer whose singular values could be weighed",
                 where=str(self.run.artifact.path),
-                fix="give a model whose blocks are made of nn.Linear (GPT-2's are of Conv1D)",
+                fix="give a model whose blocks are made of nn.Linear",
             )
         self.experts: dict[str, Expert] = {}
         self.dispatcher: Dispatcher | None = None

@@ -1,6 +1,8 @@
 """A ternary artifact in the shape and the names of a Llama, for formats that know no other.
 
-A Cognate without memory, refinement and thoughts is a Llama (RMSNorm, RoPE by halves, SwiGLU), and so is what wraps one.
+A Cognate without memory, refinement and thoughts is a Llama (RMSNorm, RoPE by halves, SwiGLU), and so is what wraps one, or
+a Mistral without a sliding window. What else a family has (biases, norms of queries and keys, scaled embeddings, experts,
+fused or transposed projections), these formats have no place for: it is refused by its name.
 The norms that the conversion put in front of `o_proj` and `down_proj` are those of the BitNet architecture:
 `attn_sub_norm` and `ffn_sub_norm`.
 """
@@ -27,6 +29,7 @@ from components.shared.runtime.errors import InputError
 TERNARY = "give a ternary artifact, as phase bitnet publishes it"
 AS_IT_IS = "load the artifact as it is, in any program that has transformers 5: its code travels with it"
 SUB_NORMS = {"o_proj": "attn_sub_norm", "down_proj": "ffn_sub_norm"}
+BIASES = ("mlp_bias", "attention_bias")
 SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings"),
@@ -121,11 +124,13 @@ def foreign_parts(model: Any, config: Any) -> str:
     if extras := [part for part in ("memory", "refinement", "thoughts") if getattr(model.config, part)]:
         return f"it has {', '.join(extras)}"
     rope = getattr(config, "rope_parameters", None) or {}
-    if config.model_type != "llama":
+    if config.model_type not in ("llama", "mistral"):
         return f"it is a {config.model_type}"
+    if getattr(config, "sliding_window", None) is not None:
+        return f"it sees a window of {config.sliding_window} tokens"
     if rope.get("rope_type", "default") != "default":
         return f"its rotary frequencies are scaled ({rope['rope_type']})"
-    if config.hidden_act != "silu" or getattr(config, "mlp_bias", False) or config.attention_bias:
+    if config.hidden_act != "silu" or any(getattr(config, name, False) for name in BIASES):
         return "its activation is not SiLU, or it has biases"
     if (getattr(config, "head_dim", None) or 0) not in (0, config.hidden_size // config.num_attention_heads):
         return "its heads are not as wide as hidden_size / num_attention_heads"

@@ -78,9 +78,7 @@ def main() -> None:
     half = copy.deepcopy(plain).bfloat16()
     coded = ternary(copy.deepcopy(plain))
     accelerate(coded)
-    eight = ternary(copy.deepcopy(plain))
-    accelerate(eight, byte_head=True)
-    ways = {"float32": plain, "bfloat16": half, "ternary": coded, "ternary, head in 8 bits": eight}
+    ways = {"float32": plain, "bfloat16": half, "ternary": coded}
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(chosen.rounds):
         for name, model in ways.items():

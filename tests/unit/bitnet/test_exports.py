@@ -23,6 +23,7 @@ from components.shared.models.remote_code.configuration_cognate import CognateCo
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
 from pipelines.cli import app
+from tests import shapes
 
 SHAPE = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 IDS = torch.tensor([[257, *b"12+7=19 abc"]])
@@ -186,3 +187,23 @@ def test_the_command_writes_what_it_was_asked_for_and_refuses_what_it_does_not_k
         run(app, ["bitnet", "export", "-i", source, "-o", str(tmp_path / "n"), "--format", "onnx"]).exit_code
         == 2
     )
+
+
+@pytest.mark.parametrize("family", shapes.FAMILIES)
+def test_of_the_families_llama_and_mistral_without_a_window_are_exported_and_others_refused_by_name(
+    family: str, tmp_path: Path
+) -> None:
+    model, tokenizer = load(shapes.make(family, tmp_path / "base"))
+    if family == "mistral":
+        model.config.sliding_window = None
+    ternary = wrap(model)
+    convert(ternary, {})
+    save(ternary.eval(), tokenizer, tmp_path / "ternary", card="")
+    if family in ("llama", "mistral"):
+        export_transformers.export(tmp_path / "ternary", tmp_path / "out")
+        theirs: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+        ours, _ = load(tmp_path / "ternary")
+        torch.testing.assert_close(theirs(IDS).logits, ours(IDS).logits, rtol=1e-2, atol=1e-2)
+    else:
+        with pytest.raises(InputError, match=f"it is a {family}"):
+            export_transformers.export(tmp_path / "ternary", tmp_path / "out")

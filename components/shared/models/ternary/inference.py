@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from ..remote_code.coded import CodedLinear
 from ..remote_code.decoders import decode
 from ..remote_code.ternary import unpack_ternary
-from .head import in_bytes
 from .kernels import Packed, multiply, pack
 from .layer import fuse
 
@@ -26,14 +25,13 @@ MIN_WEIGHTS = 1 << 24
 """From so many weights of a model on the kernels are ready before its weights are decoded, or soon after."""
 
 
-def accelerate(model: nn.Module, *, least: int = 0, byte_head: bool = False) -> list[str]:
+def accelerate(model: nn.Module, *, least: int = 0) -> list[str]:
     """Let every ternary layer with int8 activations compute in integers, in place.
 
     What a layer computes is the same up to float32's rounding. It goes the plain way where gradients are asked for,
     where its input is not float32 on the CPU, and where it has another weight: an expert's, or one that was loaded.
 
     :param least: nothing is done where all such layers together have fewer weights.
-    :param byte_head: single tokens pass the output layer in 8 bits: faster, and not the same function (head.py).
     :returns: the paths of the layers that compute in integers now.
     """
     layers = {
@@ -52,8 +50,6 @@ def accelerate(model: nn.Module, *, least: int = 0, byte_head: bool = False) -> 
             module.decoded = None
             accelerated.append(path)
     fuse(model)
-    if byte_head:
-        in_bytes(model)
     return accelerated
 
 
