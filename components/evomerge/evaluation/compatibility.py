@@ -71,7 +71,7 @@ def _ordinary(folder: Path) -> dict[str, Any] | None:
     try:
         whole = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
         added = {token["content"] for token in whole.get("added_tokens") or []}
-        model = dict(whole["model"])
+        model = {part: whole["model"].get(part) for part in ("vocab", "merges")}
         if isinstance(model.get("vocab"), dict):
             model["vocab"] = {token: row for token, row in model["vocab"].items() if token not in added}
     except (OSError, ValueError, KeyError, TypeError):
