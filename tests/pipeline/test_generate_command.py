@@ -71,7 +71,9 @@ def test_a_model_of_ours_reads_what_it_was_trained_on(cognate, read, tmp_path):
         TextModel.load(cognate, template=True)
 
 
-def test_an_artifact_of_ours_that_was_made_of_a_chat_model_is_asked_under_its_template(chatty, read, tmp_path):
+def test_an_artifact_of_ours_that_was_made_of_a_chat_model_is_asked_under_its_template(
+    chatty, read, tmp_path
+):
     model, tokenizer = load(chatty)
     save(wrap(model), tokenizer, tmp_path / "wrapped", card="")
     seal(tmp_path / "wrapped", kind="model", phase="bitnet")

@@ -55,7 +55,9 @@ def run_pipeline(
     without: Annotated[
         list[str],
         typer.Option(
-            metavar="PHASE", default_factory=list, show_default=False,
+            metavar="PHASE",
+            default_factory=list,
+            show_default=False,
             help="Leave this phase out: the model before it goes on as it is; repeatable.",
         ),
     ],

@@ -53,7 +53,17 @@ from pipelines.cli.models.compression import TEXT_CANDIDATES
 
 SAMPLE = 1 << 13
 SIZES = ("3", "2", "1.6", "4")
-PRESETS = ("ectcq 2, 8 states", "trellis 2", "ectcq 2", "int4", "uniform 1", "vptq 2", "hyper 256", "seedlm 2", "ectcq 3")
+PRESETS = (
+    "ectcq 2, 8 states",
+    "trellis 2",
+    "ectcq 2",
+    "int4",
+    "uniform 1",
+    "vptq 2",
+    "hyper 256",
+    "seedlm 2",
+    "ectcq 3",
+)
 MIXES = ("pure Q2_K", "Q2_K", "pure Q3_K", "Q3_K_M", "Q4_K_M", "TQ2_0")
 HQQ_BITS = (2, 3, 4)
 
@@ -293,7 +303,9 @@ def main() -> None:
             if label in results or (arguments.only and not name.startswith(tuple(arguments.only))):
                 continue
             row = run(subject, name, workers, arguments.peer_python)
-            results = (json.loads(kept.read_text()) if kept.is_file() else {}) | {label: row}  # others may run too
+            results = (json.loads(kept.read_text()) if kept.is_file() else {}) | {
+                label: row
+            }  # others may run too
             kept.write_text(json.dumps(results, indent=1))
             print(label, json.dumps(results[label]), flush=True)
     shown = {
