@@ -88,7 +88,7 @@ def root_mean_squares(
     ]
     try:
         for batch in batches:
-            hidden_states(model, **batch)
+            hidden_states(model, batch["input_ids"], batch.get("attention_mask"))
     finally:
         for handle in handles:
             handle.remove()
