@@ -17,9 +17,9 @@ COLOURS = {"run": "yellow", "cached": "cyan", "done": "green", "left out": "dim"
 
 
 def said(costs: Sequence[PhaseCost]) -> list[str]:
-    """What the phases take, in one line; none where it is not known."""
+    """What the phases take, in one line."""
     if not costs:
-        return []
+        return ["by arithmetic: not known before the model is fetched: its address does not give its shape"]
     largest = max(costs, key=lambda cost: cost.device or cost.host)
     gpu = f" and {size(largest.device)} of a GPU's" if largest.device else ""
     hours = sum(cost.hours for cost in costs)
@@ -48,7 +48,8 @@ def table(plan: Plan) -> RenderableType:
     lines = [
         f"{running} of {len(plan.tasks)} tasks run, {plan.options.slots} at the same time; time: {whole}"
     ]
-    lines += said(plan.costs)
+    if running:
+        lines += said(plan.costs)
     lines.append(
         f"folder: {plan.folder.path}" + (f"; store: {plan.status.store}" if plan.status.store else "")
     )
