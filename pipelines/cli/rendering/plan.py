@@ -30,6 +30,13 @@ def said(costs: Sequence[PhaseCost]) -> list[str]:
     ]
 
 
+def said_of(plan: Plan) -> list[str]:
+    """The same of a plan; nothing where no task runs, or the run goes on: it was looked at when it began."""
+    if plan.request.resume or all(task.fate != "run" for task in plan.tasks):
+        return []
+    return said(plan.costs)
+
+
 def table(plan: Plan) -> RenderableType:
     """A row a task, and below it what the run will be."""
     out = Table(
@@ -48,8 +55,7 @@ def table(plan: Plan) -> RenderableType:
     lines = [
         f"{running} of {len(plan.tasks)} tasks run, {plan.options.slots} at the same time; time: {whole}"
     ]
-    if running:
-        lines += said(plan.costs)
+    lines += said_of(plan)
     lines.append(
         f"folder: {plan.folder.path}" + (f"; store: {plan.status.store}" if plan.status.store else "")
     )

@@ -17,6 +17,7 @@ from components.shared.preflight.cures import CURES, cure_of
 from components.shared.preflight.shape import ModelShape, of_cognate, of_config, read
 from components.shared.preflight.throughput import Machine
 from components.shared.runtime.errors import ConfigError, InputError
+from pipelines.cli.rendering.plan import said
 from pipelines.cluster import load
 from pipelines.costs import bytes_of, costs_of, fitting_pods, shape_of
 from pipelines.settings import composed
@@ -112,9 +113,9 @@ def test_seven_billion_parameters_pass_all_but_training_and_adas_on_one_gpu_of_8
     found = costs()
     assert set(found) == set(composed(profile="hf-7b"))
     assert not estimate.problems([found[name] for name in found if name not in ("training", "adas")], H100)
-    said = estimate.problems(list(found.values()), H100)
-    assert [line.split()[0] for line in said] == ["training", "adas"]
-    assert "weight average of stabilisation" in found["training"].terms and "without adas" in said[1]
+    wrong = estimate.problems(list(found.values()), H100)
+    assert [line.split()[0] for line in wrong] == ["training", "adas"]
+    assert "weight average of stabilisation" in found["training"].terms and "without adas" in wrong[1]
 
 
 def test_a_learnt_model_is_counted_in_float32_by_the_phases_after():
@@ -194,6 +195,13 @@ def test_a_phase_that_outgrows_its_pod_is_refused_before_it_is_submitted(tmp_pat
     assert {cost.phase for cost in fitting_pods([], composed(profile="tiny"), load("default"))} == set(
         configs
     )
+
+
+def test_a_model_whose_shape_is_not_known_yet_is_planned_with_a_word_on_its_cost():
+    assert costs_of(["s3://bucket/model"], composed(profile="tiny"), LARGE) == []
+    assert said([]) == [
+        "by arithmetic: not known before the model is fetched: its address does not give its shape"
+    ]
 
 
 def test_amounts_of_kubernetes_are_bytes():

@@ -10,10 +10,12 @@ import torch
 from pydantic import ValidationError
 
 from components.shared.runtime.config.settings import model_of
+from components.shared.runtime.errors import ConfigError
 from components.shared.tasks.batches import Batch
 from components.shared.training.ahead import Ahead
 from components.shared.training.loop import rows_in_part, share_of_rank
 from components.shared.training.settings import EngineSettings
+from pipelines.settings import composed
 
 PHASES = ("cognate", "quietstar", "bitnet", "training", "baking", "adas", "compression")
 
@@ -34,6 +36,14 @@ PHASES = ("cognate", "quietstar", "bitnet", "training", "baking", "adas", "compr
 def test_what_cannot_go_together_is_refused_with_what_would(settings, says):
     with pytest.raises(ValidationError, match=says):
         EngineSettings(**settings)
+
+
+def test_a_refusal_says_its_reason_without_the_section_in_front_of_it():
+    with pytest.raises(ConfigError) as caught:
+        composed(["bitnet"], overrides=["bitnet.engine.adapter=lora"])
+    why = str(caught.value.why)
+    assert why.startswith("bitnet [") and "]: adapter lora: a ternary network" in why
+    assert "{" not in why and "set engine.adapter: none" in why
 
 
 @pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
