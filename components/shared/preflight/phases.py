@@ -121,8 +121,10 @@ def _vary(settings: Any, given: Given) -> Terms:
         casts(terms, shape, engine, gpu=given.gpu)
     else:  # on a CPU all of it is float32
         terms.put("weights", (shape.stored if given.gpu else 4) * shape.parameters)
-        low = adapters(shape, own.rank) if own.trains == "lora" else 0
-        terms.put("adapters, their gradients and states", 16 * low)
+        if own.trains == "lora":
+            terms.put("adapters, their gradients and states", 16 * adapters(shape, own.rank))
+            layers = shape.layers if engine.gradient_checkpointing else 1
+            terms.put("changed weights", (shape.stored if given.gpu else 4) * shape.matrices / layers)
     rows = min(settings.rows, own.batch)
     activations(terms, shape, engine, rows, given.tokens, gpu=given.gpu)
     logits(terms, shape, rows * given.tokens // 2)

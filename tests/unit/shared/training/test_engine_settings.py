@@ -41,8 +41,8 @@ def test_what_cannot_go_together_is_refused_with_what_would(settings, says):
 def test_a_refusal_says_its_reason_without_the_section_in_front_of_it():
     with pytest.raises(ConfigError) as caught:
         composed(["bitnet"], overrides=["bitnet.engine.adapter=lora"])
-    why = str(caught.value.why)
-    assert why.startswith("bitnet [") and "]: adapter lora: a ternary network" in why
+    why = str(caught.value)
+    assert "]: adapter lora: a ternary network" in why
     assert "{" not in why and "set engine.adapter: none" in why
 
 
