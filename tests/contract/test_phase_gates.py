@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from components.shared.runtime.gates import stand_ins_of
 from tests.contract.toy_runs import clean, manifest, toy  # noqa: F401
 
 FAILS = '{{metric: loss, op: "<", value: 0, on_fail: {0}}}'
@@ -45,6 +46,23 @@ def test_a_gate_that_rolls_back_publishes_the_input_again(tmp_path: Path) -> Non
     assert after.extra["rolled_back"] and not after.gates[0]["passed"]
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
     assert torch.equal(one["weight"], other["weight"])
+
+
+def test_a_gate_may_name_what_stands_in_for_suites() -> None:
+    found = {
+        "stand_ins": {
+            "perplexity": 25.4,
+            "bits_per_byte": 1.2,
+            "tokens": 2048.0,
+            "chat": {"score": 0.5, "n": 24},
+        }
+    }
+    assert stand_ins_of(found) == {
+        "stand_in/perplexity": 25.4,
+        "stand_in/bits_per_byte": 1.2,
+        "stand_in/chat": 0.5,
+    }
+    assert stand_ins_of({}) == {}
 
 
 def test_a_rollback_without_an_input_is_refused_before_any_work(

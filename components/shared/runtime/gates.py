@@ -14,6 +14,9 @@ from .config.settings import Config
 from .errors import ConfigError, GateFailed, PhaseFailed
 from .phase import Run
 
+STAND_INS = "stand_ins"
+"""In a manifest's `extra`: what stands in for suites in a model's own language, as evaluation/report_split.py writes it."""
+
 
 def check_rollback(config: Config[Any], inputs: Mapping[str, Sequence[Artifact]]) -> None:
     """Refuse, before any work, a gate that would roll back to an input that there is not.
@@ -58,17 +61,27 @@ def check_gates(run: Run[Any], metrics: Mapping[str, float]) -> None:
 
 
 def _measurements(run: Run[Any], metrics: Mapping[str, float]) -> dict[str, float]:
-    """All that a gate may name: metrics, score/<suite>, and both of the input behind input/."""
-    values = {**metrics, **scores_of(run.scores)}
+    """All that a gate may name: metrics, score/<suite>, stand_in/<name>, and all of the input behind input/."""
+    values = {**metrics, **scores_of(run.scores), **stand_ins_of(run.extra)}
     if len(run.inputs.get("input_model", [])) == 1:
         before = run.artifact.manifest
-        values |= {f"input/{name}": v for name, v in {**before.metrics, **scores_of(before.scores)}.items()}
+        known = {**before.metrics, **scores_of(before.scores), **stand_ins_of(before.extra)}
+        values |= {f"input/{name}": value for name, value in known.items()}
     return values
 
 
 def scores_of(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """The scores as metrics: `{"reasoning": {"score": 0.4, …}}` → `{"score/reasoning": 0.4}`."""
     return {f"score/{suite}": float(score["score"]) for suite, score in scores.items()}
+
+
+def stand_ins_of(extra: Mapping[str, Any]) -> dict[str, float]:
+    """What stands in for suites, as metrics: `stand_in/perplexity`, `stand_in/bits_per_byte`, `stand_in/chat`."""
+    found = extra.get(STAND_INS, {})
+    values = {name: found[name] for name in ("perplexity", "bits_per_byte") if name in found}
+    if "chat" in found:
+        values["chat"] = found["chat"]["score"]
+    return {f"stand_in/{name}": float(value) for name, value in values.items()}
 
 
 def _roll_back(run: Run[Any], metrics: Mapping[str, float]) -> None:
@@ -79,12 +92,14 @@ def _roll_back(run: Run[Any], metrics: Mapping[str, float]) -> None:
         (run.output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.path / name, run.output / name)
     run.kind = source.kind
-    run.extra = {
-        **run.extra,
-        "rolled_back": True,
-        "rejected": {"metrics": dict(metrics), "scores": run.scores},
-    }
+    rejected = {"metrics": dict(metrics), "scores": run.scores, **_stand_ins(run.extra)}
+    rest = {name: value for name, value in run.extra.items() if name != STAND_INS}
+    run.extra = {**rest, **_stand_ins(source.manifest.extra), "rolled_back": True, "rejected": rejected}
     run.scores = source.manifest.scores
+
+
+def _stand_ins(extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {STAND_INS: extra[STAND_INS]} if STAND_INS in extra else {}
 
 
 def _plain(score: Any) -> dict[str, Any]:

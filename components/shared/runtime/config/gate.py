@@ -5,8 +5,9 @@
       - {metric: score/memory, op: ">=", value: input/score/memory - 0.05, on_fail: rollback}
 
 A gate compares one metric of a phase with a number, or with another metric and an offset or a factor. Metrics
-are what the phase returned from `get_metrics`, `score/<suite>` for the scores of its output, and both again
-behind `input/` for its input.
+are what the phase returned from `get_metrics`, `score/<suite>` for the scores of its output, `stand_in/<name>` for what
+stands in for suites (perplexity, bits_per_byte, chat: where `evaluation` asks for them), and all again behind `input/` for
+its input.
 """
 
 from __future__ import annotations
