@@ -166,13 +166,15 @@ def test_gram_matrices_are_counted_in_memory_where_they_are_summed_in_it():
         assert cost.terms["Gram matrices"] == int(held)
 
 
-@pytest.mark.parametrize("profile", ["tiny", "hf-small", "hf-7b"])
-def test_what_is_advised_are_settings_that_the_phase_takes(profile):
-    for phase, composition in composed(profile=profile).items():
-        for term in CURES:
-            for cure in cure_of(phase, composition.settings, {term: 1}).split("; or "):
-                settings = [word for word in cure.split() if word.startswith(f"{phase}.") and "=" in word]
-                assert not settings or composed([phase], profile=profile, overrides=settings)
+def test_what_is_advised_are_settings_that_the_phase_takes():
+    advised = {
+        (phase, *(word for word in cure.split() if word.startswith(f"{phase}.") and "=" in word))
+        for phase, composition in composed(["quietstar", "baking", "adas"], profile="hf-7b").items()
+        for term in CURES
+        for cure in cure_of(phase, composition.settings, {term: 1}).split("; or ")
+    }
+    for phase, *settings in sorted(advised):
+        assert not settings or composed([phase], profile="hf-7b", overrides=settings)
 
 
 def test_advice_names_no_setting_that_is_refused_or_set_already():
