@@ -35,6 +35,9 @@ FIRST = {"candidates": 3, "controls": 1, "bakes": 2}
 LEAST = {"questions": 8}
 """Of the keys whose sense depends on the phase: what the phase baking needs."""
 
+WHOLE = ("calibration",)
+"""Sections that count tokens of a text, which is none here."""
+
 
 def shrunk(config: Config[Any]) -> Config[Any]:
     """The same settings at a size that takes seconds."""
@@ -54,7 +57,7 @@ def shrunk(config: Config[Any]) -> Config[Any]:
 
 def _shrunk(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {key: _least(key, value) for key, value in node.items()}
+        return {key: value if key in WHOLE else _least(key, value) for key, value in node.items()}
     return [_shrunk(value) for value in node] if isinstance(node, list) else node
 
 
