@@ -64,7 +64,7 @@ def _shrunk(node: Any) -> Any:
 def _least(key: str, value: Any) -> Any:
     """A number that its key makes small; the tree below anything else."""
     if isinstance(value, list) and key in FIRST:
-        return value[: FIRST[key]]
+        return _shrunk(value[: FIRST[key]])
     if isinstance(value, (int, float)) and not isinstance(value, bool) and key in MOST:
         return min(value, MOST[key])
     return _shrunk(value)
