@@ -24,19 +24,17 @@ from components.shared.tasks.item import Item, Split
 from components.shared.tasks.tokenizer import CHAT_TEMPLATE
 from components.shared.training.device import device
 from components.shared.training.loop import report_to
+from components.shared.training.low_rank import adapt, merge, unchanged
 
 from .bake import bake
 from .behaviour import BehaviourScores, behaviour_scores
 from .component import PHASE
 from .distillation_set import DistillationSet, anchor_set, prompted_set
 from .findings import curves, gates
-from .lora import adapt, merge
 from .questions import instructed, irrelevant, relevant
 from .settings import Bake, Settings
 
 __all__ = ["Baking"]
-
-ADAPTED, CHANGE = ".parametrizations.weight.original", ".parametrizations.weight.0."
 
 
 class Baking(Phase[Settings], spec=PHASE):
@@ -84,9 +82,7 @@ class Baking(Phase[Settings], spec=PHASE):
         if saved is None:
             return
         weights = unpack(saved.state[SNAPSHOT]["modules"]["model"], saved.tensors)
-        self.model.load_state_dict(
-            {name.replace(ADAPTED, ".weight"): t for name, t in weights.items() if CHANGE not in name}
-        )
+        self.model.load_state_dict(unchanged(weights))
         self.state = {name: value for name, value in saved.state.items() if name != SNAPSHOT}
 
     def _bake(self, setting: Bake) -> None:

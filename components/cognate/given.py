@@ -1,27 +1,21 @@
 """Variants of a given model: the modules that a variant adds, and what of the model is trained with them.
 
 The given model is their trunk: all three begin as its function, bit for bit, so that they can be merged. The model itself
-is frozen, has low-rank adapters (LoRA, arXiv 2106.09685, by peft) that are added to its weights afterwards, or is trained
-whole.
+is frozen, has low-rank adapters (LoRA, arXiv 2106.09685) that are added to its weights afterwards, or is trained whole.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from components.shared.models.build import MODULES
 from components.shared.models.grafting import graft, memory_shape, refinement_shape
 from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
+from components.shared.training.low_rank import adapt
 
 from .settings import Given
-
-ADAPTER = "default"
 
 
 def with_modules(model: PreTrainedModel, variant: str, given: Given, seed: int) -> PreTrainedModel:
@@ -52,44 +46,18 @@ def prepare_training(model: PreTrainedModel, given: Given, seed: int) -> bool:
     :returns: whether there is anything to train.
     """
     inner = model.inner if isinstance(model, ForgeWrapped) else model
+    if model.device.type == "cpu":  # where nothing runs in two types at once
+        model.float()
     inner.requires_grad_(given.trains == "all")
     if given.trains == "lora":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            inject_adapter_in_model(_adapters(inner, given.rank), inner, ADAPTER)
-        for name, parameter in inner.named_parameters():
-            parameter.requires_grad_("lora_" in name)
+        adapt(inner, given.rank, torch.Generator().manual_seed(seed))
     for name in MODULES:
         if isinstance(model, ForgeWrapped) and (module := getattr(model, name, None)) is not None:
             module.requires_grad_(True)
-    if model.device.type == "cpu":  # where nothing runs in two types at once
-        model.float()
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return any(parameter.requires_grad for parameter in model.parameters())
-
-
-def _adapters(inner: PreTrainedModel, rank: int) -> LoraConfig:
-    """LoRA on every linear layer but the output layer."""
-    head = inner.get_output_embeddings()
-    layers = [path for path, own in inner.named_modules() if isinstance(own, nn.Linear) and own is not head]
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers, bias="none")
-
-
-def merge_adapters(model: PreTrainedModel) -> None:
-    """Add the adapters to the weights that they stand beside, and take them out, in place."""
-    adapted = [(path, module) for path, module in model.named_modules() if isinstance(module, LoraLayer)]
-    for path, module in adapted:
-        layer: Any = module
-        layer.merge(safe_merge=True)  # not finite weights are refused
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, layer.base_layer)
-    model.requires_grad_(True)
-    inner: Any = model.inner if isinstance(model, ForgeWrapped) else model
-    for mark in ("peft_config", "_hf_peft_config_loaded"):
-        if mark in vars(inner):
-            delattr(inner, mark)
 
 
 def trunk_tensors(model: PreTrainedModel) -> dict[str, Tensor]:

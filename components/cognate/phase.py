@@ -35,11 +35,12 @@ from components.shared.tasks.batches import Batch, check_mixture, encode, mixtur
 from components.shared.tasks.tokenizer import byte_tokenizer
 from components.shared.training.device import device
 from components.shared.training.loop import report_to, rows_in_part
+from components.shared.training.low_rank import merge
 
 from .component import AS_IT_IS, PHASE
 from .course import train
 from .diversity import distances
-from .given import merge_adapters, prepare_training, trunk_tensors, with_modules
+from .given import prepare_training, trunk_tensors, with_modules
 from .settings import VARIANTS, Opening, Settings
 
 __all__ = ["Cognate"]
@@ -157,7 +158,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         model = with_modules(model.to(device()), self.variant, settings.given, self.run.seed)  # type: ignore[arg-type]
         if settings.given.trains != "nothing" and prepare_training(model, settings.given, self.run.seed):
             self._train(model, self.variant, tokenizer)
-            merge_adapters(model)
+            merge(model)
             model.to(dtype)  # type: ignore[arg-type]
         group.leave()
         self._publish(model, tokenizer, None)

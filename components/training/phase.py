@@ -24,6 +24,7 @@ from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item, Split
 from components.shared.tasks.prompting import padding_id
+from components.shared.training.adapters import put_on
 from components.shared.training.device import device
 from components.shared.training.loop import report_to, rows_in_part
 from components.shared.training.side_by_side import pieces_of
@@ -145,8 +146,9 @@ class Training(Phase[Settings], spec=PHASE):
             target=(settings.band.low + settings.band.high) / 2,
             memory=settings.band.memory,
         )
+        merge = put_on(self.model.requires_grad_(True), settings.engine, run.generator(f"adapter/{number}"))
         self.model = train(
-            self.model.requires_grad_(True),
+            self.model,
             before,
             lambda step: self._draw(stage, edge, step),
             edge,
@@ -162,6 +164,8 @@ class Training(Phase[Settings], spec=PHASE):
             checkpoints=run.checkpoints,
             report=report_to(run.progress, run.tracker, offset=self.state["done"]),
         )
+        if merge is not None:
+            merge(self.model)
         run.progress.done()
         self._keep_or_undo(stage, before)
 

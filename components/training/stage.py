@@ -15,7 +15,6 @@ from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch
-from components.shared.training.adapters import put_on
 from components.shared.training.head import hidden_states, labelled, loss_of, outcomes
 from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
 from components.shared.training.settings import EngineSettings
@@ -56,7 +55,7 @@ def train(
     checkpoints: Checkpoints,
     report: Report,
 ) -> PreTrainedModel:
-    """Train `model` through one stage.
+    """Train what is trainable of `model` through one stage.
 
     :param before: the model as the stage began, kept with each checkpoint so that the stage can be undone.
     :param draw: step → its batches, a function of the step and of the edge's rates.
@@ -79,7 +78,6 @@ def train(
         if kind == "self_modelling"
         else None
     )
-    change = put_on(model, engine)
     averaged = None
     if kind == "stabilisation":
         averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(average))
@@ -134,10 +132,7 @@ def train(
         state["success"].append(round(float(right.mean()), 4))
         loop.end_step({"loss": state["loss"][-1], "success": state["success"][-1]})
     loop.finish()
-    learnt = cast(PreTrainedModel, model if averaged is None else averaged.module)
-    if change is not None:
-        change.merge(learnt)
-    return learnt.eval()
+    return cast(PreTrainedModel, model if averaged is None else averaged.module).eval()
 
 
 class RowOutcomes(NamedTuple):

@@ -63,6 +63,9 @@ def save_trained(
 ) -> PreTrainedModel:
     """Store a model; where it is ternary all else that it holds is rounded to 16 bits first.
 
+    Any other stays float32, as it was trained, also where its base was of 16 bits: rounded, most of what a step of a small
+    rate changed would be undone.
+
     :returns: the model as it was stored.
     """
     ternary = any(isinstance(module, BitLinear) for module in model.modules())

@@ -76,8 +76,9 @@ def load(
 
     Every projection is an nn.Linear, whatever the family makes of it (remote_code/projections.py).
 
-    :param trainable: make every weight trainable: see `trainable_layers`.
-    :param dtype: of the weights in memory; None: as config.json says.
+    :param trainable: make every weight trainable (`trainable_layers`), and float32 whatever it is stored in: a step's
+        change is mostly smaller than what 16 bits can hold. One tensor at a time, so that no second model is in memory.
+    :param dtype: of the weights in memory, where they are not trainable; None: as config.json says.
     :raises ArtifactError: not a model directory, or its weights are not safetensors (nothing is ever
         unpickled).
     """
@@ -123,7 +124,7 @@ def load(
     model = model.to(device).eval()
     if trainable:
         decode_all(model, folder)
-        trainable_layers(model)
+        trainable_layers(model.float())
     return model, tokenizer
 
 

@@ -42,8 +42,8 @@ class EngineSettings(BaseModel):
     )
     precision: Precision = Field(
         "auto",
-        description="of forward and backward passes; the weights that learn stay float32; auto: bfloat16 on a GPU in the "
-        "phases that allow it, else float32",
+        description="of forward and backward passes; the weights that learn are float32, whatever is stored; auto: "
+        "bfloat16 on a GPU in the phases that allow it, else float32",
     )
     accumulate: int = Field(
         1, ge=1, description="parts that a rank's share of a step is cut into, one in memory at a time"
@@ -56,7 +56,8 @@ class EngineSettings(BaseModel):
     optimizer_bits: Literal[8, 32] = Field(32, description="of AdamW's moments; 8: blockwise quantised")
     adapter: Adapter = Field(
         "none",
-        description="train low-rank changes only; qlora: on weights of 4 bits. Merged before publishing",
+        description="train low-rank changes only, through the quantiser of a ternary model; qlora: on weights of 4 bits, "
+        "of models that are not ternary. Merged before publishing",
     )
     adapter_rank: int = Field(16, ge=1, description="of lora and qlora")
     workers: int = Field(0, ge=0, le=64, description="threads that draw the next steps' batches; 0: none")

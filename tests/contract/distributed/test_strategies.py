@@ -30,12 +30,16 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone():
-    """The same run in one process, by optimiser and Grokfast."""
+    """The same run in one process, by adapter, optimiser and Grokfast."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield {
-        (optimizer, grokfast): training.train(EngineSettings(), optimizer, grokfast=grokfast)
-        for optimizer, grokfast in {(optimizer, grokfast) for _, optimizer, grokfast in RUNS.values()}
+        (adapter, optimizer, grokfast): training.train(
+            EngineSettings(adapter=adapter, adapter_rank=4), optimizer, grokfast=grokfast
+        )
+        for adapter, optimizer, grokfast in {
+            (settings.get("adapter", "none"), *rest) for settings, *rest in RUNS.values()
+        }
     }
     torch.set_num_threads(threads)
 
@@ -49,22 +53,29 @@ def apart(one, other):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_two_ranks_learn_what_one_process_learns(folder, alone, name):
-    _, optimizer, grokfast = RUNS[name]
+    settings, optimizer, grokfast = RUNS[name]
     bound = 1e-4 if name.startswith("zero") else 1e-6 if "muon" in name or grokfast else 1e-5
-    assert max(apart(torch.load(folder / f"{name}.pt"), alone[optimizer, grokfast])) < bound
+    assert (
+        max(
+            apart(
+                torch.load(folder / f"{name}.pt"), alone[settings.get("adapter", "none"), optimizer, grokfast]
+            )
+        )
+        < bound
+    )
 
 
-@pytest.mark.parametrize("strategy", RESUMED)
-def test_resumed_on_as_many_ranks_the_weights_are_the_same_to_the_last_bit(folder, strategy):
-    undisturbed = torch.load(folder / f"{strategy} adamw.pt")
-    resumed = torch.load(folder / f"resumed {strategy}.pt")
+@pytest.mark.parametrize("name", RESUMED)
+def test_resumed_on_as_many_ranks_the_weights_are_the_same_to_the_last_bit(folder, name):
+    undisturbed = torch.load(folder / f"{name}.pt")
+    resumed = torch.load(folder / f"resumed {name}.pt")
     assert all(torch.equal(undisturbed[2][name], tensor) for name, tensor in resumed[2].items())
     assert undisturbed[0][-len(resumed[0]) :] == resumed[0]
 
 
-@pytest.mark.parametrize("strategy", RESUMED)
-def test_each_rank_keeps_its_own_shard_and_another_number_of_ranks_is_refused_by_name(folder, strategy):
-    place = folder / f"checkpoints {strategy}"
+@pytest.mark.parametrize("name", RESUMED)
+def test_each_rank_keeps_its_own_shard_and_another_number_of_ranks_is_refused_by_name(folder, name):
+    place = folder / f"checkpoints {name}"
     [checkpoint] = (path for path in place.rglob("*-step-*") if path.is_dir())
     names = {path.name for path in checkpoint.iterdir()}
     assert {"rank-00000.safetensors", "rank-00001.safetensors", "tensors.safetensors", "state.json"} <= names
@@ -73,7 +84,7 @@ def test_each_rank_keeps_its_own_shard_and_another_number_of_ranks_is_refused_by
 
 
 def test_bfloat16_computes_in_fewer_bits_and_learns_in_float32(folder, alone):
-    reduced, whole = torch.load(folder / "bfloat16.pt"), alone["adamw", False]
+    reduced, whole = torch.load(folder / "bfloat16.pt"), alone["none", "adamw", False]
     assert all(tensor.dtype == torch.float32 for tensor in reduced[2].values())
     assert 1e-4 < apart(reduced, whole)[0] < 0.1
 

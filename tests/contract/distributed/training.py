@@ -9,6 +9,7 @@ from components.shared.optim.grokfast import Grokfast
 from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.training.adapters import put_on
 from components.shared.training.loop import TrainingLoop, token_shares
 from components.shared.training.settings import EngineSettings
 
@@ -54,6 +55,7 @@ def train(
     :param folder: of checkpoints; restored where there is one, and written when `stop` steps are taken.
     """
     network = model()
+    merge = put_on(network, engine, torch.Generator().manual_seed(1))
     slow = Grokfast(alpha=0.9, strength=0.5) if grokfast else None
     optimizers = {"model": build_optimizer(network, optimizer, 5e-3, 0.01, slow)}
     snapshot = Snapshot({"model": network}, optimizers)
@@ -82,6 +84,8 @@ def train(
     if checkpoints is not None and stop < steps:
         snapshot.save(checkpoints, loop.step)
     loop.finish()
+    if merge is not None:
+        merge(network)
     assert all(type(p) is torch.nn.Parameter for p in network.parameters())
     with torch.no_grad():  # plain and whole again, outside of any loop
         network.eval()(input_ids=draw(0)[0].input_ids)

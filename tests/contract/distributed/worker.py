@@ -17,6 +17,7 @@ from components.shared.runtime.ranks import group
 from components.shared.training.settings import EngineSettings
 from tests.contract.distributed import training
 
+LORA = {"adapter": "lora", "adapter_rank": 4}
 RUNS = {
     "ddp adamw": ({"strategy": "ddp"}, "adamw", False),
     "ddp muon": ({"strategy": "ddp"}, "muon", True),
@@ -29,9 +30,13 @@ RUNS = {
     "zero3 adamw": ({"strategy": "zero3"}, "adamw", False),
     "zero2 offload adamw": ({"strategy": "zero2", "offload": True}, "adamw", False),
     "zero3 offload adamw": ({"strategy": "zero3", "offload": True}, "adamw", False),
+    "ddp lora": ({"strategy": "ddp", **LORA}, "adamw", False),
+    "fsdp lora": ({"strategy": "fsdp", **LORA}, "adamw", False),
+    "zero2 lora": ({"strategy": "zero2", **LORA}, "adamw", False),
+    "zero3 lora": ({"strategy": "zero3", **LORA}, "adamw", False),
 }
 """Settings of the engine, optimiser, whether with Grokfast."""
-RESUMED = ("ddp", "fsdp", "zero1", "zero3")
+RESUMED = ("ddp adamw", "fsdp adamw", "zero1 adamw", "zero3 adamw", "fsdp lora", "zero3 lora")
 
 
 def main(folder: Path) -> None:
@@ -40,11 +45,11 @@ def main(folder: Path) -> None:
     for name, (settings, optimizer, grokfast) in RUNS.items():
         engine = EngineSettings(processes=2, **settings)
         keep(folder / f"{name}.pt", training.train(engine, optimizer, grokfast=grokfast))
-    for strategy in RESUMED:
-        engine = EngineSettings(processes=2, strategy=strategy)
-        place = str(folder / f"checkpoints {strategy}")
+    for name in RESUMED:
+        engine = EngineSettings(processes=2, **RUNS[name][0])
+        place = str(folder / f"checkpoints {name}")
         training.train(engine, folder=place, stop=12)
-        keep(folder / f"resumed {strategy}.pt", training.train(engine, folder=place))
+        keep(folder / f"resumed {name}.pt", training.train(engine, folder=place))
     engine = EngineSettings(processes=2, strategy="ddp", precision="bfloat16")
     keep(folder / "bfloat16.pt", training.train(engine))
     try:

@@ -26,8 +26,9 @@ def model(tmp_path_factory):
     return ternary(tmp_path_factory)
 
 
-def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, tmp_path):
-    arguments = ["--input", model, *TINY]
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, adapter, tmp_path):
+    arguments = ["--input", model, *TINY, f"training.engine={{adapter: {adapter}, adapter_rank: 4}}"]
     digest = killing.run("training", tmp_path / "undisturbed", arguments)
     slow = [*arguments, "training.checkpoint_seconds=0"]
     killing.kill("training", tmp_path / "killed", slow, within=1.5, moment=random.Random())

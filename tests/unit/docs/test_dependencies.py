@@ -45,7 +45,7 @@ def test_the_components_are_the_phases_and_what_they_share(graph):
 @pytest.mark.parametrize(
     "contract, importer, imported",
     [
-        ("phases", "components.adas.svf", "components.baking.lora"),
+        ("phases", "components.adas.svf", "components.baking.bake"),
         ("phases", "components.shared.tasks.item", "components.adas.svf"),
         ("below", "components.shared.image", "pipelines.phases"),
         ("kfp", "components.training.stage", "kfp"),

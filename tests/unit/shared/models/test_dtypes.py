@@ -15,6 +15,7 @@ from components.adas.svf import matrices
 from components.shared.models.half import halved
 from components.shared.models.loading import load, save, trainable_layers, wrap
 from components.shared.models.remote_code.experts import set_expert
+from components.shared.models.remote_code.ternary import BitLinear
 from components.shared.tasks.tokenizer import byte_tokenizer
 
 from .remote_code.test_coded import coded_twin
@@ -97,6 +98,41 @@ def test_an_experts_weights_are_of_the_models_dtype_and_the_base_comes_back(dtyp
     expert = back(IDS).logits
     set_expert(back, None)
     assert expert.dtype == dtype and not torch.equal(expert, base) and torch.equal(back(IDS).logits, base)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "coded llama", "ternary"])
+def test_what_is_loaded_to_be_trained_is_float32_says_the_same_and_moves(name, dtype, tmp_path):
+    if name == "ternary":
+        model = cognate("union")
+        layer = model.model.layers[0].mlp
+        for path, old in list(layer.named_children()):
+            new = BitLinear(old.in_features, old.out_features)
+            new.weight = old.weight
+            setattr(layer, path, new)
+        model = model.to(dtype)
+    elif name == "coded llama":
+        model = coded("llama", dtype)
+    else:
+        model = AutoModelForCausalLM.from_config(FOREIGN[name], dtype=dtype).eval()
+    save(model, byte_tokenizer(), tmp_path / "m", card="", half=True)
+    trainable, tokenizer = load(tmp_path / "m", trainable=True)
+    assert {tensor.dtype for tensor in trainable.state_dict().values()} == {torch.float32}
+    stored = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32).eval()
+    expected = stored(IDS).logits
+    torch.testing.assert_close(trainable(IDS).logits, expected, rtol=1e-3, atol=1e-3)
+
+    before = [parameter.detach().clone() for parameter in trainable.parameters()]
+    optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-4, weight_decay=0.0)
+    trainable(IDS, labels=IDS).loss.backward()
+    optimizer.step()
+    for old, parameter in zip(before, trainable.parameters(), strict=True):
+        if parameter.grad is not None:
+            assert not ((parameter.grad.abs() > 1e-4) & (parameter == old)).any()
+    save(trainable, tokenizer, tmp_path / "after", card="")  # and none of that is rounded away
+    again, _ = load(tmp_path / "after")
+    torch.testing.assert_close(again(IDS).logits, trainable(IDS).logits)
+    assert again.dtype == torch.float32
 
 
 def test_a_file_has_one_dtype_halves_or_none():

@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from components.shared.optim.optimizer import build_optimizer
 from components.shared.optim.schedule import warmup_cosine
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
 from components.shared.runtime.errors import PhaseFailed
@@ -191,3 +193,31 @@ def test_shares_count_the_learnt_tokens_that_something_predicts():
     labels = [torch.tensor([[5, 5, 5, IGNORED]]), torch.tensor([[IGNORED, 4, 4, 4], [IGNORED, 4, 4, 4]])]
     batches = [Batch(each.clamp(min=0), each, torch.ones_like(each)) for each in labels]
     assert token_shares(batches) == [2 / 8, 6 / 8]
+
+
+def small_llama():
+    torch.manual_seed(0)
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=61, **shape))
+
+
+def two_steps(model, optimizer):
+    """Losses of two steps on the same rows."""
+    ids = torch.arange(24).reshape(2, 12)
+    loop = loop_of(model, optimizer)
+    updates = [
+        loop.update([ids], lambda part: (model(input_ids=part, labels=part).loss, {}), rate=1.0)
+        for _ in range(2)
+    ]
+    loop.finish()
+    return [update.loss for update in updates]
+
+
+def test_moments_of_8_bits_take_the_steps_of_32_but_for_their_rounding():
+    ours, theirs = small_llama(), small_llama()
+    optimizer = build_optimizer(ours, "adamw", 1e-3, bits=8)
+    losses = two_steps(ours, optimizer)
+    expected = two_steps(theirs, build_optimizer(theirs, "adamw", 1e-3))
+    assert losses[0] == expected[0] and losses[1] == pytest.approx(expected[1], rel=1e-3)
+    moments = optimizer.state[ours.model.layers[0].mlp.up_proj.weight]["state1"]
+    assert moments.dtype == torch.uint8 and moments.count_nonzero() > 0

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from components.baking.lora import LowRank, adapt, merge
 from components.shared.models.build import build
 from components.shared.models.latents import spread_latents
 from components.shared.models.loading import load, save
@@ -17,6 +16,7 @@ from components.shared.models.remote_code.configuration_cognate import CognateCo
 from components.shared.models.remote_code.ternary import BitLinear, ternarise
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
+from components.shared.training.low_rank import LowRank, adapt, merge, unchanged
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
 IDS = torch.arange(12)[None]
@@ -126,7 +126,7 @@ def test_gpt2_whose_weights_lie_the_other_way_round_is_adapted_too():
 
 def test_a_model_of_which_nothing_can_be_adapted_is_refused():
     config = GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=272)
-    with pytest.raises(InputError, match="could be baked into"):
+    with pytest.raises(InputError, match="could be put on"):
         adapt(GPT2LMHeadModel(config), 4, torch.Generator())
 
 
@@ -136,3 +136,34 @@ def test_the_rank_is_bounded_as_asked():
     moved(model, 3)
     merge(model)
     assert torch.linalg.matrix_rank(model.model.layers[0].mlp.up_proj.weight - before, rtol=1e-4) == 3
+
+
+def test_the_state_holds_weights_and_changes_and_gives_either_back():
+    model, again = ternary(), ternary()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    moved(model, 4)
+    adapt(again, 4, generator(3))
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(input_ids=IDS).logits, model(input_ids=IDS).logits)
+    after = unchanged(model.state_dict())
+    assert set(after) == set(before) and all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("make", [ternary, plain])
+def test_what_is_learnt_with_fewer_bits_in_the_forward_pass_is_what_is_merged(make):
+    model = make()
+    moved(model, 4)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        adapted = model(input_ids=IDS).logits
+        merge(model)
+        assert torch.equal(model(input_ids=IDS).logits, adapted)
+
+
+def test_a_weight_of_16_bits_is_changed_by_a_float32_change_and_merged_as_it_was_learnt():
+    model = plain().bfloat16()
+    for parameter in moved(model, 4):
+        parameter.data = parameter.data.float()
+    adapted = model(input_ids=IDS).logits
+    merge(model)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert torch.equal(model(input_ids=IDS).logits, adapted)

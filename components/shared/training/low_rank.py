@@ -2,10 +2,16 @@
 
 W' = W + (α/r)·B·A with A (r, in) from N(0, 1/in) and B (out, r) zero. On a BitLinear W is the latent weight: the sum is
 quantised in the forward pass and the gradient passes straight through, so that merging changes nothing, not even rounding.
-W itself stays beside the change until it is merged: a bake that is not kept is taken off again.
+W itself stays beside the change until it is merged: a change that is not kept is taken off again.
+
+A model with changes on it has other names in its state: W, A and B of a layer are all saved with it, and restored into a
+model that was adapted in the same way. Each W' of a plain layer is kept for the backward pass, a weight's size more memory,
+unless the layer's activations are computed again (`gradient_checkpointing`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +23,12 @@ from components.shared.runtime.errors import InputError
 
 SMALLEST = 16
 """Thinner layers are gates; a low-rank change of them is no saving."""
+ORIGINAL, CHANGE = ".parametrizations.weight.original", ".parametrizations.weight.0."
+"""In the names of an adapted model's state: a weight as it was, and what belongs to its change."""
 
 
 class LowRank(nn.Module):
-    """The parametrisation: weight (out, in) → weight + (alpha / rank)·B·A."""
+    """The parametrisation: weight (out, in) → weight + (alpha / rank)·B·A, rounded as the weight is stored."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -32,7 +40,8 @@ class LowRank(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The changed weight, (out, in)."""
-        return weight + self.scale * torch.mm(self.b, self.a)
+        with torch.autocast(weight.device.type, enabled=False):  # in fewer bits it would be merged as another
+            return (weight + self.scale * torch.mm(self.b, self.a)).to(weight.dtype)
 
 
 class Free(nn.Module):
@@ -53,7 +62,7 @@ def adapt(model: PreTrainedModel, rank: int | None, generator: torch.Generator) 
     GPT-2's layers are Conv1D, with weights (in, out): a low-rank change is one either way round.
 
     :param rank: of LoRA; None: no bound on the rank.
-    :param generator: draws A, on the CPU.
+    :param generator: draws A, on the CPU: the same on every rank of a group.
     :returns: what is to be trained.
     :raises InputError: there is no such layer.
     """
@@ -71,7 +80,7 @@ def adapt(model: PreTrainedModel, rank: int | None, generator: torch.Generator) 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise InputError(
-            "the model has no linear layer that a behaviour could be baked into",
+            "the model has no linear layer that a change could be put on",
             where=type(model).__name__,
             why=f"none is an nn.Linear or a Conv1D of {SMALLEST} rows and columns",
             fix="give a model of another architecture",
@@ -80,8 +89,16 @@ def adapt(model: PreTrainedModel, rank: int | None, generator: torch.Generator) 
 
 
 def merge(model: nn.Module, *, keep: bool = True) -> None:
-    """Put W' in the place of W, or with `keep=False` W as it was, and take the changes off; all is trainable again."""
+    """Put W' in the place of W, or with `keep=False` W as it was, and take the changes off; all is trainable again.
+
+    Of an adapted model and its copies one can be merged: they share the classes that are undone here.
+    """
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=keep)
     model.requires_grad_(True)
+
+
+def unchanged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of the model as it was before `adapt`, out of its state with changes on it; any other as it is."""
+    return {name.replace(ORIGINAL, ".weight"): t for name, t in state.items() if CHANGE not in name}
