@@ -10,10 +10,12 @@ import torch
 from pydantic import ValidationError
 
 from components.shared.runtime.config.settings import model_of
+from components.shared.runtime.errors import ConfigError
 from components.shared.tasks.batches import Batch
 from components.shared.training.ahead import Ahead
 from components.shared.training.loop import rows_in_part, share_of_rank
 from components.shared.training.settings import EngineSettings
+from pipelines.settings import composed
 
 PHASES = ("cognate", "quietstar", "bitnet", "training", "baking", "adas", "compression")
 
@@ -42,6 +44,11 @@ def test_muon_is_refused_where_the_optimiser_sees_flat_pieces(strategy):
     with pytest.raises(ValueError, match="whole matrices orthogonal"):
         engine.check_optimizer("muon")
     engine.check_optimizer("adamw")
+
+
+def test_thoughts_are_refused_where_layers_keep_no_keys_and_values():
+    with pytest.raises(ConfigError, match="keys and values"):
+        composed(["quietstar"], overrides=["quietstar.engine.gradient_checkpointing=true"])
 
 
 def test_every_training_phase_has_an_engine_that_changes_nothing_by_default():
