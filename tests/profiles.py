@@ -35,6 +35,9 @@ FIRST = {"candidates": 3, "controls": 1, "bakes": 2}
 LEAST = {"questions": 8}
 """Of the keys whose sense depends on the phase: what the phase baking needs."""
 
+WHOLE = ("calibration",)
+"""Sections that count tokens of a text, which is none here."""
+
 
 def shrunk(config: Config[Any]) -> Config[Any]:
     """The same settings at a size that takes seconds."""
@@ -54,14 +57,14 @@ def shrunk(config: Config[Any]) -> Config[Any]:
 
 def _shrunk(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {key: _least(key, value) for key, value in node.items()}
+        return {key: value if key in WHOLE else _least(key, value) for key, value in node.items()}
     return [_shrunk(value) for value in node] if isinstance(node, list) else node
 
 
 def _least(key: str, value: Any) -> Any:
     """A number that its key makes small; the tree below anything else."""
     if isinstance(value, list) and key in FIRST:
-        return value[: FIRST[key]]
+        return _shrunk(value[: FIRST[key]])
     if isinstance(value, (int, float)) and not isinstance(value, bool) and key in MOST:
         return min(value, MOST[key])
     return _shrunk(value)

@@ -21,6 +21,7 @@ from components.shared.models.remote_code.coded import Coded
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.malloc import set_mmap_threshold
 from components.shared.runtime.phase import Phase
+from components.shared.runtime.store.local_copy import local_file
 from components.shared.tasks.batches import without_scratch
 from components.shared.tasks.item import Item, Split
 from components.shared.training.device import device
@@ -112,7 +113,7 @@ class Compression(Phase[Settings], spec=PHASE):
             return self._items("train"), self._items("search"), self._items("select")
         row, half = settings.row, settings.held_out // 2
         counts = [max(tokens // row, 1) for tokens in (settings.tokens, half, half)]
-        train, search, select = text_rows(self.evaluator.tokenizer, Path(settings.text), row, counts)
+        train, search, select = text_rows(self.evaluator.tokenizer, local_file(settings.text), row, counts)
         return train, search, select
 
     def _calibrate(self) -> tuple[dict[str, Path], dict[str, Path], dict[str, float]]:

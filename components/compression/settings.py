@@ -34,7 +34,7 @@ class CalibrationSettings(BaseModel):
     text: str | None = Field(
         None,
         min_length=1,
-        description="a file of UTF-8 text, the model's own kind; none: items of the suites calibrate and judge",
+        description="file or s3:// address of UTF-8 text of the model's kind; else items of the suites calibrate and judge",
     )
     tokens: int = Field(8192, ge=256, description="of the text: inputs and gradients of the layers")
     held_out: int = Field(

@@ -76,4 +76,9 @@ class Settings(PhaseSettings):
             "thought tokens are new rows of the embedding, and their head starts from zero"
         )
         self.engine.check_workers("a step here is a few rows, and thinking takes nearly all of its time")
+        if self.engine.gradient_checkpointing:
+            raise ValueError(
+                "gradient_checkpointing: thoughts hang off the text's keys and values, which a layer computed again "
+                "does not keep; set it to false, and lower questions.batch, text.batch or positions for less memory"
+            )
         return self

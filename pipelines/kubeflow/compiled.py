@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from components.shared.runtime.errors import InputError
 
+from .. import texts
 from ..cluster import load
 from ..costs import fitting_pods
 from ..ir import reader
@@ -123,4 +124,5 @@ def prepared(
     values = {**starting, **as_parameters(configs), **asked}
     parameters = given_parameters(values, graph.pipeline.root.parameters)
     check_search(from_parameters(parameters), rounds=rounds, workers=workers)
+    texts.refuse_local(parameters)
     return graph, parameters

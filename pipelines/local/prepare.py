@@ -17,6 +17,7 @@ from components.shared.preflight.estimate import PhaseCost, refuse_what_cannot_f
 from components.shared.runtime import machine
 from components.shared.runtime.errors import ConfigError, InputError
 
+from .. import texts
 from ..costs import costs_of, this_machine
 from ..ir import reader
 from ..ir.base_models import planned, standing
@@ -93,6 +94,7 @@ def _new(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:
     values = {**starting, **_settings(request, pipeline), **request.parameters}
     parameters = given_parameters(values, pipeline.root.parameters)
     configs = from_parameters(parameters)
+    parameters = texts.found(parameters)
     if request.pipeline is None:
         check_search(configs, rounds=request.rounds, workers=request.workers)
     profiles = {config.profile for config in configs.values()}

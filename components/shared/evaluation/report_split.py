@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -58,7 +57,7 @@ def stand_ins(
     found: dict[str, Any] = {}
     if settings.text and predictor is not None:
         run.progress.start("score, text", 1)
-        path = _local(settings.text)
+        path = local_copy.local_file(settings.text)
         text = file_score(predictor, tokenizer, path, most=settings.text_tokens)
         found |= {name: round(value, DIGITS) for name, value in text.as_dict().items()}
         found["text"] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -70,12 +69,6 @@ def stand_ins(
         run.progress.step()
         run.progress.done()
     return found
-
-
-def _local(address: str) -> Path:
-    """A text's file on this machine."""
-    folder, _, name = address.rpartition("/")
-    return local_copy.download(folder, local_copy.inputs()) / name if "://" in address else Path(address)
 
 
 def score_thinking(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:

@@ -48,7 +48,9 @@ def compress(
             help="A text of the model's own kind: it calibrates and judges in place of the suites' items.",
         ),
     ] = None,
-    profile: Annotated[str, typer.Option("--profile", "-p", help="tiny, small or full.")] = "tiny",
+    profile: Annotated[
+        str, typer.Option("--profile", "-p", help="tiny, small, full, hf-small …: docs/profiles.md.")
+    ] = "tiny",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     override: Annotated[
         list[str] | None,

@@ -25,7 +25,9 @@ def evo(
     generations: Annotated[int, typer.Option(min=0, help="Of each island.")] = 50,
     population: Annotated[int, typer.Option(min=2, help="Members of each island.")] = 8,
     islands: Annotated[int, typer.Option(min=1, help="Searches that pass each other their best.")] = 1,
-    profile: Annotated[str, typer.Option("--profile", "-p", help="tiny, small or full.")] = "tiny",
+    profile: Annotated[
+        str, typer.Option("--profile", "-p", help="tiny, small, full, hf-small …: docs/profiles.md.")
+    ] = "tiny",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     override: Annotated[
         list[str],

@@ -22,7 +22,8 @@ def validate(
         typer.Option(metavar="FILE", help="Options of run-pipeline and settings of phases: JSON or YAML."),
     ] = None,
     profile: Annotated[
-        str | None, typer.Option("--profile", "-p", help="tiny (default), small or full: configs/profile.")
+        str | None,
+        typer.Option("--profile", "-p", help="tiny (default), small, full, hf-small …: docs/profiles.md."),
     ] = None,
     override: Overrides,
     seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,

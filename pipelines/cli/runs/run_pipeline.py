@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 def run_pipeline(
     *,
     profile: Annotated[
-        str | None, typer.Option("--profile", "-p", help="tiny (default), small or full.")
+        str | None,
+        typer.Option("--profile", "-p", help="tiny (default), small, full, hf-small …: docs/profiles.md."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,
     override: Overrides,

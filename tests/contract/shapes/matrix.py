@@ -30,11 +30,6 @@ PHASES = {
 REFUSED: dict[tuple[str, str], str] = {}
 """(family, phase) → what the phase says, before any work, of why it does not take the family; docs/base-models-matrix.md
 says the same."""
-UNRUN = {
-    *(("gemma", phase) for phase in ("training", "baking", "adas", "compression")),
-    *((family, "compression") for family in ("gpt2", "mixtral")),
-}
-"""Cells that nobody has seen end yet: the document has … for them. Take out what has passed."""
 LESS = [
     *("evaluation.items=5", "cognate.gram_items=8", "evomerge.items=4", "evomerge.select_items=4"),
     *("evomerge.generations=1", "evomerge.finalists=1", "evomerge.islands=1", "quietstar.items=8"),

@@ -162,6 +162,18 @@ def test_all_phases_of_a_profile_pass_on_a_tiny_model_of_transformers(profile, t
     _the_other_phases_pass(configs, variants, tmp_path)
 
 
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("profile", ["hf-small", "hf-7b"])
+def test_all_phases_of_a_profile_pass_on_the_three_variants_of_one_given_model(profile, tmp_path):
+    configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
+    base = make("llama", tmp_path / "base")
+    variants = [
+        made(configs["cognate"], tmp_path / name, inputs=(base,), variant=name)
+        for name in ("standard", "memory", "reasoning")
+    ]
+    _the_other_phases_pass(configs, variants, tmp_path)
+
+
 def _the_other_phases_pass(configs: dict[str, Config[Any]], variants: list[Path], folder: Path) -> None:
     model = made(configs["evomerge"], folder / "evomerge", inputs=tuple(variants))
     for phase in PHASES[PHASES.index("evomerge") + 1 :]:

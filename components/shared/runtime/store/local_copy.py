@@ -95,6 +95,16 @@ def download(uri: str, into: Path) -> Path:
     return target
 
 
+def local_file(address: str) -> Path:
+    """One file on this machine: a path is itself; of a bucket the folder comes that the file is in.
+
+    :raises StoreError: the store cannot be read.
+    :raises MissingKey: there is no such folder in it.
+    """
+    folder, _, name = address.rpartition("/")
+    return download(folder, inputs()) / name if "://" in address else Path(address)
+
+
 def _record(target: Path) -> Path:
     return target.with_name(target.name + RECORD)
 

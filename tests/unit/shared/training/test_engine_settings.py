@@ -54,6 +54,11 @@ def test_muon_is_refused_where_the_optimiser_sees_flat_pieces(strategy):
     engine.check_optimizer("adamw")
 
 
+def test_thoughts_are_refused_where_layers_keep_no_keys_and_values():
+    with pytest.raises(ConfigError, match="keys and values"):
+        composed(["quietstar"], overrides=["quietstar.engine.gradient_checkpointing=true"])
+
+
 def test_every_training_phase_has_an_engine_that_changes_nothing_by_default():
     assert all(model_of(phase).model_fields["engine"].default == EngineSettings() for phase in PHASES)
 
