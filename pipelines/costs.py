@@ -77,7 +77,7 @@ def costs_of(models: Sequence[str], configs: Mapping[str, Any], machine: Machine
     parents = (
         len(models) if len(models) > 1 else len(VARIANTS)
     )  # all variants stand on one model that is given
-    return estimate(shape, configs, machine, parents=parents, fresh=fresh)
+    return estimate(shape, configs, machine, parents=parents, fresh=fresh, varied=len(models) == 1)
 
 
 UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -110,7 +110,7 @@ def fitting_pods(models: Sequence[str], configs: Mapping[str, Any], cluster: Clu
             1e14 if gpu else 1e11,
             bytes_of(pod.limits.memory),
             UNBOUND if gpu else 0,
-            int(gpu),
+            int(cluster.parameters.accelerator_limit) if gpu else 0,
             bytes_of(pod.scratch),
         )
         costs = [cost for cost in costs_of(models, configs, machine) if cost.phase == phase]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +88,7 @@ class QuietStar(Phase[Settings], spec=PHASE):
         if saved is None or saved.state["arm"] == "pause":
             self.control(saved)
             saved = None
+            gc.collect()  # the pause arm's loop stands in cycles; its states are as large as the next arm's
         arm = self.load_arm()
         self.train(arm, "thoughts", saved)
         group.leave()

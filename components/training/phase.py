@@ -125,7 +125,7 @@ class Training(Phase[Settings], spec=PHASE):
     def _stage(self, stage: Stage) -> None:
         """One stage: train, look, keep or undo."""
         run, settings, number = self.run, self.run.settings, self.state["stage"]
-        before = copy.deepcopy(self.model).eval()
+        before = copy.deepcopy(self.model.eval())  # which forgets ternary weights that were kept for looking
         if not self.state["within"] and stage.kind == "dreaming":
             tasks = stage.tasks or settings.tasks
             items = mixture(tasks, stage.levels, "train", run.seed, 10**6 + number, settings.dreams)

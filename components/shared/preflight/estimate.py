@@ -10,54 +10,37 @@ off by a factor of two: they tell minutes from days. Disk is what artifacts and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.shared.runtime.errors import ConfigError
 from components.shared.tasks.registry import TASKS, sample
 
-from .memory import GIB
-from .phases import DEMANDS, Given
+from .cures import cure_of
+from .memory import GIB, PROCESS, Terms, processes
+from .phases import DEMANDS, Given, engine_of
 from .shape import BYTES, ModelShape
 from .throughput import Machine
 
 TEMPLATE = 48
 """Tokens of a chat template around a question."""
+OF_GPU, OF_HOST = "GPU memory", "memory"
+LEARN = ("quietstar", "bitnet", "training", "baking")
+"""Phases that leave a model in float32, whatever they found."""
 LETTERS = 2.2
 """Characters of the tasks' texts that a token of a large vocabulary stands for."""
-
-CURES = {
-    "activations": (
-        "{phase}.engine.gradient_checkpointing=true, or fewer {phase}.rows (items that pass together)",
-        "{phase}.batch, or lower levels",
-    ),
-    "optimiser states": ("{phase}.engine.adapter=lora, or engine.optimizer_bits=8 with optimizer=adamw",),
-    "gradients": ("{phase}.engine.strategy=zero3 with engine.offload=true, or more engine.processes",),
-    "weights": ("a smaller base model, or {phase}.engine.strategy=zero3 on more GPUs",),
-    "parents": ("fewer --base-model, or --no-evomerge",),
-    "Gram matrices of a tensor": (
-        "fewer --base-model, or evomerge.methods without those that need activations",
-    ),
-    "teacher": ("bitnet.distillation=0, or a smaller base model",),
-    "ternary weights": ("bitnet.engine.gradient_checkpointing=true",),
-    "changed weights": ("baking.engine.gradient_checkpointing=true, or a smaller baking.rank",),
-    "changes, their gradients and states": ("baking.rank=16 in place of null",),
-    "singular vectors": (
-        "--to baking, or a smaller base model: experts need the singular vectors of all projections",
-    ),
-    "logits of a chunk": ("fewer rows or items that pass together",),
-}
-"""Term → what makes it smaller."""
 
 
 @dataclass(frozen=True)
 class PhaseCost:
     """What a phase takes.
 
-    :param host: peak of its process in bytes; `device` of its GPU, 0 without one.
+    :param host: peak in bytes of its processes on one machine; `device` of each one's GPU, 0 without one.
     :param disk: bytes that it needs while it runs.
     :param hours: of all its tasks one after another.
-    :param terms: name → bytes, the largest first.
+    :param terms: name → bytes of one process, the largest first.
+    :param processes: on one machine.
+    :param cures: "GPU memory", "memory" → what makes it smaller, of what the phase takes.
     """
 
     phase: str
@@ -66,6 +49,8 @@ class PhaseCost:
     disk: int
     hours: float
     terms: dict[str, int]
+    processes: int = 1
+    cures: dict[str, str] = field(default_factory=dict)
 
 
 def estimate(
@@ -75,29 +60,55 @@ def estimate(
     *,
     parents: int = 3,
     fresh: bool = False,
+    varied: bool = False,
 ) -> list[PhaseCost]:
     """What these phases take.
 
-    :param configs: phase → its settings, composed; a phase that has no formula here is left out.
+    :param configs: phase → its settings, composed, in the order in which they run; a phase that has no formula here is
+        left out.
     :param parents: models that evomerge merges.
     :param fresh: cognates are trained from nothing.
+    :param varied: all variants stand on one given model.
     """
-    costs = []
+    costs: list[PhaseCost] = []
+    ternary, gpus = False, max(1, machine.gpus) if machine.gpu else 0
     for phase, config in configs.items():
         if phase not in DEMANDS:
             continue
         tokens = longest_row(config.tree, shape)
-        given = Given(shape, tokens, config.evaluation, parents, bool(machine.gpu), fresh)
-        demand = DEMANDS[phase](config.settings, given)
-        host, device = demand.terms.on_gpu() if machine.gpu else (demand.terms.on_cpu(), 0)
+        given = Given(shape, tokens, config.evaluation, parents, gpus, fresh, varied, ternary)
+        demand, ranks = DEMANDS[phase](config.settings, given), processes(engine_of(config.settings), gpus)
+        if gpus:
+            host, device = _beside_gpus(demand.terms, shape, ranks, 4 if phase in LEARN else shape.stored)
+        else:
+            host, device = demand.terms.on_cpu(ranks), 0
         terms = {
             **demand.terms.device,
             **{f"{name} (host)": size for name, size in demand.terms.host.items()},
         }
         largest = dict(sorted(terms.items(), key=lambda term: -term[1]))
         hours = (demand.flops / machine.flops + demand.seconds) / 3600
-        costs.append(PhaseCost(phase, host, device, int(demand.disk), hours, largest))
+        cost = PhaseCost(phase, host, device, int(demand.disk), hours, largest, ranks)
+        cost.cures.update(
+            {what: cure_of(phase, config.settings, _terms_of(cost, what)) for what in (OF_GPU, OF_HOST)}
+        )
+        costs.append(cost)
+        if phase in LEARN:
+            shape, ternary = replace(shape, stored=4), ternary or phase == "bitnet"
     return costs
+
+
+def _beside_gpus(terms: Terms, shape: ModelShape, ranks: int, written: int) -> tuple[int, int]:
+    """Bytes of the host's memory and of one of its GPUs.
+
+    A model is read by way of host memory by every rank; the first also writes it, and reads what it wrote.
+
+    :param written: bytes of a weight that the phase writes.
+    """
+    others = PROCESS + max(sum(terms.host.values()), shape.stored * shape.parameters)
+    terms.at_least("models that are read and written", 2 * written * shape.parameters, host=True)
+    host, device = terms.on_gpu()
+    return host + (ranks - 1) * others, device
 
 
 def longest_row(tree: Any, shape: ModelShape) -> int:
@@ -133,29 +144,32 @@ def problems(costs: Sequence[PhaseCost], machine: Machine) -> list[str]:
     found = []
     for cost in costs:
         for what, needed, there in (
-            ("GPU memory", cost.device, machine.gpu),
-            ("memory", cost.host, machine.memory),
+            (OF_GPU, cost.device, machine.gpu),
+            (OF_HOST, cost.host, machine.memory),
             ("disk", cost.disk, machine.disk),
         ):
             if needed > there:
-                cure = "--runs on a larger disk" if what == "disk" else cure_of(cost)
+                cure = "--runs on a larger disk" if what == "disk" else cost.cures.get(what, "")
                 found.append(
                     f"{cost.phase} needs {needed / GIB:.1f} GiB of {what}, and {there / GIB:.1f} are there"
-                    f" ({_largest(cost)}): {cure}"
+                    f"{_largest(cost, what)}: {cure}"
                 )
     return found
 
 
-def cure_of(cost: PhaseCost) -> str:
-    """What to change, by the phase's largest term."""
-    for term in cost.terms:
-        if ways := CURES.get(term.removesuffix(" (host)")):
-            return "; ".join(ways).format(phase=cost.phase)
-    return "a smaller base model, or a larger machine"
+def _terms_of(cost: PhaseCost, what: str) -> dict[str, int]:
+    """The terms in a GPU's memory, or in the host's; without a GPU all are in the host's."""
+    if not cost.device:
+        return cost.terms if what == OF_HOST else {}
+    return {name: size for name, size in cost.terms.items() if name.endswith(" (host)") == (what == OF_HOST)}
 
 
-def _largest(cost: PhaseCost) -> str:
-    return ", ".join(f"{name} {size / GIB:.1f}" for name, size in list(cost.terms.items())[:3])
+def _largest(cost: PhaseCost, what: str) -> str:
+    terms = list(_terms_of(cost, what).items())[:3] if what != "disk" else []
+    if not terms:
+        return ""
+    ranks = f"{cost.processes} processes, of each " if cost.processes > 1 and what == OF_HOST else ""
+    return f" ({ranks}{', '.join(f'{name} {size / GIB:.1f}' for name, size in terms)})"
 
 
 def refuse_what_cannot_fit(costs: Sequence[PhaseCost], machine: Machine) -> None:

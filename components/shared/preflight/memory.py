@@ -43,9 +43,14 @@ class Terms:
         if size > 0:
             where[name] = where.get(name, 0) + int(size)
 
-    def on_cpu(self) -> int:
-        """Peak of the process where the CPU computes."""
-        return PROCESS + sum(self.device.values()) + sum(self.host.values())
+    def at_least(self, name: str, size: float, *, host: bool = False) -> None:
+        """Another moment at which so much is there in all: what it takes beyond the heaviest one is a term of that name."""
+        where = self.host if host else self.device
+        self.put(name, size - sum(where.values()), host=host)
+
+    def on_cpu(self, processes: int = 1) -> int:
+        """Peak of all processes of a machine where the CPU computes."""
+        return processes * (PROCESS + sum(self.device.values()) + sum(self.host.values()))
 
     def on_gpu(self) -> tuple[int, int]:
         """Peaks of the process and of its GPU."""
@@ -57,39 +62,61 @@ def bytes_of(engine: EngineSettings, *, gpu: bool) -> int:
     return 2 if engine.precision == "bfloat16" or (engine.precision == "auto" and gpu) else 4
 
 
-def ranks(engine: EngineSettings) -> int:
-    """Processes that share the states, where the strategy shares any."""
-    return (1 if engine.processes == "auto" else engine.processes) * engine.nodes
+def processes(engine: EngineSettings, gpus: int) -> int:
+    """Ranks of one machine: `auto` is one for each of its GPUs."""
+    return max(1, gpus) if engine.processes == "auto" else engine.processes
 
 
-def learner(terms: Terms, shape: ModelShape, engine: EngineSettings, optimizer: str) -> None:
-    """A model that learns: weights, gradients, optimiser states, all float32; or adapters on weights that are frozen."""
+def learner(terms: Terms, shape: ModelShape, engine: EngineSettings, optimizer: str, gpus: int = 0) -> None:
+    """A model that learns: weights, gradients, optimiser states, all float32; or adapters on weights that are frozen.
+
+    Shards are of a loop alone. Before and after it each rank has the whole model, float32, on its device.
+    """
     parameters, matrices = shape.parameters, shape.matrices
     if engine.adapter != "none":
         low = adapters(shape, engine.adapter_rank)
-        terms.put("weights", parameters * (0.6 if engine.adapter == "qlora" else frozen(engine)))
+        terms.put("weights", parameters * (0.6 if engine.adapter == "qlora" else 4))
+        terms.put("weights of more than 4 bits", 4 * matrices if engine.adapter == "qlora" else 0, host=True)
         terms.put("adapters, their gradients and states", 16 * low)
         return
-    shards = ranks(engine)
-    whole = engine.strategy in ("single", "ddp")
-    weights = 4 * parameters / (shards if engine.strategy in ("fsdp", "zero3") else 1)
-    gradients = 4 * parameters / (shards if engine.strategy in ("fsdp", "zero2", "zero3") else 1)
+    strategy, offload, shards = engine.strategy, engine.offload, processes(engine, gpus) * engine.nodes
     moments = (
         4 * matrices + 8 * (parameters - matrices) if optimizer.startswith("muon") else 8 * parameters
     ) * (engine.optimizer_bits / 32)
-    terms.put("weights", weights, host=engine.offload)
-    terms.put("gradients", gradients, host=engine.offload)
-    terms.put("optimiser states", moments / (1 if whole else shards), host=engine.offload)
-    if engine.offload:  # the layers that compute are fetched, two at a time
+    cut = strategy in ("fsdp", "zero3")
+    terms.put("weights", 4 * parameters / (shards if cut else 1), host=offload and cut)
+    terms.put(
+        "gradients",
+        4 * parameters / (shards if strategy in ("fsdp", "zero2", "zero3") else 1),
+        host=offload,
+    )
+    terms.put("optimiser states", moments / (1 if strategy in ("single", "ddp") else shards), host=offload)
+    if strategy in ("zero1", "zero2") or (strategy == "zero3" and offload):
+        terms.put("DeepSpeed's own copy of the weights", 4 * parameters / shards, host=offload)
+    if strategy == "zero3" and offload:
+        terms.put("DeepSpeed's second buffer of gradients", 4 * parameters / shards, host=True)
+    if cut:
+        if offload:  # the layers that compute are fetched, two at a time
+            terms.put(
+                "layers on the device",
+                2 * 4 * (parameters - shape.embeddings) / shape.layers + 4 * shape.embeddings,
+            )
+        terms.at_least("the whole model, between loops", 4 * parameters)
+
+
+def casts(terms: Terms, shape: ModelShape, engine: EngineSettings, *, gpu: bool, learns: bool = True) -> None:
+    """Weights in bfloat16 beside those in float32: autocast keeps them through a pass where they learn.
+
+    :param learns: the weights do; else the backward pass keeps those of each layer that it comes to.
+    """
+    if bytes_of(engine, gpu=gpu) == 2:
+        layers = shape.layers if engine.gradient_checkpointing else 1
         terms.put(
-            "layers on the device",
-            2 * 4 * (parameters - shape.embeddings) / shape.layers + 4 * shape.embeddings,
+            "weights in bfloat16 for a pass",
+            2 * shape.parameters
+            if learns and engine.strategy in ("single", "ddp")
+            else 2 * shape.matrices / layers,
         )
-
-
-def frozen(engine: EngineSettings) -> int:
-    """Bytes of a weight that only computes."""
-    return 2 if engine.precision == "bfloat16" else 4
 
 
 def adapters(shape: ModelShape, rank: int) -> int:

@@ -11,9 +11,11 @@ from typing import Any
 
 from components.shared.training.settings import EngineSettings
 
-from .memory import Terms, activations, adapters, frozen, inference, learner, logits
+from .memory import Terms, activations, adapters, casts, inference, learner, logits
 from .shape import ModelShape
 
+HELD = 1 << 30
+"""Bytes of Gram matrices that are summed in memory (shared/models/gram_file.py)."""
 SUITES = 5
 LEARNING = 3
 """Forward passes that a step of learning costs: a backward pass costs two forward passes."""
@@ -25,17 +27,28 @@ ENCODED = 250_000
 class Given:
     """What a phase starts from.
 
+    :param shape: its `stored` is what the phase finds, float32 once a phase before it has learnt.
     :param tokens: of the longest row.
     :param parents: models that are merged.
-    :param gpu: a GPU computes.
+    :param gpus: of the machine; 0: the CPU computes.
+    :param fresh: cognates are trained from nothing.
+    :param varied: all variants stand on one given model.
+    :param ternary: its projections are BitLinears where they learn.
     """
 
     shape: ModelShape
     tokens: int
     evaluation: Any
     parents: int = 3
-    gpu: bool = False
+    gpus: int = 0
     fresh: bool = False
+    varied: bool = False
+    ternary: bool = False
+
+    @property
+    def gpu(self) -> bool:
+        """A GPU computes."""
+        return self.gpus > 0
 
     @property
     def scoring(self) -> float:
@@ -69,22 +82,62 @@ def cognate(settings: Any, given: Given) -> Demand:
     """Variants that learn, then Gram matrices; a model that is taken as it is has the second alone."""
     shape, engine = given.shape, engine_of(settings)
     demand = Demand(disk=4 * shape.parameters * 4 + given.parents * 4 * shape.inputs)
-    terms = demand.terms
+    names = ("standard", "memory", "reasoning")
     if given.fresh:
-        learner(terms, shape, engine, settings.optimizer)
+        learner(demand.terms, shape, engine, settings.optimizer, given.gpus)
+        casts(demand.terms, shape, engine, gpu=given.gpu)
         rows = min(settings.rows, settings.batch)
-        activations(terms, shape, engine, rows, given.tokens, gpu=given.gpu)
-        logits(terms, shape, rows * given.tokens // 2)
-        steps = settings.trunk.steps + sum(
-            getattr(settings, n).steps for n in ("standard", "memory", "reasoning")
-        )
+        activations(demand.terms, shape, engine, rows, given.tokens, gpu=given.gpu)
+        logits(demand.terms, shape, rows * given.tokens // 2)
+        steps = settings.trunk.steps + sum(getattr(settings, name).steps for name in names)
         demand.flops = steps * settings.batch * 0.5 * given.tokens * LEARNING * shape.flops
     else:
-        terms.put("weights", shape.stored * shape.parameters)
-        terms.put("Gram matrices of a layer", 8 * shape.inputs / shape.layers)  # the others lie in their file
-        inference(terms, shape, settings.batch, given.tokens)
+        moments = [_grams(settings, given)]
+        if given.varied:
+            moments += [_vary(settings, given), _beside_the_start(given)]
+            if settings.given.trains != "nothing":
+                steps = len(names) * settings.given.steps * settings.given.batch
+                demand.flops = steps * 0.5 * given.tokens * LEARNING * shape.flops
+        demand.terms = max(moments, key=lambda terms: sum(terms.device.values()) + sum(terms.host.values()))
     demand.flops += 3 * (settings.gram_items * 0.5 * given.tokens * 3 * shape.flops + given.scoring)
     return demand
+
+
+def _grams(settings: Any, given: Given) -> Terms:
+    """While the Gram matrices are summed: all of them in memory, or in their file and those of a layer in memory."""
+    shape, terms = given.shape, Terms()
+    terms.put("weights", shape.stored * shape.parameters)
+    in_memory = 8 * shape.layer_inputs <= HELD
+    terms.put("Gram matrices", 8 * shape.inputs if in_memory else 8 * shape.inputs / shape.layers)
+    inference(terms, shape, settings.batch, given.tokens)
+    return terms
+
+
+def _vary(settings: Any, given: Given) -> Terms:
+    """While a variant of a given model learns: adapters, the added modules alone, or all its weights."""
+    shape, engine, own, terms = given.shape, engine_of(settings), settings.given, Terms()
+    if own.trains == "all":
+        learner(terms, shape, engine, "adamw", given.gpus)
+        casts(terms, shape, engine, gpu=given.gpu)
+    else:  # on a CPU all of it is float32
+        terms.put("weights", (shape.stored if given.gpu else 4) * shape.parameters)
+        if own.trains == "lora":
+            terms.put("adapters, their gradients and states", 16 * adapters(shape, own.rank))
+            layers = shape.layers if engine.gradient_checkpointing else 1
+            terms.put("changed weights", (shape.stored if given.gpu else 4) * shape.matrices / layers)
+    rows = min(settings.rows, own.batch)
+    activations(terms, shape, engine, rows, given.tokens, gpu=given.gpu)
+    logits(terms, shape, rows * given.tokens // 2)
+    return terms
+
+
+def _beside_the_start(given: Given) -> Terms:
+    """While a variant is compared with the model that it was."""
+    shape, terms = given.shape, Terms()
+    terms.put("weights", shape.stored * shape.parameters)
+    terms.put("the model as it was given", shape.stored * shape.parameters)
+    inference(terms, shape, given.evaluation.batch, given.tokens)
+    return terms
 
 
 def evomerge(settings: Any, given: Given) -> Demand:
@@ -109,11 +162,14 @@ def quietstar(settings: Any, given: Given) -> Demand:
     shape, engine, mix = given.shape, engine_of(settings), settings.questions
     demand = Demand(disk=2 * 4 * shape.parameters)
     thought = settings.positions * settings.passes * (settings.length + settings.talk + 2)
-    learner(demand.terms, shape, engine, settings.optimizer)
+    learner(demand.terms, shape, engine, settings.optimizer, given.gpus)
+    casts(demand.terms, shape, engine, gpu=given.gpu)
     rows = max(mix.batch * (given.tokens + thought), settings.text.batch * given.tokens)
     activations(demand.terms, shape, engine, 1, rows, gpu=given.gpu)
     thought_rows = mix.batch * settings.positions * settings.passes * (settings.talk + settings.length)
     logits(demand.terms, shape, max(thought_rows, settings.text.batch * given.tokens // 2))
+    # thoughts, what follows them and the text each give the embedding a gradient: one comes while those before are a sum
+    demand.terms.put("gradients of the embedding on their way", 2 * 4 * shape.vocabulary * shape.hidden)
     step = mix.batch * (0.5 * given.tokens + 2 * thought) + settings.text.batch * 0.5 * given.tokens
     exam = 6 * settings.items * (0.5 * given.tokens + settings.length)
     demand.flops = (2 * settings.steps * step * LEARNING + exam) * shape.flops + 2 * given.scoring
@@ -124,13 +180,17 @@ def bitnet(settings: Any, given: Given) -> Demand:
     """The student, its teacher, and each layer's ternary weights, which the backward pass needs."""
     shape, engine = given.shape, engine_of(settings)
     demand = Demand(disk=2 * 4 * shape.parameters + shape.matrices)
-    learner(demand.terms, shape, engine, settings.optimizer)
-    demand.terms.put("teacher", (4 if settings.distillation else 0) * shape.parameters)
+    learner(demand.terms, shape, engine, settings.optimizer, given.gpus)
+    half = (
+        2 if engine.precision == "bfloat16" else 4
+    )  # of the teacher once it has been measured; it stays to the end
+    demand.terms.put("teacher", half * shape.parameters)
     ternary = 4 * shape.matrices / (shape.layers if engine.gradient_checkpointing else 1)
     demand.terms.put("ternary weights", ternary)
     rows = min(settings.rows, settings.batch)
     activations(demand.terms, shape, engine, rows, given.tokens, gpu=given.gpu)
     logits(demand.terms, shape, rows * given.tokens // 2, copies=5)
+    demand.terms.at_least("teacher and student, whole, before and after", 8 * shape.parameters)
     each = settings.batch * 0.5 * given.tokens * shape.flops
     held_out = 4 * settings.held_out_items * 0.5 * given.tokens * shape.flops
     demand.flops = (
@@ -140,14 +200,22 @@ def bitnet(settings: Any, given: Given) -> Demand:
 
 
 def training(settings: Any, given: Given) -> Demand:
-    """A model that learns, and the one from before the stage, to which it may have to go back."""
+    """A model that learns, the one from before the stage, to which it may have to go back, and its weight average."""
     shape, engine = given.shape, engine_of(settings)
     demand = Demand(disk=3 * 4 * shape.parameters)
-    learner(demand.terms, shape, engine, settings.optimizer)
-    demand.terms.put("model before the stage", frozen(engine) * shape.parameters)
+    learner(demand.terms, shape, engine, settings.optimizer, given.gpus)
+    casts(demand.terms, shape, engine, gpu=given.gpu, learns=engine.adapter == "none")
+    _changed(demand.terms, given, engine, changed=engine.adapter == "lora")
+    demand.terms.put("model before the stage", 4 * shape.parameters)
+    averaged = any(stage.kind == "stabilisation" for stage in settings.stages)
+    demand.terms.put("weight average of stabilisation", 4 * shape.parameters if averaged else 0)
     rows = min(settings.rows, settings.batch)
     activations(demand.terms, shape, engine, rows, given.tokens, gpu=given.gpu)
     logits(demand.terms, shape, rows * given.tokens // 2)
+    if given.ternary:  # what is asked without gradients keeps its ternary weights
+        demand.terms.at_least(
+            "ternary weights of the model that dreams", 8 * shape.parameters + 4 * shape.matrices
+        )
     steps = sum(stage.steps for stage in settings.stages)
     dreams = 2 * settings.dreams * (0.5 * given.tokens + 24)
     looks = len(settings.stages) * (2 * settings.held_out + settings.probe_items) * 0.5 * given.tokens
@@ -161,13 +229,16 @@ def baking(settings: Any, given: Given) -> Demand:
     shape, engine = given.shape, engine_of(settings)
     demand = Demand(disk=2 * 4 * shape.parameters)
     low = shape.matrices if settings.rank is None else adapters(shape, settings.rank)
-    demand.terms.put("weights", frozen(engine) * shape.parameters)
+    demand.terms.put("weights", 4 * shape.parameters)
     demand.terms.put("changes, their gradients and states", 16 * low)
-    changed = frozen(engine) * shape.matrices / (shape.layers if engine.gradient_checkpointing else 1)
-    demand.terms.put("changed weights", changed)
+    casts(demand.terms, shape, engine, gpu=given.gpu, learns=False)
+    _changed(demand.terms, given, engine, changed=True)
     rows = 2 * settings.batch
     activations(demand.terms, shape, engine, min(rows, 32), given.tokens, gpu=given.gpu)
     logits(demand.terms, shape, rows * settings.answer_tokens)
+    if given.ternary:
+        kept = 4 * (shape.parameters + shape.matrices)
+        demand.terms.at_least("ternary weights of the model that is asked", kept)
     steps, count = sum(bake.steps for bake in settings.bakes), len(settings.bakes)
     sets = settings.questions * settings.trajectories * (given.tokens + settings.answer_tokens)
     sets += 5 * settings.questions * 0.5 * given.tokens
@@ -175,6 +246,13 @@ def baking(settings: Any, given: Given) -> Demand:
     learnt = steps * rows * 0.5 * given.tokens * LEARNING
     demand.flops = (learnt + count * (sets + gates)) * shape.flops + 4 * given.scoring
     return demand
+
+
+def _changed(terms: Terms, given: Given, engine: EngineSettings, *, changed: bool) -> None:
+    """Weights with their low-rank change, and what a quantiser makes of them: of one layer with checkpointing."""
+    each = 4 * given.shape.matrices / (given.shape.layers if engine.gradient_checkpointing else 1)
+    terms.put("changed weights", each if changed else 0)
+    terms.put("ternary weights", each if given.ternary else 0)
 
 
 def adas(settings: Any, given: Given) -> Demand:

@@ -94,6 +94,13 @@ class ModelShape:
         return self.layers * (self.hidden**2 + wide**2 + self.experts * (self.hidden**2 + self.inner**2))
 
     @property
+    def layer_inputs(self) -> int:
+        """The same if no two projections shared an input: what decides whether Gram matrices are held in memory."""
+        mlp = (2 if self.gated else 1) * self.hidden**2 + self.inner**2
+        wide = self.heads * self.head
+        return self.layers * (3 * self.hidden**2 + wide**2 + self.experts * mlp)
+
+    @property
     def singular(self) -> int:
         """Numbers in the thin singular value decompositions of all projections: r · (out + in) of each."""
         wide, narrow = self.heads * self.head, self.kv_heads * self.head

@@ -17,9 +17,9 @@ COLOURS = {"run": "yellow", "cached": "cyan", "done": "green", "left out": "dim"
 
 
 def said(costs: Sequence[PhaseCost]) -> list[str]:
-    """What the phases take, in one line; none where it is not known."""
+    """What the phases take, in one line."""
     if not costs:
-        return []
+        return ["by arithmetic: not known before the model is fetched: its address does not give its shape"]
     largest = max(costs, key=lambda cost: cost.device or cost.host)
     gpu = f" and {size(largest.device)} of a GPU's" if largest.device else ""
     hours = sum(cost.hours for cost in costs)
@@ -28,6 +28,13 @@ def said(costs: Sequence[PhaseCost]) -> list[str]:
         f"by arithmetic: up to {size(largest.host)} of memory{gpu} ({largest.phase}), "
         f"{size(max(cost.disk for cost in costs))} of disk a phase, {time} (forge doctor --profile: each phase)"
     ]
+
+
+def said_of(plan: Plan) -> list[str]:
+    """The same of a plan; nothing where no task runs, or the run goes on: it was looked at when it began."""
+    if plan.request.resume or all(task.fate != "run" for task in plan.tasks):
+        return []
+    return said(plan.costs)
 
 
 def table(plan: Plan) -> RenderableType:
@@ -48,7 +55,7 @@ def table(plan: Plan) -> RenderableType:
     lines = [
         f"{running} of {len(plan.tasks)} tasks run, {plan.options.slots} at the same time; time: {whole}"
     ]
-    lines += said(plan.costs)
+    lines += said_of(plan)
     lines.append(
         f"folder: {plan.folder.path}" + (f"; store: {plan.status.store}" if plan.status.store else "")
     )

@@ -148,9 +148,9 @@ def run_pipeline(
         say(f"run {plan.folder.name} in {plan.folder.path}")
         if plan.ignored:
             say(f"without meaning on this machine: {', '.join(plan.ignored)}")
-        from ..rendering.plan import said
+        from ..rendering.plan import said_of
 
-        for line in said(plan.costs):
+        for line in said_of(plan):
             say(line)
     result = _carried_out(plan, quiet=as_json)
     for task in result.state.tasks:

@@ -32,11 +32,10 @@ RUNS = {
     "zero3 offload adamw": ({"strategy": "zero3", "offload": True}, "adamw", False),
     "ddp lora": ({"strategy": "ddp", **LORA}, "adamw", False),
     "fsdp lora": ({"strategy": "fsdp", **LORA}, "adamw", False),
-    "zero2 lora": ({"strategy": "zero2", **LORA}, "adamw", False),
     "zero3 lora": ({"strategy": "zero3", **LORA}, "adamw", False),
 }
 """Settings of the engine, optimiser, whether with Grokfast."""
-RESUMED = ("ddp adamw", "fsdp adamw", "zero1 adamw", "zero3 adamw", "fsdp lora", "zero3 lora")
+RESUMED = ("ddp adamw", "fsdp adamw", "zero1 adamw", "zero3 lora")
 
 
 def main(folder: Path) -> None:

@@ -218,4 +218,8 @@ def _in_words(problem: Mapping[str, Any], key: str, source: str, schema: Mapping
         if isinstance(value, str) and allowed.startswith("one of "):
             near = close_matches(value, allowed.removeprefix("one of ").split(", "))
             detail += f"; did you mean {near[0]}?" if near else ""
+    if (
+        isinstance(value, Mapping) and kind == "value_error"
+    ):  # a whole section: its reason names what is wrong in it
+        return f"{key} [{source:.300}]: {detail:.1000}"
     return f"{key} = {json.dumps(value, ensure_ascii=False):.300} [{source:.300}], {detail:.1000}"

@@ -38,6 +38,14 @@ def test_what_cannot_go_together_is_refused_with_what_would(settings, says):
         EngineSettings(**settings)
 
 
+def test_a_refusal_says_its_reason_without_the_section_in_front_of_it():
+    with pytest.raises(ConfigError) as caught:
+        composed(["bitnet"], overrides=["bitnet.engine.adapter=lora"])
+    why = str(caught.value)
+    assert "]: adapter lora: a ternary network" in why
+    assert "{" not in why and "set engine.adapter: none" in why
+
+
 @pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
 def test_muon_is_refused_where_the_optimiser_sees_flat_pieces(strategy):
     engine = EngineSettings(strategy=strategy)
