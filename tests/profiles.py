@@ -46,6 +46,7 @@ def shrunk(config: Config[Any]) -> Config[Any]:
         section["engine"] |= {"strategy": "single", "offload": False, "precision": "auto"}
     if config.phase == "compression":
         section["bytes"] = 1_000_000  # a network that has learnt nothing has no knowledge to retain
+        section["gates"] = [gate for gate in section["gates"] if gate["metric"] != "retention"]
     if config.phase == "baking":
         section["questions"] = LEAST["questions"]
     if "steps" in section and "warmup" in section:
