@@ -226,7 +226,9 @@ class Cluster:
                 fix="pip install 'agent-forge[distributed]', or set engine.nodes: 1",
             ) from error
         try:
-            config.load_config()
+            # Named here: the client takes KUBECONFIG as it was when it was imported.
+            named = {"config_file": os.environ["KUBECONFIG"]} if os.environ.get("KUBECONFIG") else {}
+            config.load_config(**named)
         except config.ConfigException as error:
             raise ConfigError(
                 "there is no cluster to make a job in",

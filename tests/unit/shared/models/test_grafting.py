@@ -198,7 +198,7 @@ def test_grafted_models_are_the_same_in_plain_transformers_elsewhere(tmp_path):
             expected[family] = (model(IDS).logits, tokens)
     files = {family: {file.stem for file in (tmp_path / family).glob("*.py")} for family in kinds}
     assert files["llama"] == {"modeling_wrapped", "grafts", "memory", "refinement", "blocks"}
-    assert files["gpt2"] == {"modeling_wrapped", "grafts", "memory"}
+    assert files["gpt2"] == {"modeling_wrapped", "grafts", "memory", "projections"}  # its Conv1Ds as Linears
     assert files["qwen2"] == {"modeling_wrapped", "grafts", "refinement", "blocks"}
     script = f"""
 import torch
