@@ -45,7 +45,7 @@ def shrunk(config: Config[Any]) -> Config[Any]:
     if "engine" in section:  # shards are for several devices, and bfloat16 is slow where no kernel has it
         section["engine"] |= {"strategy": "single", "offload": False, "precision": "auto"}
     if config.phase == "compression":
-        section["bytes"] = 1_000_000  # a network that has learnt nothing has no knowledge to retain
+        section["bytes"] = 1_200_000  # a network that has learnt nothing has no knowledge to retain
         section["gates"] = [gate for gate in section["gates"] if gate["metric"] != "retention"]
     if config.phase == "baking":
         section["questions"] = LEAST["questions"]
