@@ -19,7 +19,7 @@ from components.shared.models.card import model_card
 from components.shared.models.layers import decoder_layers
 from components.shared.models.loading import load, save
 from components.shared.optim.schedule import warmup_cosine
-from components.shared.runtime.checkpoint.checkpoints import Snapshot
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import warmup_cosine
-from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.training.loop import ALONE, Report, TrainingLoop, rows_in_part
 from components.shared.training.settings import EngineSettings
 

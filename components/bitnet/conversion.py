@@ -115,8 +115,7 @@ def convert(model: PreTrainedModel, gains: Mapping[str, float]) -> None:
         ternary.weight, ternary.bias = linear.weight, linear.bias
         if ternary.norm is not None:
             nn.init.constant_(ternary.norm.weight, gains[path] or 1.0)
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, ternary.train(linear.training))
+        model.set_submodule(path, ternary.train(linear.training))
 
 
 def set_strength(model: nn.Module, strength: float) -> None:

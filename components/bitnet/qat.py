@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import warmup_cosine
-from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.tasks.batches import Batch
 from components.shared.training.ahead import Ahead
 from components.shared.training.head import hidden_states, labelled, loss_of, over_chunks

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from components.shared.optim.schedule import warmup_stable_decay
-from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.tasks.batches import Batch
 from components.shared.training.ahead import Ahead
 from components.shared.training.head import next_token_loss

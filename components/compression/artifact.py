@@ -49,8 +49,7 @@ def with_codes(model: PreTrainedModel, codes: Mapping[str, tuple[CodeFormat, np.
         yield
     finally:
         for path, old in before.items():
-            parent, _, name = path.rpartition(".")
-            setattr(model.get_submodule(parent), name, old)
+            model.set_submodule(path, old)
         if isinstance(model, ForgeWrapped):
             model.tie_again(ties)
 

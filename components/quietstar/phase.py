@@ -16,7 +16,8 @@ from components.shared.models.card import model_card
 from components.shared.models.loading import load, save
 from components.shared.optim.optimizer import build_optimizer
 from components.shared.optim.schedule import warmup_stable_decay
-from components.shared.runtime.checkpoint.checkpoints import Checkpoint, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoint
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group

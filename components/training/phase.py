@@ -17,7 +17,7 @@ from components.shared.models.latents import save_trained, spread_latents
 from components.shared.models.loading import load
 from components.shared.optim.grokfast import Grokfast
 from components.shared.optim.optimizer import build_optimizer
-from components.shared.runtime.checkpoint.checkpoints import SNAPSHOT, Snapshot
+from components.shared.runtime.checkpoint.snapshot import SNAPSHOT, Snapshot
 from components.shared.runtime.checkpoint.state_codec import unpack
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group

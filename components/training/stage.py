@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import warmup_cosine
-from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.training.head import hidden_states, labelled, loss_of, outcomes

@@ -12,7 +12,7 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 
 from components.shared.phase_spec import PhaseSpec
-from components.shared.runtime.checkpoint.checkpoints import Snapshot
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.executor import main

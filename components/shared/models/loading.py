@@ -211,8 +211,7 @@ def trainable_layers(model: PreTrainedModel) -> PreTrainedModel:
         for name in ("bias", "norm"):
             if getattr(coded, name, None) is not None:
                 setattr(layer, name, getattr(coded, name))
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, layer.to(coded.code.device).train(model.training))
+        model.set_submodule(path, layer.to(coded.code.device).train(model.training))
     model.config.storage = {}
     if isinstance(model, ForgeWrapped):
         untie_from_code(model)

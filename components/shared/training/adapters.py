@@ -78,7 +78,7 @@ class FourBits:
             plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
             plain.bias = layer.get_base_layer().bias
             plain.weight = nn.Parameter(weight.to(change.device) + change.to(weight.dtype))
-            _put(model, path, plain)
+            model.set_submodule(path, plain)
         for attribute in ("peft_config", "is_loaded_in_4bit", "_hf_peft_config_loaded"):
             model.__dict__.pop(attribute, None)
         model.requires_grad_(True)
@@ -103,7 +103,7 @@ class FourBits:
                 module.weight.detach().clone(), requires_grad=False, quant_type="nf4"
             )
             small.bias = module.bias
-            _put(model, path, small.to(module.weight.device))
+            model.set_submodule(path, small.to(module.weight.device))
         flagged: Any = model
         flagged.is_loaded_in_4bit = True  # what peft asks for
 
@@ -127,11 +127,6 @@ def _refuse_codes(model: PreTrainedModel, engine: EngineSettings) -> None:
                 if ternary
                 else "give the model as it was before compression, or set engine.adapter: none",
             )
-
-
-def _put(model: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, module)
 
 
 def _package(name: str) -> Any:

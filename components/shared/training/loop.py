@@ -23,7 +23,8 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import set_rate
-from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.errors import ConfigError, PhaseFailed
 from components.shared.runtime.ranks import group
 from components.shared.runtime.tracking.mlflow_tracker import Tracker

@@ -23,7 +23,7 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from components.shared.runtime.checkpoint.checkpoints import Snapshot
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.ranks import group
 
 from .objective import Objective

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from components.shared.runtime.checkpoint.checkpoints import Snapshot
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.ranks import group
 
 from .objective import Objective

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from components.shared.optim.optimizer import MuonAdamW
-from components.shared.runtime.checkpoint.checkpoints import Snapshot
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.ranks import group

@@ -62,7 +62,7 @@ import torch
 from components.shared.evaluation.report_split import score
 from components.shared.models.card import model_card
 from components.shared.models.loading import load, save
-from components.shared.runtime.checkpoint.checkpoints import Snapshot
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.phase import Phase
 
 from .component import PHASE

@@ -7,7 +7,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.shared.optim.grokfast import Grokfast
 from components.shared.optim.optimizer import build_optimizer
-from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.training.adapters import put_on
 from components.shared.training.loop import TrainingLoop, token_shares

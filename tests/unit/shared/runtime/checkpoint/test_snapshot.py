@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from components.shared.runtime.checkpoint.checkpoints import Checkpoints, Snapshot
+from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.checkpoint.state_codec import pack, unpack
 from components.shared.runtime.errors import PhaseFailed
 
