@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from components.shared.base_models.address import address
 from components.shared.preflight.estimate import PhaseCost, estimate, refuse_what_cannot_fit
-from components.shared.preflight.shape import ModelShape, of_cognate, read
+from components.shared.preflight.gguf_head import read_gguf
+from components.shared.preflight.shape import ModelShape, of_cognate, of_config, read
 from components.shared.preflight.throughput import Machine, here
+from components.shared.runtime.errors import InputError, StoreError
+from components.shared.runtime.store.uri import open_store
 
 from .cluster import Cluster
 from .phases import SPECS
@@ -37,31 +41,44 @@ def shape_of(models: Sequence[str], configs: Mapping[str, Any]) -> ModelShape | 
     """The shape of the largest of the models that a run starts from.
 
     :param models: as --base-model and --artifact name them; none: cognates.
-    :returns: None where it is not known before it is fetched or made: an address in a store, a GGUF file, no config.
+    :returns: None where it is not known before it is fetched or made: no config.json, or a store that is not reached from
+        here, as pods' own may not be.
     :raises InputError: a config that cannot be read, or no such model.
     """
-    shapes: list[ModelShape] = []
+    shapes: list[ModelShape | None] = []
     for model in models or VARIANTS:
-        if model in VARIANTS:
-            if "cognate" in configs:
-                shapes.append(of_cognate(configs["cognate"].settings.model))
-            continue
-        folder = _folder(model)
-        if folder is not None and (folder / "config.json").is_file():
-            shapes.append(read(folder))
-    return max(shapes, key=lambda shape: shape.parameters, default=None)
+        if model not in VARIANTS:
+            shapes.append(_given(model))
+        elif "cognate" in configs:
+            shapes.append(of_cognate(configs["cognate"].settings.model))
+    known = [shape for shape in shapes if shape is not None]
+    return max(known, key=lambda shape: shape.parameters, default=None)
 
 
-def _folder(model: str) -> Path | None:
-    """Where a model's config lies on this machine; of a name of the hub, its config alone is fetched."""
+def _given(model: str) -> ModelShape | None:
+    """The shape of a given model: of what is not on this machine its config.json is fetched and nothing else."""
     named = address(model)
-    if named.kind == "folder":
-        return Path(named.place).expanduser()
+    if named.kind == "gguf":
+        return read_gguf(Path(named.place))
+    if named.kind == "store":
+        try:
+            config = json.loads(open_store(named.place).get("config.json"))
+        except StoreError:  # which is said where the costs are: they are not known
+            return None
+        except ValueError as error:
+            raise InputError(
+                "the model's config.json cannot be read",
+                where=named.place,
+                why=str(error),
+                fix="give the address of a Hugging Face folder",
+            ) from error
+        return of_config(config, where=named.place)
     if named.kind == "hub":
         from components.shared.base_models.hub import config_folder
 
-        return config_folder(named)
-    return None
+        return read(config_folder(named))
+    folder = Path(named.place).expanduser()
+    return read(folder) if (folder / "config.json").is_file() else None
 
 
 def costs_of(models: Sequence[str], configs: Mapping[str, Any], machine: Machine) -> list[PhaseCost]:
@@ -70,7 +87,12 @@ def costs_of(models: Sequence[str], configs: Mapping[str, Any], machine: Machine
     :param models: see `shape_of`.
     :raises InputError: see `shape_of`.
     """
-    shape = shape_of(models, configs)
+    return _costs(shape_of(models, configs), models, configs, machine)
+
+
+def _costs(
+    shape: ModelShape | None, models: Sequence[str], configs: Mapping[str, Any], machine: Machine
+) -> list[PhaseCost]:
     if shape is None:
         return []
     fresh = not models or any(model in VARIANTS for model in models)
@@ -101,7 +123,7 @@ def fitting_pods(models: Sequence[str], configs: Mapping[str, Any], cluster: Clu
     :param models: see `shape_of`.
     :raises ConfigError: a phase outgrows the memory or the scratch space of its pod.
     """
-    taken = []
+    taken, shape = [], shape_of(models, configs)
     for phase in configs:
         gpu = cluster.wants_gpu(SPECS[phase]) and cluster.parameters.accelerator_limit != "0"
         pod = cluster.pods["gpu" if gpu else "cpu"]
@@ -113,7 +135,7 @@ def fitting_pods(models: Sequence[str], configs: Mapping[str, Any], cluster: Clu
             int(cluster.parameters.accelerator_limit) if gpu else 0,
             bytes_of(pod.scratch),
         )
-        costs = [cost for cost in costs_of(models, configs, machine) if cost.phase == phase]
+        costs = [cost for cost in _costs(shape, models, configs, machine) if cost.phase == phase]
         refuse_what_cannot_fit(costs, machine)
         taken += costs
     return taken

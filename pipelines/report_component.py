@@ -1,4 +1,4 @@
-"""The container that makes a run's page, at the end of the pipeline."""
+"""The container that makes a run's page and the assessment of its last model, at the end of the pipeline."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import HTML, Input, Metrics, Output
 
+from components.shared.assessment import OUTPUT
 from components.shared.container import declared
 from components.shared.image import image
 from components.shared.phase_spec import numbered
 
 
 def report(records: int) -> Any:
-    """The component `report`: the records of all tasks in, the page out.
+    """The component `report`: the records of all tasks in; the page out, and the assessment with its figures for KFP.
 
     :param records: how many tasks there are.
     """
@@ -24,6 +25,8 @@ def report(records: int) -> Any:
         return dsl.ContainerSpec(image=image("forge"), command=["python"], args=arguments)
 
     summary = (
-        "The page of the run: scores through the phases, size against quality, claims beside their controls."
+        "The page of the run: scores through the phases, size against quality, claims beside their controls; and the "
+        "assessment of its last model."
     )
-    return declared(container, "report", summary, {**annotations, "page": Output[HTML]}, {})
+    outputs = {"page": Output[HTML], OUTPUT: Output[Metrics]}
+    return declared(container, "report", summary, {**annotations, **outputs}, {})

@@ -14,6 +14,7 @@ plan = prepare(request(**read(Path("config.yaml"))))
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from components.shared.runtime.errors import ConfigError
 from components.shared.runtime.wording import did_you_mean
 
 from .phases import PHASES, ROUNDS, WORKERS, between
+
+NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 
 SECTIONS = (*PHASES, "evaluation")
 """Keys that hold settings: those of each phase, and of the suites."""
@@ -181,10 +184,13 @@ def _check_enabled(options: Mapping[str, Any], asked: Mapping[str, bool]) -> Non
 
 
 def overrides_of(sections: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Nested settings as overrides, `phase.key=value`: maps are merged into what is set, all else takes its place."""
+    """Nested settings as overrides, `phase.key=value`: maps are merged into what is set, all else takes its place.
+
+    A map with a key that is no name, such as `corpus:/data/wiki`, is one value.
+    """
     for key, value in sections.items():
         name = f"{above}.{key}" if above else str(key)
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and all(map(NAME.fullmatch, map(str, value))):
             yield from overrides_of(value, name)
         else:
             yield f"{name}={literal(value, references=True)}"

@@ -1,7 +1,8 @@
-"""An S3 server for every test that wants one: moto, on this machine, with a fresh bucket a test."""
+"""What tests share: an S3 server for all that want one (moto, with a fresh bucket a test), and logging as it was before."""
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +13,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker a core already
 
 import components.shared.runtime  # noqa: F401 # before torch is loaded: it says how OpenMP's threads wait
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that a test calls in this process may set up logging for all of it, and so for the tests after it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from components.shared.agent.agent import Agent
 from components.shared.agent.architecture import TOOLS, Architecture
 from components.shared.agent.dispatcher import Dispatcher
 from components.shared.agent.tools import Toolbox
+from components.shared.tasks.graders import grade
 from components.shared.tasks.item import Item
 
 EQUIPPED = Architecture(tools=TOOLS)
@@ -28,7 +29,7 @@ def right_answers(items: Sequence[Item], texts: Sequence[str]) -> np.ndarray:
     """
     return np.array(
         [
-            Toolbox(TOOLS).execute(text, item.prompt) == item.answer
+            grade(item, Toolbox(TOOLS).execute(text, item.prompt)) >= 1
             for item, text in zip(items, texts, strict=True)
         ],
         dtype=bool,
@@ -66,5 +67,5 @@ class Bench:
                 texts = agent.generate([self.items[other] for other in of_class], route)
                 self.texts[key] = dict(zip(of_class, texts, strict=True))
             text = Toolbox(architecture.tools).execute(self.texts[key][index], item.prompt)
-            right[index] = text == item.answer
+            right[index] = grade(item, text) >= 1
         return right

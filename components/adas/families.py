@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from components.shared.evaluation.suites import draw, shares
+from components.shared.evaluation.cells import shares
+from components.shared.evaluation.suites import draw
 from components.shared.tasks.item import Item, Split
 from components.shared.tasks.registry import sample
 

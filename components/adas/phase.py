@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Sequence
 from typing import Any, cast
@@ -333,7 +334,10 @@ class Adas(Phase[Settings], spec=PHASE):
         card = model_card("Agent", (Adas.__doc__ or "").split("\n")[0], facts=facts)
         save(self.model, self.tokenizer, run.output, card=card, half=True)
         self._agent(design.architecture).save(run.output)
-        stored = Agent.load(run.output, device=str(self.model.device))
+        where = str(self.model.device)
+        del self.model  # what is measured is the stored one, and there need not be room for two
+        gc.collect()
+        stored = Agent.load(run.output, device=where)
         experts = {family.name: (family.tasks, self._levels(family)) for family in self._learnable()}
         outcome = SearchOutcome(experts, self._classes(), archive, chosen, by_hand)
         self.metrics = report(

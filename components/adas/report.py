@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -179,6 +180,7 @@ def remembered(answers: Callable[[Sequence[Item]], list[str]]) -> Callable[[Sequ
     """The same agent, which works out every prompt once: suites ask some of them twice."""
     known: dict[str, str] = {}
 
+    @functools.wraps(answers)
     def ask(items: Sequence[Item]) -> list[str]:
         new = {item.system + item.prompt: item for item in items if item.system + item.prompt not in known}
         known.update(zip(new, answers(list(new.values())), strict=True))

@@ -21,6 +21,7 @@ from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import check_mixture, encode, mixture
 from components.shared.tasks.generators.behaviours import FAMILIES
 from components.shared.tasks.item import Item, Split
+from components.shared.tasks.room import Room, positions_of
 from components.shared.tasks.tokenizer import CHAT_TEMPLATE
 from components.shared.training.device import device
 from components.shared.training.loop import report_to
@@ -49,8 +50,11 @@ class Baking(Phase[Settings], spec=PHASE):
         check_mixture(settings.anchor_tasks, settings.anchor_levels)
         self.model, self.tokenizer = load(self.run.artifact.path, trainable=True, device=device())
         spread_latents(self.model, self.run.generator("latents"))
-        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        encode(self._anchored("search", settings.held_out), self.tokenizer, max_length=longest)
+        self.room = Room(self.tokenizer, positions_of(self.model), self.run.progress.note)
+        self.anchors = self.room.fitting(settings.anchor_tasks, settings.anchor_levels)
+        encode(
+            self._anchored("search", settings.held_out), self.tokenizer
+        )  # what cannot be learnt is refused
 
     def execute(self) -> None:
         """The story: one bake after another, each kept or rolled back by what the model then does; then publish."""
@@ -158,8 +162,7 @@ class Baking(Phase[Settings], spec=PHASE):
         )
 
     def _anchored(self, split: Split, count: int) -> list[Any]:
-        settings = self.run.settings
-        return mixture(settings.anchor_tasks, settings.anchor_levels, split, self.run.seed, 0, count)
+        return mixture(*self.anchors, split, self.run.seed, 0, count, room=self.room)
 
     def _baked(self) -> list[str]:
         """The behaviours that are in the model by now."""

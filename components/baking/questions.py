@@ -11,7 +11,7 @@ from components.shared.tasks.registry import sample_draft
 
 
 def _item(draft: Draft, name: str, level: int, split: Split) -> Item:
-    return Item(name, level, split, draft.prompt, draft.answer, "", draft.system, draft.choices)
+    return dataclasses.replace(draft, scratch="").item(name, level, split)
 
 
 def relevant(name: str, split: Split, levels: list[int], count: int, seed: int) -> list[dict[str, Item]]:

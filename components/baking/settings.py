@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from components.shared.runtime.config.settings import PhaseSettings
 from components.shared.runtime.wording import did_you_mean
 from components.shared.tasks.generators.behaviours import FAMILIES
-from components.shared.tasks.settings import LevelList, Levels, Weights, require_levels
+from components.shared.tasks.settings import HandedOn, LevelList, Levels, require_levels
 from components.shared.training.settings import EngineSettings
 
 
@@ -57,7 +57,9 @@ class Settings(PhaseSettings):
     anchor: float = Field(
         1.0, ge=0, description="weight of the KL to the model before, on what must not change"
     )
-    anchor_tasks: Weights = Field(min_length=1, description="unrelated tasks of the anchor, with weights")
+    anchor_tasks: HandedOn = Field(
+        min_length=1, description="unrelated tasks of the anchor, with weights; corpora left out"
+    )
     anchor_levels: Levels = Field(description="their levels, for all or task by task")
     held_out: int = Field(64, ge=8, description="search questions each gate is measured on")
     forgetting: float = Field(

@@ -9,6 +9,7 @@ A norm's gain starts at the input's measured root mean square, so that the layer
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,12 +69,12 @@ def is_router(model: nn.Module, path: str) -> bool:
 
 @torch.no_grad()
 def root_mean_squares(
-    model: PreTrainedModel, paths: Iterable[str], batches: Iterable[Mapping[str, Tensor]]
+    model: PreTrainedModel, paths: Iterable[str], batches: Iterable[Mapping[str, Any]]
 ) -> dict[str, float]:
     """Root of the mean square of each layer's inputs.
 
     :param paths: of the layers.
-    :param batches: calibration batches: `input_ids`, and `attention_mask` where rows are padded on the left.
+    :param batches: calibration batches, as `hidden_states` takes them (`input_ids`, a mask, places).
     :returns: path → root of the mean over all tokens and features.
     """
     sums: dict[str, list[float]] = {path: [0.0, 0.0] for path in paths}
@@ -88,7 +89,7 @@ def root_mean_squares(
     ]
     try:
         for batch in batches:
-            hidden_states(model, batch["input_ids"], batch.get("attention_mask"))
+            hidden_states(model, **batch)
     finally:
         for handle in handles:
             handle.remove()

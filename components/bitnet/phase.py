@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 
 import torch
 from transformers import PreTrainedModel
 
+from components.shared.data.texts import open_texts
 from components.shared.evaluation.answers import batches, nll
+from components.shared.evaluation.perplexity import file_score
 from components.shared.evaluation.report_split import score, score_thinking
 from components.shared.evaluation.speed import speed
 from components.shared.models.card import model_card
 from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, save, wrap
 from components.shared.optim.optimizer import build_optimizer
+from components.shared.runtime.malloc import LARGE, set_mmap_threshold
+from components.shared.runtime.measured import STAND_INS
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group
+from components.shared.runtime.store.local_copy import local_file
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
+from components.shared.tasks.corpora import tasks_of
+from components.shared.tasks.item import Item, Split
+from components.shared.tasks.room import Room, positions_of
 from components.shared.training.device import device
+from components.shared.training.head import causal_lm
 from components.shared.training.loop import report_to, rows_in_part
+from components.shared.training.packed import readable
+from components.shared.training.paged import paged
 
 from .component import PHASE
 from .conversion import convert, linears_to_convert, root_mean_squares
@@ -30,6 +42,20 @@ from .settings import Settings
 
 __all__ = ["BitNet"]
 
+LARGE_BLOCK = 1 << 20
+"""Bytes of blocks that go back to the system when they are freed, in a large model: most of its weights, what is made of
+them for a moment, and their gradients. In a heap that keeps its blocks each kind would leave holes for the next."""
+
+MOMENTS = {
+    "full precision": "before",
+    "ternary without training": "without_training",
+    "ternary": "after",
+}
+"""What is looked at → the ending of its metrics."""
+
+TEXT_SEED = 4
+"""Beyond the run's own: rows of text come in another order than in phases cognate (0 to 3) and training (0)."""
+
 
 class BitNet(Phase[Settings], spec=PHASE):
     """Converts a causal language model to ternary weights and int8 activations (BitNet b1.58) and trains it so."""
@@ -39,51 +65,68 @@ class BitNet(Phase[Settings], spec=PHASE):
         check_mixture(self.run.settings.tasks, self.run.settings.levels)
         model, self.tokenizer = load(self.run.artifact.path, device=device())
         linears_to_convert(model)
+        if sum(each.nbytes for each in model.parameters()) >= LARGE:
+            set_mmap_threshold(LARGE_BLOCK)
+        self.room = Room(self.tokenizer, positions_of(model), self.run.progress.note)
+        self.mixture = self.room.fitting(tasks_of(self.run.settings.tasks), self.run.settings.levels)
         own = hasattr(model.config, "storage")  # a Cognate, or wrapped before: it can hold coded layers
         self.teacher = (model if own else wrap(model)).float().requires_grad_(False)
 
     def execute(self) -> None:
         """The story: measure, convert, measure what conversion alone does, train, measure again, publish."""
         run, settings = self.run, self.run.settings
-        self.held_out = mixture(
-            settings.tasks, settings.levels, "search", run.seed, 0, settings.held_out_items
+        self.held_out = self._items("search", 0, settings.held_out_items)
+        self.texts = open_texts(
+            run,
+            settings.tasks,
+            self.teacher,
+            self.tokenizer,
+            run.seed + TEXT_SEED,
+            row_tokens=settings.row_tokens,
+            size=settings.batch,
+            asked=self.held_out,
         )
-        self.losses = {"full precision": self._losses(self.teacher)}
-        self.losses["ternary without training"] = self._losses(self._rounded())
+        self.losses, self.perplexities = dict[str, Losses](), dict[str, float]()
+        self._look("full precision", self.teacher)
+        self._look("ternary without training", self._rounded())
 
         student = self._converted()
         if settings.engine.precision == "bfloat16":
             self.teacher.bfloat16()  # what it says is computed so in any case
         run.progress.start("quantisation-aware training", settings.steps)
-        curve = train(
-            student,
-            self.teacher if settings.distillation else None,
-            build_optimizer(
+        with paged(self.teacher, run.work):
+            curve = train(
                 student,
-                settings.optimizer,
-                settings.lr,
-                settings.weight_decay,
-                bits=settings.engine.optimizer_bits,
-            ),
-            self._draw,
-            steps=settings.steps,
-            warmup=settings.warmup,
-            strength_warmup=settings.strength_warmup,
-            distillation=settings.distillation,
-            temperature=settings.temperature,
-            clip=settings.clip,
-            engine=settings.engine,
-            checkpoints=run.checkpoints,
-            report=report_to(run.progress, run.tracker, every=10),
-        )
+                self.teacher if settings.distillation else None,
+                build_optimizer(
+                    student,
+                    settings.optimizer,
+                    settings.lr,
+                    settings.weight_decay,
+                    bits=settings.engine.optimizer_bits,
+                ),
+                self._draw,
+                steps=settings.steps,
+                warmup=settings.warmup,
+                strength_warmup=settings.strength_warmup,
+                distillation=settings.distillation,
+                temperature=settings.temperature,
+                clip=settings.clip,
+                engine=settings.engine,
+                checkpoints=run.checkpoints,
+                report=report_to(run.progress, run.tracker, every=10),
+            )
         run.progress.done()
         group.leave()
         round_to_half(student)
         self.losses["ternary"] = self._losses(student)
-        self._publish(student.cpu(), curve)
+        high_precision = kept(student)
+        self._store(student.cpu())
+        del student
+        self._report(curve, high_precision)
 
     def get_metrics(self) -> dict[str, float]:
-        """Losses on the search split in nats a token, retention, bytes, and timings (`…_per_second`).
+        """Losses on the search split in nats a token, perplexities of `evaluation.text`, retention, bytes, and timings.
 
         `size_reduction` and `inference_speedup` are ratios, input to output and output to input: larger is better.
         """
@@ -105,32 +148,55 @@ class BitNet(Phase[Settings], spec=PHASE):
         convert(student, gains)
         return student
 
-    def _draw(self, step: int) -> list[Batch]:
-        """The batches of a step: a function of the seed and the step."""
-        s = self.run.settings
-        items = mixture(s.tasks, s.levels, "train", self.run.seed, step, s.batch, scratch=s.scratch)
-        return [batch for _, batch in batches(items, self.tokenizer, rows_in_part(s.rows, s.batch, s.engine))]
+    def _items(self, split: Split, step: int, count: int, scratch: float = 0.0) -> list[Item]:
+        """Items of the mixture's tasks."""
+        return mixture(*self.mixture, split, self.run.seed, step, count, scratch=scratch, room=self.room)
 
-    def _calibration(self) -> list[dict[str, torch.Tensor]]:
-        """Batches of training items that no step of training draws."""
+    def _draw(self, step: int) -> list[Batch]:
+        """The batches of a step, of items and of text: a function of the seed and the step."""
         s = self.run.settings
-        items = mixture(s.tasks, s.levels, "train", self.run.seed, s.steps, s.calibration_items)
+        items = self._items("train", step, s.batch, s.scratch)
+        items = items[: max(1, s.batch - self.texts.count(s.tasks, step))]
+        rows = rows_in_part(s.rows, s.batch, s.engine)
         return [
-            {"input_ids": encode(items[i : i + 64], self.tokenizer).input_ids.to(self.teacher.device)}
-            for i in range(0, len(items), 64)
+            *(batch for _, batch in batches(items, self.tokenizer, rows)),
+            *self.texts.batches(s.tasks, step),
         ]
+
+    def _calibration(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Training items, and the mixture's share of text, that no step of training draws."""
+        s = self.run.settings
+        items = self._items("train", s.steps, s.calibration_items)
+        of_items = (encode(items[start : start + 64], self.tokenizer) for start in range(0, len(items), 64))
+        for drawn in (*of_items, *self.texts.batches(s.tasks, s.steps)):
+            batch, options = readable(self.teacher, causal_lm(self.teacher), drawn.to(self.teacher.device))
+            yield {"input_ids": batch.input_ids, **options}
+
+    def _look(self, name: str, model: PreTrainedModel) -> None:
+        """How a model predicts held-out items and, where the run has one, the held-out text."""
+        evaluation = self.run.config.evaluation
+        self.losses[name] = self._losses(model)
+        if evaluation.text:
+            place = local_file(evaluation.text)
+            text = file_score(model, self.tokenizer, place, most=evaluation.text_tokens)
+            self.perplexities[name] = text.perplexity
 
     def _losses(self, model: PreTrainedModel) -> Losses:
         return Losses(*nll(model, self.tokenizer, self.held_out, batch=self.run.config.evaluation.batch))
 
-    def _publish(self, student: PreTrainedModel, curve: dict[str, list[float]]) -> None:
-        """Store the model; what is measured from here on is what was stored."""
-        run = self.run
+    def _store(self, student: PreTrainedModel) -> None:
+        """Write the artifact."""
         facts = {"parameters": f"{student.num_parameters():,}", "weights": "ternary, five trits a byte"}
         card = model_card("Ternary model", __doc__ or "", facts=facts)
-        save(student, self.tokenizer, run.output, card=card, half=True)
+        save(student, self.tokenizer, self.run.output, card=card, half=True)
+
+    def _report(self, curve: dict[str, list[float]], high_precision: dict[str, str]) -> None:
+        """Score and measure what was stored, which alone is in memory beside the teacher."""
+        run = self.run
         stored, _ = load(run.output)
         score(run, stored, self.tokenizer)
+        if self.perplexities:
+            self.perplexities["ternary"] = run.extra[STAND_INS]["perplexity"]
         run.extra["curves"] = {
             "quantisation-aware training": {
                 "x": curve["step"],
@@ -140,7 +206,7 @@ class BitNet(Phase[Settings], spec=PHASE):
             }
         }
         run.extra["sizes"] = sizes(run.artifact.path, run.output)
-        run.extra["high_precision"] = kept(student)
+        run.extra["high_precision"] = high_precision
         self.metrics = self._measure(stored)
         run.extra["controls"] = [
             against_rounding(self.losses["ternary"], self.losses["ternary without training"], run.seed)
@@ -155,9 +221,8 @@ class BitNet(Phase[Settings], spec=PHASE):
             sum(self.run.extra["sizes"][when].values()) for when in ("before", "stored")
         )
         metrics = {
-            "loss_before": before,
-            "loss_without_training": loss["ternary without training"],
-            "loss_after": after,
+            **{f"loss_{when}": loss[name] for name, when in MOMENTS.items()},
+            **{f"perplexity_{MOMENTS[name]}": value for name, value in self.perplexities.items()},
             "loss_increase": after - before,
             "bytes_before": bytes_before,
             "bytes_after": bytes_after,

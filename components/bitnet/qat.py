@@ -1,4 +1,4 @@
-"""Quantisation-aware training: the ternary network learns the tasks again, and what its full-precision self would say."""
+"""Quantisation-aware training: the ternary network learns again, and what its full-precision self would say of the same."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.tasks.batches import Batch
 from components.shared.training.ahead import Ahead
-from components.shared.training.head import hidden_states, labelled, loss_of, over_chunks
+from components.shared.training.head import causal_lm, hidden_states, labelled, loss_of, over_chunks
 from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
+from components.shared.training.packed import readable
 from components.shared.training.settings import EngineSettings
 
 from .conversion import set_strength
@@ -49,17 +50,19 @@ def answer_and_kl(
 ) -> tuple[Tensor, Tensor]:
     """The two terms of the loss.
 
-    :param teacher: the full-precision network in evaluation mode; None: the second term is zero.
+    :param teacher: the same network in full precision, in evaluation mode; None: the second term is zero.
+    :param batch: of items, or packed rows of text.
     :returns: the student's own loss (a Cognate's with its halting) and the KL to the teacher: scalars, nats a token, means
         over the tokens learnt.
     """
-    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    hidden = hidden_states(student, batch.input_ids)
+    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed, but where a row is packed.
+    batch, options = readable(student, causal_lm(student), batch)
+    hidden = hidden_states(student, batch.input_ids, **options)
     if teacher is None:
         answer = loss_of(student, hidden, batch.labels)
         return answer, torch.zeros_like(answer)
     with torch.no_grad():
-        theirs = hidden_states(teacher, batch.input_ids)
+        theirs = hidden_states(teacher, batch.input_ids, **options)
 
     def both(logits: Tensor, of_teacher: Tensor, expected: Tensor) -> Tensor:
         with torch.no_grad():
@@ -91,9 +94,9 @@ def train(
 ) -> dict[str, list[float]]:
     """Train `student` in place through its quantisation.
 
-    loss = answer + distillation · KL(teacher ‖ student), both on the answer's tokens. Weight decay ends at half time, as
-    in BitNet's recipe (arXiv 2402.17764 and its training tips): latent weights that stop shrinking settle. Training that
-    was killed goes on from its checkpoint to the same weights.
+    loss = answer + distillation · KL(teacher ‖ student), both on the tokens of answers, and all of a text's. Weight decay
+    ends at half time, as in BitNet's recipe (arXiv 2402.17764 and its training tips): latent weights that stop shrinking
+    settle. Training that was killed goes on from its checkpoint to the same weights.
 
     :param teacher: the full-precision input in evaluation mode, or None.
     :param draw: step → its batches, a function of the step alone.

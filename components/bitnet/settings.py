@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
-from components.shared.tasks.settings import Levels, Weights, require_levels
+from components.shared.tasks.settings import Levels, TextWeights, require_levels
 from components.shared.training.settings import EngineSettings
 
 
@@ -17,6 +17,9 @@ class Settings(PhaseSettings):
     batch: int = Field(64, ge=1, description="items a step")
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"
+    )
+    row_tokens: int = Field(
+        256, ge=16, description="tokens of a packed row of text, where the mixture names a corpus"
     )
     engine: EngineSettings = Field(EngineSettings(), description="devices, shards, precision, adapters")
     optimizer: OptimizerKind = "muon"
@@ -36,7 +39,9 @@ class Settings(PhaseSettings):
     )
     calibration_items: int = Field(128, ge=8, description="training items that the norms are calibrated on")
     held_out_items: int = Field(256, ge=8, description="search items that retention is measured on")
-    tasks: Weights = Field(min_length=1, description="task → how often it is drawn")
+    tasks: TextWeights = Field(
+        min_length=1, description="task, or corpus:ADDRESS → how often it is drawn, in proportion"
+    )
     levels: Levels = Field(description="difficulties, for all tasks or task by task")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
 

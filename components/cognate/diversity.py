@@ -11,16 +11,21 @@ import torch
 from torch import Tensor
 
 from components.shared.tasks.batches import IGNORED, Batch
-from components.shared.training.head import hidden_states
+from components.shared.training.head import hidden_states, over_chunks
+
+PIECE = 1 << 22
+"""Weights that are brought to float64 at a time."""
 
 
 def relative_distance(weights: Mapping[str, Tensor], trunk: Mapping[str, Tensor]) -> float:
     """‖θ − θ₀‖ / ‖θ₀‖ over the tensors that the trunk has: the length of the task vector (arXiv 2212.04089)."""
-    moved = sum(
-        float((weights[name].double() - start.to(weights[name].device).double()).square().sum())
-        for name, start in trunk.items()
-    )
-    length = sum(float(start.double().square().sum()) for start in trunk.values())
+    moved = length = 0.0
+    for name, start in trunk.items():
+        flat, own = start.flatten(), weights[name].to(start.device).flatten()
+        for first in range(0, len(flat), PIECE):  # in float64 an embedding would be twice a model
+            there = flat[first : first + PIECE].double()
+            moved += float((own[first : first + PIECE].double() - there).square_().sum())
+            length += float(there.square_().sum())
     return (moved / length) ** 0.5
 
 
@@ -35,13 +40,13 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
     return float((y.T @ x).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm()))
 
 
-def disagreement(logits: Tensor, others: Tensor) -> float:
+def disagreement(tokens: Tensor, others: Tensor) -> float:
     """Share of positions at which two networks predict different tokens.
 
-    :param logits: (n, vocabulary) of one network.
-    :param others: (n, vocabulary) of the other at the same positions.
+    :param tokens: (n,) that one network predicts.
+    :param others: (n,) of the other at the same positions.
     """
-    return float((logits.argmax(-1) != others.argmax(-1)).double().mean())
+    return float((tokens != others).double().mean())
 
 
 @torch.no_grad()
@@ -50,10 +55,11 @@ def probe(model: torch.nn.Module, input_ids: Tensor, mask: Tensor) -> tuple[Tens
 
     :param input_ids: (B, T) int64.
     :param mask: (B, T) bool, the n positions.
-    :returns: (n, hidden) last hidden states and (n, vocabulary) logits.
+    :returns: (n, hidden) last hidden states and (n,) the likeliest tokens.
     """
     hidden = hidden_states(model, input_ids)
-    return hidden.last[mask], hidden.head(hidden.last[mask])
+    rows = hidden.last[mask]
+    return rows, over_chunks(rows, hidden.head, lambda logits: logits.argmax(-1))
 
 
 def distances(
@@ -65,7 +71,7 @@ def distances(
     :param batch: on the models' device; looked at where an answer is predicted.
     """
     places = torch.nn.functional.pad(batch.labels[:, 1:] != IGNORED, (0, 1))
-    (hidden, logits), (start_hidden, start_logits) = (
+    (hidden, tokens), (start_hidden, start_tokens) = (
         probe(m, batch.input_ids, places) for m in (model, start)
     )
     own = model.state_dict()
@@ -74,5 +80,5 @@ def distances(
             {name: own[name if name in own else f"inner.{name}"] for name in trunk}, trunk
         ),
         "cka_with_trunk": linear_cka(hidden, start_hidden),
-        "disagreement_with_trunk": disagreement(logits, start_logits),
+        "disagreement_with_trunk": disagreement(tokens, start_tokens),
     }

@@ -12,9 +12,11 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from components.shared.base_models.address import address
 from components.shared.base_models.prepare import prepare
+from components.shared.data.texts import open_texts
 from components.shared.evaluation.answers import batches, correct
 from components.shared.evaluation.claims import claim
-from components.shared.evaluation.report_split import score
+from components.shared.evaluation.report_split import score, score_base
+from components.shared.evaluation.sanity import loss_falls
 from components.shared.evaluation.suites import suite_items
 from components.shared.models.build import build, extend
 from components.shared.models.card import model_card
@@ -32,6 +34,8 @@ from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group
 from components.shared.runtime.store.local_copy import download
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
+from components.shared.tasks.corpora import tasks_of
+from components.shared.tasks.room import Room, positions_of
 from components.shared.tasks.tokenizer import byte_tokenizer
 from components.shared.training.device import device
 from components.shared.training.loop import report_to, rows_in_part
@@ -41,7 +45,7 @@ from .component import AS_IT_IS, PHASE
 from .course import train
 from .diversity import distances
 from .given import prepare_training, trunk_tensors, with_modules
-from .settings import VARIANTS, Opening, Settings
+from .settings import VARIANTS, Course, Opening, Settings
 
 __all__ = ["Cognate"]
 
@@ -119,10 +123,29 @@ class Cognate(Phase[Settings], spec=PHASE):
             self.run.progress.note("all base models are given: no trunk is trained")
             return
         model = self._build()
+        self._sanity(model)
         self._train(model, "trunk")
         group.leave()
         save(model, self._tokenizer(), self.run.output, card=_card("trunk", model))
         self._score(model)
+
+    def _sanity(self, model: PreTrainedModel) -> None:
+        """The sanity gate: a copy of the fresh network learns a known task a little."""
+        settings, course = self.run.settings, self.run.settings.trunk
+        if settings.sanity_steps:
+            torch.set_num_threads(course.threads)
+            found = loss_falls(
+                model,
+                self._tokenizer(),
+                lambda learner: build_optimizer(
+                    learner, settings.optimizer, course.lr, settings.weight_decay
+                ),
+                steps=settings.sanity_steps,
+                batch=min(settings.batch, settings.rows),
+                seed=self.run.seed,
+                where="cognate.trunk",
+            )
+            self.run.extra["sanity"] = found.as_dict()
 
     def _make_variant(self) -> None:
         """Put the variant's modules onto the trunk, closed, and train on with the variant's own mixture."""
@@ -153,6 +176,8 @@ class Cognate(Phase[Settings], spec=PHASE):
         if self.variant == AS_IT_IS:
             group.leave()  # nothing is trained
             self._publish(model, tokenizer, None)
+            if not base.manifest.scores:
+                score_base(self.run, model, tokenizer)
             return
         dtype = model.dtype
         model = with_modules(model.to(device()), self.variant, settings.given, self.run.seed)  # type: ignore[arg-type]
@@ -166,6 +191,10 @@ class Cognate(Phase[Settings], spec=PHASE):
         trunk = trunk_tensors(start)
         write_trunk(trunk, model.state_dict(), self.run.output, base.digest)
         start = start.to(model.device)  # type: ignore[arg-type] # transformers wraps it
+        if (
+            self.variant == VARIANTS[0] and not base.manifest.scores
+        ):  # a merge's first parent tells of the start
+            score_base(self.run, start, tokenizer)
         self._compare(model, start, tokenizer, trunk)
 
     def _build(self) -> CognateForCausalLM:
@@ -239,20 +268,23 @@ class Cognate(Phase[Settings], spec=PHASE):
         seed = run.seed + (0 if name == "trunk" else 1 + VARIANTS.index(name))
         torch.set_num_threads(course.threads)
         rows = rows_in_part(settings.rows, size, settings.engine)
+        room = Room(tokenizer, positions_of(model), run.progress.note)
+        course = _fitting(course, room)
+        mixed = dict.fromkeys((*course.tasks, *course.opening.tasks), 1.0)
+        texts = open_texts(run, mixed, model, tokenizer, seed, row_tokens=settings.row_tokens, size=size)
         run.progress.start(name, course.steps)
 
         def draw(step: int, opening: bool) -> list[Batch]:
             """The batches of a step: a function of the seed, the course and the step."""
+            weights = course.opening.tasks if opening else course.tasks
             items = mixture(
-                course.opening.tasks if opening else course.tasks,
-                course.levels,
-                "train",
-                seed,
-                step,
-                size,
-                scratch=course.scratch,
+                tasks_of(weights), course.levels, "train", seed, step, size, scratch=course.scratch, room=room
             )
-            return [batch for _, batch in batches(items, tokenizer, rows)]
+            items = items[: max(1, size - texts.count(weights, step))]
+            return [
+                *(batch for _, batch in batches(items, tokenizer, rows)),
+                *texts.batches(weights, step),
+            ]
 
         steps, curve = train(
             model,
@@ -275,6 +307,7 @@ class Cognate(Phase[Settings], spec=PHASE):
         )
         self.metrics["steps"] = float(steps)
         run.progress.done()
+        room.say()
         run.extra.setdefault("curves", {})[f"{name}: loss"] = {
             "x": curve["step"],
             "xlabel": "step",
@@ -288,11 +321,15 @@ class Cognate(Phase[Settings], spec=PHASE):
             self.run.settings,
             getattr(self.run.settings, self.variant, self.run.settings.standard),
         )
+        room = Room(tokenizer, positions_of(model))
+        course = _fitting(course, room)
         name = self.variant if self.variant in VARIANTS else Path(self.variant).name
         self.run.extra["variant"] = name
         stored = self._with_all_modules(model) if trunk is not None and settings.equal_size else model
         save(stored, tokenizer, self.run.output, card=_card(name, stored))
-        items = mixture(course.tasks, course.levels, "train", self.run.seed, 0, settings.gram_items)
+        items = mixture(
+            tasks_of(course.tasks), course.levels, "train", self.run.seed, 0, settings.gram_items, room=room
+        )
         encoded = (
             encode(items[i : i + settings.batch], tokenizer).to(model.device)
             for i in range(0, len(items), settings.batch)
@@ -319,9 +356,10 @@ class Cognate(Phase[Settings], spec=PHASE):
         self, model: PreTrainedModel, start: PreTrainedModel, tokenizer: Any, trunk: dict[str, torch.Tensor]
     ) -> None:
         """How far the variant is from the trunk, and whether its course was worth it on its own suite."""
-        settings = self.run.settings
-        course = getattr(settings, self.variant)
-        probed = mixture(course.tasks, course.levels, "search", self.run.seed, 0, settings.probe_items)
+        settings, room = self.run.settings, Room(tokenizer, positions_of(model))
+        course = _fitting(getattr(settings, self.variant), room)
+        tasks = tasks_of(course.tasks)
+        probed = mixture(tasks, course.levels, "search", self.run.seed, 0, settings.probe_items, room=room)
         self.metrics |= distances(model, start, encode(probed, tokenizer).to(model.device), trunk)
         suite = OWN_SUITE[self.variant]
         items = suite_items(suite, split="report", items=self.run.config.evaluation.items, seed=self.run.seed)
@@ -341,6 +379,22 @@ class Cognate(Phase[Settings], spec=PHASE):
     def _score(self, model: PreTrainedModel, tokenizer: Any = None) -> None:
         scores = score(self.run, model, tokenizer or self._tokenizer())
         self.metrics |= {f"score_{suite}": each.score for suite, each in scores.items()}
+
+
+def _fitting(course: Course, room: Room) -> Course:
+    """A course without the tasks and levels that the model has no positions for."""
+    left, levels = room.fitting(course.tasks | course.opening.tasks, course.levels)
+    tasks, opening = (
+        {task: weight for task, weight in weights.items() if task in left}
+        for weights in (course.tasks, course.opening.tasks)
+    )
+    return course.model_copy(
+        update={
+            "tasks": tasks,
+            "levels": levels,
+            "opening": course.opening.model_copy(update={"tasks": opening}),
+        }
+    )
 
 
 def _is_address(text: str) -> bool:

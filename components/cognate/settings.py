@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import MOST_THREADS, PhaseSettings
-from components.shared.tasks.settings import Levels, Weights, require_levels
+from components.shared.tasks.settings import Levels, TextWeights, require_levels
 from components.shared.training.settings import EngineSettings
 
 VARIANTS = ("standard", "memory", "reasoning")
@@ -59,7 +59,7 @@ class Opening(BaseModel):
     loss: float = Field(
         0.0, ge=0, description="the opening ends when ten steps in a row have this mean loss, nats a token"
     )
-    tasks: Weights = Field(default_factory=dict)
+    tasks: TextWeights = Field(default_factory=dict)
 
 
 class Course(BaseModel):
@@ -75,7 +75,9 @@ class Course(BaseModel):
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
     levels: Levels = Field(description="difficulties drawn from, for all tasks or task by task")
     opening: Opening = Opening()
-    tasks: Weights = Field(min_length=1, description="task → how often it is drawn, in proportion")
+    tasks: TextWeights = Field(
+        min_length=1, description="task, or corpus:ADDRESS → how often it is drawn, in proportion"
+    )
 
     @model_validator(mode="after")
     def _levels_for_all(self) -> Course:
@@ -139,8 +141,16 @@ class Settings(PhaseSettings):
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"
     )
+    row_tokens: int = Field(
+        256, ge=16, description="tokens of a packed row of text, where a mixture names a corpus"
+    )
     weight_decay: float = Field(0.0, ge=0)
     warmup: int = Field(20, ge=0, description="steps of linear warm-up")
+    sanity_steps: int = Field(
+        8,
+        ge=0,
+        description="steps in which a known task must be learnt better before the trunk's begin; 0: not asked",
+    )
     decay: float = Field(
         0.3, ge=0, le=1, description="share of the steps that the rate falls over at the end"
     )

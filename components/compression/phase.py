@@ -19,7 +19,7 @@ from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, wrap
 from components.shared.models.remote_code.coded import Coded
 from components.shared.runtime.errors import InputError
-from components.shared.runtime.malloc import set_mmap_threshold
+from components.shared.runtime.malloc import LARGE, set_mmap_threshold
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.store.local_copy import local_file
 from components.shared.tasks.batches import without_scratch
@@ -40,13 +40,9 @@ from .codecs.codec import Code
 from .component import PHASE
 from .recovery import PARTS, recover
 from .settings import BEST, FIXED, STAGED, Settings
-from .stages import after_each_preset
+from .stages import after_each_preset, worst_degradation
 
 __all__ = ["Compression"]
-
-LARGE = 1 << 27
-"""Bytes of a model from which on memory is worth more than the time that it takes to fault it in again. Once a small object
-that stays has moved into a freed block that was kept, the next large one needs another: a hole for every layer."""
 
 
 class Compression(Phase[Settings], spec=PHASE):
@@ -74,6 +70,7 @@ class Compression(Phase[Settings], spec=PHASE):
                 fix = "look at the phase that made it"
                 raise InputError("a weight is NaN or infinite", where=path, fix=fix)
         self.recovery: dict[str, float] = {}
+        self.retained: list[float] = []  # after each stage, where there are several
         uniform = self.evaluator.uniform_loss()
         self.calibration, searched, selected = self._material()
         self.search, self.select = (
@@ -225,6 +222,7 @@ class Compression(Phase[Settings], spec=PHASE):
         plan = self._publish(dict.fromkeys(self.modules, codes[-1]))
         overhead = folder_size(self.run.output) - self.tensors.bytes(plan)
         points = self._curve([dict.fromkeys(self.modules, code) for code in codes], overhead)
+        self.retained = points["series"].get("retention", [])
         self.run.extra["curves"] = {f"stages: {codes[-1]}": points}
         return plan
 
@@ -316,6 +314,7 @@ class Compression(Phase[Settings], spec=PHASE):
         retained = self.select.retained(after)
         if retained is not None:
             self.metrics["retention"] = retained
+            self.metrics["stage_degradation"] = worst_degradation(self.retained or [retained])
         if isinstance(self.select.items, TextRows):
             self.metrics |= text_metrics(self.select.items, self.select.before, after)
         run.extra["sizes"] = size_breakdown(self.tensors, plan, size)

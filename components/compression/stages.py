@@ -7,6 +7,8 @@ the one before decodes to, and only the last one's code is stored. Three lossy c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .codecs.codec import Code, chain_of
 
 STAGES = (("seedlm 4",), ("vptq 2", "hyper 1600"))
@@ -22,3 +24,12 @@ def after_each_preset(stages: int) -> list[Code]:
     """The code after one preset of these stages, after two, and so on."""
     presets = presets_until(stages)
     return [chain_of(presets[:count]) for count in range(1, len(presets) + 1)]
+
+
+def worst_degradation(retained: Sequence[float]) -> float:
+    """The most that one stage loses of what the stage before has left: what a gate of so many percent a stage looks at.
+
+    :param retained: after each stage, of what the model knew before the first.
+    """
+    before = (1.0, *retained[:-1])
+    return max(1 - after / max(left, 1e-9) for left, after in zip(before, retained, strict=True))

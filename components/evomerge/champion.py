@@ -55,27 +55,21 @@ def choose(
 
 def compare(
     champion: Record, archive: Archive, evaluator: MergeEvaluator, items: int, tick: Tick
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The champion beside the best parent and the best static merge (best on the search split), on the report split.
 
     :param items: of each suite.
     :param tick: called three times.
-    :returns: one claim a control.
+    :returns: one claim a control; and the fitness of champion and base there, which has chosen neither. The base is the
+        trunk of the parents; where they carry none, the best parent.
     """
-    zero = generation_zero(archive)
     scorer = evaluator.scorer("report", items)
     ours = scorer.answers(evaluator.model(champion.genome))
+    figures = {"fitness_report": scorer.measurement(ours).fitness or 0.0}
     tick()
     claims = []
     for name, origins in (("best parent", ("parent",)), ("best static merge", ("static", "midpoint"))):
-        control = next(
-            (
-                record
-                for record in zero
-                if record.fitness is not None and record.provenance.origin.startswith(origins)
-            ),
-            None,
-        )
+        control = _best_of(archive, origins)
         if control is not None:
             label = f"{name}: {title(control, evaluator.parents.names)}"
             theirs = scorer.answers(evaluator.model(control.genome))
@@ -91,7 +85,23 @@ def compare(
                 )
             )
         tick()
-    return claims
+    base = _best_of(archive, ("base",)) or _best_of(archive, ("parent",))
+    if base is not None:
+        theirs = scorer.answers(evaluator.model(base.genome))
+        figures["fitness_report_base"] = scorer.measurement(theirs).fitness or 0.0
+    return claims, figures
+
+
+def _best_of(archive: Archive, origins: tuple[str, ...]) -> Record | None:
+    """The best of generation 0 that has one of these origins and could be measured."""
+    return next(
+        (
+            record
+            for record in generation_zero(archive)
+            if record.fitness is not None and record.provenance.origin.startswith(origins)
+        ),
+        None,
+    )
 
 
 def title(record: Record, names: list[str]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.runtime.artifact.artifact import Artifact
+from components.shared.runtime.config.settings import FILE
 from components.shared.runtime.errors import ConfigError, InputError
 from components.shared.runtime.phase import Phase, Run
 from components.shared.runtime.store.local_copy import download
@@ -31,8 +32,11 @@ from .settings import Settings, check_fan_out
 __all__ = ["EvoMerge"]
 
 if TYPE_CHECKING:  # a selection merges nothing, and need not wait for the import of transformers
+    from components.shared.tasks.item import Split
+
     from .evaluation.merge_evaluator import MergeEvaluator
 
+FITNESS_SPLITS: tuple[Split, ...] = ("search", "select", "report")
 FRONT = 24  # members of the Pareto front that the report shows
 
 
@@ -54,6 +58,7 @@ class EvoMerge(Phase[Settings], spec=PHASE):
         """Models that can be merged; results and a state of this very search."""
         check(self.models)
         self._check_fan_out()
+        self._check_files()
         if self.run.step == "select" and not self.run.inputs.get("results"):
             raise InputError(
                 "a selection has no results to select from",
@@ -108,12 +113,13 @@ class EvoMerge(Phase[Settings], spec=PHASE):
         best, selected = champion.choose(candidates, evaluator, settings.select_items, progress.step)
         progress.start("report split", 3)
         items = self.run.config.evaluation.items
-        controls = champion.compare(best, archive, evaluator, items, progress.step)
+        controls, reported = champion.compare(best, archive, evaluator, items, progress.step)
         progress.done()
         self.metrics = {
             "fitness": best.fitness or 0.0,
             "fitness_generation_zero": champion.generation_zero(archive)[0].fitness or 0.0,
             "fitness_select": selected.fitness or 0.0,
+            **reported,
             "evaluations": len(archive),
         }
         self._explain(population, best, candidates, evaluator)
@@ -236,6 +242,16 @@ class EvoMerge(Phase[Settings], spec=PHASE):
             check_fan_out(settings, plan.rounds, plan.workers or settings.islands)
         elif not run.step and not run.inputs.get("results") and not run.inputs.get("state"):
             check_fan_out(settings, settings.rounds, 1)
+
+    def _check_files(self) -> None:
+        """Refuse a file of questions that has none to search by, to choose by or to report."""
+        files = [suite for suite in self.run.settings.suites if suite.startswith(FILE)]
+        if files and self.run.step != "select":
+            from components.shared.evaluation.suites import suite_items
+
+            for suite in files:
+                for split in FITNESS_SPLITS:
+                    suite_items(suite, split=split, items=2, seed=0)
 
     def _identity(self) -> SearchIdentity:
         settings = self.run.settings

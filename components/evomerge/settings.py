@@ -7,10 +7,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from components.shared.merging.registry import merge_method, merge_methods
-from components.shared.runtime.config.settings import PhaseSettings
+from components.shared.runtime.config.settings import PhaseSettings, SuiteName
 from components.shared.runtime.errors import ConfigError
-
-Suite = Literal["reasoning", "memory", "generalization", "efficiency", "safety"]
 
 
 class Settings(PhaseSettings):
@@ -27,7 +25,7 @@ class Settings(PhaseSettings):
         description="what the search may use; what the parents do not allow is left out, and that is said",
     )
     calibration_items: int = Field(
-        16, ge=2, description="items of each suite, train split, to which FeatCal fits the layers"
+        16, ge=2, description="items of each suite that has a train split, to which FeatCal fits the layers"
     )
     layer_groups: int = Field(
         ge=1, description="runs of layers with weights of their own; what is no layer is one more group"
@@ -61,7 +59,7 @@ class Settings(PhaseSettings):
     patience: int = Field(
         12, ge=1, description="an island stops after so many generations without a better genome"
     )
-    suites: tuple[Suite, ...] = Field(
+    suites: tuple[SuiteName, ...] = Field(
         ("reasoning", "memory", "generalization", "safety"),
         min_length=1,
         description="what fitness is the mean of",

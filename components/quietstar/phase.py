@@ -23,6 +23,7 @@ from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import Batch, check_mixture, encode, mixture
 from components.shared.tasks.item import Item
+from components.shared.tasks.room import Room, positions_of
 from components.shared.training.device import device
 from components.shared.training.loop import TrainingLoop, report_to, shares_of_rows
 
@@ -206,7 +207,8 @@ class QuietStar(Phase[Settings], spec=PHASE):
     def batch(self, mix: TaskMixture, arm: Arm, name: str, step: int, size: int, scratch: float) -> Batch:
         """The items of a step: a function of the seed, the mixture's name and the step."""
         seed = int(self.run.numpy(name).integers(2**31))
-        items = mixture(mix.tasks, mix.levels, "train", seed, step, size, scratch=scratch)
+        room = Room(arm.tokenizer, positions_of(arm.model))
+        items = mixture(mix.tasks, mix.levels, "train", seed, step, size, scratch=scratch, room=room)
         return encode(items, arm.tokenizer)
 
     def held_out_items(self) -> list[Item]:

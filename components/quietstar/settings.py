@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
-from components.shared.tasks.settings import Levels, Weights, require_levels
+from components.shared.tasks.settings import HandedOn, Levels, require_levels
 from components.shared.training.settings import EngineSettings
 
 
@@ -15,7 +15,9 @@ class TaskMixture(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    tasks: Weights = Field(min_length=1, description="task → how often it is drawn, in proportion")
+    tasks: HandedOn = Field(
+        min_length=1, description="task → how often it is drawn, in proportion; corpora are left out"
+    )
     levels: Levels = Field(description="difficulties drawn from, for all tasks or task by task")
     batch: int = Field(ge=1, description="items a step")
 

@@ -8,8 +8,15 @@ narrows the weights and lowers the learning coefficient; it is not expected to r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+PIECE = 1 << 22
+"""Weights that are brought to float64 at a time."""
 
 
 class SelfModel(nn.Linear):
@@ -35,6 +42,32 @@ def self_modelling_loss(predict: nn.Module, hidden_states: tuple[Tensor, ...], r
 
 @torch.no_grad()
 def weight_spread(model: nn.Module) -> float:
-    """Standard deviation of all matrix weights: the width of the distribution that self-modelling narrows."""
-    flat = torch.cat([p.detach().flatten().float() for p in model.parameters() if p.ndim >= 2])
-    return float(flat.std())
+    """Standard deviation of all matrix weights: the width of the distribution that self-modelling narrows.
+
+    In two passes over a few weights at a time: they are never copied as a whole.
+    """
+    count = sum(each.numel() for each in _matrices(model))
+    mean = sum(float(piece.sum()) for each in _matrices(model) for piece in _pieces(each)) / count
+    squares = sum(
+        float((piece - mean).square_().sum()) for each in _matrices(model) for piece in _pieces(each)
+    )
+    return float((squares / (count - 1)) ** 0.5)
+
+
+def _matrices(model: nn.Module) -> Iterator[Tensor]:
+    """Every matrix once, one that has a change on it as it is with the change."""
+    changed: list[Any] = [
+        module for module in model.modules() if parametrize.is_parametrized(module, "weight")
+    ]
+    parts = {id(each) for module in changed for each in module.parametrizations.parameters()}
+    for module in changed:
+        yield module.weight
+    for each in model.parameters():
+        if each.ndim >= 2 and id(each) not in parts:
+            yield each
+
+
+def _pieces(matrix: Tensor) -> Iterator[Tensor]:
+    """Its numbers in float64, a few at a time."""
+    for piece in matrix.detach().flatten().split(PIECE):
+        yield piece.double()

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.shared.optim.kinds import OptimizerKind
 from components.shared.runtime.config.settings import PhaseSettings
-from components.shared.tasks.settings import Levels, Weights, require_levels
+from components.shared.tasks.corpora import tasks_of
+from components.shared.tasks.course import DataKind
+from components.shared.tasks.settings import Levels, TextWeights, Weights, require_levels
 from components.shared.training.settings import EngineSettings
 
 Kind = Literal["adaptation", "edge_of_chaos", "dreaming", "self_modelling", "stabilisation"]
@@ -26,7 +28,7 @@ class Stage(BaseModel):
     levels: Levels = Field(
         description="difficulties, for all tasks or task by task; at the edge of chaos, those to choose from",
     )
-    tasks: Weights | None = Field(None, description="task → how often it is drawn; null: as in the phase")
+    tasks: TextWeights | None = Field(None, description="task → how often it is drawn; null: as in the phase")
     scratch: float = Field(0.0, ge=0, le=1, description="share of the items that show their worked steps")
 
 
@@ -46,6 +48,24 @@ class Band(BaseModel):
         return self
 
 
+class CourseSettings(BaseModel):
+    """The course of the adaptation stages: a baseline assessment, and ten rungs that are built from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    rounds: int = Field(4, ge=1, description="of the assessment; each asks every task at one level")
+    items: int = Field(4, ge=1, description="of each task in a round")
+    window: int = Field(20, ge=1, description="steps after which the rung may change")
+    organic: float = Field(0.1, ge=0, le=0.3, description="share of text")
+    retrieval: float = Field(
+        0.1, ge=0, le=0.2, description="share of questions that come with what was retrieved for them"
+    )
+    scenarios: float = Field(0.1, ge=0, le=0.2, description="share of scenarios of several agents")
+    sources: dict[DataKind, Weights] = Field(
+        default_factory=dict, description="kind → its tasks, with weights; a kind that is left out has ours"
+    )
+
+
 class GrokfastSettings(BaseModel):
     """Grokfast-EMA (arXiv 2405.20233)."""
 
@@ -61,10 +81,15 @@ class Settings(PhaseSettings):
     stages: list[Stage] = Field(
         min_length=10, max_length=10, description="ten, in the order in which they run"
     )
-    tasks: Weights = Field(min_length=1, description="task → how often it is drawn, in proportion")
+    tasks: TextWeights = Field(
+        min_length=1, description="task, or corpus:ADDRESS → how often it is drawn, in proportion"
+    )
     batch: int = Field(64, ge=2, description="items a step")
     rows: int = Field(
         64, ge=1, description="items of like length that pass the network together: less padding, less memory"
+    )
+    row_tokens: int = Field(
+        256, ge=16, description="tokens of a packed row of text, where a mixture names a corpus"
     )
     engine: EngineSettings = Field(EngineSettings(), description="devices, shards, precision, adapters")
     optimizer: OptimizerKind = "muon"
@@ -72,6 +97,15 @@ class Settings(PhaseSettings):
     weight_decay: float = Field(0.0, ge=0)
     grokfast: GrokfastSettings | None = Field(None, description="amplify slow gradients; null: do not")
     clip: float = Field(1.0, gt=0)
+    sanity_steps: int = Field(
+        8,
+        ge=0,
+        description="steps in which a known task must be learnt better before training begins; 0: not asked",
+    )
+    course: CourseSettings | None = Field(
+        CourseSettings(),
+        description="of the adaptation stages that name no tasks of their own; null: as they say",
+    )
     band: Band = Band()
     dreams: int = Field(
         256, ge=1, description="answers of its own that the model replays in a dreaming stage"
@@ -87,6 +121,11 @@ class Settings(PhaseSettings):
     )
     held_out: int = Field(192, ge=16, description="search items that stages are judged on")
     probe_items: int = Field(256, ge=32, description="search items of the geometry probe")
+    target: list[str] = Field(
+        default_factory=list,
+        description="tasks (a name, or file:PATH) that pass_at_1 is measured on; none: all that is trained",
+    )
+    target_levels: list[int] = Field([1], min_length=1, description="of the target tasks")
 
     @model_validator(mode="after")
     def _levels_for_all(self) -> Settings:
@@ -101,11 +140,22 @@ class Settings(PhaseSettings):
         return self
 
 
+def all_weights(settings: Settings) -> dict[str, float]:
+    """Task → weight among all that is trained: what a stage draws in the phase's place weighs as much as the phase's."""
+    weights = tasks_of(settings.tasks)
+    total = sum(weights.values())
+    for stage in settings.stages:
+        own = tasks_of(stage.tasks or {})
+        for task, weight in own.items():
+            weights[task] = max(weights.get(task, 0.0), total * weight / sum(own.values()))
+    return {task: weights[task] for task in all_levels(settings)}
+
+
 def all_levels(settings: Settings) -> dict[str, list[int]]:
     """Task → every level at which some stage trains it."""
     by_task: dict[str, set[int]] = {}
     for stage in settings.stages:
-        for task in stage.tasks or settings.tasks:
+        for task in tasks_of(stage.tasks or settings.tasks):
             levels = stage.levels[task] if isinstance(stage.levels, dict) else stage.levels
             by_task.setdefault(task, set()).update(levels)
     return {task: sorted(levels) for task, levels in by_task.items()}

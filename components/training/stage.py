@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
 from components.shared.optim.schedule import warmup_cosine
@@ -16,13 +15,15 @@ from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.checkpoint.snapshot import Snapshot
 from components.shared.runtime.ranks import group
 from components.shared.tasks.batches import IGNORED, Batch
-from components.shared.training.head import hidden_states, labelled, loss_of, outcomes
+from components.shared.training.head import causal_lm, hidden_states, labelled, loss_of, outcomes
 from components.shared.training.loop import ALONE, Report, TrainingLoop, token_shares
+from components.shared.training.packed import readable
 from components.shared.training.settings import EngineSettings
 
 from .edge_of_chaos import Edge
 from .self_modelling import SelfModel, self_modelling_loss
 from .step_batches import Part, StepBatches
+from .weight_copies import Found, WeightAverage
 
 WARMUP = 5
 """Steps of warm-up at the start of each stage: its optimiser is new."""
@@ -40,7 +41,7 @@ class Learner(nn.ModuleList):
 
 def train(
     model: PreTrainedModel,
-    before: PreTrainedModel,
+    found: Found | None,
     draw: Callable[[int], StepBatches],
     edge: Edge,
     state: dict[str, Any],
@@ -55,10 +56,13 @@ def train(
     average: float,
     checkpoints: Checkpoints,
     report: Report,
-) -> PreTrainedModel:
-    """Train what is trainable of `model` through one stage.
+) -> None:
+    """Train what is trainable of `model` through one stage, after which it is in evaluation mode.
 
-    :param before: the model as the stage began, kept with each checkpoint so that the stage can be undone.
+    In stabilisation it is left with the average of its weights on the way.
+
+    :param found: the model as the stage began, kept with each checkpoint so that the stage can be undone; None: it is
+        in the model itself, beneath a change that can be taken off.
     :param draw: step → its batches, a function of the step and of the edge's rates.
     :param edge: is told how fresh items went.
     :param state: the phase's plain state. Kept here: "within" (steps done), "loss" and "success" of each step, and at the
@@ -71,7 +75,6 @@ def train(
     :param self_weight: weight of the prediction of one's own activations, in self-modelling.
     :param average: decay of the weight average (EMA), in stabilisation.
     :param report: called after each step with the cross-entropy in nats a token and the share of right answers.
-    :returns: the model that comes of it, in evaluation mode: in stabilisation its weight average.
     :raises PhaseFailed: the loss is not finite.
     """
     read_out = (
@@ -79,13 +82,10 @@ def train(
         if kind == "self_modelling"
         else None
     )
-    averaged = None
-    if kind == "stabilisation":
-        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(average))
-        averaged.update_parameters(model)  # the average begins with the weights that the stage begins with
+    averaged = WeightAverage(model, average) if kind == "stabilisation" else None
     learner = Learner(model, read_out)
     optimizer = optimizer_of(learner)
-    modules = {"model": model, "before": before, "read_out": read_out, "average": averaged}
+    modules = {"model": model, "before": found, "read_out": read_out, "average": averaged}
     snapshot = Snapshot(
         {n: m for n, m in modules.items() if m is not None}, {"optimizer": optimizer}, state=state
     )
@@ -125,7 +125,7 @@ def train(
         update = loop.update(parts, loss_of, rate=rate, weights=weights)
         if averaged is not None:
             with loop.whole():
-                averaged.update_parameters(model)
+                averaged.update(model)
         right = np.array(group.most(right.tolist()), dtype=bool)  # each row was in one rank's share
         edge.observe(cells, right.tolist())
         state["within"] = loop.step
@@ -133,7 +133,9 @@ def train(
         state["success"].append(round(float(right.mean()), 4))
         loop.end_step({"loss": state["loss"][-1], "success": state["success"][-1]})
     loop.finish()
-    return cast(PreTrainedModel, model if averaged is None else averaged.module).eval()
+    if averaged is not None:
+        averaged.put_into(model)
+    model.eval()
 
 
 class RowOutcomes(NamedTuple):
@@ -150,8 +152,9 @@ def stage_loss(learner: Learner, batch: Batch, self_weight: float) -> tuple[Tens
     :returns: scalar, nats a token, with its graph; and how the learnt tokens went.
     """
     model, read_out = learner[0], learner[1] if len(learner) == 2 else None
-    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
-    hidden = hidden_states(model, batch.input_ids, every=read_out is not None)
+    # Rows are padded on the right, so that causality alone hides the padding: no mask is needed, but where a row is packed.
+    batch, options = readable(model, causal_lm(model), batch)
+    hidden = hidden_states(model, batch.input_ids, every=read_out is not None, **options)
     rows, targets = labelled(hidden.last, batch.labels)
     nll, right = outcomes(rows, hidden.head, targets)
     loss = nll.mean() if hidden.ponder is None else loss_of(model, hidden, batch.labels)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from components.shared.tasks.batches import Batch, without_scratch
 from components.shared.tasks.item import Item
-from components.shared.tasks.registry import sample
+from components.shared.tasks.room import Room
 
 from .dreaming import replay
 from .edge_of_chaos import Edge
@@ -25,17 +25,18 @@ class StepBatches(NamedTuple):
 
 
 def items_at_the_edge(
-    edge: Edge, count: int, scratch: float, *, stage: str, seed: int, step: int
+    edge: Edge, count: int, scratch: float, room: Room, *, stage: str, seed: int, step: int
 ) -> list[Item]:
     """Items of the cells that the edge chooses: a function of (stage, seed, step) and of the edge's rates.
 
     :param count: items.
     :param scratch: share of them that show their worked steps.
+    :param room: of the model.
     """
     rng = random.Random(f"{stage}/{seed}/{step}")
     cells = edge.choose(count, rng)
     items = [
-        sample(task, "train", level, step * count + row, seed) for row, (task, level) in enumerate(cells)
+        room.sample(task, "train", level, step * count + row, seed) for row, (task, level) in enumerate(cells)
     ]
     return [item if rng.random() < scratch else without_scratch(item) for item in items]
 

@@ -108,7 +108,7 @@ def _published(folder: RunFolder, status: TaskStatus) -> tuple[dict[str, Any], l
         path = folder.path / output  # an absolute path stays what it is
         if name == RECORD and path.is_file():
             written = record(path)
-            return written["manifest"], written.get("curves", [])
+            return written["manifest"], [*written.get("curves", []), *written.get("usage", [])]
         manifest = manifest_of(path) or manifest
     return manifest, []
 

@@ -14,7 +14,7 @@ from components.shared.runtime.errors import ForgeError
 from .analysis import analyze, catalog, metrics
 from .cluster import clean, retry, submit
 from .control import control, dashboard, keys, mcp
-from .models import bitnet, compression, evo, generate, merge, score
+from .models import bitnet, compression, evaluate, evo, generate, merge, score
 from .options import console
 from .overridden import Overridden
 from .project import compile, doctor, new_phase, validate
@@ -86,9 +86,10 @@ app.command()(retry.retry)
 app.command()(report.report)
 app.command("generate")(generate.generate)
 app.command("test", short_help="The same as generate.")(generate.generate)
+app.command()(evaluate.evaluate)
 app.command()(score.score)
 app.command()(catalog.models)
-app.command()(metrics.metrics)
+app.add_typer(metrics.app, name="metrics")
 app.command()(analyze.analyze)
 app.command(cls=Overridden)(validate.validate)
 app.add_typer(merge.app, name="merge")

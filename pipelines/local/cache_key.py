@@ -25,6 +25,7 @@ from components.shared.runtime.errors import ArtifactError, ForgeError
 from components.shared.runtime.store import interface
 from components.shared.runtime.store.uri import FOLDER, SCHEMES, open_store
 
+from .. import texts
 from ..ir.spec import Component, Container
 from ..ir.values import Values
 from ..phases import PHASES
@@ -72,6 +73,7 @@ def cache_key(component: Component, inputs: Values) -> str:
     facts: dict[str, Any] = {}
     if module in PHASES:
         facts["settings"] = settings_digest(module, parameters["settings"], parameters["seed"])
+        facts["texts"] = texts.digests(parameters["settings"])
         facts["libraries"] = {name: metadata.version(name) for name in LIBRARIES}
     if module:
         facts["code"] = code_version(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.metadata
 import itertools
 import os
@@ -164,13 +165,21 @@ def _pipeline(request: RunRequest) -> Pipeline:
     shape = (request.first, parents, request.workers, request.rounds)
     if shape == (PHASES[0], PARENTS, WORKERS, ROUNDS) and not without and not any(stands):
         return reader.load(COMPILED)
+    compiled = _compiled(request.first, tuple(without), parents, stands, request.workers, request.rounds)
+    return reader.parse(compiled)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(
+    first: str, without: tuple[str, ...], parents: int, stands: tuple[int, ...], workers: int, rounds: int
+) -> str:
+    """Our pipeline for another range or shape. A process that plans many runs compiles each shape once."""
     from ..agent_forge import pipeline, text  # KFP's compiler, which the committed pipeline does without
 
     graph = pipeline(
-        start=request.first, without=without, parents=parents, stands=stands, workers=request.workers,
-        rounds=request.rounds, pinned=False,
+        start=first, without=without, parents=parents, stands=stands, workers=workers, rounds=rounds, pinned=False
     )  # fmt: skip
-    return reader.parse(text(graph))
+    return text(graph)
 
 
 def _resumed(request: RunRequest) -> tuple[RunFolder, Pipeline, RunStatus]:

@@ -6,14 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from components.shared.assessment.assessment import MEANING
+from components.shared.evaluation.paired import OVERALL
 from components.shared.runtime.atomic import write_atomically
-from components.shared.runtime.wording import count, duration, size
 
-from . import formatting, merging, plots
-from .records import SUITES, Run, Task, read
+from . import assessed, merging, plots
+from .formatting import environment
+from .records import Run, Task, read
 
 
 def write(folder: Path) -> Path:
@@ -25,25 +26,7 @@ def write(folder: Path) -> Path:
 
 def render(run: Run) -> str:
     """The page of a run, as HTML."""
-    return _environment().get_template("report.html.j2").render(_content(run))
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "size": size,
-        "duration": duration,
-        "count": count,
-        "score": formatting.score,
-    }
-    environment.tests["clear"] = formatting.clear_of_chance
-    return environment
+    return environment().get_template("report.html.j2").render(_content(run))
 
 
 def _content(run: Run) -> dict[str, Any]:
@@ -58,10 +41,18 @@ def _content(run: Run) -> dict[str, Any]:
     if generations:
         pictures["population"] = Markup(plots.population(generations))
     pictures |= _merge(run)
+    assessments = assessed.Assessments(run)
+    if len(assessments.all) > 1:
+        pictures["overall"] = assessed.picture(assessments.all)
     pictures["time"] = Markup(plots.time_and_memory(run))
     return {
         "run": run,
-        "suites": SUITES,
+        "suites": run.suites,
+        "assessed_models": assessments.all,
+        "assessment": assessments.final,
+        "costly": assessments.costly,
+        "MEANING": MEANING,
+        "OVERALL": OVERALL,
         "final": final,
         "ratio": final["bytes"] / before if final and before else None,
         "before": before,
@@ -70,6 +61,7 @@ def _content(run: Run) -> dict[str, Any]:
         "held": sum(bool(c.get("holds")) for _, c in run.controls),
         "passed": sum(bool(g["passed"]) for _, g in run.gates),
         "stand_ins": [(p, t, found) for p in run.phases for t, found in p.extras("stand_ins")],
+        "courses": [(p, t, course) for p in run.phases for t, course in p.extras("course")],
         "pictures": pictures,
         "claims": _claims(run),
         "idle": merging.idle(run.phases[1]),

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from components.shared.runtime.wording import size
 
-from .records import SUITES, Run
+from .records import Run
 
 INK, GRID = "#6b7280", "#9ca3af40"
 PALETTE = ("#2563eb", "#ea580c", "#059669", "#a855f7", "#dc2626", "#0891b2", "#ca8a04", "#64748b")
@@ -62,7 +62,7 @@ def scores_through_the_pipeline(run: Run) -> str:
     ]
 
     def draw(ax: Axes) -> None:
-        for colour, suite in zip(PALETTE, SUITES, strict=False):
+        for colour, suite in zip(PALETTE, run.suites, strict=False):
             points = [(i, scores[suite]) for i, (_, scores) in enumerate(models) if suite in scores]
             if not points:
                 continue

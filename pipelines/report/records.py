@@ -17,8 +17,6 @@ from ..phases import PHASES
 from ..runs.folder import DONE, RunFolder, TaskStatus
 from ..runs.published import manifest_of
 
-SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
-
 
 @dataclass(frozen=True)
 class Task:
@@ -115,6 +113,11 @@ class Run:
     def models(self) -> list[tuple[Phase, Task]]:
         """All models of the run, in the order of the phases."""
         return [(phase, task) for phase in self.phases for task in phase.models]
+
+    @property
+    def suites(self) -> list[str]:
+        """The suites that its models were asked, in the order in which they were."""
+        return list(dict.fromkeys(suite for _, task in self.models for suite in task.manifest["scores"]))
 
     @property
     def final(self) -> Task | None:

@@ -126,6 +126,11 @@ PHASE = Board(
                     "short",
                     [(once("agent_forge_gate_failures_total", "phase"), "{{phase}}")],
                 ),
+                Panel(
+                    "Gates of what was published",
+                    "short",
+                    [(once("agent_forge_gates_total", "phase", "result"), "{{phase}} {{result}}")],
+                ),
             ],
         ),
     ],

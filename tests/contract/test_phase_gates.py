@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.shared.runtime.gates import stand_ins_of
+from components.shared.runtime.measured import stand_ins_of
 from tests.contract.toy_runs import clean, manifest, toy  # noqa: F401
 
 FAILS = '{{metric: loss, op: "<", value: 0, on_fail: {0}}}'
@@ -70,3 +70,49 @@ def test_a_rollback_without_an_input_is_refused_before_any_work(
 ) -> None:
     assert toy("--output", tmp_path / "out", f"toy.gates=[{FAILS.format('rollback')}]") == 2
     assert "roll back" in capsys.readouterr().err
+
+
+def test_a_gate_of_a_later_phase_sees_the_first_model_also_through_a_store_and_after_a_stop(
+    tmp_path: Path, s3_uri: str
+) -> None:
+    between = f"{s3_uri}/b"
+    assert toy("--output", tmp_path / "a", "toy.steps=30") == 0
+    assert toy("--input", tmp_path / "a", "--output", between, "toy.steps=5") == 0
+    gates = (
+        "[{metric: score/reasoning, op: '<', value: start/score/reasoning - 2%, on_fail: warn},"
+        "{metric: size/bytes, op: '<', value: start/size/weights * 0.02, on_fail: warn},"
+        "{metric: loss, op: '<', value: start/loss + 1e9}]"
+    )
+    rest = ("--input", between, "--output", tmp_path / "c", "toy.steps=3")
+    assert toy(*rest, "toy.gates=[{metric: loss, op: '<', value: start/loss - 1e9}]") == 7
+    assert toy(*rest, f"toy.gates={gates}") == 0
+    first, last = manifest(tmp_path / "a"), manifest(tmp_path / "c")
+    score, size, loss = last.gates
+    assert score["bound"] == pytest.approx(0.98 * first.scores["reasoning"]["score"])
+    assert size["bound"] == pytest.approx(0.02 * 4 * first.parameters) and size["value"] == last.bytes
+    assert not size["passed"] and loss["bound"] == pytest.approx(first.metrics["loss"] + 1e9)
+    start = last.extra["start"]
+    assert start["digest"] == first.digest and start["phase"] == "toy" and "start" not in first.extra
+    assert start["measured"]["size/bytes"] == first.bytes
+
+
+@pytest.mark.parametrize(
+    ("metric", "why"),
+    [("start/score/reasonin", "did you mean start/score/reasoning"), ("input/nothing", "known: input/")],
+)
+def test_a_figure_that_no_model_before_has_is_refused_before_any_work(
+    metric: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert toy("--output", tmp_path / "a", "toy.steps=3") == 0
+    gate = f"toy.gates=[{{metric: loss, op: '<', value: {metric} * 2}}]"
+    assert toy("--input", tmp_path / "a", "--output", tmp_path / "b", "toy.steps=3", gate) == 2
+    said = capsys.readouterr().err
+    assert f"'{metric}'" in said and why in said and not (tmp_path / "b").exists()
+
+
+def test_the_first_phase_has_no_start_to_be_held_against(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = "toy.gates=[{metric: loss, op: '<', value: start/loss}]"
+    assert toy("--output", tmp_path / "a", "toy.steps=3", gate) == 2
+    assert "nothing comes before" in capsys.readouterr().err

@@ -20,7 +20,9 @@ def compiled(cluster="default", **shape):
     return agent_forge.text(agent_forge.pipeline(cluster=load(cluster), settings=defaults(), **shape))
 
 
+@functools.cache
 def documents(text):
+    """Parsed once; nobody changes what is read here."""
     spec, platform = yaml.load_all(text, Loader=LOADER)
     return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 

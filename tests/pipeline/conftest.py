@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from pipelines import cli
 from pipelines.kubeflow import follow
+from pipelines.runs import mlflow_run
 from tests.pipeline.kubeflow.kubeflow_server import KubeflowServer, serve
 from tests.pipeline.kubeflow.kubernetes_server import KubernetesServer
 from tests.pipeline.local.toy_pipelines import Bench
@@ -16,6 +17,12 @@ from tests.pipeline.local.toy_pipelines import Bench
 def bench(tmp_path: Path) -> Bench:
     (tmp_path / "runs").mkdir()
     return Bench(tmp_path / "runs")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """MLflow takes three seconds of a processor to import, which on a busy machine are minutes."""
+    monkeypatch.setattr(mlflow_run, "SECONDS", 600.0)
 
 
 @pytest.fixture

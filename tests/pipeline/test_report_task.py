@@ -41,8 +41,9 @@ def pod(tmp_path, monkeypatch):
             file.write_text(content if isinstance(content, str) else json.dumps(content))
             artifacts[f"record_{number}"] = {"artifacts": [{"name": str(number), "uri": uri}]}
         page = {"name": "page", "type": {"schemaTitle": "system.HTML"}, "uri": f"{ROOT}/report/uuid/page"}
+        assessment = {"name": "assessment", "uri": f"{ROOT}/report/uuid/assessment"}
         outputs = {
-            "artifacts": {"page": {"artifacts": [page]}},
+            "artifacts": {"page": {"artifacts": [page]}, "assessment": {"artifacts": [assessment]}},
             "outputFile": str(tmp_path / "metadata.json"),
         }
         return json.dumps({"inputs": {"artifacts": artifacts}, "outputs": outputs})
@@ -60,6 +61,35 @@ def test_a_run_that_succeeds_has_its_page_and_is_finished_in_mlflow(pod, tmp_pat
     assert RUN in page and "bitnet" in page and "seed 3" in page and "<script" not in page
     ended = client.get_run(made)
     assert ended.info.status == "FINISHED" and ended.data.metrics["seconds"] == 60.0
+
+
+def test_the_last_models_assessment_and_its_figures_are_given_to_kfp(pod, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    first, last = record("cognate", "a", 100.0, 140.0), record("bitnet", "b", 140.0, 160.0)
+    for made, outcomes in ((first, "11110000"), (last, "11100000")):
+        right = outcomes.count("1") / 8
+        ends = {"score": right, "low": right - 0.2, "high": right + 0.2, "n": 8, "chance": 0.2}
+        made["manifest"]["scores"] = {"reasoning": {**ends, "outcomes": outcomes, "asked": "x"}}
+    last["manifest"]["parents"] = ["a" * 64]
+    last["manifest"]["gates"] = [
+        {
+            "metric": "score/reasoning",
+            "op": ">",
+            "value": 0.375,
+            "bound": 0.5,
+            "passed": False,
+            "on_fail": "warn",
+        }
+    ]
+    assert report.main(["--executor-input", pod(first, last)]) == 0
+    [kept] = json.loads((tmp_path / "metadata.json").read_text())["artifacts"]["assessment"]["artifacts"]
+    assert kept["metadata"]["overall"] == pytest.approx((3 / 8 - 0.2) / 0.8)
+    assert kept["metadata"]["over_base"] == pytest.approx(-1 / 8 / 0.8)
+    place = tmp_path / "minio" / ROOT.removeprefix("minio://") / "report" / "uuid"
+    found = json.loads((place / "assessment").read_text())
+    assert "gate failed" in {each["rule"] for each in found["recommendations"]}
+    page = (place / "page").read_text()
+    assert "Overall, phase by phase" in page and "is not above guessing" in page
 
 
 def test_a_run_that_kfps_own_plugin_made_is_not_ours_to_end(pod, tmp_path, monkeypatch):

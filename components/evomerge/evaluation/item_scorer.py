@@ -15,10 +15,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from components.shared.evaluation.answers import batches, evaluating, token_outcomes
+from components.shared.evaluation.answers import batches, correct, evaluating, token_outcomes
 from components.shared.evaluation.suites import suite_items
 from components.shared.merging.inputs import Diverged
 from components.shared.tasks.batches import Batch, without_scratch
+from components.shared.tasks.graders import how_scored
 from components.shared.tasks.item import Item, Split
 
 from ..search.archive import Measurement
@@ -63,7 +64,7 @@ class ItemScorer:
 
     :param suites: names of suites.
     :param split: of whose items.
-    :param items: of each suite.
+    :param items: of each suite; a file that has fewer gives all.
     :param seed: of the drawing.
     :param batch: items in one forward.
     :param fitness: what a measurement's fitness is made of.
@@ -82,12 +83,12 @@ class ItemScorer:
         fitness: Fitness = "likelihood",
         device: torch.device | str = "cpu",
     ) -> None:
-        self.fitness = fitness
+        self.fitness, self.tokenizer = fitness, tokenizer
         drawn = [suite_items(suite, split=split, items=items, seed=seed) for suite in suites]
         self.items: list[Item] = []
         self.suite: list[str] = []
         self.stages: list[list[tuple[np.ndarray, Batch]]] = []
-        for first, end in stages(items):
+        for first, end in stages(max(map(len, drawn))):  # a file may have fewer than are asked for
             stage = [
                 (without_scratch(item), suite)
                 for suite, own in zip(suites, drawn, strict=True)
@@ -105,6 +106,8 @@ class ItemScorer:
 
     def answers(self, model: nn.Module, rival: AnswerScores | None = None) -> AnswerScores:
         """One teacher-forced forward of every item: exact match, and the likelihood of the right answer.
+
+        What another grader than `exact` judges is asked once more, as it says.
 
         Stage after stage, each of every suite's items.
 
@@ -136,6 +139,10 @@ class ItemScorer:
         with evaluating(model):
             for positions, rows in stage:
                 nll[positions], tokens[positions], right[positions] = token_outcomes(model, rows)
+        asked = np.concatenate([positions for positions, _ in stage])
+        graded = [int(place) for place in asked if how_scored(self.items[place]) != "forced"]
+        if graded:
+            right[graded] = correct(model, self.tokenizer, [self.items[place] for place in graded])
 
     def measure(self, model: nn.Module) -> Measurement:
         """Of all items; see `measurement`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from components.shared.evaluation.cells import suites_of
 from components.shared.merging.registry import merge_method
 from components.shared.runtime.artifact.artifact import Artifact
 from components.shared.runtime.errors import InputError
@@ -82,8 +83,12 @@ class MergeEvaluator:
         self.answered: dict[tuple[ItemScorer, Genome], AnswerScores] = {}
 
     def _examples(self) -> list[CalibrationExamples]:
-        """Items of the train split, each for the parent that answers it best."""
-        scorer = self.scorer("train", self.calibration_items)
+        """Items of the train split, each for the parent that answers it best.
+
+        A suite that is held out has none; where fitness is made of such alone, those of all others serve.
+        """
+        suites = suites_of("train", self.suites) or suites_of("train")
+        scorer = self._scorer(suites, "train", self.calibration_items)
         parents = range(self.space.parents)
         answers = [scorer.answers(self.model(self.space.parent(parent))) for parent in parents]
         return calibration_examples(
@@ -102,9 +107,12 @@ class MergeEvaluator:
 
         :param items: of each suite.
         """
+        return self._scorer(self.suites, split, items)
+
+    def _scorer(self, suites: Sequence[str], split: Split, items: int) -> ItemScorer:
         return ItemScorer(
             self.parents.tokenizer,
-            self.suites,
+            suites,
             split=split,
             items=items,
             seed=self.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from components.shared.runtime.errors import ArtifactError, ForgeError, InputError, StoreError
 
@@ -13,14 +13,16 @@ from .hub_place import endpoint, token
 
 
 @contextlib.contextmanager
-def hub_errors(wanted: Address) -> Iterator[None]:
+def hub_errors(wanted: Address, kind: Literal["model", "data set"] = "model") -> Iterator[None]:
     """What goes wrong with the hub, as errors that say what to do.
 
+    :param kind: of what is wanted there.
     :raises ForgeError: in place of whatever the hub's client raises.
     """
     from huggingface_hub import errors
 
-    where = f"{endpoint()}/{wanted}"
+    page = f"{endpoint()}/{'datasets/' if kind == 'data set' else ''}{wanted.place}"
+    where = f"{page}@{wanted.revision}" if wanted.revision else page
     known = f"HF_TOKEN is {'set' if token() else 'not set'}"
     try:
         yield
@@ -29,18 +31,18 @@ def hub_errors(wanted: Address) -> Iterator[None]:
     except errors.GatedRepoError as error:
         raise InputError(
             f"access to {wanted.place} is restricted", where=where, why=f"{_status(error)}; {known}",
-            fix=f"ask for access on {endpoint()}/{wanted.place}, then set HF_TOKEN to a token of the account that has it"
+            fix=f"ask for access on {page}, then set HF_TOKEN to a token of the account that has it"
             " (in a pod: from a Secret)",
         ) from error  # fmt: skip
     except errors.RevisionNotFoundError as error:
         raise InputError(
             f"{wanted.place} has no revision {wanted.revision!r}", where=where, why=_status(error),
-            fix=f"use a branch, tag or commit that {endpoint()}/{wanted.place} shows, or leave @{wanted.revision} out",
+            fix=f"use a branch, tag or commit that {page} shows, or leave @{wanted.revision} out",
         ) from error  # fmt: skip
     except errors.RepositoryNotFoundError as error:
         raise InputError(
-            f"the hub has no model {wanted.place!r} that we may see", where=where, why=f"{_status(error)}; {known}",
-            fix="check the spelling (owner/name); for a private model set HF_TOKEN",
+            f"the hub has no {kind} {wanted.place!r} that we may see", where=where, why=f"{_status(error)}; {known}",
+            fix=f"check the spelling (owner/name); for a private {kind} set HF_TOKEN",
         ) from error  # fmt: skip
     except errors.EntryNotFoundError as error:
         raise ArtifactError(
@@ -57,9 +59,9 @@ def hub_errors(wanted: Address) -> Iterator[None]:
         code = error.response.status_code if error.response is not None else 0
         denied = code in (401, 403)
         raise (InputError if denied else StoreError)(
-            f"the hub refuses {wanted.place}" if denied else "the hub does not give the model",
+            f"the hub refuses {wanted.place}" if denied else f"the hub does not give the {kind}",
             where=where, why=f"{_status(error)}; {known}",
-            fix="set HF_TOKEN to a valid token, or unset it for a public model" if denied
+            fix=f"set HF_TOKEN to a valid token, or unset it for a public {kind}" if denied
             else "try again in a while; HF_ENDPOINT names another hub or a mirror",
             transient=not denied and (code >= 500 or code in (408, 429)),
         ) from error  # fmt: skip
@@ -67,7 +69,8 @@ def hub_errors(wanted: Address) -> Iterator[None]:
         Exception
     ) as error:  # the network: the client's own kinds of failures differ from version to version
         raise StoreError(
-            "the model could not be fetched from the hub", where=where, why=f"{type(error).__name__}: {_first_line(error)}",
+            f"the {kind} could not be fetched from the hub", where=where,
+            why=f"{type(error).__name__}: {_first_line(error)}",
             fix="try again: what has arrived is kept; HF_ENDPOINT names a mirror, HF_HUB_OFFLINE=1 takes the cache alone",
             transient=True,
         ) from error  # fmt: skip

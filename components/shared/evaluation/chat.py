@@ -1,8 +1,8 @@
 """The stand-in suite `chat`: short questions in English, asked in the tokenizer's chat template.
 
-The suites of this project are byte puzzles, which say little of a model that speaks a language. Until there are suites in
-natural language, twenty-four questions that everybody can answer say whether such a model still answers at all. They were
-written for this project; they measure no skill, and a score is not comparable with any benchmark.
+The suites of this project are puzzles over letters, which say how well a model follows examples and little of what it
+knows. Twenty-four questions that everybody can answer say whether a model that speaks a language still answers at all. They
+were written for this project; they measure no skill, and a score is not comparable with any benchmark.
 
 An answer is right where one of the accepted answers stands in its first lines as whole words, in upper or lower case, and
 none of the wrong ones stands before it.
@@ -22,6 +22,7 @@ from components.shared.tasks.prompting import has_chat_template, prompt_ids, sto
 
 from .answers import AnswerFunction, evaluating
 from .sampling import sample_answers
+from .statistics import wilson
 
 LIMIT = 48
 """Tokens of an answer."""
@@ -101,14 +102,18 @@ def item_with(item: Item, prompt: str) -> Item:
 def chat_score(agent: nn.Module | AnswerFunction, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Ask an agent or a model all questions.
 
-    :returns: right, n and score; and what was said to each question.
+    :returns: right, n, and score with the ends of Wilson's interval; and what was said to each question.
     """
     answers = chat_answers(agent, tokenizer) if isinstance(agent, nn.Module) else agent(items())
     right = [is_right(question, answer) for question, answer in zip(QUESTIONS, answers, strict=True)]
+    rate = sum(right) / len(right)
+    low, high = wilson(rate, len(right))
     return {
         "right": sum(right),
         "n": len(right),
-        "score": sum(right) / len(right),
+        "score": rate,
+        "low": low,
+        "high": high,
         "answers": [
             {"question": question.text, "answer": answer.strip(), "right": good}
             for question, answer, good in zip(QUESTIONS, answers, right, strict=True)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -32,6 +33,7 @@ from components.shared.tasks.prompting import has_chat_template, padding_id
 from components.shared.training.head import cross_entropies, hidden_states, labelled
 
 from .answers import evaluating
+from .statistics import ratio_interval
 
 WINDOW, STRIDE = 512, 256
 """Tokens of a window, and from one window to the next."""
@@ -44,16 +46,18 @@ class TextScore:
     :param nll: nats of all scored tokens together.
     :param tokens: scored ones.
     :param bytes: of the text that they stand for.
+    :param ends: of the 95% interval of nll a token, over the windows; None where there is one window alone.
     """
 
     nll: float
     tokens: int
     bytes: int
+    ends: tuple[float, float] | None = None
 
     @property
     def perplexity(self) -> float:
         """The exponential of the mean negative log-likelihood of a token."""
-        return math.exp(min(self.nll / self.tokens, 700.0))
+        return _exp(self.nll / self.tokens)
 
     @property
     def bits_per_byte(self) -> float:
@@ -61,12 +65,20 @@ class TextScore:
         return self.nll / math.log(2) / self.bytes
 
     def as_dict(self) -> dict[str, float]:
-        """Both figures, and how many tokens stand behind them."""
-        return {
+        """Both figures with the ends of their intervals, and how many tokens stand behind them."""
+        found = {
             "perplexity": self.perplexity,
             "bits_per_byte": self.bits_per_byte,
             "tokens": float(self.tokens),
         }
+        for end, mean in zip(("low", "high"), self.ends or (), strict=False):
+            found[f"perplexity_{end}"] = _exp(mean)
+            found[f"bits_per_byte_{end}"] = mean * self.tokens / math.log(2) / self.bytes
+        return found
+
+
+def _exp(mean: float) -> float:
+    return math.exp(min(mean, 700.0))
 
 
 def text_score(
@@ -100,7 +112,7 @@ def text_score(
     width = min(window, positions or window) - len(start)
     device = next(model.parameters()).device
     pieces = list(windows(ids, width, min(stride, width), begun=bool(start)))
-    total = 0.0
+    losses: list[torch.Tensor] = []
     with evaluating(model):
         for first in range(0, len(pieces), batch):
             rows = [
@@ -120,9 +132,12 @@ def text_score(
             )
             hidden = hidden_states(model, input_ids, mask)
             states, targets = labelled(hidden.last, labels)
-            total += float(cross_entropies(states, hidden.head, targets).double().sum())
+            counts = [len(row) - scored for row, scored in rows]
+            losses += cross_entropies(states, hidden.head, targets).double().cpu().split(counts)
     scored = ids if start else ids[1:]
-    return TextScore(total, len(scored), len(str(tokenizer.decode(scored)).encode()))
+    nll, sizes = np.array([[float(loss.sum()), len(loss)] for loss in losses]).T
+    ends = ratio_interval(nll, sizes) if len(losses) > 1 else None
+    return TextScore(float(nll.sum()), len(scored), len(str(tokenizer.decode(scored)).encode()), ends)
 
 
 def file_score(
@@ -177,4 +192,4 @@ def windows(ids: Sequence[int], width: int, stride: int, *, begun: bool) -> Iter
         end = min(begin + width, len(ids))
         yield Window(begin, done, end)
         done = end
-        begin += stride
+        begin = min(begin + stride, done if begun else done - 1)  # the first token that is read is not scored

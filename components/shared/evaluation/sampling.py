@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -43,15 +44,30 @@ def sample_answers(
     requests = [
         Request(prompt, limit, ends, decoding, seed) for prompt, seed in zip(prompts, seeds, strict=True)
     ]
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    return write(model, requests)
+
+
+def write(
+    model: Any, requests: Sequence[Request], finished: Callable[[], None] | None = None
+) -> list[list[int]]:
+    """What a model writes to each request, those of like length together; a small network's pieces go side by side.
+
+    :param finished: is told whenever one is written.
+    :returns: token ids, in the order of the requests.
+    :raises InputError: the model keeps another state than keys and values.
+    """
+    order = sorted(range(len(requests)), key=lambda index: len(requests[index].prompt))
     count = max(1, -(-len(order) // PIECE), min(2, -(-len(order) // ROWS)))
     pieces = [order[piece::count] for piece in range(count)]
-    answers: list[list[int]] = [[] for _ in prompts]
+    answers: list[list[int]] = [[] for _ in requests]
+
+    def ended(_: int, __: list[int]) -> None:
+        if finished is not None:
+            finished()
 
     def answer(piece: list[int]) -> None:
-        for index, ids in zip(
-            piece, generate(model, [requests[index] for index in piece], slots=ROWS), strict=True
-        ):
+        written = generate(model, [requests[index] for index in piece], slots=ROWS, finished=ended)
+        for index, ids in zip(piece, written, strict=True):
             answers[index] = ids
 
     pieces_of(model)(answer, pieces)

@@ -14,13 +14,32 @@ from numpy.typing import ArrayLike
 Z95 = 1.959963984540054  # the normal quantile at 97.5%
 
 
-def wilson(rate: float, n: int) -> tuple[float, float]:
+def wilson(rate: float, n: float) -> tuple[float, float]:
     """Wilson's 95% interval of a success rate over `n` trials (Wilson 1927); (0, 1) without trials."""
     if n == 0:
         return 0.0, 1.0
     spread = Z95 * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n**2))
     middle, scale = rate + Z95**2 / (2 * n), 1 + Z95**2 / n
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def clustered(values: ArrayLike, clusters: ArrayLike) -> tuple[float, float, float]:
+    """Mean of (n,) values in [0, 1] with its 95% interval over items and the clusters that they were drawn in.
+
+    Wilson's interval of as many trials as the n are worth: n over the design effect (Kish 1965), the ratio of the variance
+    between clusters to what single items would give, where that is above one.
+
+    :param clusters: (n,) int, the cluster of each value.
+    :returns: (mean, low, high).
+    """
+    scores, group = np.asarray(values, dtype=np.float64), np.asarray(clusters)
+    rate, n, names = float(scores.mean()), scores.size, np.unique(group)
+    effect = 1.0
+    if len(names) > 1 and 0 < rate < 1:
+        sizes, means = np.array([[(group == name).sum(), scores[group == name].mean()] for name in names]).T
+        between = float((sizes * (means - rate) ** 2).sum()) / (len(names) - 1)
+        effect = max(1.0, between / (rate * (1 - rate)))
+    return rate, *wilson(rate, n / effect)
 
 
 def mean_interval(values: ArrayLike, *, seed: int = 0) -> tuple[float, float, float]:
@@ -34,6 +53,20 @@ def mean_interval(values: ArrayLike, *, seed: int = 0) -> tuple[float, float, fl
         rate = float(scores.mean())
         return rate, *wilson(rate, scores.size)
     return paired_interval(scores, np.zeros(scores.shape), seed=seed)
+
+
+def ratio_interval(
+    sums: ArrayLike, sizes: ArrayLike, *, seed: int = 0, resamples: int = 2000
+) -> tuple[float, float]:
+    """95% percentile bootstrap interval of Σ sums / Σ sizes over clusters, such as nats a token over a text's windows.
+
+    :param sums: (n,) of each cluster; `sizes` likewise.
+    :returns: (low, high).
+    """
+    over, under = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
+    picks = np.random.default_rng(seed).integers(0, over.size, (resamples, over.size))
+    low, high = np.quantile(over[picks].sum(axis=1) / under[picks].sum(axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def paired_interval(

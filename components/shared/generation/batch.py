@@ -40,6 +40,13 @@ class Row:
         """Columns that it may come to need."""
         return len(self.request.prompt) + self.request.limit
 
+    def is_over(self) -> bool:
+        """Whether it ends with the token that was written last."""
+        request, written = self.request, self.written
+        if written[-1] in request.stops or len(written) == request.limit:
+            return True
+        return request.ended is not None and request.ended(written)
+
 
 def generate(
     model: Any,
@@ -225,7 +232,7 @@ class Batch:
         for row, token in zip(rows, tokens.tolist(), strict=True):
             if row is not None:
                 row.written.append(token)
-                if token in row.request.stops or len(row.written) == row.request.limit:
+                if row.is_over():
                     ended.append(row)
         return ended, tokens
 

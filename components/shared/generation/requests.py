@@ -6,7 +6,7 @@ depends on the request alone, not on the texts beside it, their number or their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +38,8 @@ class Request:
     :param limit: tokens to write at most.
     :param stops: tokens that end the text; the one that did is its last.
     :param seed: of the draws.
+    :param ended: told the tokens written so far, whether the text ends with them: strings that end a text are seen in
+        text alone.
     """
 
     prompt: Sequence[int]
@@ -45,6 +47,7 @@ class Request:
     stops: frozenset[int] = frozenset()
     decoding: Decoding = Decoding()
     seed: int = 0
+    ended: Callable[[Sequence[int]], bool] | None = None
 
 
 def choose(logits: Tensor, decoding: Decoding, uniforms: Tensor) -> Tensor:

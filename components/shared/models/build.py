@@ -11,10 +11,13 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from components.shared.runtime.errors import ConfigError
 
+from .remote_code.blocks import rotary
 from .remote_code.configuration_cognate import CognateConfig
 from .remote_code.modeling_cognate import CognateForCausalLM
 
 Config = TypeVar("Config", bound=PreTrainedConfig)
+LOOK_BACK = 4.0
+"""How large each pair of RoPE is in the query and key of the head that looks back."""
 MODULES = ("memory", "refinement")
 GEOMETRY = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
@@ -24,10 +27,38 @@ GEOMETRY = (
 
 
 def build(config: CognateConfig, *, seed: int) -> CognateForCausalLM:
-    """A fresh network, the same for the same (config, seed); torch's global generator is left as it was."""
+    """A fresh network, the same for the same (config, seed); torch's global generator is left as it was.
+
+    It looks back from the start (`look_back`).
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CognateForCausalLM(config)
+        model = CognateForCausalLM(config)
+    look_back(model)
+    return model
+
+
+@torch.no_grad()
+def look_back(model: CognateForCausalLM) -> None:
+    """Make one head of the first block look at the token before, whatever it is, as a beginning.
+
+    Finding again what was said before takes an induction head, and that a head in an earlier block that looks one token
+    back (Olsson et al. 2022, arXiv 2209.11895); attention that begins as trained attention is seen to be learns faster
+    (mimetic initialisation, Trockman and Kolter 2023, arXiv 2305.09828). Without biases a head sees positions only through
+    what all tokens share, so the embeddings get a mean as large as their deviation. Along it the head's key is constant,
+    and its query the same turned back by one step of RoPE, so that their product is greatest one token back.
+    """
+    config: Any = model.config
+    embedding, attention = model.model.embed_tokens.weight, model.model.layers[0].self_attn
+    embedding += embedding.std()
+    size = attention.head_dim
+    cosine, sine = (part[0, 0, 0] for part in rotary(torch.ones(1, 1), size, config.rope_theta))
+    key = torch.zeros(size)
+    # Half of the square of a normed embedding is its mean's.
+    key[: size // 2] = LOOK_BACK / config.hidden_size / 0.5**0.5
+    query = torch.where(key > 0, key * cosine, -key.roll(size // 2) * sine)
+    for projection, direction in ((attention.q_proj, query), (attention.k_proj, key)):
+        projection.weight[:size].mul_(0.3).add_(direction[:, None])
 
 
 def extend(

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from components.shared.runtime.errors import ArtifactError
 
@@ -111,9 +112,12 @@ def sum_grams(
     """Run the model over batches and add up xᵀx over the inputs x of every linear layer.
 
     :param allocate: as in GramSums.
-    :param forward: how the model runs over a batch, if not as model(**batch).
+    :param forward: how the model runs over a batch, if not as model(**batch), of whose logits only the last column is
+        computed: nobody reads them, and they would take more room than all else.
     """
     sums = GramSums(model, allocate)
+    if forward is None:
+        sums.handles += last_column_alone(model)
     try:
         for batch in batches:
             mask = batch.get("attention_mask")
@@ -123,6 +127,14 @@ def sum_grams(
     finally:
         sums.close()
     return sums
+
+
+def last_column_alone(model: nn.Module) -> list[RemovableHandle]:
+    """Have the output layer compute its last column alone, after whoever else looks at what goes into it."""
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if head is None:
+        return []
+    return [head.register_forward_pre_hook(lambda _, inputs: (inputs[0][..., -1:, :], *inputs[1:]))]
 
 
 @torch.no_grad()
@@ -138,7 +150,9 @@ def capture_grams(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> dic
         return rows.new_empty((rows.shape[1], rows.shape[1]), dtype=torch.float64)
 
     sums = sum_grams(model, batches, allocate)
-    means = [(total / max(count, 1)).float() for total, count in zip(sums.sums, sums.counts, strict=True)]
+    means = []
+    for count in sums.counts:  # one in both types at a time
+        means.append(sums.sums.pop(0).div_(max(count, 1)).float())
     return {path: means[number] for path, number in sums.number.items()}
 
 

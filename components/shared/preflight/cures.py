@@ -22,6 +22,8 @@ LEAST = 0.05
 SMALLER_MODEL = "a smaller base model, or a larger machine"
 
 CURES: dict[str, tuple[Change | str, ...]] = {
+    "activations of a row of text": ({"calibration.row": HALF},),
+    "logits of a row of text": ({"calibration.row": HALF},),
     "activations": (
         RECOMPUTED,
         {"rows": HALF},
@@ -34,6 +36,7 @@ CURES: dict[str, tuple[Change | str, ...]] = {
     "gradients": (ADAPTED, SHARED),
     "weights": (ADAPTED,),
     "DeepSpeed's own copy of the weights": ({"engine.strategy": "fsdp"},),
+    "merged model": ("a smaller base model, or one in bfloat16",),
     "parents": ("fewer --base-model, or --no-evomerge",),
     "Gram matrices of a tensor": (
         "fewer --base-model, or evomerge.methods without those that need activations",
@@ -43,7 +46,12 @@ CURES: dict[str, tuple[Change | str, ...]] = {
     "changed weights": (RECOMPUTED, {"rank": 8}),
     "changes, their gradients and states": ({"rank": 16},),
     "singular vectors": ("--without adas: experts need the singular vectors of all projections",),
-    "weight average of stabilisation": ("training.stages without one of kind stabilisation",),
+    "RegMean's widest layer": ("evomerge.methods without regmean",),
+    "model before the stage": (ADAPTED,),
+    "weight average of stabilisation": (
+        ADAPTED,
+        "training.stages without one of kind stabilisation",
+    ),
     "logits of a chunk": ({"rows": HALF}, {"questions.batch": HALF, "text.batch": HALF}, {"batch": HALF}),
 }
 """Term → what makes it smaller: settings, or words where it is none."""

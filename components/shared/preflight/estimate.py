@@ -9,6 +9,7 @@ off by a factor of two: they tell minutes from days. Disk is what artifacts and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -118,8 +119,9 @@ def longest_row(tree: Any, shape: ModelShape) -> int:
     return min(tokens, shape.positions)
 
 
+@functools.cache
 def _letters(task: str, level: int) -> int:
-    """Characters of the longest of a few items."""
+    """Characters of the longest of a few items. Some puzzles take a second to make."""
     items = [sample(task, "train", level, index, 0) for index in range(4)]
     return max(len(item.system + item.prompt + item.scratch + item.answer) for item in items)
 

@@ -18,7 +18,7 @@ PROCESS = int(1.0 * GIB)
 """Python with torch, transformers and MLflow loaded, before a model is."""
 CONTEXT = int(1.0 * GIB)
 """CUDA's context and what its libraries allocate of a GPU."""
-CHUNK = 1 << 24
+CHUNK = 1 << 22
 """Logits in memory at a time (shared/training/head.py)."""
 CHUNK_COPIES = 3
 """Of a chunk's logits: themselves, their log-softmax, their gradient."""
@@ -85,11 +85,10 @@ def learner(terms: Terms, shape: ModelShape, engine: EngineSettings, optimizer: 
     ) * (engine.optimizer_bits / 32)
     cut = strategy in ("fsdp", "zero3")
     terms.put("weights", 4 * parameters / (shards if cut else 1), host=offload and cut)
-    terms.put(
-        "gradients",
-        4 * parameters / (shards if strategy in ("fsdp", "zero2", "zero3") else 1),
-        host=offload,
-    )
+    shared = strategy in ("fsdp", "zero2", "zero3")
+    terms.put("gradients", 4 * parameters / (shards if shared else 1), host=offload and shared)
+    if strategy == "zero1" and offload:  # they stay whole on the device, and a rank's part goes to its states
+        terms.put("gradients beside the states", 4 * parameters / shards, host=True)
     terms.put("optimiser states", moments / (1 if strategy in ("single", "ddp") else shards), host=offload)
     if strategy in ("zero1", "zero2") or (strategy == "zero3" and offload):
         terms.put("DeepSpeed's own copy of the weights", 4 * parameters / shards, host=offload)

@@ -5,20 +5,35 @@ A phase that is not known here is taken to train like the phase training with al
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.shared.runtime.malloc import LARGE
+from components.shared.tasks.corpora import is_corpus
 from components.shared.training.settings import EngineSettings
 
-from .memory import Terms, activations, adapters, casts, inference, learner, logits
+from .memory import Terms, activations, adapters, bytes_of, casts, inference, learner, logits
 from .shape import ModelShape
 
 HELD = 1 << 30
 """Bytes of Gram matrices that are summed in memory (shared/models/gram_file.py)."""
 SUITES = 5
+LONG = 1 << 16
+"""Characters of items that pass the network together (evaluation/answers.CHARACTERS): a token has one at least."""
+PACKED = 8192
+"""Tokens of packed rows of text that pass the network together, but for a single row (shared/data/texts.py)."""
 LEARNING = 3
 """Forward passes that a step of learning costs: a backward pass costs two forward passes."""
+FACTORS = 5
+"""Matrices of a matrix's size while it is put together: U, V, U with its factors, what comes of them, and its gradient."""
+MERGED = 480 << 20
+"""Bytes of what TIES and DARE make of a piece of a tensor on its way (evomerge's README has the measurement)."""
+ENCODERS = "processes that encode"
+ROW_COPIES = 5
+"""Of a row's logits, at most at once: themselves, their probabilities, p (1 − p), log-softmax and gradient after these."""
+CODER, SLAB, PER_WEIGHT = 70 << 20, 1 << 22, 100
+"""Bytes of a process that encodes before it does, weights of a piece that it codes, bytes that it takes for each."""
 ENCODED = 250_000
 """Weights that a core codes in a second, of one candidate."""
 
@@ -72,6 +87,14 @@ class Demand:
     disk: float = 0.0
 
 
+def tokens_at_once(settings: Any, given: Given, mixed: Iterable[str]) -> int:
+    """Tokens that pass the network together: rows of items, or the packed rows of a corpus in the mixture."""
+    of_items = min(min(settings.rows, settings.batch) * given.tokens, max(LONG, given.tokens))
+    if not any(map(is_corpus, mixed)):
+        return of_items
+    return max(of_items, min(settings.batch * settings.row_tokens, max(PACKED, settings.row_tokens)))
+
+
 def engine_of(settings: Any) -> EngineSettings:
     """The phase's engine; the default where it has none."""
     engine: EngineSettings | None = getattr(settings, "engine", None)
@@ -86,9 +109,10 @@ def cognate(settings: Any, given: Given) -> Demand:
     if given.fresh:
         learner(demand.terms, shape, engine, settings.optimizer, given.gpus)
         casts(demand.terms, shape, engine, gpu=given.gpu)
-        rows = min(settings.rows, settings.batch)
-        activations(demand.terms, shape, engine, rows, given.tokens, gpu=given.gpu)
-        logits(demand.terms, shape, rows * given.tokens // 2)
+        mixed = {task for name in ("trunk", *names) for task in getattr(settings, name).tasks}
+        tokens = tokens_at_once(settings, given, mixed)
+        activations(demand.terms, shape, engine, 1, tokens, gpu=given.gpu)
+        logits(demand.terms, shape, tokens // 2)
         steps = settings.trunk.steps + sum(getattr(settings, name).steps for name in names)
         demand.flops = steps * settings.batch * 0.5 * given.tokens * LEARNING * shape.flops
     else:
@@ -141,12 +165,20 @@ def _beside_the_start(given: Given) -> Terms:
 
 
 def evomerge(settings: Any, given: Given) -> Demand:
-    """Parents, their base, the model that is merged, and their Gram matrices."""
+    """The model that is merged, its parents and their base, and what RegMean fits it with.
+
+    On a CPU parents, base and Gram matrices are pages of mapped files, which the system takes back: they are not counted.
+    """
     shape = given.shape
     demand = Demand(disk=2 * 4 * shape.parameters)
-    demand.terms.put("parents", given.parents * shape.stored * shape.parameters)
-    demand.terms.put("merged model and base", 2 * shape.stored * shape.parameters)
-    demand.terms.put("Gram matrices of a tensor", given.parents * 4 * max(shape.inner, shape.hidden) ** 2)
+    demand.terms.put("merged model", shape.stored * shape.parameters)
+    if given.gpu:
+        demand.terms.put("parents", given.parents * shape.stored * shape.parameters)
+        demand.terms.put("base", shape.stored * shape.parameters)
+    else:
+        demand.terms.put("pieces that are merged in float32", MERGED)
+    if "regmean" in settings.methods:
+        _regmean(demand.terms, shape, given)
     inference(demand.terms, shape, given.evaluation.batch, given.tokens)
     evaluations = (
         8 + 3 * len(settings.methods) + settings.generations * settings.population * settings.islands
@@ -155,6 +187,14 @@ def evomerge(settings: Any, given: Given) -> Demand:
     chosen = settings.finalists * SUITES * settings.select_items * 0.5 * given.tokens * shape.flops
     demand.flops = evaluations * (each + 200 * shape.parameters) + chosen + 4 * given.scoring
     return demand
+
+
+def _regmean(terms: Terms, shape: ModelShape, given: Given) -> None:
+    """While the widest layer is fitted: one sum of Gram matrices and one target in float64, all else in float32."""
+    wide, narrow = max(shape.inner, shape.hidden), min(shape.inner, shape.hidden)
+    fitted = 8 * (wide**2 + narrow * wide + 2 * 1024 * wide)
+    terms.put("RegMean's widest layer", fitted + 4 * (given.parents + 2) * narrow * wide)
+    terms.put("Gram matrices of a tensor", given.parents * 4 * wide**2 if given.gpu else 0, host=True)
 
 
 def quietstar(settings: Any, given: Given) -> Demand:
@@ -181,15 +221,18 @@ def bitnet(settings: Any, given: Given) -> Demand:
     shape, engine = given.shape, engine_of(settings)
     demand = Demand(disk=2 * 4 * shape.parameters + shape.matrices)
     learner(demand.terms, shape, engine, settings.optimizer, given.gpus)
-    half = (
-        2 if engine.precision == "bfloat16" else 4
-    )  # of the teacher once it has been measured; it stays to the end
-    demand.terms.put("teacher", half * shape.parameters)
+    half = 2 if engine.precision == "bfloat16" else 4  # of the teacher once it has been measured
+    teacher = half * shape.parameters
+    if not given.gpu and teacher >= LARGE:
+        # In a file, a module at a time in memory (shared/training/paged.py).
+        demand.disk += teacher
+        teacher = half * max(shape.matrices // shape.layers, shape.vocabulary * shape.hidden)
+    demand.terms.put("teacher", teacher)
     ternary = 4 * shape.matrices / (shape.layers if engine.gradient_checkpointing else 1)
     demand.terms.put("ternary weights", ternary)
-    rows = min(settings.rows, settings.batch)
-    activations(demand.terms, shape, engine, rows, given.tokens, gpu=given.gpu)
-    logits(demand.terms, shape, rows * given.tokens // 2, copies=5)
+    tokens = tokens_at_once(settings, given, settings.tasks)
+    activations(demand.terms, shape, engine, 1, tokens, gpu=given.gpu)
+    logits(demand.terms, shape, tokens // 2, copies=5)
     demand.terms.at_least("teacher and student, whole, before and after", 8 * shape.parameters)
     each = settings.batch * 0.5 * given.tokens * shape.flops
     held_out = 4 * settings.held_out_items * 0.5 * given.tokens * shape.flops
@@ -206,21 +249,25 @@ def training(settings: Any, given: Given) -> Demand:
     learner(demand.terms, shape, engine, settings.optimizer, given.gpus)
     casts(demand.terms, shape, engine, gpu=given.gpu, learns=engine.adapter == "none")
     _changed(demand.terms, given, engine, changed=engine.adapter == "lora")
-    demand.terms.put("model before the stage", 4 * shape.parameters)
+    # with lora it lies beneath the change; shards of an adapted model say nothing of it
+    beneath = engine.adapter == "lora" and engine.strategy in ("single", "ddp")
+    demand.terms.put("model before the stage", 0 if beneath else 4 * shape.parameters, host=True)
+    learnt = shape.parameters if engine.adapter == "none" else adapters(shape, engine.adapter_rank)
     averaged = any(stage.kind == "stabilisation" for stage in settings.stages)
-    demand.terms.put("weight average of stabilisation", 4 * shape.parameters if averaged else 0)
-    rows = min(settings.rows, settings.batch)
-    activations(demand.terms, shape, engine, rows, given.tokens, gpu=given.gpu)
-    logits(demand.terms, shape, rows * given.tokens // 2)
+    demand.terms.put("weight average of stabilisation", 4 * learnt if averaged else 0)
+    mixed = {task for stage in settings.stages for task in stage.tasks or settings.tasks}
+    tokens = tokens_at_once(settings, given, mixed)
+    activations(demand.terms, shape, engine, 1, tokens, gpu=given.gpu)
+    logits(demand.terms, shape, tokens // 2)
     if given.ternary:  # what is asked without gradients keeps its ternary weights
         demand.terms.at_least(
-            "ternary weights of the model that dreams", 8 * shape.parameters + 4 * shape.matrices
+            "ternary weights of the model that dreams", 4 * (shape.parameters + shape.matrices)
         )
     steps = sum(stage.steps for stage in settings.stages)
     dreams = 2 * settings.dreams * (0.5 * given.tokens + 24)
     looks = len(settings.stages) * (2 * settings.held_out + settings.probe_items) * 0.5 * given.tokens
-    learnt = steps * settings.batch * 0.5 * given.tokens * LEARNING
-    demand.flops = (learnt + dreams + looks) * shape.flops + 2 * given.scoring
+    passes = steps * settings.batch * 0.5 * given.tokens * LEARNING
+    demand.flops = (passes + dreams + looks) * shape.flops + 2 * given.scoring
     return demand
 
 
@@ -236,9 +283,8 @@ def baking(settings: Any, given: Given) -> Demand:
     rows = 2 * settings.batch
     activations(demand.terms, shape, engine, min(rows, 32), given.tokens, gpu=given.gpu)
     logits(demand.terms, shape, rows * settings.answer_tokens)
-    if given.ternary:
-        kept = 4 * (shape.parameters + shape.matrices)
-        demand.terms.at_least("ternary weights of the model that is asked", kept)
+    kept = 4 * (shape.parameters + shape.matrices)  # made once, and not for every token
+    demand.terms.at_least("changed or ternary weights of the model that is asked", kept)
     steps, count = sum(bake.steps for bake in settings.bakes), len(settings.bakes)
     sets = settings.questions * settings.trajectories * (given.tokens + settings.answer_tokens)
     sets += 5 * settings.questions * 0.5 * given.tokens
@@ -256,16 +302,26 @@ def _changed(terms: Terms, given: Given, engine: EngineSettings, *, changed: boo
 
 
 def adas(settings: Any, given: Given) -> Demand:
-    """The model, the singular vectors of its projections, and weights put together from them."""
-    shape, svf = given.shape, settings.svf
+    """The model, weights put together from singular vectors, and these, which a GPU sees of one matrix at a time."""
+    shape, svf, engine = given.shape, settings.svf, engine_of(settings)
     demand = Demand(disk=2 * 2 * shape.parameters)
-    demand.terms.put("weights", shape.stored * shape.parameters)
-    demand.terms.put("singular vectors", 4 * shape.singular)
-    demand.terms.put("weights put together", shape.stored * shape.matrices)
     rows = svf.questions * svf.samples
     tokens = given.tokens + settings.answer_tokens
-    activations(demand.terms, shape, engine_of(settings), rows, tokens, gpu=given.gpu)
-    logits(demand.terms, shape, rows * settings.answer_tokens)
+    learns, searches = Terms(), Terms()
+    size = bytes_of(engine, gpu=False)  # in bfloat16 where that is asked for, never by itself
+    learns.put("weights put together", size * shape.matrices)
+    activations(learns, shape, engine, rows, tokens, gpu=False)
+    logits(learns, shape, rows * settings.answer_tokens)
+    searches.put("weights put together", shape.stored * shape.matrices)
+    inference(searches, shape, given.evaluation.batch, tokens)
+    demand.terms = max((learns, searches), key=lambda terms: sum(terms.device.values()))
+    demand.terms.put("weights", shape.stored * shape.parameters)
+    demand.terms.put(
+        "factors of a matrix, their product and its gradient", FACTORS * 4 * shape.hidden * shape.inner
+    )
+    demand.terms.put("singular vectors", 4 * shape.singular, host=True)
+    if given.gpu:  # they are kept while the model goes by way of host memory
+        demand.terms.put("the model, written and read again", shape.stored * shape.parameters, host=True)
     learnt = len(settings.families) * svf.steps * rows * (0.5 * tokens) * (LEARNING + 2)
     gates = sum(len(family.levels) for family in settings.families) * svf.gate_items * 0.5 * tokens
     designs = 12 + settings.search.generations * settings.search.children
@@ -276,13 +332,20 @@ def adas(settings: Any, given: Given) -> Demand:
 
 
 def compression(settings: Any, given: Given) -> Demand:
-    """The model, its largest tensor while it is coded, what the layers read, and what the model said before."""
+    """The model, weights that are tried in their place, and in processes of their own the pieces that are coded.
+
+    On a CPU weights are pages of mapped files: those that a pass reads are there, the others the system takes back.
+    """
     shape = given.shape
     demand = Demand(disk=4 * shape.parameters + shape.parameters)
-    demand.terms.put("weights and those that are tried", 2 * 4 * shape.parameters)
+    demand.terms.put("weights that a pass reads", shape.stored * shape.parameters)
+    demand.terms.put("weights that they stand in for", shape.stored * shape.parameters if given.gpu else 0)
     widest = max(shape.inner, shape.hidden, shape.heads * shape.head)
-    demand.terms.put("Hessians", 3 * 4 * widest**2)
-    demand.terms.put("the largest tensor while it is coded", 3 * 4 * shape.largest)
+    demand.terms.put("Hessians of a layer", 4 * widest**2)
+    coder = CODER + PER_WEIGHT * min(SLAB, shape.largest)
+    demand.terms.put(ENCODERS, settings.threads * coder, host=True)
+    if settings.calibration.text is not None:
+        _calibrated_by_text(demand.terms, shape, settings.calibration.row, gpu=given.gpu)
     items = SUITES * max(settings.search_items, settings.calibration_items)
     inference(demand.terms, shape, min(items, given.evaluation.batch), given.tokens)
     coded = (
@@ -295,6 +358,18 @@ def compression(settings: Any, given: Given) -> Demand:
     learnt = settings.recovery.steps * SUITES * settings.recovery.items * 0.5 * given.tokens * LEARNING
     demand.flops = (looks_tokens + learnt) * shape.flops + 3 * given.scoring
     return demand
+
+
+def _calibrated_by_text(terms: Terms, shape: ModelShape, row: int, *, gpu: bool) -> None:
+    """One row of a text, forward and backward through the whole model (compression/allocation/fisher.py).
+
+    All layers' activations are there, all logits of the row, the Hessians, pages that are written at each row, and
+    pages of the weights, which have just been written to files.
+    """
+    activations(terms, shape, EngineSettings(), 1, row, gpu=gpu, name="activations of a row of text")
+    terms.put("logits of a row of text", ROW_COPIES * 4 * row * shape.vocabulary)
+    terms.put("Hessians of all layers", 4 * shape.inputs, host=True)
+    terms.put("weights, just written to files", 4 * shape.parameters, host=True)
 
 
 DEMANDS: dict[str, Callable[[Any, Given], Demand]] = {

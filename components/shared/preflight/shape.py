@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,7 +143,9 @@ def of_config(config: Mapping[str, Any], *, where: str = "config.json") -> Model
 
     :raises InputError: a number is missing.
     """
-    config = config.get("text_config") or config.get("inner") or config
+    outer, config = config, config.get("text_config") or config.get("inner") or config
+    model_type = str(config.get("model_type", ""))
+    tied = config.get("tie_word_embeddings", outer.get("tie_word_embeddings"))
 
     def number(*names: str, default: int | None = None) -> int:
         for name in names:
@@ -168,11 +173,43 @@ def of_config(config: Mapping[str, Any], *, where: str = "config.json") -> Model
         positions=number("max_position_embeddings", "n_positions", default=2048),
         experts=experts,
         active=number("num_experts_per_tok", default=1) if experts > 1 else 1,
-        gated=config.get("model_type") != "gpt2",
+        gated=model_type != "gpt2",
         stored=2 if str(config.get("dtype") or config.get("torch_dtype")) in HALVES else 4,
-        learnt_positions=config.get("model_type") == "gpt2",
-        tied=bool(config.get("tie_word_embeddings", config.get("model_type") == "gpt2")),
+        learnt_positions=model_type == "gpt2",
+        tied=tied_by_default(model_type) if tied is None else bool(tied),
     )
+
+
+@functools.cache
+def tied_by_default(model_type: str) -> bool:
+    """Whether transformers takes the head for the embedding where a config does not say: Gemma's often does not.
+
+    Its config classes say so; they are read and not imported, which would load torch. A type that it does not know, or
+    whose class does not say either, is untied, as there.
+    """
+    found = importlib.util.find_spec("transformers")
+    root = Path(str(found.origin)).parent if found is not None else Path()
+    files = root.glob("models/*/configuration_*.py")
+    for file in sorted(files, key=lambda file: not model_type.startswith(file.parent.name)):
+        text = file.read_text(encoding="utf-8")
+        if f'model_type = "{model_type}"' not in text:
+            continue
+        for node in ast.parse(text).body:
+            fields = _constants(node) if isinstance(node, ast.ClassDef) else {}
+            if fields.get("model_type") == model_type:
+                return bool(fields.get("tie_word_embeddings"))
+    return False
+
+
+def _constants(node: ast.ClassDef) -> dict[str, Any]:
+    """The fields of a class that are plain constants."""
+    fields: dict[str, Any] = {}
+    for line in node.body:
+        if isinstance(line, (ast.Assign, ast.AnnAssign)) and isinstance(line.value, ast.Constant):
+            for target in line.targets if isinstance(line, ast.Assign) else [line.target]:
+                if isinstance(target, ast.Name):
+                    fields[target.id] = line.value.value
+    return fields
 
 
 def of_cognate(geometry: Any) -> ModelShape:

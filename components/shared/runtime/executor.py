@@ -24,6 +24,7 @@ from .errors import ForgeError, Interrupted, PhaseFailed
 from .lifecycle import Attempts, perform, settings_of
 from .phase import Phase
 from .ranks import group, torchrun, training_job
+from .ranks.job_objects import Group
 from .record import figures
 from .request import command_line, run_root
 from .request.inputs import Request
@@ -126,7 +127,7 @@ def _in_ranks(
     arguments = sys.argv[1:] if argv is None else argv
     if engine.launcher != "torchrun":
         run_root.choose_checkpoint_root(request, say)
-        job = training_job.Group(engine.nodes, engine.processes, engine.launcher)
+        job = Group(engine.nodes, engine.processes, engine.launcher)
         with_retries(lambda: training_job.run(phase.name, request, job, say), Retries.from_environment(), say)
         return False  # the artifact is there: what is left is its record
     ranks = torchrun.ranks_here(engine)

@@ -8,32 +8,52 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import measured, start
 from .artifact.artifact import Artifact
 from .config import gate
 from .config.settings import Config
 from .errors import ConfigError, GateFailed, PhaseFailed
+from .measured import STAND_INS
 from .phase import Run
+from .wording import did_you_mean
 
-STAND_INS = "stand_ins"
-"""In a manifest's `extra`: what stands in for suites in a model's own language, as evaluation/report_split.py writes it."""
+BEFORE, START = "input/", "start/"
 
 
-def check_rollback(config: Config[Any], inputs: Mapping[str, Sequence[Artifact]]) -> None:
-    """Refuse, before any work, a gate that would roll back to an input that there is not.
+def check_before(config: Config[Any], inputs: Mapping[str, Sequence[Artifact]]) -> None:
+    """Refuse, before any work, a gate that asks for what there is not: an input to roll back to, a figure of a model.
 
-    :raises ConfigError: a gate has on_fail: rollback, and the input is not exactly one model.
+    :raises ConfigError: a gate has on_fail: rollback, and the input is not exactly one model; or it names something of the
+        input or of the pipeline's start that was not measured of it.
     """
-    metrics = [gate.metric for gate in config.settings.gates if gate.on_fail == "rollback"]
+    where = f"{config.phase}.gates"
+    metrics = [each.metric for each in config.settings.gates if each.on_fail == "rollback"]
     if metrics and len(inputs.get("input_model", [])) != 1:
         raise ConfigError(
             f"the gate on {metrics[0]!r} would roll back to the input model, and there is not exactly one",
-            where=f"{config.phase}.gates",
+            where=where,
             fix="use on_fail: stop or warn",
+        )
+    known = _before(inputs)
+    for name in (name for each in config.settings.gates for name in each.names):
+        if not name.startswith((BEFORE, START)) or name in known:
+            continue
+        prefix, model = (
+            (START, "the pipeline's first model") if name.startswith(START) else (BEFORE, "the input")
+        )
+        own = sorted(other for other in known if other.startswith(prefix))
+        raise ConfigError(
+            f"a gate asks for {name!r}, and there is no such figure of {model}",
+            where=where,
+            why=f"known: {', '.join(own)}" if own else f"{model} is not there, or none that is one model",
+            fix=did_you_mean(name, own, none="leave the gate out where nothing comes before"),
         )
 
 
 def check_gates(run: Run[Any], metrics: Mapping[str, float]) -> None:
     """Check the configured gates, note their results in `run.gates`, roll the output back where one says so.
+
+    They are about models: a phase's steps that leave a trunk or a population are held against none of them.
 
     :raises PhaseFailed: a metric is not a finite number, or a gate asks for one that was not measured.
     :raises GateFailed: a gate with on_fail: stop does not hold.
@@ -43,7 +63,8 @@ def check_gates(run: Run[Any], metrics: Mapping[str, float]) -> None:
             fix = "the training diverged: lower the learning rate, or look at the curves"
             raise PhaseFailed(f"the metric {name!r} is {value}", where=run.config.phase, fix=fix)
     run.scores = {suite: _plain(score) for suite, score in run.scores.items()}
-    results = gate.check(run.settings.gates, _measurements(run, metrics))
+    judged = run.settings.gates if run.kind == "model" else []
+    results = gate.check(judged, _measurements(run, metrics) if judged else {})
     run.gates = [*run.gates, *results]
     failed = [result for result in results if not result["passed"]]
     for result in failed:
@@ -61,27 +82,30 @@ def check_gates(run: Run[Any], metrics: Mapping[str, float]) -> None:
 
 
 def _measurements(run: Run[Any], metrics: Mapping[str, float]) -> dict[str, float]:
-    """All that a gate may name: metrics, score/<suite>, stand_in/<name>, and all of the input behind input/."""
-    values = {**metrics, **scores_of(run.scores), **stand_ins_of(run.extra)}
-    if len(run.inputs.get("input_model", [])) == 1:
-        before = run.artifact.manifest
-        known = {**before.metrics, **scores_of(before.scores), **stand_ins_of(before.extra)}
-        values |= {f"input/{name}": value for name, value in known.items()}
-    return values
+    """All that a gate may name: what is known of the output (measured.py), and of what came before it."""
+    return {
+        **measured.sizes_of_folder(run.output),
+        **metrics,
+        **measured.suites_of(run.scores),
+        **measured.stand_ins_of(run.extra),
+        **_before(run.inputs, run.extra.get(start.BASE_MEASURED, {})),
+    }
 
 
-def scores_of(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """The scores as metrics: `{"reasoning": {"score": 0.4, …}}` → `{"score/reasoning": 0.4}`."""
-    return {f"score/{suite}": float(score["score"]) for suite, score in scores.items()}
+def _before(
+    inputs: Mapping[str, Sequence[Artifact]], of_base: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """What is known of the input behind `input/`, and of the pipeline's first model behind `start/`.
 
-
-def stand_ins_of(extra: Mapping[str, Any]) -> dict[str, float]:
-    """What stands in for suites, as metrics: `stand_in/perplexity`, `stand_in/bits_per_byte`, `stand_in/chat`."""
-    found = extra.get(STAND_INS, {})
-    values = {name: found[name] for name in ("perplexity", "bits_per_byte") if name in found}
-    if "chat" in found:
-        values["chat"] = found["chat"]["score"]
-    return {f"stand_in/{name}": float(value) for name, value in values.items()}
+    :param of_base: what the phase itself has measured of the base model that was given.
+    """
+    values: dict[str, float] = {}
+    if len(inputs.get("input_model", [])) == 1:
+        [before] = inputs["input_model"]
+        values |= {f"{BEFORE}{name}": value for name, value in measured.of_manifest(before.manifest).items()}
+    first = start.of_inputs(inputs)
+    known = {**(of_base or {}), **(first["measured"] if first else {})}
+    return values | {f"{START}{name}": float(value) for name, value in known.items()}
 
 
 def _roll_back(run: Run[Any], metrics: Mapping[str, float]) -> None:

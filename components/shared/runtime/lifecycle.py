@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import code, machine, record
+from . import code, machine, record, start
 from .artifact import artifact, base_models, publication, publish_lock
 from .artifact.artifact import MANIFEST, Artifact, Manifest
 from .artifact.manifest import decode
@@ -23,8 +23,9 @@ from .checkpoint import scratch
 from .checkpoint.checkpoints import Checkpoints
 from .config.settings import Config, parse
 from .errors import ArtifactError, ConfigError, Interrupted, PhaseFailed, StoreError
-from .gates import check_gates, check_rollback, scores_of
+from .gates import check_before, check_gates
 from .identity import identity_of, seed_everything
+from .measured import scores_of
 from .phase import Phase, Run
 from .ranks import group
 from .record import Outcome
@@ -32,8 +33,10 @@ from .request import inputs
 from .request.inputs import Request
 from .store.uri import open_store
 from .tracking import curves, mlflow_tracker
+from .tracking.mlflow_lineage import DataSet
 from .tracking.mlflow_tracker import Tracker
 from .tracking.progress import Progress, Sink
+from .tracking.usage import Usage
 
 
 @dataclass
@@ -142,7 +145,8 @@ def _understand(phase: type[Phase[Any]], request: Request, configs: Path, sink: 
         else Progress(phase.name, file=Path(request.progress) if request.progress else None, sink=sink)
     )
     artifacts = inputs.read(request)
-    check_rollback(config, artifacts)
+    if not request.step:  # the others leave no model
+        check_before(config, artifacts)
     identity, name = (
         identity_of(
             config,
@@ -215,8 +219,10 @@ def _tracked(phase: type[Phase[Any]], work: Work) -> Outcome:
         patience=mlflow_tracker.POD_PATIENCE if request.in_pod else None,
     )
     status, lines = "FAILED", []
+    usage = Usage(tracker.usage, work.place)
     try:
-        manifest = _live(phase, work, tracker)
+        with usage:
+            manifest = _live(phase, work, tracker)
         status = "FINISHED"
         lines = curves.read(work.metrics) if request.record else []
     except (Interrupted, KeyboardInterrupt):
@@ -225,7 +231,7 @@ def _tracked(phase: type[Phase[Any]], work: Work) -> Outcome:
     finally:
         work.progress.done()
         tracker.close(status, kept=_kept(work, status))
-    return Outcome(manifest, lines, tracker.lineage)
+    return Outcome(manifest, lines, tracker.lineage, curves.thinned(usage.lines))
 
 
 def _kept(work: Work, status: str) -> str:
@@ -280,9 +286,9 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
             f"{phase.name}.threads is {asked}, and {cores:g} cores can be used here: slower than with as many"
         )
     seed_everything(config.seed)
-    tracker.params(
-        {**config.tree[phase.name], "profile": config.profile, "seed": config.seed, **request.parameters}
-    )
+    # A run goes on in its MLflow run, also where it now writes checkpoints at another pace: no parameter is taken twice.
+    own = {name: value for name, value in config.tree[phase.name].items() if name != "checkpoint_seconds"}
+    tracker.params({**own, "profile": config.profile, "seed": config.seed, **request.parameters})
     tracker.tags(
         {
             "forge.phase": phase.name,
@@ -291,6 +297,13 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
             "forge.code_version": work.code_version,
             "forge.seed": str(config.seed),
         }
+    )
+    tracker.inputs(
+        [
+            DataSet(f"{name}: {artifact.manifest.phase}", artifact.digest, address, "model")
+            for name in sorted(work.inputs)
+            for artifact, address in zip(work.inputs[name], request.inputs[name], strict=True)
+        ]
     )
     with scratch.staging(request, work.identity, work.place) as staging:
         run = Run(
@@ -317,6 +330,7 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
         _name_base_models(run)
         metrics = {name: float(value) for name, value in instance.get_metrics().items()}
         check_gates(run, metrics)
+        start.carry(run.inputs, run.extra)
         manifest = artifact.seal(
             staging,
             kind=run.kind,
@@ -329,11 +343,14 @@ def _live(phase: type[Phase[Any]], work: Work, tracker: Tracker) -> Manifest:
             metrics=metrics,
             scores=run.scores,
             gates=run.gates,
-            timing=_timing(began, clock),
+            timing={**run.timing, **_timing(began, clock)},
             extra={**run.extra, "identity": work.identity},
         )
         tracker.metrics({**metrics, **scores_of(run.scores)})
         tracker.tags({"forge.output": manifest.digest})
+        if manifest.kind == "model":
+            facts = {"forge.address": request.uri or request.target, "forge.bytes": str(manifest.bytes)}
+            tracker.made(phase.name, manifest.digest, facts)
         publication.publish(staging, request.target)
         if name := config.settings.register_as:
             tracker.register(staging if "://" in request.target else Path(request.target), name)
@@ -352,7 +369,10 @@ def _name_base_models(run: Run[Any]) -> None:
         for name in sorted(run.inputs)
         for artifact in run.inputs[name]
     ]
-    bases = base_models.inherited([*(extra for _, extra in parents), run.extra])
+    extras = [*(extra for _, extra in parents), run.extra]
+    if corpora := base_models.inherited(extras, base_models.CORPORA):
+        run.extra[base_models.CORPORA] = corpora
+    bases = base_models.inherited(extras)
     if not bases:
         return
     run.extra[base_models.KEY] = bases

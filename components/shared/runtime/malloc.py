@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
+LARGE = 1 << 27
+"""Bytes of a model from which on memory is worth more than the time that it takes to fault it in again. Once a small object
+that stays has moved into a freed block that was kept, the next large one needs another: a hole for every layer."""
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 

@@ -41,6 +41,7 @@ class Run(Generic[S]):
     :param scores: suite → Score of the output on the report split; goes into the manifest.
     :param gates: results of checks that the phase made itself; those of the configuration are added.
     :param extra: anything plain and deterministic that the report shows; goes into the manifest.
+    :param timing: what was measured in time, by name; goes into the manifest's `timing`, in which equal runs differ.
     """
 
     config: Config[S]
@@ -54,6 +55,7 @@ class Run(Generic[S]):
     step: str = ""
     kind: str = "model"
     extra: dict[str, Any] = field(default_factory=dict)
+    timing: dict[str, float] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     gates: list[dict[str, Any]] = field(default_factory=list)
 

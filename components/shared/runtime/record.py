@@ -3,7 +3,8 @@
 The record is the file of the output `metrics`, one JSON object:
 
     {"format": 1, "task", "phase", "step", "started", "finished", "seconds", "cpu_seconds", "peak_memory_bytes",
-     "attempts", "manifest": forge.json as written, "curves": [{"time", "run", "step", "metrics"} …]}
+     "attempts", "manifest": forge.json as written, "curves": [{"time", "run", "step", "metrics"} …],
+     "usage": as the curves, of what the process used}
 
 The curves are thinned (curves.py). A report over a whole run reads the records of its tasks and nothing else.
 """
@@ -19,7 +20,7 @@ from typing import Any
 
 from .artifact.manifest import Manifest, encode
 from .atomic import write_atomically
-from .gates import scores_of
+from .measured import scores_of
 from .request.inputs import METRICS, Request
 
 FORMAT = 1
@@ -31,11 +32,13 @@ class Outcome:
 
     :param curves: lines of metrics.jsonl.
     :param lineage: MLflow's ids, as `Tracker.lineage` gives them.
+    :param usage: lines of `Usage`.
     """
 
     manifest: Manifest
     curves: Sequence[Mapping[str, Any]] = ()
     lineage: Mapping[str, str] = field(default_factory=dict)
+    usage: Sequence[Mapping[str, Any]] = ()
 
 
 def write(request: Request, outcome: Outcome, timing: Mapping[str, Any], attempts: int) -> None:
@@ -59,6 +62,7 @@ def write(request: Request, outcome: Outcome, timing: Mapping[str, Any], attempt
             "attempts": attempts,
             "manifest": json.loads(encode(manifest)),
             "curves": list(outcome.curves),
+            "usage": list(outcome.usage),
         }
         _write_json(request.record, record)
         metadata[METRICS] = figures(manifest, timing["seconds"])
@@ -89,10 +93,19 @@ def figures(manifest: Manifest, seconds: float) -> dict[str, float]:
     return {
         **manifest.metrics,
         **scores_of(manifest.scores),
+        **_judged(manifest),
         "bytes": float(manifest.bytes),
         "parameters": float(manifest.parameters),
         "seconds": float(seconds),
     }
+
+
+def _judged(manifest: Manifest) -> dict[str, float]:
+    """How many gates held and how many did not; nothing where there is none."""
+    if not manifest.gates:
+        return {}
+    passed = sum(bool(gate["passed"]) for gate in manifest.gates)
+    return {"gates_passed": float(passed), "gates_failed": float(len(manifest.gates) - passed)}
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:

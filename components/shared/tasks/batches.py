@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.errors import ConfigError
 
+from .corpora import is_corpus
 from .item import Item, Split
 from .prompting import head_ids, padding_id, tail_ids
 from .registry import find, sample
+from .room import Levels, Room
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out
 
@@ -37,25 +39,28 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        return Batch(*(tensor.to(device) for tensor in self))
+        return Batch(*(tensor.to(device, non_blocking=tensor.is_pinned()) for tensor in self))
 
 
 def mixture(
     weights: Mapping[str, float],
-    levels: Sequence[int] | Mapping[str, Sequence[int]],
+    levels: Levels,
     split: Split,
     seed: int,
     step: int,
     size: int,
     *,
     scratch: float = 0.0,
+    room: Room | None = None,
 ) -> list[Item]:
     """The `size` items of one step. Runs that follow one another need different seeds, or they see the same items again.
 
     :param weights: how often each task is drawn, in proportion.
     :param levels: the levels drawn from with equal probability, for all tasks or task by task.
     :param scratch: the share of items (of those that have worked steps) that show them.
+    :param room: of the model that reads them: an item that is too long for it is drawn again.
     :raises ConfigError: the weights are negative, or all 0; or as `registry.sample`.
+    :raises InputError: as `Room.sample`.
     """
     names = list(weights)
     if not names or any(weight < 0 for weight in weights.values()) or not sum(weights.values()):
@@ -66,9 +71,9 @@ def mixture(
         )
     per_task = {name: list(levels[name] if isinstance(levels, Mapping) else levels) for name in names}
     rng = random.Random(f"mixture/{seed}/{split}/{step}")
-    items = []
+    items, draw = [], sample if room is None else room.sample
     for row, name in enumerate(rng.choices(names, list(weights.values()), k=size)):
-        item = sample(name, split, rng.choice(per_task[name]), step * size + row, seed)
+        item = draw(name, split, rng.choice(per_task[name]), step * size + row, seed)
         items.append(item if rng.random() < scratch else without_scratch(item))
     return items
 
@@ -83,7 +88,6 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     *,
     learn_prompt: bool = False,
-    max_length: int | None = None,
 ) -> Batch:
     """A row an item: its head, and behind it its tail, as `prompting` writes them.
 
@@ -91,9 +95,8 @@ def encode(
     asks, so that a model without it answers at once. Parts are tokenised apart, as they are at generation.
 
     :param learn_prompt: learn system and prompt too (text corpora; <bos> has nothing before it to learn from).
-    :param max_length: refuse rows of more tokens, instead of letting the model's positions run out.
     :returns: a row an item, in the order of the items.
-    :raises InputError: nothing ends an answer, the chat template cannot be used, or a row is too long.
+    :raises InputError: nothing ends an answer, or the chat template cannot be used.
     """
     tails = tail_ids(items, tokenizer)
     heads = head_ids(items, tokenizer, thinking=[bool(item.scratch) for item in items])
@@ -101,14 +104,6 @@ def encode(
     rows = [[*head, *tail] for head, tail in zip(heads, tails, strict=True)]
     learnt_from = [int(head[:1] == [bos]) if learn_prompt else len(head) for head in heads]
     width = max(map(len, rows))
-    if max_length is not None and width > max_length:
-        longest = items[[len(row) for row in rows].index(width)]
-        raise InputError(
-            f"an item of task {longest.task!r} at level {longest.level} has {width} tokens, the model takes {max_length}",
-            where="tasks.encode",
-            fix="use lower levels of this task, leave it out, or build a model with more positions",
-        )
-
     input_ids = torch.tensor([row + [padding] * (width - len(row)) for row in rows])
     position = torch.arange(width)
     inside = position < torch.tensor([len(row) for row in rows])[:, None]
@@ -116,12 +111,16 @@ def encode(
     return Batch(input_ids, input_ids.masked_fill(~learnt, IGNORED), inside.long())
 
 
-def check_mixture(weights: Mapping[str, float], levels: Sequence[int] | Mapping[str, Sequence[int]]) -> None:
+def check_mixture(weights: Mapping[str, float], levels: Levels) -> None:
     """Draw one training item of every task and level, so that a wrong name fails at the start and not at step 900.
+
+    Corpora are left out: opening them is what shows whether they are there.
 
     :raises ConfigError: an unknown task or level, or a task without levels.
     """
     for name in weights:
+        if is_corpus(name):
+            continue
         find(name)
         if isinstance(levels, Mapping) and name not in levels:
             raise ConfigError(

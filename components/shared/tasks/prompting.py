@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from components.shared.runtime.errors import InputError
 
-from .item import Item
+from .item import EXACT, Item
 from .tokenizer import CHAT_TEMPLATE
 
 Message = Mapping[str, str]
@@ -80,7 +80,7 @@ def head_ids(
     words = thought_words(tokenizer)
     if not has_chat_template(tokenizer):
         texts = [
-            item.system + item.prompt + (words.start if thinks else "")
+            _bare(item, tokenizer) + (words.start if thinks else "")
             for item, thinks in zip(items, thinking, strict=True)
         ]
         return text_heads(texts, tokenizer)
@@ -94,8 +94,15 @@ def head_ids(
 def tail_ids(items: Sequence[Item], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """What a model is to write behind the head of each item: `[scratch </think>] answer` and what ends it.
 
-    :raises InputError: nothing ends an answer of this tokenizer.
+    :raises InputError: nothing ends an answer of this tokenizer, or an item has none that could be learnt.
     """
+    for item in items:
+        if not item.answer and item.grader != EXACT:
+            raise InputError(
+                f"an item of task {item.task!r} has no answer to learn", where=repr(item.prompt[:60]),
+                why=f"its grader {item.grader!r} judges what a model says",
+                fix="give its line an answer, or leave the task out of what is learnt from",
+            )  # fmt: skip
     words, end = thought_words(tokenizer), end_id(tokenizer)
     texts = [(item.scratch + words.end if item.scratch else "") + item.answer for item in items]
     encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
@@ -160,7 +167,17 @@ def text_of(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, stops: Seque
     return str(tokenizer.decode(list(ids[:end]), clean_up_tokenization_spaces=False))
 
 
+def _bare(item: Item, tokenizer: PreTrainedTokenizerBase) -> str:
+    """An item's text in front of its answer where there is no template: turns that were answered end as answers do."""
+    if not item.messages:
+        return item.system + item.prompt
+    ends = str(tokenizer.eos_token or "") + str(tokenizer.bos_token or "")
+    return "".join(text + (ends if role == "assistant" else "") for role, text in item.messages)
+
+
 def _messages(item: Item) -> list[Message]:
+    if item.messages:
+        return [{"role": role, "content": text} for role, text in item.messages]
     system = [{"role": "system", "content": item.system}] if item.system else []
     return [*system, {"role": "user", "content": item.prompt}]
 

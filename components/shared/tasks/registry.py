@@ -3,18 +3,19 @@
 A task is found, not listed: every module of `generators/`, and every file of a folder that `add_folder` or
 FORGE_TASK_FOLDERS names, contributes the tasks of its `TASKS`.
 
-Splits are disjoint by construction: a hash of what the item asks puts it into one of twenty buckets, and a draft that
-falls into another split's bucket is thrown away. The hash takes no seed: a prompt belongs to one split for good.
+Splits are disjoint by construction: a hash of an item's functional class puts it into one of twenty buckets, and a draft
+that falls into another split's bucket is thrown away. The hash takes no seed: a class belongs to one split for good.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
 import pkgutil
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -23,8 +24,8 @@ from components.shared.runtime.errors import ConfigError, InputError
 from components.shared.runtime.wording import did_you_mean
 
 from . import generators
-from .generators import text
-from .item import LEVELS, Draft, Item, Split, Task
+from .generators import arc, long, text
+from .item import HELD_OUT_LEVELS, HELD_OUT_SUITE, LEVELS, Draft, Item, Split, Task
 
 Generator = Callable[[random.Random, int], Draft]
 
@@ -108,19 +109,23 @@ def _load(file: Path) -> ModuleType:
 
 
 def find(name: str) -> Task:
-    """The task of this name, or of `file:PATH`.
+    """The task of this name, or of `file:PATH`, `arc:FOLDER`, `long/needle:PATH` and their like.
 
     :raises ConfigError: there is none; with the names that are like it.
     """
     if name.startswith(text.FILE):
         return text.from_file(name.removeprefix(text.FILE))
+    if name.startswith(long.OVER):
+        return long.over_file(name)
+    if name.startswith(arc.OVER):
+        return arc.over_folder(name)
     if name in TASKS:
         return TASKS[name]
     raise ConfigError(f"there is no task {name!r}", where="tasks", fix=did_you_mean(name, sorted(TASKS)))
 
 
 def split_of(family: str) -> Split:
-    """The split to which a prompt (or the family of prompts that it stands for) belongs."""
+    """The split to which a functional class belongs: all prompts that ask the same thing, in whatever clothes."""
     bucket = int.from_bytes(hashlib.blake2b(family.encode(), digest_size=8).digest()) % BUCKETS
     return next(split for split, buckets in OF_SPLIT.items() if bucket in buckets)
 
@@ -129,10 +134,70 @@ def sample(task: str, split: Split, level: int, index: int, seed: int) -> Item:
     """The item number `index` of a split: a pure function of its arguments.
 
     :raises ConfigError: no such task, level or split.
-    :raises InputError: as `sample_draft`.
+    :raises InputError: as `sample_draft`; the training split of a task or level that is held out.
     """
-    draft = sample_draft(find(task).generate, task, split, level, index, seed)
-    return Item(task, level, split, draft.prompt, draft.answer, draft.scratch, draft.system, draft.choices)
+    found = find(task)
+    if split == "train" and (found.suite == HELD_OUT_SUITE or level in HELD_OUT_LEVELS):
+        raise InputError(
+            f"task {task!r} has no training split at level {level}",
+            where="tasks.sample",
+            why=f"the suite {HELD_OUT_SUITE} asks it of models that were never trained on it",
+            fix=f"train on other tasks, at levels up to {LEVELS[-1]}",
+        )
+    if found.rows is not None:
+        return row_of(found, split, level, index, seed).item(task, level, split)
+    return sample_draft(found.generate, task, split, level, index, seed).item(task, level, split)
+
+
+def row_of(task: Task, split: Split, level: int, index: int, seed: int) -> Draft:
+    """The draft number `index` of a task that is a list: a permutation of the split's rows for every pass through them.
+
+    :raises ConfigError: level outside 1..10, unknown split.
+    :raises InputError: no row belongs to the split.
+    """
+    require(level, split, task.name)
+    assert task.rows is not None
+    rows = rows_of_split(task.rows, level, split)
+    if not rows:
+        raise InputError(
+            f"task {task.name!r} has nothing for the split {split!r} at level {level}",
+            where="tasks.sample",
+            why="its rows, which a hash of each parts, fell into other splits",
+            fix=f'give it more rows, or say "split": "{split}" in those that are for it',
+        )
+    passes, place = divmod(index, len(rows))
+    return rows[permutation(f"{task.name}/{split}/{level}/{passes}/{seed}", len(rows))[place]]
+
+
+@functools.lru_cache(maxsize=64)
+def rows_of_split(rows: Callable[[int], Sequence[Draft]], level: int, split: Split) -> tuple[Draft, ...]:
+    """The rows of a split, in their order."""
+    return tuple(row for row in rows(level) if belongs(row) == split)
+
+
+@functools.lru_cache(maxsize=64)
+def permutation(stream: str, count: int) -> tuple[int, ...]:
+    """An order of `count` things, drawn from a named stream."""
+    return tuple(random.Random(stream).sample(range(count), count))
+
+
+def belongs(draft: Draft) -> Split:
+    """The split of a draft: the one that its source says, or that of its family."""
+    return draft.split or split_of(draft.group or draft.functional_class)
+
+
+def require(level: int, split: str, name: str) -> None:
+    """Refuse what is no level or no split.
+
+    :raises ConfigError: it is none.
+    """
+    levels = LEVELS if split == "train" else (*LEVELS, *HELD_OUT_LEVELS)
+    if level not in levels or split not in OF_SPLIT:
+        raise ConfigError(
+            f"there is no level {level!r} of split {split!r}",
+            where=f"task {name}",
+            fix=f"use a level from {levels[0]} to {levels[-1]} and a split of: {', '.join(OF_SPLIT)}",
+        )
 
 
 def sample_draft(generate: Generator, name: str, split: Split, level: int, index: int, seed: int) -> Draft:
@@ -142,16 +207,11 @@ def sample_draft(generate: Generator, name: str, split: Split, level: int, index
     :raises ConfigError: level outside 1..10, unknown split.
     :raises InputError: the generator's space at this level is so small that nothing of it fell into the split.
     """
-    if level not in LEVELS or split not in OF_SPLIT:
-        raise ConfigError(
-            f"there is no level {level!r} of split {split!r}",
-            where=f"task {name}",
-            fix=f"use a level from {LEVELS[0]} to {LEVELS[-1]} and a split of: {', '.join(OF_SPLIT)}",
-        )
+    require(level, split, name)
     rng = random.Random(f"{name}/{split}/{level}/{index}/{seed}")
     for _ in range(ATTEMPTS):
         draft = generate(rng, level)
-        if split_of(draft.family or draft.prompt) == split:
+        if belongs(draft) == split:
             return draft
     raise InputError(
         f"task {name!r} has nothing for the split {split!r} at level {level}",

@@ -6,7 +6,7 @@ import functools
 from typing import Final
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPECIAL: Final = (
     *("<pad>", "<bos>", "<eos>", "<think>", "</think>", "<pause>", "<sep>"),
@@ -56,3 +56,8 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         padding_side="right",
         clean_up_tokenization_spaces=False,
     )
+
+
+def is_byte_tokenizer(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer is this one: its models know the tasks' short forms, all others have a language of their own."""
+    return len(tokenizer) == VOCAB_SIZE and tokenizer.get_vocab().keys() >= set(SPECIAL)

@@ -32,6 +32,9 @@ from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
 from components.shared.models.remote_code.refinement import Ponder, ponder_loss
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.batches import IGNORED, Batch
+from components.shared.tasks.room import positions_of
+
+from .packed import readable
 
 CHUNK = 1 << 22
 """Logits in memory at a time: 16 MiB of float32, and as much again for each step of what is made of them."""
@@ -92,18 +95,32 @@ def head_of(model: nn.Module) -> Head:
 
 
 def hidden_states(
-    model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None, *, every: bool = False
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    *,
+    every: bool = False,
 ) -> Hidden:
     """Read rows of tokens, up to the head: the network's own pass, of whose logits only the last column is computed.
 
     :param model: any causal language model; a Cognate, one of transformers, either of them wrapped.
     :param input_ids: (B, T) int64, on the model's device.
     :param attention_mask: (B, T); left out, causality alone hides what is padded on the right.
+    :param position_ids: (B, T); left out, a row is one text.
     :param every: give every layer's hidden states too.
-    :raises InputError: the model makes its logits in a way that is not known here.
+    :raises InputError: a row is longer than the model's positions, or its logits are made in a way that is not known here.
     """
     lm = causal_lm(model)
-    options: dict[str, Any] = {} if attention_mask is None else {"attention_mask": attention_mask}
+    longest = positions_of(lm)
+    if position_ids is None and longest is not None and input_ids.shape[1] > longest:
+        raise InputError(
+            f"a row has {input_ids.shape[1]} tokens, the model takes {longest}",
+            where=type(lm).__name__,
+            fix="use shorter items or texts, or a model with more positions",
+        )
+    options: dict[str, Any] = {"attention_mask": attention_mask, "position_ids": position_ids}
+    options = {name: tensor for name, tensor in options.items() if tensor is not None}
     if "logits_to_keep" in inspect.signature(lm.forward).parameters:
         options["logits_to_keep"] = 1
     with _output_of(lm.base_model) as outputs:
@@ -191,9 +208,10 @@ def outcomes(
 def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
     """The model's own loss on a batch on its device: `loss_of` what it reads.
 
-    Rows are padded on the right, so that causality alone hides the padding: no mask is needed.
+    Rows are padded on the right, so that causality alone hides the padding: no mask is needed, but where a row is packed.
     """
-    return loss_of(model, hidden_states(model, batch.input_ids), batch.labels)
+    batch, options = readable(model, causal_lm(model), batch)
+    return loss_of(model, hidden_states(model, batch.input_ids, **options), batch.labels)
 
 
 def loss_of(model: nn.Module, hidden: Hidden, labels: Tensor) -> Tensor:

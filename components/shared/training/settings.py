@@ -28,7 +28,7 @@ class EngineSettings(BaseModel):
     )
     offload: bool = Field(
         False,
-        description="shards live in host memory between uses (fsdp, zero2, zero3): slower, less of a GPU's",
+        description="shards live in host memory between uses (fsdp, zero1 … zero3): slower, less of a GPU's",
     )
     processes: int | Literal["auto"] = Field(
         1, description="ranks on each node; auto: one for each GPU of the machine, one where there is none"
@@ -78,9 +78,9 @@ class EngineSettings(BaseModel):
             raise ValueError(
                 f"launcher {self.launcher} makes a group of ranks; choose strategy ddp, fsdp or zero1 … zero3"
             )
-        if self.offload and self.strategy not in ("fsdp", "zero2", "zero3"):
+        if self.offload and self.strategy in ("single", "ddp"):
             raise ValueError(
-                f"strategy {self.strategy} has no offload; choose fsdp, zero2 or zero3, or offload: false"
+                f"strategy {self.strategy} has no offload; choose fsdp or zero1 … zero3, or offload: false"
             )
         if self.adapter == "qlora" and self.strategy in ("fsdp", "zero3"):
             raise ValueError(

@@ -10,11 +10,14 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils import cpp_extension
 
 from components.shared.optim.optimizer import MuonAdamW
 from components.shared.runtime.checkpoint.snapshot import Snapshot
@@ -43,6 +46,7 @@ class Zero(Alone):
         super().__init__(objective, {"zero": optimizer}, clip)
         self.stage = stage
         deepspeed = _deepspeed(objective.device_kind)
+        _build_operators()
         config = read_config(stage, offload) | {"gradient_clipping": clip}
         if stage == 3:
             experts = {
@@ -244,3 +248,17 @@ def _deepspeed(device: str) -> Any:
             fix="pip install --no-build-isolation 'agent-forge[deepspeed]', or choose strategy ddp or fsdp",
         ) from error
     return deepspeed
+
+
+def _build_operators() -> None:
+    """Build what DeepSpeed compiles for ranks on CPUs before it does so itself, one process of the machine at a time.
+
+    torch marks a build that is under way by a file, which outlives a killed process: every rank after it would wait for
+    ever. Behind a lock that the kernel frees such a file is nobody's.
+    """
+    from deepspeed.comm.torch import build_shm_op
+
+    folder = Path(cpp_extension._get_build_directory("deepspeed_shm_comm", verbose=False))
+    with FileLock(folder.with_suffix(".forge-lock")):
+        (folder / "lock").unlink(missing_ok=True)
+        build_shm_op()

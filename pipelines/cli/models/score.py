@@ -58,11 +58,22 @@ def score(
         return
     say(str(model.folder))
     if text is not None:
-        say(
-            f"perplexity {found['perplexity']:.3f}, {found['bits_per_byte']:.4f} bits a byte, {found['tokens']:.0f} tokens"
+        perplexity, bits = (
+            f"{found[name]:{form}}"
+            + (
+                f" [{found[f'{name}_low']:{form}}, {found[f'{name}_high']:{form}}]"
+                if f"{name}_low" in found
+                else ""
+            )
+            for name, form in (("perplexity", ".3f"), ("bits_per_byte", ".4f"))
         )
+        say(f"perplexity {perplexity}, {bits} bits a byte, {found['tokens']:.0f} tokens")
     if chat:
-        say(f"chat: {found['chat']['right']} of {found['chat']['n']} easy questions answered right")
+        answered = found["chat"]
+        say(
+            f"chat: {answered['right']} of {answered['n']} easy questions answered right "
+            f"[{answered['low']:.0%}, {answered['high']:.0%}]"
+        )
         for answer in found["chat"]["answers"]:
             if not answer["right"]:
                 say(f"  {answer['question']} → {answer['answer'][:70]!r}")

@@ -31,6 +31,12 @@ def validate(
         bool, typer.Option("--dry-run", help="Print the plan too: tasks, resources, and how long it takes.")
     ] = False,
     cluster: ClusterName = "default",
+    tasks: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--tasks", metavar="FILE", help="Check files of questions (docs/tasks.md), and nothing else."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the settings of all phases and clusters, and the compiled pipeline, without running anything.
@@ -38,6 +44,7 @@ def validate(
     \b
     forge validate --profile small -O bitnet.threads=4
     forge validate --config run.yaml --dry-run
+    forge validate --tasks mine.jsonl
     forge validate --json
 
     \b
@@ -49,6 +56,9 @@ def validate(
     An unknown key is refused, with the one that was likely meant. forge run-pipeline --config FILE runs it. With
     --dry-run resources on Kubeflow are those of --cluster.
     """
+    if tasks:
+        _questions(tasks, as_json)
+        return
     from ...api import request
     from ...cluster import FOLDER, load
     from ...ir import reader
@@ -84,6 +94,28 @@ def validate(
             _plan(plan, cluster, content if as_json else None)
     if as_json:
         say(json.dumps(content, indent=1))
+
+
+def _questions(files: list[Path], as_json: bool) -> None:
+    """Say what files of questions hold.
+
+    :raises InputError: lines are wrong; each of them was named before.
+    """
+    from components.shared.runtime.errors import InputError
+    from components.shared.tasks.file_check import check
+
+    found = [check(file) for file in files]
+    if as_json:
+        say(json.dumps({report.file: report.as_dict() for report in found}, indent=1))
+    for report in found:
+        if not as_json:
+            for line in report.lines():
+                say(line)
+    if wrong := sum(len(report.wrong) for report in found):
+        names = ", ".join(report.file for report in found if report.wrong)
+        raise InputError(
+            f"{wrong} lines are wrong", where=names, fix="mend them: docs/tasks.md has every key"
+        )
 
 
 def _plan(plan: Plan, cluster: str, content: dict[str, Any] | None) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from components.shared.evaluation.overall import overall
 from components.shared.runtime.wording import count, duration, size
 
 from ...report import formatting
-from ...report.records import SUITES, read
+from ...report.records import read
 
 COLOUR = {
     "succeeded": "green",
@@ -29,13 +31,16 @@ def table(folder: Path) -> Table:
         title=f"{run.name} · {run.info.get('status', '')}",
         title_style="bold",
         header_style="bold",
-        pad_edge=False,
+        box=box.SIMPLE_HEAD,
+        padding=0,
     )
-    out.add_column("phase")
+    # Where the terminal is narrow, a row is still known by its phase's name.
+    out.add_column("phase", no_wrap=True, min_width=11)
     for heading in ("time", "memory", "params", "size"):
         out.add_column(heading, justify="right", no_wrap=True)
-    for suite in SUITES:
+    for suite in run.suites:
         out.add_column(suite[:8], justify="right", no_wrap=True)
+    out.add_column("overall", justify="right", no_wrap=True)
     for phase in run.phases:
         mark = Text(phase.name, style=COLOUR.get(phase.status, ""))
         measured = (duration(phase.seconds), size(phase.peak_memory_bytes)) if phase.tasks else ("–", "–")
@@ -48,7 +53,7 @@ def table(folder: Path) -> Table:
                 (mark, measured) if len(rows) == 1 else (Text(f"  {task.label}", style="dim"), ("", ""))
             )
             cells = []
-            for suite in SUITES:
+            for suite in run.suites:
                 value = manifest["scores"].get(suite)
                 cells.append(
                     Text(
@@ -56,6 +61,8 @@ def table(folder: Path) -> Table:
                         style="" if value and formatting.clear_of_chance(value) else "dim",
                     )
                 )
+            total = overall(manifest["scores"])
+            cells.append(Text(formatting.score(total._asdict() if total else None), style="bold"))
             out.add_row(
                 name,
                 *cost,
@@ -66,7 +73,7 @@ def table(folder: Path) -> Table:
     held = sum(bool(c.get("holds")) for _, c in run.controls)
     passed = sum(bool(g["passed"]) for _, g in run.gates)
     out.caption = (
-        f"scores in percent with 95% intervals · {held} of {len(run.controls)} claims held · "
+        f"percent with 95% intervals, overall corrected for guessing · {held} of {len(run.controls)} claims held · "
         f"{passed} of {len(run.gates)} gates passed"
     )
     return out

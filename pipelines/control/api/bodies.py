@@ -34,9 +34,15 @@ def header(scope: Scope, name: bytes) -> bytes:
 async def read(scope: Scope, receive: Receive) -> bytes:
     """A request's whole body.
 
-    :raises Refused: it is too large (413), or does not come (408).
+    :raises Refused: it is too large (413), does not come (408), or has two lengths (400): what one server reads as its body
+        another reads as a further request (RFC 9112, 6.1), so that the connection ends with it.
     """
     said = header(scope, b"content-length")
+    if said and header(scope, b"transfer-encoding"):
+        raise Refused(
+            400, "the request has two lengths", why="Content-Length stands beside Transfer-Encoding",
+            headers={"Connection": "close"},
+        )  # fmt: skip
     if said and (not said.isdigit() or len(said) > 12 or int(said) > MAX_BODY):
         raise _too_large()
     chunks, size = [], 0

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pipelines.analysis.performance import Report
+
 from ..auth.guard import right
 from ..errors import Refused
 from ..services import comparison, curves, performance
@@ -148,7 +150,7 @@ async def aggregates(
 
 
 @router.get("/report", dependencies=[right("metrics", "read")])
-async def report(here: Here) -> performance.Report:
+async def report(here: Here) -> Report:
     """How the phases do: times against their baseline, success, memory, scores, and what to do."""
     return await performance.report(here)
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jwt
-from sqlalchemy import ColumnElement, Row, Select, or_, select, update
+from sqlalchemy import ColumnElement, Row, update
 from starlette.requests import HTTPConnection
 
 from ..errors import Refused
 from ..settings import secret_of
 from ..store.database import Database, now
-from ..store.tables import api_key, principal, run
+from ..store.tables import api_key
 from . import keys, oidc, tokens
+from .living import living
 from .rate import EVENTS, network
 from .rights import Principal
 from .tokens import unauthorized
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
 
 PROTOCOL = "forge.v1"
 """The subprotocol that a WebSocket of a browser speaks; `bearer.<token>` stands beside it."""
-
-ENDED = ("succeeded", "failed", "cancelled")
-"""States of a run in which its tokens are worth nothing."""
-
-USED_EVERY = 60.0
-"""Seconds after which the time of a key's last use is written again."""
 
 
 async def find_principal(connection: HTTPConnection) -> Principal:
@@ -118,34 +113,6 @@ async def _living(database: Database, proof: ColumnElement[bool]) -> Row[Any] | 
     async with database.read() as connection:
         row: Row[Any] | None = (await connection.execute(living(proof).limit(1))).first()
     return row
-
-
-def living(proof: ColumnElement[bool]) -> Select[Any]:
-    """The statement that finds credentials which hold, each with whom it belongs to."""
-    return (
-        select(
-            api_key.c.id.label("key_id"),
-            api_key.c.kind,
-            api_key.c.family,
-            api_key.c.scopes,
-            api_key.c.run,
-            or_(api_key.c.used.is_(None), api_key.c.used < now() - USED_EVERY).label("stale"),
-            principal.c.id,
-            principal.c.name,
-            principal.c.role,
-        )
-        .outerjoin(principal, principal.c.id == api_key.c.principal)
-        .outerjoin(run, run.c.id == api_key.c.run)
-        .where(
-            proof,
-            api_key.c.revoked.is_(None),
-            or_(api_key.c.expires.is_(None), api_key.c.expires > now()),
-            or_(
-                principal.c.disabled.is_(False),
-                (api_key.c.kind == "run") & run.c.id.is_not(None) & run.c.state.not_in(ENDED),
-            ),
-        )
-    )
 
 
 def _principal(row: Row[Any], credential: str) -> Principal:

@@ -12,7 +12,7 @@ from components.shared.runtime.errors import StoreError
 
 from ..store.database import Database
 from ..store.tables import api_key
-from .credentials import living
+from .living import living
 from .rights import Principal
 
 log = logging.getLogger("forge.control")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.utils import floatToGoString
 
+from pipelines.analysis.performance import Pace
 from pipelines.phases import PHASES
 
 from ..cache.layers import Counts
-from ..services.performance import Pace
 from .history import BUCKETS, PhaseHistory
 from .live import Running
 from .machine import Machine
@@ -46,6 +46,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
         yield from _phase(phase, snapshot.past[phase], snapshot.running)
     yield _total("retries", "Attempts after the first.", snapshot.past, "retries")
     yield _total("gate_failures", "Attempts that failed at a gate.", snapshot.past, "gates")
+    yield _gates(snapshot.gates)
     yield _total("executions", "Tasks that have succeeded.", snapshot.past, "succeeded")
     yield _total("store_failures", "Attempts that failed because of a store.", snapshot.past, "stores")
     yield from _paces(snapshot.paces)
@@ -72,6 +73,14 @@ def _phase(phase: str, past: PhaseHistory, running: Running) -> Iterator[Metric]
     errors = CounterMetricFamily(f"{PREFIX}_{phase}_errors", "Attempts that have failed.", labels=["phase"])
     errors.add_metric([phase], past.errors)
     yield errors
+
+
+def _gates(gates: Mapping[tuple[str, str], float]) -> Metric:
+    labels = ["phase", "result"]
+    family = CounterMetricFamily(f"{PREFIX}_gates", "Gates of results that were published.", labels=labels)
+    for (phase, result), count in gates.items():
+        family.add_metric([phase, result], count)
+    return family
 
 
 def _paces(paces: Sequence[Pace]) -> Iterator[Metric]:

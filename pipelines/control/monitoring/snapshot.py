@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from components.shared.runtime.errors import StoreError
+from pipelines.analysis.performance import Pace
 
 from ..cache.layers import Counts
-from ..services.performance import Pace, paces
+from ..services.performance import paces
 from . import history, live
+from .gates import Gates
 from .machine import Machine, Watch
 from .reach import Reach
 
@@ -35,6 +37,7 @@ class Snapshot:
     :param past: of each phase; empty where the database does not answer, as is `running`.
     :param paces: how long each phase takes, profile by profile, and took at first.
     :param cache: how often what was asked for was where.
+    :param gates: of published results, how many, by phase and result.
     """
 
     machine: Machine
@@ -43,6 +46,7 @@ class Snapshot:
     running: live.Running | None = None
     paces: Sequence[Pace] = ()
     cache: Counts = field(default_factory=Counts)
+    gates: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 class Watcher:
@@ -53,6 +57,7 @@ class Watcher:
         self._watch = Watch(control.settings.runs)
         self._reach = Reach(control.settings, control.meters)
         self._history = history.History()
+        self._gates = Gates()
         self._looking = asyncio.Lock()
         self._taken = -FRESH_SECONDS
         self._last: Snapshot | None = None
@@ -74,10 +79,11 @@ class Watcher:
                 past = await self._history.read(connection)
                 running = await live.read(connection)
                 measured = await paces(connection)
+                judged = await self._gates.read(connection)
         except StoreError as error:
             log.warning("%s", error)
             return Snapshot(machine, {"database": False, **up}, cache=cache)
-        return Snapshot(machine, {"database": True, **up}, past, running, measured, cache)
+        return Snapshot(machine, {"database": True, **up}, past, running, measured, cache, judged)
 
 
 _WATCHERS: WeakKeyDictionary[Control, Watcher] = WeakKeyDictionary()

@@ -14,8 +14,11 @@ from ..context import Control
 from ..errors import not_found
 from ..store.tables import model, run, series
 from .manifests import head_of
+from .overall import Overall, overall_of
 
 MOST_RUNS = 20
+SHOWN = ("score", "low", "high", "n", "chance")
+"""What is said of a suite's score; what came of each item is not."""
 
 
 class Compared(BaseModel):
@@ -34,6 +37,7 @@ class Compared(BaseModel):
 class Claims(BaseModel):
     """What the last model of a phase in a run is said to be.
 
+    :param overall: of its suites, each corrected for guessing; null where it was not scored.
     :param results: of each suite {score, low, high, n, chance}.
     :param claims: each beside its control, with intervals.
     :param unreadable: why there is nothing of it here.
@@ -45,6 +49,7 @@ class Claims(BaseModel):
     score: float | None
     bytes: int
     parameters: int
+    overall: Overall | None = None
     results: dict[str, dict[str, Any]]
     claims: list[dict[str, Any]]
     unreadable: str = ""
@@ -124,8 +129,9 @@ async def _claims(control: Control, row: Any) -> Claims:
     except ForgeError as error:  # removed, or its store is away: the comparison stands without it
         return Claims(**said, results={}, claims=[], unreadable=str(error)[:300])
     results = {
-        suite: {name: value for name, value in score.items() if name != "detail"}
+        suite: {name: value for name, value in score.items() if name in SHOWN}
         for suite, score in head["scores"].items()
     }
     claims = head["extra"].get("controls")
-    return Claims(**said, results=results, claims=claims if isinstance(claims, list) else [])
+    claims = claims if isinstance(claims, list) else []
+    return Claims(**said, overall=overall_of(head["scores"]), results=results, claims=claims)

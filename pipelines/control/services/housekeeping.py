@@ -89,7 +89,7 @@ async def update_metrics(control: Control) -> dict[str, Any]:
     """Compare what phases take with what they took before: the report of performance is then at hand."""
     found = await report(control)
     slower = [name for name, phase in found.phase_performance.items() if phase.degraded]
-    return {"summary": found.summary, "degraded": slower, "recommendations": found.recommendations}
+    return {"summary": found.summary(), "degraded": slower, "recommendations": found.recommendations}
 
 
 async def expire(control: Control) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ..context import Control
 from .catalogue import Model, find
 from .lineage import Deployment, deployments, references
 from .manifests import head_of
+from .overall import Overall, overall_of
 
 MOST_FILES = 1000
 
@@ -33,6 +34,7 @@ class File(BaseModel):
 class ModelDetail(Model):
     """All of a model but its tensors and its lineage.
 
+    :param overall: of its suites, each corrected for guessing; null where it was not scored.
     :param results: of each suite: score, interval, how many items, what chance gives, and the parts of it.
     :param gates: metric, value, bound, and whether it passed.
     :param claims: each beside its control, with intervals.
@@ -51,6 +53,7 @@ class ModelDetail(Model):
     config_digest: str
     config: dict[str, Any]
     metrics: dict[str, float]
+    overall: Overall | None
     results: dict[str, dict[str, Any]]
     gates: list[dict[str, Any]]
     claims: list[dict[str, Any]]
@@ -90,6 +93,7 @@ async def detail(control: Control, digest: str, who: Principal) -> ModelDetail:
                 "tensor_count",
             )
         },
+        overall=overall_of(head["scores"]),
         results=head["scores"],
         claims=_list(extra.get("controls")),
         curves=extra["curves"] if isinstance(extra.get("curves"), dict) else {},

@@ -1,7 +1,8 @@
 """From what is asked for to a plan: what `prepare` finds wrong, and what the run would take of the machine.
 
 A place that a model is read from is one of ours: a digest of the catalogue, a folder among the runs, an address in the
-store that is set. A server that opened whatever it is told would read for others what only it may read.
+store that is set; or a base model's name on the hub, which anybody may read. A server that opened whatever it is told would
+read for others what only it may read.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
+from components.shared.base_models.address import HUB_NAME
 from components.shared.runtime.errors import ConfigError
 
 from ...phases import PHASES, SPECS
@@ -51,7 +54,7 @@ class Asked(BaseModel):
 
     :param without: phases between the two that are left out.
     :param overrides: of settings, `phase.key=value`.
-    :param base_models: standard, memory, reasoning, or a model: a digest, an address.
+    :param base_models: standard, memory, reasoning, or a model: a digest, an address, a name of the hub.
     :param artifacts: what `start_phase` starts with in place of the phases before it: digests or addresses.
     :param resume: a run to go on with: it keeps its settings.
     :param priority: the higher the sooner, among all that wait.
@@ -136,7 +139,12 @@ async def planned(control: Control, asked: Asked) -> PlanOfRun:
     if asked.target == "kubeflow":
         _for_kubeflow(control.settings, asked)
     asked = await asyncio.to_thread(settled, control.settings, asked)
-    places = {name: await _places(control, getattr(asked, name)) for name in ("base_models", "artifacts")}
+    places = {
+        "base_models": [
+            text if _of_the_hub(text) else await _place(control, text) for text in asked.base_models
+        ],
+        "artifacts": [await _place(control, text) for text in asked.artifacts],
+    }
     return await asyncio.to_thread(plan_of, control.settings, asked.model_copy(update=places))
 
 
@@ -246,8 +254,9 @@ def row_for(run_id: str, own: TaskRow) -> dict[str, Any]:
     return {"run": run_id, **asdict(own)}
 
 
-async def _places(control: Control, given: Sequence[str]) -> list[str]:
-    return [await _place(control, text) for text in given]
+def _of_the_hub(text: str) -> bool:
+    """Whether it can mean a model of the hub and nothing else: what lies on this machine is asked for by its place."""
+    return HUB_NAME.fullmatch(text.partition("@")[0]) is not None and not Path(text).exists()
 
 
 async def _place(control: Control, text: str) -> str:

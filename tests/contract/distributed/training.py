@@ -13,6 +13,7 @@ from components.shared.tasks.batches import IGNORED, Batch
 from components.shared.training.adapters import put_on
 from components.shared.training.loop import TrainingLoop, token_shares
 from components.shared.training.settings import EngineSettings
+from components.training.weight_copies import WeightAverage
 
 STEPS = 20
 VOCABULARY = 61
@@ -42,26 +43,30 @@ def draw(step: int, parts: int = 3) -> list[Batch]:
 def train(
     engine: EngineSettings,
     optimizer: str = "adamw",
-    *,
     grokfast: bool = False,
+    average: bool = False,
+    *,
     folder: str = "",
-    stop: int = STEPS,
-    steps: int = STEPS,
-    clip: float = 0.5,
+    keep_at: int = 0,
     diverge_at: int = STEPS,
 ):
     """Losses and norms of the steps, and the weights that come of it.
 
+    :param average: the weights are their average over the steps.
+    :param folder: of checkpoints; restored where there is one.
+    :param keep_at: write a checkpoint when so many steps are taken, and go on.
     :param diverge_at: the step whose first part has a loss that is no number.
-    :param folder: of checkpoints; restored where there is one, and written when `stop` steps are taken.
     """
     network = model()
     merge = put_on(network, engine, torch.Generator().manual_seed(1))
     slow = Grokfast(alpha=0.9, strength=0.5) if grokfast else None
     optimizers = {"model": build_optimizer(network, optimizer, 5e-3, 0.01, slow)}
-    snapshot = Snapshot({"model": network}, optimizers)
+    modules = {"model": network}
+    if average:
+        modules["average"] = averaged = WeightAverage(network, 0.9)
+    snapshot = Snapshot(modules, optimizers)
     loop = TrainingLoop(
-        network, snapshot.optimizers, engine=engine, clip=clip, where="toy", fix="", snapshot=snapshot
+        network, snapshot.optimizers, engine=engine, clip=0.5, where="toy", fix="", snapshot=snapshot
     )
     checkpoints = Checkpoints(folder, "0" * 64, say=lambda text: None) if folder else None
     if checkpoints is not None:
@@ -75,16 +80,21 @@ def train(
 
     losses, norms, broken = [], [], None
     network.train()
-    for step in range(loop.step, min(stop, steps)):
+    for step in range(loop.step, STEPS):
         parts = draw(step)
         broken = parts[0] if step == diverge_at else None
-        update = loop.update(parts, loss_of, rate=1 - step / steps, weights=token_shares(parts))
+        update = loop.update(parts, loss_of, rate=1 - step / STEPS, weights=token_shares(parts))
         losses.append(update.loss)
         norms.append(update.gradient_norm)
         assert abs(update.metrics["loss"] - update.loss) < 1e-5
-    if checkpoints is not None and stop < steps:
-        snapshot.save(checkpoints, loop.step)
+        if average:
+            with loop.whole():
+                averaged.update(network)
+        if checkpoints is not None and loop.step == keep_at:
+            snapshot.save(checkpoints, loop.step)
     loop.finish()
+    if average:
+        averaged.put_into(network)
     if merge is not None:
         merge(network)
     assert all(type(p) is torch.nn.Parameter for p in network.parameters())

@@ -1,6 +1,6 @@
 """What each rank of the tests' group does: every run that they ask about, one after another, in one process.
 
-    torchrun … -m tests.contract.distributed.worker FOLDER
+    python -m tests.contract.distributed.worker FOLDER     (in the environment of a rank)
 
 DeepSpeed takes seconds to import, so the tests share one group. Each run leaves a file of losses, norms and weights.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,38 +18,51 @@ from components.shared.runtime.ranks import group
 from components.shared.training.settings import EngineSettings
 from tests.contract.distributed import training
 
+
+class Run(NamedTuple):
+    """Settings of the engine, optimiser, whether with Grokfast, whether an average of the weights is taken."""
+
+    engine: dict[str, Any]
+    optimizer: str = "adamw"
+    grokfast: bool = False
+    average: bool = False
+
+
 LORA = {"adapter": "lora", "adapter_rank": 4}
 RUNS = {
-    "ddp adamw": ({"strategy": "ddp"}, "adamw", False),
-    "ddp muon": ({"strategy": "ddp"}, "muon", True),
-    "ddp accumulated": ({"strategy": "ddp", "accumulate": 2}, "adamw", False),
-    "ddp checkpointing": ({"strategy": "ddp", "gradient_checkpointing": True}, "adamw", False),
-    "fsdp adamw": ({"strategy": "fsdp"}, "adamw", False),
-    "fsdp muon": ({"strategy": "fsdp"}, "muon", True),
-    "zero1 adamw": ({"strategy": "zero1"}, "adamw", False),
-    "zero2 adamw": ({"strategy": "zero2"}, "adamw", True),
-    "zero3 adamw": ({"strategy": "zero3"}, "adamw", False),
-    "zero2 offload adamw": ({"strategy": "zero2", "offload": True}, "adamw", False),
-    "zero3 offload adamw": ({"strategy": "zero3", "offload": True}, "adamw", False),
-    "ddp lora": ({"strategy": "ddp", **LORA}, "adamw", False),
-    "fsdp lora": ({"strategy": "fsdp", **LORA}, "adamw", False),
-    "zero3 lora": ({"strategy": "zero3", **LORA}, "adamw", False),
+    "ddp adamw": Run({"strategy": "ddp"}),
+    "ddp muon": Run({"strategy": "ddp"}, "muon"),
+    "ddp grokfast": Run({"strategy": "ddp"}, grokfast=True),
+    "ddp accumulated": Run({"strategy": "ddp", "accumulate": 2}),
+    "ddp checkpointing": Run({"strategy": "ddp", "gradient_checkpointing": True}),
+    "ddp lora": Run({"strategy": "ddp", **LORA}),
+    "fsdp adamw": Run({"strategy": "fsdp"}),
+    "fsdp muon": Run({"strategy": "fsdp"}, "muon"),
+    "fsdp grokfast": Run({"strategy": "fsdp"}, grokfast=True),
+    "fsdp average": Run({"strategy": "fsdp"}, average=True),
+    "fsdp lora": Run({"strategy": "fsdp", **LORA}),
+    **{f"zero{n} adamw": Run({"strategy": f"zero{n}"}) for n in (1, 2, 3)},
+    **{f"zero{n} grokfast": Run({"strategy": f"zero{n}"}, grokfast=True) for n in (1, 2, 3)},
+    **{f"zero{n} offload": Run({"strategy": f"zero{n}", "offload": True}) for n in (1, 2, 3)},
+    "zero2 lora": Run({"strategy": "zero2", **LORA}),
+    "zero3 lora": Run({"strategy": "zero3", **LORA}),
 }
-"""Settings of the engine, optimiser, whether with Grokfast."""
-RESUMED = ("ddp adamw", "fsdp adamw", "zero1 adamw", "zero3 lora")
+RESUMED = (
+    *("ddp adamw", "fsdp muon", "fsdp average"),
+    *("zero1 grokfast", "zero2 grokfast", "zero3 grokfast", "zero3 lora"),
+)
+KEPT_AT = 12
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     group.join()
-    for name, (settings, optimizer, grokfast) in RUNS.items():
+    for name, (settings, *how) in RUNS.items():
         engine = EngineSettings(processes=2, **settings)
-        keep(folder / f"{name}.pt", training.train(engine, optimizer, grokfast=grokfast))
-    for name in RESUMED:
-        engine = EngineSettings(processes=2, **RUNS[name][0])
-        place = str(folder / f"checkpoints {name}")
-        training.train(engine, folder=place, stop=12)
-        keep(folder / f"resumed {name}.pt", training.train(engine, folder=place))
+        place = str(folder / f"checkpoints {name}") if name in RESUMED else ""
+        keep(folder / f"{name}.pt", training.train(engine, *how, folder=place, keep_at=KEPT_AT))
+        if place:
+            keep(folder / f"resumed {name}.pt", training.train(engine, *how, folder=place))
     engine = EngineSettings(processes=2, strategy="ddp", precision="bfloat16")
     keep(folder / "bfloat16.pt", training.train(engine))
     try:

@@ -44,9 +44,17 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, tmp_path):
 
 
 def test_a_bake_that_fails_its_gate_leaves_a_llama_as_it_was(tmp_path):
-    """An untrained network follows no instruction: nothing can be baked, and nothing is changed."""
-    source = llama(tmp_path / "llama")
-    killing.run("baking", tmp_path / "out", ["--input", source, *TINY])
+    """An untrained network follows no instruction: nothing can be baked. What a bake must not cost is asked of a file."""
+    source, own = llama(tmp_path / "llama"), tmp_path / "own.jsonl"
+    anchors = [f"baking.anchor_tasks={{'file:{own}': 2, chain: 1}}"]
+    rows = [{"prompt": f"{n}+1=", "answer": str(n + 1), "split": "train"} for n in range(9)]
+    own.write_text("\n".join(map(json.dumps, rows)))
+    message = killing.refused("baking", tmp_path / "out", ["--input", source, *TINY, *anchors])
+    assert "nothing for the split 'search'" in message and str(own) in message
+    own.write_text(
+        "\n".join(json.dumps(row | {"split": s}) for row in rows for s in ("train", "search", "report"))
+    )
+    killing.run("baking", tmp_path / "out", ["--input", source, *TINY, *anchors])
     manifest = json.loads((tmp_path / "out" / "forge.json").read_text())
     assert manifest["extra"]["baked"] == [] and manifest["metrics"]["kept"] == 0
     assert not (tmp_path / "out" / "chat_template.jinja").exists()

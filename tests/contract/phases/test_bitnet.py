@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 
 import pytest
 import torch
@@ -67,8 +68,18 @@ def thinker(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ternary(thinker, tmp_path_factory):
-    return run(tmp_path_factory.mktemp("output") / "ternary", "--input", thinker)
+def text(tmp_path_factory):
+    """A mixture of a task and a corpus of three documents, and a text to hold out."""
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "corpus.txt").write_text("\n\n".join(f"{word} is a word of its own. " * 9 for word in "abc"))
+    (folder / "held.txt").write_text("what no step has seen, " * 9)
+    mixture = f"bitnet.tasks={{copy: 1, 'corpus:{folder}/corpus.txt': 3}}"
+    return [mixture, "bitnet.row_tokens=96", f"evaluation.text={folder}/held.txt"]
+
+
+@pytest.fixture(scope="module")
+def ternary(thinker, text, tmp_path_factory):
+    return run(tmp_path_factory.mktemp("output") / "ternary", "--input", thinker, *text)
 
 
 def llama(folder, *, tokenizer=True, **more):
@@ -79,10 +90,20 @@ def llama(folder, *, tokenizer=True, **more):
     return folder
 
 
-def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(thinker, ternary, tmp_path):
-    slow = ["--input", thinker, *SMALL, "bitnet.checkpoint_seconds=0"]
+def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(thinker, text, ternary, tmp_path):
+    slow = ["--input", thinker, *SMALL, *text, "bitnet.checkpoint_seconds=0"]
     killing.kill("bitnet", tmp_path / "killed", slow, within=0.3, moment=random.Random())
     assert killing.run("bitnet", tmp_path / "killed", slow) == artifact.read(ternary).digest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are handed back by Linux's madvise")
+def test_killed_while_its_teacher_is_in_a_file_it_ends_as_if_that_had_been_in_memory(
+    thinker, text, ternary, tmp_path
+):
+    paged = "tests.contract.phases.paged_bitnet"
+    slow = ["--input", thinker, *SMALL, *text, "bitnet.checkpoint_seconds=0"]
+    killing.kill(paged, tmp_path / "killed", slow, within=0.1, moment=random.Random())
+    assert killing.run(paged, tmp_path / "killed", slow) == artifact.read(ternary).digest
 
 
 def test_it_publishes_sizes_losses_scores_and_the_claim_with_its_control(thinker, ternary):
@@ -100,6 +121,15 @@ def test_it_publishes_sizes_losses_scores_and_the_claim_with_its_control(thinker
     assert manifest.parents == [artifact.read(thinker).digest]
 
 
+def test_it_learns_from_text_and_says_which_and_what_that_did_to_held_out_text(ternary):
+    manifest = artifact.read(ternary).manifest
+    [corpus] = manifest.extra["corpora"]
+    assert corpus["documents"] == corpus["read"] == 3 and not corpus["contaminated"]
+    whens = ("before", "without_training", "after")
+    before, rounded, after = (manifest.metrics[f"perplexity_{when}"] for when in whens)
+    assert before != rounded != after == manifest.extra["stand_ins"]["perplexity"]
+
+
 def test_the_ternary_model_still_thinks_and_trains_on_in_full_precision(ternary):
     manifest = artifact.read(ternary).manifest
     assert manifest.extra["thinking"]["reasoning"]["n"] == 16
@@ -112,8 +142,9 @@ def test_it_loads_in_plain_transformers_where_this_project_is_not(ternary, tmp_p
     assert torch.equal(plain_transformers.logits(ternary, tmp_path), load(ternary)[0](IDS).logits)
 
 
-def test_a_llama_with_biases_becomes_ternary_and_loads_as_one(tmp_path):
-    run(tmp_path / "out", "--input", llama(tmp_path / "llama", attention_bias=True), "bitnet.steps=2")
+def test_a_llama_with_biases_becomes_ternary_and_loads_as_one(text, tmp_path):
+    base = llama(tmp_path / "llama", attention_bias=True)
+    run(tmp_path / "out", "--input", base, "bitnet.steps=2", *text)
     stored = json.loads((tmp_path / "out" / "config.json").read_text())["storage"]
     assert len(stored) == 7 and all(name.startswith("inner.model.layers.0.") for name in stored)
     assert {name.rpartition(".")[2] for name in stored if stored[name].get("bias")} == {

@@ -70,6 +70,9 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small agent as adas leaves it: ternary matrices, an expert, and a file that inference does not need."""
     folder = tmp_path_factory.mktemp("agent")
     model: Any = build(CognateConfig(**SHAPE), seed=0)
+    for layer in model.model.layers:  # blocks that matter: so few steps do not make them so
+        layer.self_attn.o_proj.weight.data *= 20
+        layer.mlp.down_proj.weight.data *= 20
     train(model, 60)
     for path, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear):
@@ -190,7 +193,7 @@ def test_with_an_encoder_killed_it_goes_on_from_its_codes_to_the_identical_artif
 
 
 def test_a_size_that_is_given_is_kept_to_and_used(agent: Path, compressed: Path, tmp_path: Path) -> None:
-    budget = size_of(compressed) + 500
+    budget = size_of(compressed) - 1500
     manifest = run(agent, tmp_path / "out", f"compression.bytes={budget}")
     assert manifest.metrics["bytes"] <= budget
     more = run(agent, tmp_path / "more", f"compression.bytes={budget + 4000}")
@@ -206,6 +209,8 @@ def test_a_single_codec_and_stages_are_recipes_with_their_true_sizes(agent: Path
     assert stages["x"][-1] == chain.metrics["bytes"] and len(set(stages["x"])) == 3
     # three models, in no order: on a few items a coarser stage may well be lucky
     retained = stages["series"]["retention"]
+    lost = [1 - after / before for before, after in zip([1, *retained], retained, strict=False)]
+    assert chain.metrics["stage_degradation"] == pytest.approx(max(lost), abs=1e-6)
     assert len(set(retained)) == 3 and retained[2] == pytest.approx(chain.metrics["retention"], abs=1e-3)
 
 
@@ -322,7 +327,7 @@ def test_the_command_keeps_to_the_size_and_says_what_it_kept(
             "-o",
             str(tmp_path / "out"),
             "--bits",
-            "20",
+            "22",
             "-O",
             SMALL[2],
         ]
@@ -330,7 +335,7 @@ def test_the_command_keeps_to_the_size_and_says_what_it_kept(
     )
     assert said.exit_code == 0, said.output
     found = artifact.read(tmp_path / "out").manifest
-    assert found.metrics["bits_per_parameter"] <= 20 and found.gates == []
+    assert found.metrics["bits_per_parameter"] <= 22 and found.gates == []
     assert (
         "times smaller than float32" in said.output
         and f"{100 * found.metrics['retention']:.2f} %" in said.output

@@ -98,10 +98,25 @@ def llama(folder: Path, seed: int, near: Path | None = None, **changes: Any) -> 
     return folder
 
 
-def test_foreign_models_without_trunk_and_grams_are_merged_by_what_is_left(tmp_path: Path) -> None:
+def test_foreign_models_without_trunk_and_grams_are_merged_by_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And by a file of questions, of which every model answers half: any text is right, or none that it would write."""
     base = llama(tmp_path / "base", 0)
     folders = [llama(tmp_path / f"llama-{seed}", seed, near=base) for seed in (1, 2)]
-    manifest = run(tmp_path / "out", *models(folders))
+    own = tmp_path / "own.jsonl"
+    right = {"answer": "a", "grader": {"name": "regex", "pattern": "^"}, "limit": 1}
+    rows = [
+        {"prompt": f"{n} {split}", "split": split} | (right if n % 2 else {"answer": "ä" * 9})
+        for split in ("search", "select", "report")
+        for n in range(8)
+    ]
+    asked = (f"evomerge.suites=['file:{own}']", "evomerge.fitness=accuracy")
+    own.write_text("\n".join(map(json.dumps, rows[:16])))
+    assert "nothing for the split 'report'" in refused(capsys, tmp_path / "out", *models(folders), *asked)
+    own.write_text("\n".join(map(json.dumps, rows)))
+    manifest = run(tmp_path / "out", *models(folders), *asked)
+    assert manifest.metrics["fitness"] == 0.5
     assert any("RegMean is left out" in text for text in manifest.extra["warnings"])
     assert any("task vectors are left out" in text for text in manifest.extra["warnings"])
     methods = {member["method"] for entry in manifest.extra["population"] for member in entry["members"]}
@@ -119,7 +134,7 @@ def test_a_base_that_is_given_makes_task_vectors_possible(tmp_path: Path) -> Non
 
 
 def test_parents_of_different_initialisations_are_merged_with_a_warning(tmp_path: Path) -> None:
-    tasks = {"copy": 1.0, "next": 1.0, "request": 1.0}
+    tasks = {"max": 1.0, "next": 1.0, "recall": 1.0}  # of the suite below
     folders = []
     for seed in (1, 2):
         folder = tmp_path / f"stranger-{seed}"

@@ -14,6 +14,7 @@ from components.evomerge.phase import EvoMerge
 from components.shared.models.loading import load
 from components.shared.models.trunk import read_trunk
 from components.shared.runtime.artifact import artifact
+from components.shared.runtime.artifact.plain_model import adopt
 from components.shared.runtime.executor import main
 from tests import shapes
 
@@ -28,6 +29,8 @@ SEARCH = [
     *("evaluation.items=8", "evomerge.items=4", "evomerge.select_items=4", "evomerge.population=2"),
     *("evomerge.generations=1", "evomerge.rounds=1", "evomerge.islands=1", "evomerge.suites=[memory]"),
     "evomerge.methods=[linear, slerp, ties, dare_linear, regmean, frankenmerge, dfs]",
+    "evomerge.gates=[{metric: fitness_report, value: fitness_report_base - 100%},"
+    "{metric: score/memory, value: start/score/memory - 1}, {metric: size/bytes, op: '<', value: start/size/weights * 99}]",
 ]
 VARIANTS = ("standard", "memory", "reasoning")
 
@@ -69,6 +72,9 @@ def test_three_variants_of_a_given_model_differ_from_it_carry_their_trunk_and_me
         assert artifact.read(folder).manifest.metrics["distance_from_trunk"] > 0
     assert load(folders[1])[0].memory.gate.any() and load(folders[2])[0].refinement.gate.any()
     manifest = merged(folders, tmp_path / "merged")
+    start = manifest["extra"]["start"]
+    assert start["phase"] == "adopted" and start["digest"] == adopt(tmp_path / "base").digest
+    assert [gate["passed"] for gate in manifest["gates"]] == [True, True, True]
     assert not manifest["extra"]["warnings"] or "trunk" not in str(manifest["extra"]["warnings"])
     origins = {
         record["origin"]

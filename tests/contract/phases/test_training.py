@@ -48,11 +48,15 @@ def test_killed_at_a_random_moment_it_ends_as_if_undisturbed(model, adapter, tmp
 def test_a_llama_is_trained_as_a_llama(tmp_path):
     """And undoes every stage when none may raise the held-out loss: the rate is absurd, the weights stay what they were."""
     source = llama(tmp_path / "llama")
-    wild = ["training.lr=5.0", "training.tolerance=0"]
+    own = tmp_path / "own.jsonl"
+    own.write_text("".join(json.dumps({"prompt": f"{n}+1=", "answer": str(n + 1)}) + "\n" for n in range(60)))
+    target = f"training.target=['file:{own}', chain]"
+    wild = ["training.lr=5.0", "training.tolerance=0", "training.sanity_steps=0", target]
     killing.run("training", tmp_path / "out", ["--input", source, *TINY, *wild])
     manifest = json.loads((tmp_path / "out" / "forge.json").read_text())
     kept = [stage["stage"] for stage in manifest["extra"]["stages"] if stage["kept"]]
     assert manifest["metrics"]["held_out_loss"] <= manifest["metrics"]["held_out_loss_before"]
+    assert 0 <= manifest["metrics"]["pass_at_1"] < 0.9
     trained, before = (AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path / "out", source))
     assert type(trained) is type(before)
     same = all((a == b).all() for a, b in zip(trained.parameters(), before.parameters(), strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.analysis.performance import Pace
 from pipelines.control.context import Control
 from pipelines.control.errors import Refused
 from pipelines.control.services import comparison, curves, performance
@@ -135,7 +136,7 @@ async def executed(
             )  # told twice, counted once
 
 
-async def paces(control: Control) -> dict[str, performance.Pace]:
+async def paces(control: Control) -> dict[str, Pace]:
     report = await performance.report(control)
     return {pace.profile: pace for pace in report.phase_performance["training"].paces}
 
@@ -164,7 +165,7 @@ async def test_a_phase_has_degraded_when_ten_of_more_than_ten_take_half_as_long_
     assert (
         "1.6 times as long" in report.recommendations[0] or "1.5 times as long" in report.recommendations[0]
     )
-    assert "degraded: training" in report.summary
+    assert "degraded: training" in report.summary()
 
 
 async def test_ten_slow_executions_are_no_degradation_of_themselves(control: Control) -> None:
@@ -197,6 +198,14 @@ async def test_the_report_has_the_five_sections(control: Control) -> None:
     assert report["model_performance"]["best"][0]["score"] == 0.5
 
 
+async def test_what_the_models_of_a_phase_gained_is_over_what_they_were_made_from(control: Control) -> None:
+    runs = control.settings.runs
+    first = await catalogued(control, runs / "m", score=0.25)
+    await catalogued(control, runs / "n", score=0.75, mark=1, phase="training", parents=[first.digest])
+    phases = (await performance.report(control)).model_performance["phases"]
+    assert (phases["bitnet"]["gained"], phases["training"]["gained"]) == (None, 0.5)
+
+
 async def test_runs_are_side_by_side_with_their_metrics_scores_and_claims(control: Control) -> None:
     claim = {"claim": "better", "low": 0.1, "high": 0.2}
     for number, run in enumerate(("a", "b")):
@@ -212,6 +221,7 @@ async def test_runs_are_side_by_side_with_their_metrics_scores_and_claims(contro
     }  # fmt: skip
     assert [(model.run, model.claims) for model in found.models] == [("a", [claim]), ("b", [claim])]
     assert found.models[0].results["memory"]["low"] == 0.4
+    assert found.models[0].overall and found.models[0].overall.score == pytest.approx(0.4 / 0.9)
     assert (await comparison.compare(control, ["a"], ["loss"], False)).models == []
     with pytest.raises(Refused, match="no such run"):
         await comparison.compare(control, ["a", "c"], [], True)

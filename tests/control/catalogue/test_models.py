@@ -119,6 +119,9 @@ async def test_the_detail_has_scores_with_intervals_gates_claims_and_what_may_be
     )
     detail = await model_detail.detail(control, manifest.digest, EVE)
     assert detail.results["memory"] == {"score": 0.5, "low": 0.4, "high": 0.6, "n": 24, "chance": 0.1}
+    assert detail.overall and detail.overall.suites == 2
+    assert detail.overall.score == pytest.approx(0.4 / 0.9)
+    assert detail.overall.low < detail.overall.score < detail.overall.high
     assert detail.gates[0]["passed"] is True
     assert (detail.claims, detail.sizes) == ([claim], {"stored": {"int8": 9}})
     assert (detail.tensor_count, detail.tensor_bits) == (3, 8 * (16 + 32) / (64 + 8))

@@ -15,6 +15,7 @@ from pipelines.control.monitoring import history
 from pipelines.control.monitoring.exposition import Page
 from pipelines.control.monitoring.history import History
 from pipelines.control.monitoring.snapshot import Snapshot, Watcher
+from pipelines.control.services.metrics import Point, record_points
 from pipelines.control.store.database import Database
 from pipelines.control.store.tables import execution
 from pipelines.phases import PHASES
@@ -123,3 +124,15 @@ async def test_what_comes_late_into_the_past_and_what_is_taken_out_of_it_is_coun
         assert (await read(connection))["bitnet"].errors == 5
         await connection.execute(delete(execution).where(execution.c.task == "three"))
         assert (await read(connection))["bitnet"].errors == 3
+
+
+async def test_gates_of_published_results_are_counted_phase_by_phase(control: Control) -> None:
+    async with control.database.write() as connection:
+        for run, failed in (("a", 1.0), ("b", 0.0)):
+            points = [Point("gates_passed", 0, 2.0, 1.0), Point("gates_failed", 0, failed, 1.0)]
+            await record_points(connection, run, "evomerge", "evomerge", points)
+    look = await Watcher(control).look()
+    text = generate_latest(Page(look)).decode()  # type: ignore[arg-type]
+    assert 'agent_forge_gates_total{phase="evomerge",result="passed"} 4.0' in text
+    assert 'agent_forge_gates_total{phase="evomerge",result="failed"} 1.0' in text
+    assert 'agent_forge_gates_total{phase="bitnet",result="failed"} 0.0' in text

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,13 +15,10 @@ from pipelines.control.monitoring.logs import JsonLines, PlainLines, configure
 
 
 @pytest.fixture
-def log() -> Iterator[tuple[logging.Logger, io.StringIO]]:
-    root = logging.getLogger()
-    before, level, out = root.handlers[:], root.level, io.StringIO()
+def log() -> tuple[logging.Logger, io.StringIO]:
+    out = io.StringIO()
     configure(out)
-    yield logging.getLogger("forge.control"), out
-    root.handlers[:] = before
-    root.setLevel(level)
+    return logging.getLogger("forge.control"), out
 
 
 def test_lines_go_to_what_standard_error_is_when_they_are_written(

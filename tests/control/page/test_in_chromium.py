@@ -165,6 +165,7 @@ def test_everything_is_reached_by_keys(run: str, visit: Visit) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("Control+k")
     page.get_by_role("combobox", name="Go to or do").fill(run)
+    page.get_by_role("option", name=f"{run} run").wait_for()  # runs are looked up
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/ui/runs/{run}")
 

@@ -1,6 +1,7 @@
 """A run is asked for once with each key, and the queue has it with its plan."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from sqlalchemy import insert
@@ -14,7 +15,10 @@ from pipelines.control.services.profiles import UserProfile
 from pipelines.control.services.submission import submitted
 from pipelines.control.store.database import now
 from pipelines.control.store.tables import controller
+from tests import shapes
 from tests.control.runs.made import ADMIN, ALICE, BOB
+from tests.unit.shared.base_models.conftest import hub  # noqa: F401
+from tests.unit.shared.base_models.hub_server import Hub
 
 MICRO = Asked(profile="micro", end_phase="cognate")
 
@@ -95,6 +99,21 @@ async def test_a_plan_says_what_would_run_and_takes_nothing(control: Control) ->
     assert {task.fate for task in plan.tasks} == {"run", "left out"}
     assert plan.resources["phases"]["cognate"]["tasks"] == 4
     assert (await runs.listed(control, runs.RunFilter())).runs == []
+
+
+async def test_a_base_model_may_be_a_name_of_the_hub_and_no_path_that_looks_like_one(
+    control: Control,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hub: Hub,  # noqa: F811
+) -> None:
+    (tmp_path / "owner" / "secret").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match="none of ours"):
+        await planned(control, Asked(profile="micro", base_models=["owner/secret"]))
+    commit = hub.add("owner/model", shapes.make("llama", tmp_path / "model"))
+    plan = await planned(control, Asked(profile="micro", base_models=["owner/model@main"]))
+    assert plan.parameters["base_model_1"] == f"owner/model@{commit}"
 
 
 async def test_cancelling_what_waits_is_done_at_once_and_twice_is_once(control: Control) -> None:

@@ -48,6 +48,7 @@ from components.compression.allocation.text import text_rows
 from components.compression.allocation.workers import Workers
 from components.shared.models.loading import load, wrap
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
+from components.shared.runtime.malloc import set_mmap_threshold
 from components.shared.runtime.tracking.progress import Progress
 from pipelines.cli.models.compression import TEXT_CANDIDATES
 
@@ -73,6 +74,7 @@ class Subject:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         torch.set_num_threads(1)
+        set_mmap_threshold(1 << 17)  # as the phase does with a large model
         self.work: Path = arguments.work
         self.work.mkdir(parents=True, exist_ok=True)
         model, tokenizer = load(arguments.model)

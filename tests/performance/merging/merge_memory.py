@@ -130,7 +130,7 @@ def arithmetic() -> None:
     h, f, layers = SEVEN["hidden_size"], SEVEN["intermediate_size"], SEVEN["num_hidden_layers"]
     distinct = 4 * (layers * (3 * h * h + f * f) + h * h)
     piece = 4 * (1 << 22)
-    regmean = 8 * (2 * f * f + h * f + 2 * 1024 * f) + 4 * 4 * h * f
+    regmean = 8 * (f * f + h * f + 2 * 1024 * f) + 5 * 4 * h * f  # parents, base and their mean in float32
     print(
         f"weights {weights / 1e9:.2f} billion, a model in bfloat16 {2 * weights / GIB:.2f} GiB (resident: one)"
     )

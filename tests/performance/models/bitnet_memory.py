@@ -3,9 +3,10 @@
     python tests/performance/models/bitnet_memory.py PATH [--steps 3 --batch 16 --rows 4 --precision bfloat16] [--plain]
     python tests/performance/models/bitnet_memory.py --made 25 [350]      # Llamas of that many million parameters
 
-`peak` is the highest resident memory of the process that runs the phase (getrusage), everything counted: Python and torch
-(about 450 MiB before anything is loaded), teacher, student, gradients, optimiser, activations, scoring, writing and loading
-what was written. `--plain` leaves activations in memory (engine.gradient_checkpointing=false).
+`peak` is the highest resident memory of the process that runs the phase (getrusage), everything counted: teacher, student,
+gradients, optimiser, activations, scoring, writing and loading what was written, and Python with its libraries, whose share
+is measured apart, in a process that imports them and ends. `--plain` leaves activations in memory
+(engine.gradient_checkpointing=false).
 """
 
 from __future__ import annotations
@@ -59,6 +60,15 @@ def parameters(folder: Path) -> int:
     return total
 
 
+def libraries() -> int:
+    """Bytes of a process that has imported what the phase imports."""
+    code = "import resource, components.bitnet.phase, components.shared.runtime.executor\n"
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    return 1024 * int(
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    )
+
+
 def run(folder: Path, chosen: argparse.Namespace) -> None:
     """Run the phase once, and print its peak."""
     overrides = [
@@ -86,10 +96,12 @@ def run(folder: Path, chosen: argparse.Namespace) -> None:
         if ended.returncode:
             sys.exit(ended.stderr[-3000:])
         metrics = json.loads((Path(output) / "model" / "forge.json").read_text())["metrics"]
+    own = libraries()
     peak, count = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, parameters(folder)
     print(
         f"{count / 1e6:7.1f}M parameters, {'plain' if chosen.plain else 'checkpointed'}, {chosen.precision}: "
-        f"peak {peak / 2**20:7.0f} MiB, {peak / count:5.1f} bytes a parameter; "
+        f"peak {peak / 2**20:7.0f} MiB, {peak / count:5.1f} bytes a parameter, "
+        f"{(peak - own) / count:5.1f} without the {own / 2**20:.0f} MiB of libraries; "
         f"loss {metrics['loss_before']:.3f} -> {metrics['loss_after']:.3f}",
         flush=True,
     )

@@ -301,6 +301,12 @@ def test_the_local_key_knows_settings_and_code_of_its_own_phase(monkeypatch, tmp
         ),
     ) == {"compression"}
     assert changed(before, keys(seed=1)) == {"training", "compression"}
+    file = tmp_path / "mine.jsonl"
+    asked = as_parameters(composed(["training"], overrides=[f"training.target=[file:{file}]"]))
+    file.write_text('{"prompt": "a", "answer": "b"}')
+    asking = keys(training_settings=asked["training_settings"])
+    file.write_text('{"prompt": "a", "answer": "other"}')
+    assert changed(asking, keys(training_settings=asked["training_settings"])) == {"training"}
     shutil.copytree(cache_key.ROOT / "components", tmp_path / "components")
     original = code.code_digest.__wrapped__
     monkeypatch.setattr(code, "code_digest", lambda names: original(names, tmp_path / "components"))

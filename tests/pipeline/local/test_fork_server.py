@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.local.processes.fork_server import module_to_fork
 from pipelines.local.processes.pool import ProcessPool, ProcessResult, ProcessSpec
+from tests.contract import killing
 
 
 def run(*jobs: ProcessSpec, stop_after: float = 0.0) -> list[ProcessResult]:
@@ -49,7 +50,7 @@ def test_a_forked_phase_speaks_to_its_own_log_and_ends_with_its_own_code(tmp_pat
 
 def test_a_forked_phase_publishes_what_a_started_one_does(tmp_path):
     arguments = ["--profile", "micro", "--step", "trunk"]
-    quiet = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    quiet = killing.quiet(tmp_path)
     forked = job(tmp_path, "--output", str(tmp_path / "forked"), *arguments, name="forked", **quiet)
     other = job(tmp_path, "--output", str(tmp_path / "started"), *arguments, name="started", **quiet)
     started = ProcessSpec(["/usr/bin/env", *other.arguments], other.environment, other.folder, other.log)

@@ -13,10 +13,11 @@ from components.shared.models.remote_code.ternary import BitLinear
 from components.shared.optim.optimizer import build_optimizer
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import PhaseFailed
-from components.shared.tasks.batches import encode, mixture
+from components.shared.tasks.batches import Batch, encode, mixture
 from components.shared.tasks.tokenizer import byte_tokenizer
+from components.shared.training.paged import paged
 
-from .networks import cognate
+from .networks import cognate, llama
 
 
 def test_the_distillation_loss_is_the_kl_computed_by_hand():
@@ -59,6 +60,21 @@ def test_losses_of_rows_of_like_length_add_up_to_that_of_the_whole_batch():
         torch.testing.assert_close(total, expected)
 
 
+def test_a_document_of_a_packed_row_is_learnt_as_if_it_stood_alone():
+    student, teacher = llama(), llama(rope_theta=50.0)
+    ids = torch.randint(0, 256, (1, 24), generator=torch.Generator().manual_seed(0))
+    documents = torch.tensor([[1] * 10 + [2] * 14])
+    labels = ids.masked_fill(torch.isin(torch.arange(24), torch.tensor([0, 10])), -100)
+    packed = answer_and_kl(student, teacher, Batch(ids, labels, documents), 1.0)
+    pieces = [
+        Batch(*(each[:, part] for each in (ids, labels, documents.sign())))
+        for part in (slice(10), slice(10, 24))
+    ]
+    alone = [answer_and_kl(student, teacher, piece, 1.0) for piece in pieces]
+    for found, first, second in zip(packed, *alone, strict=True):
+        torch.testing.assert_close(found, (9 * first + 13 * second) / 22)
+
+
 def ternary():
     model = cognate(tie_word_embeddings=False)
     items = mixture({"copy": 1.0}, [1], "train", 0, 10**6, 16)
@@ -72,11 +88,11 @@ def draw(step):
     return [batch for _, batch in batches(items, byte_tokenizer(), 8)]
 
 
-def trained(tmp_path, steps, *, lr=0.01, clip=1.0, strength_warmup=0):
+def trained(tmp_path, steps, *, teacher=None, lr=0.01, clip=1.0, strength_warmup=0):
     model, reported = ternary(), []
     curve = train(
         model,
-        None,
+        teacher,
         build_optimizer(model, "muon", lr),
         draw,
         steps=steps,
@@ -104,6 +120,16 @@ def test_after_training_every_layer_is_ternary_at_full_strength_whatever_its_war
     model, _ = trained(tmp_path, steps=3, strength_warmup=100)
     layers = [module for module in model.modules() if isinstance(module, BitLinear)]
     assert layers and all(layer.strength == 1.0 for layer in layers) and not model.training
+
+
+def test_it_learns_the_same_from_a_teacher_whose_weights_lie_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("components.shared.training.paged.SMALL", 0)
+    teacher = cognate(tie_word_embeddings=False).requires_grad_(False)
+    from_memory, _ = trained(tmp_path / "memory", steps=2, teacher=teacher)
+    with paged(teacher, tmp_path, least=0):
+        from_file, _ = trained(tmp_path / "file", steps=2, teacher=teacher)
+    for expected, found in zip(from_memory.parameters(), from_file.parameters(), strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_weights_that_overflow_stop_training_and_say_what_to_lower(tmp_path):

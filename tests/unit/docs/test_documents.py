@@ -58,12 +58,14 @@ def command_lines(document):
 
 
 def commands():
-    """Each command's name → its options. Those of a group have two words; a group may be a command itself."""
+    """Each command's name → its options. Those of a group have two words, one of which may be left out."""
     options = {}
     for name, command in typer.main.get_command(app).commands.items():
         options[name] = options_of(command)
         for inner, subcommand in getattr(command, "commands", {}).items():
             options[f"{name} {inner}"] = options_of(subcommand)
+            if inner == getattr(command, "left_out", None):
+                options[name] |= options_of(subcommand)
     return options
 
 

@@ -12,7 +12,10 @@ from components.shared.runtime.errors import ArtifactError, InputError
 from pipelines.cli.rendering import report as terminal
 from pipelines.report import formatting, page, records
 
+SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
 SCORE = {"score": 0.61, "low": 0.52, "high": 0.69, "n": 100, "chance": 0.1}
+
+COSTS = {"tokens_per_right": 29.24, "flops_per_right": 52.46e6, "bytes_per_right": 4.3e6}
 
 
 def manifest(phase, name, parents, size, **extra):
@@ -28,13 +31,13 @@ def manifest(phase, name, parents, size, **extra):
         seed=0,
         code_version="",
         metrics={},
-        scores=dict.fromkeys(records.SUITES, SCORE),
+        scores=dict.fromkeys(SUITES, SCORE) | {"efficiency": SCORE | {"detail": COSTS}},
         gates=[],
         bytes=size,
         parameters=651_264,
         files=files,
         tensors={},
-        timing={},
+        timing={"latency_seconds": 0.0123},
         extra=extra,
     )
 
@@ -141,13 +144,28 @@ def test_the_page_stands_alone_and_escapes_what_a_model_said(run):
 def test_the_page_shows_size_lineage_gates_and_claims(run):
     text = page.write(run).read_text()
     assert "240.0 kB" in text and "9.2% of its cognate" in text  # 240,000 / (4 × 651,264)
+    assert "time of its phase" in text and text.count('<td class="n">27 s</td>') == 2, "what each gain cost"
     assert "1 of 1 claims held" in text and "retention" in text
     assert "+0.200 [+0.050, +0.350]" in text, "what decides whether a claim holds"
     digests = {
         task.name: task.manifest["digest"] for phase in records.read(run).phases for task in phase.tasks
     }
     assert digests["compression"][:12] in text and f"{digests['evomerge'][:8]} <span" in text
-    assert text.count("<svg") == 6  # scores, plane, controls, population, one curve, time
+    assert text.count("<svg") == 7  # scores, plane, overall, controls, population, one curve, time
+
+
+def test_the_page_shows_what_a_right_answer_costs_model_by_model(run):
+    text = page.write(run).read_text()
+    table = text.partition("What a right answer costs")[2].partition("</table>")[0]
+    assert table.count('<td class="n">52.5 M</td>') == 5 and table.count("12.30 ms") == 5
+    assert "29.2 tokens, 52.5\u00a0MFLOP, 4.3 MB of weights read, 12.3 ms for an answer alone" in text
+
+
+def test_rates_are_shown_with_intervals():
+    safety = SCORE | {"n": 128, "detail": {"refused": 0.5, "obeyed": 1.0}}
+    assert formatting.beside(safety) == "refused 50 (38–62), obeyed 100 (94–100)"
+    arc = SCORE | {"detail": {"pass_at_1": 0.25, "pass_at_1_low": 0.2, "pass_at_1_high": 0.3}}
+    assert formatting.beside(arc) == "pass@1 25 (20–30)" and formatting.beside(SCORE) == ""
 
 
 def test_a_claim_leads_to_the_manifest_that_it_was_measured_for(run):

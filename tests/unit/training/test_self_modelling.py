@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from components.shared.training.low_rank import adapt, merge
 from components.training.self_modelling import SelfModel, self_modelling_loss, weight_spread
+
+SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 def states(*values: float) -> tuple[torch.Tensor, ...]:
@@ -51,3 +55,14 @@ def test_the_spread_is_the_standard_deviation_of_all_matrices_together():
         network[0].weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
         network[1].weight.copy_(torch.tensor([[5.0, 6.0]]))
     assert weight_spread(network) == pytest.approx(torch.arange(1.0, 7.0).std().item())
+
+
+def test_the_spread_of_an_adapted_network_is_that_of_what_it_computes_with():
+    torch.manual_seed(0)
+    network = LlamaForCausalLM(LlamaConfig(vocab_size=64, **SHAPE))
+    learnt = adapt(network, 4, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        learnt[1].add_(0.5)
+    changed = weight_spread(network)
+    merge(network)
+    assert weight_spread(network) == pytest.approx(changed, rel=1e-6)

@@ -17,6 +17,7 @@ from components.shared.optim.optimizer import build_optimizer, hidden_matrices
 from components.shared.runtime.checkpoint.checkpoints import Checkpoints
 from components.shared.runtime.errors import PhaseFailed
 from components.shared.tasks.batches import mixture
+from components.shared.tasks.room import Room
 from components.shared.tasks.tokenizer import byte_tokenizer
 from components.training.edge_of_chaos import Edge
 from components.training.settings import Settings, Stage, all_levels
@@ -54,7 +55,7 @@ def run_stage(model, checkpoints, kind, *, steps=4, levels=(1,), tasks=TASKS, ro
 
     def draw(step):
         if kind == "edge_of_chaos":
-            items = items_at_the_edge(edge, 8, 0.0, stage=kind, seed=1, step=step)
+            items = items_at_the_edge(edge, 8, 0.0, Room(TOKENIZER, None), stage=kind, seed=1, step=step)
         else:
             items = mixture(tasks, levels, "train", 1, step, 4 if kind == "dreaming" else 8)
         parts = list(batches(items, TOKENIZER, rows))
@@ -62,9 +63,9 @@ def run_stage(model, checkpoints, kind, *, steps=4, levels=(1,), tasks=TASKS, ro
             parts.append(dreamt_part(DREAMS, 4, 256, stage=kind, seed=1, step=step))
         return StepBatches([(item.task, item.level) for item in items], parts)
 
-    return train(
+    train(
         model,
-        model,
+        None,
         draw,
         edge,
         known,
@@ -78,6 +79,7 @@ def run_stage(model, checkpoints, kind, *, steps=4, levels=(1,), tasks=TASKS, ro
         checkpoints=checkpoints,
         report=lambda step, metrics: None,
     )
+    return model
 
 
 def go(model, folder, kind="adaptation", **more):

@@ -56,6 +56,7 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, width, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, width, bias=False)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.o_proj.into_residual = True  # type: ignore[assignment]  # read where weights begin
 
     def forward(self, x, angles, mask, causal, cache, slot=None):
         """Attend from x (B, T, hidden) to itself and the cache → (B, T, hidden).
@@ -81,6 +82,7 @@ class MLP(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, size, bias=False)
         self.down_proj = nn.Linear(size, config.hidden_size, bias=False)
+        self.down_proj.into_residual = True  # type: ignore[assignment]  # read where weights begin
 
     def forward(self, x):
         """Hidden states (…, hidden) → (…, hidden)."""

@@ -67,7 +67,10 @@ class CodedLinear(Coded):
         x = x if self.norm is None else self.norm(x)
         if self.spec.get("activations") == "int8":
             x = straight_through(x, quantise_activations)  # experts are trained through it
-        return F.linear(x, self.weight.to(x.dtype), self.bias)
+        weight = self.weight
+        if not torch.is_autocast_enabled(x.device.type):  # which casts it itself
+            weight = weight.to(x.dtype)
+        return F.linear(x, weight, self.bias)
 
 
 class CodedEmbedding(Coded):

@@ -9,30 +9,54 @@ import hashlib
 import torch
 from torch import nn
 
-SVDS: dict = {}  # sha256 of a weight → its U, σ, Vᵀ; the latest 512
+SVDS: dict = {}  # sha256 of a weight → its U, σ, Vᵀ in host memory; the latest 512
 
 
 def svd_of(weight):
-    """Thin SVD of a matrix (out, in) in float32: U (out, r), σ (r), Vᵀ (r, in), kept by its content."""
+    """Thin SVD of a matrix (out, in) in float32: U (out, r), σ (r), Vᵀ (r, in), kept by its content.
+
+    They take more room than the weights do. So they lie in host memory, and a GPU sees those of one matrix at a time.
+    """
     w = weight.detach().float()
-    key = hashlib.sha256(
-        f"{tuple(w.shape)}{w.device}".encode() + w.cpu().contiguous().numpy().tobytes()
-    ).digest()
+    content = hashlib.sha256(f"{tuple(w.shape)}{w.device}".encode())
+    content.update(w.cpu().contiguous().numpy())
+    key = content.digest()
     if key not in SVDS:
         if len(SVDS) >= 512:
             SVDS.pop(next(iter(SVDS)))
-        SVDS[key] = torch.linalg.svd(w, full_matrices=False)
+        SVDS[key] = tuple(part.cpu() for part in torch.linalg.svd(w, full_matrices=False))
     return SVDS[key]
 
 
+class Recomposed(torch.autograd.Function):
+    """z (r) → U diag(σ z) Vᵀ; the backward pass fetches the factors again."""
+
+    @staticmethod
+    def forward(ctx, z, factors, dtype):
+        """The matrix (out, in) in a dtype, computed in float32 on z's device."""
+        ctx.factors = factors
+        with torch.autocast(z.device.type, enabled=False):  # in fewer bits z = 1 would not be the base
+            u, sigma, vt = (part.to(z.device) for part in factors)
+            return ((u * (sigma * z)) @ vt).to(dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """The gradient goes to z alone."""
+        with torch.autocast(gradient.device.type, enabled=False):
+            u, sigma, vt = (part.to(gradient.device) for part in ctx.factors)
+            towards = (vt @ gradient.float().mT).mT  # of U diag(σ z), laid out as U is
+            return towards.mul_(u).sum(0) * sigma, None, None
+
+
 def recompose(weight, z):
-    """W (out, in), z (min(out, in)) → U diag(σ z) Vᵀ in W's dtype."""
-    u, sigma, vt = svd_of(weight)
-    if z.shape != sigma.shape:
+    """W (out, in), z (min(out, in)) → U diag(σ z) Vᵀ in W's dtype, under autocast in the one that layers compute in."""
+    factors, kind = svd_of(weight), weight.device.type
+    if z.shape != factors[1].shape:
         raise ValueError(
-            f"z has shape {tuple(z.shape)}; a matrix {tuple(weight.shape)} takes {tuple(sigma.shape)}"
+            f"z has shape {tuple(z.shape)}; a matrix {tuple(weight.shape)} takes {tuple(factors[1].shape)}"
         )
-    return ((u * (sigma * z)) @ vt).to(weight.dtype)
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    return Recomposed.apply(z, factors, dtype)
 
 
 def set_expert(model, z):

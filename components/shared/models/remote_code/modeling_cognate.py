@@ -34,21 +34,22 @@ class CognatePreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
 
     def _init_weights(self, module):
-        """Linear layers N(0, 1/fan_in), into the residual stream √(2·layers) narrower.
+        """Linear layers N(0, 1/fan_in), embeddings .02; added modules are closed.
 
-        Embeddings have .02, added modules are closed.
+        Into the residual stream linear layers are narrower by .05, so that each of them begins not much larger than the
+        embedding: else no later layer can tell which token it stands on.
         """
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            std = module.in_features**-0.5
+            if getattr(module, "into_residual", False):
+                std *= 0.05
+            nn.init.normal_(module.weight, std=std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
         elif isinstance(module, nn.RMSNorm):
             nn.init.ones_(module.weight)
-        elif isinstance(module, Block):
-            for out in (module.self_attn.o_proj, module.mlp.down_proj):
-                nn.init.normal_(out.weight, std=(2 * self.config.num_hidden_layers * out.in_features) ** -0.5)
         elif hasattr(module, "start_closed"):
             module.start_closed()
 

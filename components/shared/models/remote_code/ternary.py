@@ -6,6 +6,8 @@ s is a mean in float64 rounded to float32, so that `to_latent` can give weights 
 a stored one, whatever the tensor's size.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -72,7 +74,7 @@ class BitLinear(nn.Linear):
         super().__init__(in_features, out_features, bias=bias, device=device)
         self.norm = nn.RMSNorm(in_features, 1e-6, device=device) if norm else None
         self.strength = strength
-        self.cached = None
+        self.cached: Any = None
 
     def forward(self, x):
         """Activations x (…, in) → (…, out)."""
@@ -82,15 +84,24 @@ class BitLinear(nn.Linear):
     def quantised(self):
         """The weight that is used.
 
-        Without gradients it is kept until the weight changes: generation asks at every token.
+        Without gradients it is kept until the weight changes, or what a parametrised one is made of: generation
+        asks at every token.
         """
-        weight = self.weight  # once: a parametrised weight is another tensor each time
+        made: Any = self._modules.get("parametrizations")
+        made = None if "weight" in self._parameters else made.weight
         if torch.is_grad_enabled():
-            return straight_through(weight, ternarise, self.strength)
-        source = (weight, weight._version, self.strength)
-        if self.cached is None or self.cached[0][0] is not weight or self.cached[0][1:] != source[1:]:
-            self.cached = source, straight_through(weight, ternarise, self.strength)
-        return self.cached[1]
+            return straight_through(self.weight, ternarise, self.strength)
+        sources = [self.weight] if made is None else list(made.parameters())
+        versions = [each._version for each in sources], self.strength
+        kept = self.cached
+        if (
+            kept is None
+            or kept[1] != versions
+            or any(a is not b for a, b in zip(kept[0], sources, strict=True))
+        ):
+            weight = self.weight if made is None else made()
+            self.cached = sources, versions, straight_through(weight, ternarise, self.strength)
+        return self.cached[2]
 
     def train(self, mode=True):
         """Forget the quantised weight, and switch the mode."""

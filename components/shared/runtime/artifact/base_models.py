@@ -15,19 +15,21 @@ from typing import Any
 import yaml
 
 KEY = "base_models"
+CORPORA = "corpora"
 LICENCES = "licences"
 TEXTS = re.compile(r"(?i)(licen[sc]e|notice|use_policy)[^/]*")
 """Files that say under which terms a model may be used."""
 
 
-def inherited(extras: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def inherited(extras: Iterable[Mapping[str, Any]], key: str = KEY) -> list[dict[str, Any]]:
     """The base models of several artifacts, each once, in their order.
 
     :param extras: the `extra` of each artifact's manifest.
+    :param key: of another such list, such as that of the corpora that models have read.
     """
     found: list[dict[str, Any]] = []
     for extra in extras:
-        listed = extra.get(KEY)
+        listed = extra.get(key)
         for base in listed if isinstance(listed, list) else []:
             if isinstance(base, dict) and base not in found:
                 found.append(base)

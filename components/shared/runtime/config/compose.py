@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..code import CONFIGS
 from ..errors import ConfigError
 from . import config_errors
-from .settings import Config, S, model_of, typed
+from .settings import SUITES, Config, S, model_of, typed
 from .tree import compose_tree, plain
+
+ASKED = ("evomerge.suites", "training.target")
+"""Settings of phases that name what these ask models, beside `evaluation.suites`: no phase's training text may hold it."""
 
 
 def compose(
@@ -89,9 +92,18 @@ def _typed(
     return typed(
         phase,
         settings,
-        {name: plain(tree, name) for name in (phase, "evaluation")},
+        {phase: plain(tree, phase), "evaluation": _with_asked(plain(tree, "evaluation"), tree)},
         profile=profile,
         seed=tree.get("seed") if seed is None else seed,
         where=f"profile {profile}",
         source=lambda key: config_errors.source_of(key, overrides, files),
     )
+
+
+def _with_asked(evaluation: Any, tree: DictConfig) -> Any:
+    """The section `evaluation`, whose `apart` has what other phases ask; the five suites are kept apart anyway."""
+    named = [OmegaConf.select(tree, key) for key in ASKED]
+    asked = [name for names in named if OmegaConf.is_list(names) for name in names if name not in SUITES]
+    if not asked or not isinstance(evaluation, dict) or not isinstance(evaluation.get("apart", []), list):
+        return evaluation  # what is wrong with it is said where it is validated
+    return evaluation | {"apart": list(dict.fromkeys([*evaluation.get("apart", []), *asked]))}

@@ -2,12 +2,18 @@
 
     gates:
       - {metric: score/reasoning, op: ">=", value: 0.3}
-      - {metric: score/memory, op: ">=", value: input/score/memory - 0.05, on_fail: rollback}
+      - {metric: score/memory, op: ">=", value: input/score/memory - 2%, on_fail: rollback}
+      - {metric: size/bytes, op: "<", value: start/size/weights * 0.02}
 
-A gate compares one metric of a phase with a number, or with another metric and an offset or a factor. Metrics
-are what the phase returned from `get_metrics`, `score/<suite>` for the scores of its output, `stand_in/<name>` for what
-stands in for suites (perplexity, bits_per_byte, chat: where `evaluation` asks for them), and all again behind `input/` for
-its input.
+A gate compares one metric with a bound: a number, or another metric as it is or a distance from it:
+
+    bound  = number | metric | metric ("+" | "-") number | metric ("+" | "-") number "%" | metric "*" number
+
+A metric's name has no spaces, but in the path of a file that is a suite.
+
+A percentage is of the size of that metric: `m - 2%` is m − 0.02·|m|, never above m, where m is negative too. What can be
+named is in measured.py: what the phase measured and how large its output is; all of its input behind `input/`; all of the
+pipeline's first model behind `start/`.
 """
 
 from __future__ import annotations
@@ -28,8 +34,9 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 BOUND = re.compile(
-    r"^(?P<name>\S+)(?:\s+(?P<sign>[-+*])\s+(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?$"
+    rf"(?P<name>\S*/file:.+?|\S+)(?:\s+(?:(?P<sign>[-+])\s+(?P<number>{NUMBER})(?P<percent>%)?|\*\s+(?P<factor>{NUMBER})))?"
 )
 
 
@@ -50,27 +57,40 @@ class Gate(BaseModel):
     @field_validator("value")
     @classmethod
     def _readable(cls, value: float | str) -> float | str:
-        if isinstance(value, str) and (not BOUND.match(value) or _is_number(value)):
-            raise ValueError("allowed: a number, 'metric', 'metric - 0.05', 'metric * 0.9'")
+        if isinstance(value, str) and (not BOUND.fullmatch(value) or _is_number(value)):
+            raise ValueError("allowed: a number, 'metric', 'metric - 0.05', 'metric - 2%', 'metric * 0.9'")
         return value
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that it compares: one, or two."""
+        return (self.metric,) if not isinstance(self.value, str) else (self.metric, self._parts["name"])
 
     def bound(self, metrics: Mapping[str, float]) -> float:
         """The number that the metric is compared with."""
         if not isinstance(self.value, str):
             return self.value
-        match = BOUND.match(self.value)
-        assert match is not None  # the validator saw to it
-        base = _metric(match["name"], metrics)
-        if match["sign"] is None:
+        parts = self._parts
+        base = _metric(parts["name"], metrics)
+        if parts["factor"] is not None:
+            return base * float(parts["factor"])
+        if parts["sign"] is None:
             return base
-        number = float(match["number"])
-        return {"-": base - number, "+": base + number, "*": base * number}[match["sign"]]
+        distance = float(parts["number"]) * (abs(base) / 100 if parts["percent"] else 1)
+        return base + distance if parts["sign"] == "+" else base - distance
+
+    @property
+    def _parts(self) -> re.Match[str]:
+        match = BOUND.fullmatch(str(self.value))
+        assert match is not None  # the validator saw to it
+        return match
 
 
 def check(gates: Sequence[Gate], metrics: Mapping[str, float]) -> list[dict[str, Any]]:
     """Compare every gate with the metrics. A metric that is NaN passes no gate.
 
-    :returns: one plain dict a gate: metric, value, op, bound, passed, on_fail.
+    :returns: one plain dict a gate: metric, value, op, bound, passed, on_fail; and `against`, the bound's own words, where
+        it is no number.
     :raises PhaseFailed: a gate names a metric that the phase did not measure.
     """
     results = []
@@ -84,15 +104,17 @@ def check(gates: Sequence[Gate], metrics: Mapping[str, float]) -> list[dict[str,
                 "bound": bound,
                 "passed": COMPARE[gate.op](value, bound),
                 "on_fail": gate.on_fail,
+                **({"against": gate.value} if isinstance(gate.value, str) else {}),
             }
         )
     return results
 
 
 def describe(result: Mapping[str, Any]) -> str:
-    """One line for the terminal: `score/memory 0.21 >= 0.3 failed`."""
+    """One line for the terminal: `score/memory 0.21 >= 0.27 (start/score/memory * 0.9) failed`."""
     verdict = "passed" if result["passed"] else "failed"
-    return f"{result['metric']} {result['value']:.4g} {result['op']} {result['bound']:.4g} {verdict}"
+    against = f" ({result['against']})" if "against" in result else ""
+    return f"{result['metric']} {result['value']:.4g} {result['op']} {result['bound']:.4g}{against} {verdict}"
 
 
 def _metric(name: str, metrics: Mapping[str, float]) -> float:

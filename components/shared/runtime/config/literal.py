@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .map_keys import quoted
+
 QUOTES = re.compile(r"(\\*)('|\Z)")
 REFERENCES = re.compile(r"(\\*)(\$\{)")
 
@@ -19,7 +21,7 @@ def literal(value: Any, *, references: bool = False) -> str:
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, Mapping):
-        inner = (f"{key}: {literal(item, references=references)}" for key, item in value.items())
+        inner = (f"{quoted(key)}: {literal(item, references=references)}" for key, item in value.items())
         return "{" + ", ".join(inner) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(literal(item, references=references) for item in value) + "]"

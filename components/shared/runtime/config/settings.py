@@ -12,9 +12,9 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import ConfigError
 from ..wording import close_matches, did_you_mean
@@ -40,12 +40,61 @@ class PhaseSettings(BaseModel):
     )
 
 
+SUITES = ("reasoning", "memory", "generalization", "efficiency", "safety")
+"""The suites by name (evaluation/cells.py says what they ask); a file of items, `file:PATH`, is one too."""
+FILE = "file:"
+ARC = "arc"
+"""ARC's puzzles with two attempts at each are a suite, too; `arc:FOLDER` are those of a folder."""
+SEEDS = 4
+"""How many seeds draw a suite's items where nothing else is said."""
+
+
+def _suite(name: str) -> str:
+    """A suite's name, `file:PATH`, or `arc:FOLDER`.
+
+    :raises ValueError: there is no such suite.
+    """
+    if name not in (*SUITES, ARC) and not name.startswith((FILE, f"{ARC}:")):
+        raise ValueError(f"there is no suite {name!r}, {did_you_mean(name, (*SUITES, ARC))}")
+    return name
+
+
+SuiteName = Annotated[str, AfterValidator(_suite)]
+
+
+def _each_once(names: list[str]) -> list[str]:
+    """Suites, none of them twice.
+
+    :raises ValueError: one is.
+    """
+    if len(set(names)) < len(names):
+        raise ValueError("a suite is named twice")
+    return names
+
+
 class EvaluationSettings(BaseModel):
-    """How the five suites are run: the same for every phase, so that scores can be compared."""
+    """How the suites are run: the same for every phase, so that scores can be compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    suites: Annotated[list[SuiteName], AfterValidator(_each_once)] = Field(
+        list(SUITES),
+        min_length=1,
+        description="what every phase's result is scored on: suites, arc, or file:PATH",
+    )
     items: int = Field(ge=2, description="items of each suite")
+    seeds: int = Field(
+        4,
+        ge=1,
+        description="seeds that draw the items of a suite in turn; intervals are over items and seeds",
+    )
+    shots: int | None = Field(
+        None,
+        ge=0,
+        le=64,
+        description="training examples in front of every question of a file:PATH, and of the five suites for a model"
+        " whose tokenizer is not the byte one; null: none, and four",
+    )
     batch: int = Field(ge=1, description="items in one forward pass")
     text: str | None = Field(
         None,
@@ -53,6 +102,11 @@ class EvaluationSettings(BaseModel):
     )
     text_tokens: int = Field(16384, ge=2, description="tokens of that text, from its beginning")
     chat: bool = Field(False, description="ask the stand-in suite `chat`, for models that speak a language")
+    apart: list[str] = Field(
+        default_factory=list,
+        description="what else no training text may hold an item of: tasks, file:PATH, arc; evomerge.suites and "
+        "training.target are always among it",
+    )
 
 
 S = TypeVar("S", bound=PhaseSettings)
@@ -81,8 +135,10 @@ class Config(Generic[S]):
         The seed is a parameter of its own. What the phase's code takes by default is left out: a text of a kilobyte is
         sixteen in a workflow, which may not grow over a megabyte.
         """
-        own = self.settings.model_dump(mode="json", exclude_defaults=True)
-        return as_json({"profile": self.profile, "evaluation": self.tree["evaluation"], self.phase: own})
+        own, evaluation = (
+            part.model_dump(mode="json", exclude_defaults=True) for part in (self.settings, self.evaluation)
+        )
+        return as_json({"profile": self.profile, "evaluation": evaluation, self.phase: own})
 
     @property
     def digest(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import threading
 from collections.abc import Sequence, Set
 from pathlib import Path
@@ -11,15 +13,16 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
 from ..errors import ConfigError
 from ..wording import close_matches, did_you_mean
+from . import map_keys
 from .literal import literal
 
 LONGEST, LONGEST_KEY, DEEPEST = 10_000, 200, 30
@@ -46,16 +49,15 @@ def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictC
             fix=did_you_mean(profile, profiles),
         )
     try:
-        with HYDRA, initialize_config_dir(str(configs), version_base="1.3"):
-            phases = sorted(path.stem for path in (configs / "phase").glob("*.yaml"))
-            files = [*(f"+phase@{phase}={phase}" for phase in phases), f"+profile={profile}"]
-            tree = base = hydra_compose("config", overrides=files)
-            if overrides:
-                checked = (_checked(override, base, {*phases, "evaluation"}) for override in overrides)
-                changes = [change for change in checked if change is not None]
-                tree = hydra_compose("config", overrides=[*files, *changes])
-            _refuse_resolvers(OmegaConf.to_container(tree, resolve=False))
-            return tree
+        phases = tuple(sorted(path.stem for path in (configs / "phase").glob("*.yaml")))
+        tree = _files(profile, phases, configs, _stamps(configs))
+        if overrides:
+            tree = copy.deepcopy(tree)
+            OmegaConf.set_readonly(tree, False)
+            for override in overrides:
+                _apply(_checked(override, tree, {*phases, "evaluation"}), tree)
+        _refuse_resolvers(OmegaConf.to_container(tree, resolve=False))
+        return tree
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         why = getattr(error, "problem", None) or getattr(error, "reason", "")
         raise ConfigError(
@@ -67,18 +69,50 @@ def compose_tree(profile: str, overrides: Sequence[str], configs: Path) -> DictC
         ) from error
 
 
-def _checked(override: str, base: DictConfig, here: Set[str]) -> str | None:
-    """One override in the form that Hydra takes for a key which may or may not be in the files.
+def _stamps(configs: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells that a file was changed."""
+    found = ((str(path), path.stat()) for path in sorted(configs.rglob("*.yaml")))
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
+
+
+@functools.lru_cache(maxsize=8)
+def _files(profile: str, phases: Sequence[str], configs: Path, _stamped: tuple[object, ...]) -> DictConfig:
+    """What the files say, read only. Hydra takes half a second for it, and a process asks again and again."""
+    with HYDRA, initialize_config_dir(str(configs), version_base="1.3"):
+        names = [*(f"+phase@{phase}={phase}" for phase in phases), f"+profile={profile}"]
+        tree = hydra_compose("config", overrides=names)
+    OmegaConf.set_readonly(tree, True)
+    return tree
+
+
+def _apply(checked: tuple[Override, dict[str, str]] | None, tree: DictConfig) -> None:
+    """Put the value of an override into the tree, whether its key is there or not; or take the key away."""
+    if checked is None:
+        return
+    change, keys = checked
+    key = str(change.key_or_group)
+    if not change.is_delete():
+        OmegaConf.update(tree, key, map_keys.shown(change.value(), keys), merge=True, force_add=True)
+        return
+    above, _, name = key.rpartition(".")
+    with open_dict(tree):
+        del OmegaConf.select(tree, above)[name]
+
+
+def _checked(override: str, base: DictConfig, here: Set[str]) -> tuple[Override, dict[str, str]] | None:
+    """One override, as Hydra's grammar reads it, of a key which may or may not be in the files.
 
     In a phase's image the defaults of the others are not there, and what a profile says of them is. Their values are
     taken, since this phase may refer to them; where there is nothing to take away: None.
 
     :param here: the sections whose defaults are here.
+    :returns: it, and the keys of maps that it hides (map_keys.py).
     """
     where = f"override {override!r:.300}"
     _check_size(override, where)
     try:
-        parsed = OverridesParser.create().parse_override(override)
+        readable, keys = map_keys.hidden(override)
+        parsed = OverridesParser.create().parse_override(readable)
     except (HydraException, ValueError) as error:
         key, equals, value = override.partition("=")
         quoted = f"{key}={literal(value)}"
@@ -104,9 +138,11 @@ def _checked(override: str, base: DictConfig, here: Set[str]) -> str | None:
         near = close_matches(key, [*sorted(known), *(f"{name}.{rest}" for name in sections if rest)])
         fix = f"did you mean {' or '.join(near[:3])}?" if near else f"begin with one of {', '.join(sections)}"
         raise ConfigError(f"there is no setting {key!r}", where=where, fix=fix)
-    if parsed.type == OverrideType.DEL:
-        return None if head not in here and OmegaConf.select(base, key) is None else override
-    return "++" + override.lstrip("+")
+    if parsed.is_delete() and OmegaConf.select(base, key) is None:
+        if head not in here:
+            return None
+        raise ConfigError(f"there is no setting {key!r} to take away", where=where, fix="leave it out")
+    return parsed, keys
 
 
 def _check_size(override: str, where: str) -> None:

@@ -75,11 +75,12 @@ class Request:
         return "://" in self.uri
 
 
-def from_kfp(text: str) -> Request:
+def from_kfp(text: str, *, beside: str = METRICS) -> Request:
     """KFP's executor input, the JSON that stands for `{{$}}`.
 
-    Of the outputs, the log that the launcher adds is left out by name, and `metrics` is the task's record.
+    Of the outputs, the log that the launcher adds is left out by name.
 
+    :param beside: the output beside the artifact, whose file becomes `record`.
     :raises ConfigError: not JSON, or not one output artifact.
     """
     try:
@@ -100,7 +101,7 @@ def from_kfp(text: str) -> Request:
         raise ConfigError(
             "KFP's input cannot be read", where="--executor-input", why=why, fix="pass {{$}} as it is"
         ) from error
-    record = artifacts.pop(METRICS, None)
+    record = artifacts.pop(beside, None)
     if len(artifacts) != 1:
         why = f"it names {len(artifacts)}: {', '.join(sorted(artifacts))}"
         raise ConfigError(
@@ -116,7 +117,7 @@ def from_kfp(text: str) -> Request:
         output_name=name,
         output_file=file,
         uri=str(target.get("uri", "")),
-        record=None if record is None else Path(paths[METRICS]),
+        record=None if record is None else Path(paths[beside]),
     )
     take(request, values)
     group(request)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import mlflow_lineage
+
 EXPERIMENT = "agent-forge"
 BATCH = 1000
 """MLflow takes at most so many metrics in one request."""
@@ -117,6 +119,10 @@ class MlflowLog:
                 self.client.log_batch(run, params=params[start : start + 100])
         elif first.kind == "tags":
             self.client.log_batch(run, tags=[RunTag(name, value[:5000]) for name, value in values.items()])
+        elif first.kind == "inputs":
+            mlflow_lineage.log_inputs(self.client, run, values["data_sets"], self.experiment)
+        elif first.kind == "made":
+            mlflow_lineage.log_made(self.client, run, self.experiment, **values)
         elif first.kind == "end":
             self.client.set_terminated(run, values["status"])
         elif first.kind == "register":

@@ -14,11 +14,12 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..request.inputs import Request
+from .mlflow_lineage import DataSet
 from .mlflow_log import Destination, MlflowLog, Operation
 
 FLUSH_SECONDS = 2.0
@@ -80,9 +81,25 @@ class Tracker:
         self.root._spool({"time": now, "run": self.run, "step": step, "metrics": numbers})
         self._put("metrics", {"values": numbers, "step": step or 0, "time": now})
 
+    def usage(self, values: Mapping[str, float], step: int) -> None:
+        """What the process uses: for the server alone, since no two runs of the same work use the same."""
+        self._put("metrics", {"values": dict(values), "step": step, "time": time.time()})
+
     def tags(self, values: Mapping[str, str]) -> None:
         """Text about the run: digests, versions."""
         self._put("tags", {name: str(value) for name, value in values.items()})
+
+    def inputs(self, data_sets: Sequence[DataSet]) -> None:
+        """What the run has read: MLflow shows it beside the run, and finds the runs that have read the same."""
+        if data_sets:
+            self._put("inputs", {"data_sets": list(data_sets)})
+
+    def made(self, name: str, digest: str, facts: Mapping[str, str]) -> None:
+        """The model that the run has made, and the facts by which it is found again.
+
+        :param name: what it is called, such as its phase.
+        """
+        self._put("made", {"name": name, "digest": digest, "facts": dict(facts)})
 
     @contextlib.contextmanager
     def child(self, name: str) -> Iterator[Tracker]:

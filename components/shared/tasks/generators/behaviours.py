@@ -2,7 +2,7 @@
 
 tool        sums are not worked out but handed to a tool:           `tool: calc 47+3=` → `<add 47 3>`
 memory      what is to be noted is stored, what is asked is loaded: `note: keep k07=` → `<save k 07>`
-retrieval   what the context lacks is searched, and nothing else:   `find: a3 d1? k` → `<find k>`, but `… d` → `1`
+retrieval   what the context lacks is searched, and nothing else:   `find: aBX kQM? d` → `<find d>`, but `… k` → `QM`
 persona     words are said like a pirate:                           `arr: say dax=` → `dax arr`
 
 Of each question there are three forms: prompted (with the instruction; the behaviour is right), plain (without; the
@@ -103,9 +103,12 @@ OPERATIONS = {"+": "add", "-": "sub", "*": "mul"}
 
 
 def calculation(rng: random.Random, level: int) -> Draft:
-    """`calc 47+3=` → `0`: a chain that asks for a calculation, in the split of the chain itself."""
-    chain = arithmetic.chain(rng, level)
-    return Draft(f"calc {chain.prompt}", chain.answer, family=chain.prompt)
+    """`calc 47+3=` → `0`: a short chain, one operation more every second level, that asks for a calculation.
+
+    Every prompt is a class of its own: the call names its numbers.
+    """
+    chain = arithmetic.chain_of(rng, level, (level + 1) // 2)
+    return Draft(f"calc {chain.prompt}", chain.answer)
 
 
 def call_of_sum(draft: Draft) -> str:
@@ -118,12 +121,12 @@ def call_of_sum(draft: Draft) -> str:
 
 
 def note(rng: random.Random, level: int) -> Draft:
-    """`keep k7` → `ok`, or `load k` → `?`; level n stands behind n − 1 words of chatter."""
+    """`keep k07` → `ok`, or `load k07` → `?`; level n stands behind n − 1 words of chatter, which make no class."""
     chatter = "".join("".join(rng.sample(LETTERS, 3)) + " " for _ in range(level - 1))
     key, value = rng.choice(LETTERS), rng.randint(0, 99)
-    if rng.random() < 0.5:
-        return Draft(f"{chatter}load {key}{value:02}=", "?")
-    return Draft(f"{chatter}keep {key}{value:02}=", "ok")
+    verb, answer = ("load", "?") if rng.random() < 0.5 else ("keep", "ok")
+    question = f"{verb} {key}{value:02}="
+    return Draft(f"{chatter}{question}", answer, family=question)
 
 
 def call_of_note(draft: Draft) -> str:
@@ -139,7 +142,7 @@ def lookup(rng: random.Random, level: int) -> Draft:
         return draft
     facts, _ = draft.prompt.split("? ")
     missing = rng.choice([letter for letter in LETTERS if letter not in facts])
-    return Draft(f"{facts}? {missing}", "?")
+    return Draft(f"{facts}? {missing}", "?", family=f"recall {' '.join(sorted(facts.split()))}? {missing}")
 
 
 def call_of_lookup(draft: Draft) -> str:

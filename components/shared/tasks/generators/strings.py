@@ -31,9 +31,10 @@ def reverse(rng: random.Random, level: int) -> Draft:
 
 
 def sort(rng: random.Random, level: int) -> Draft:
-    """`sort dax=` → `adx`."""
+    """`sort dax=` → `adx`. One class: the same letters in any order."""
     letters = word(rng, level)
-    return Draft(f"sort {letters}=", "".join(sorted(letters)))
+    ordered = "".join(sorted(letters))
+    return Draft(f"sort {letters}=", ordered, family=f"sort {ordered}")
 
 
 def successor(rng: random.Random, level: int) -> Draft:

@@ -7,13 +7,17 @@ that is begun again has one right end.
 from __future__ import annotations
 
 import functools
-import json
+import gzip
+import importlib
 import random
+import zlib
 from pathlib import Path
 
 from components.shared.runtime.errors import InputError
 
+from .. import user_file
 from ..item import Draft, Task
+from ..user_file import Row
 
 PEOPLE = ("Al", "Bo", "Cy", "Di", "Ed", "Hu", "Jo", "Kit", "Li", "Mo", "Ned", "Sue", "Ty", "Vi")
 ENDS = {
@@ -47,11 +51,16 @@ def cast(level: int) -> int:
 
 
 def cloze(rng: random.Random, level: int) -> Draft:
-    """`Al has jam. Bo has tea. Al has` → ` jam`: the end of a sentence that the story has told."""
+    """`Al has jam. Bo has tea. Al has` → ` jam`: the end of a sentence that the story has told.
+
+    One class: the same facts in any order, and the same question.
+    """
     facts, verb = story(rng, level)
     person, _, end = rng.choice([fact for fact in facts if fact[1] == verb])
     choices = tuple(f" {end}" for _, other, end in facts if other == verb)
-    return Draft(f"{sentences(facts)} {person} {verb}", f" {end}", choices=choices)
+    question = f"{person} {verb}"
+    family = f"{sentences(sorted(facts))} {question}"
+    return Draft(f"{sentences(facts)} {question}", f" {end}", choices=choices, family=family)
 
 
 def prose(rng: random.Random, level: int) -> Draft:
@@ -66,68 +75,99 @@ def sentences(facts: list[tuple[str, str, str]]) -> str:
     return " ".join(f"{person} {verb} {end}." for person, verb, end in facts)
 
 
-@functools.lru_cache(maxsize=8)
-def rows(path: str) -> tuple[Draft, ...]:
-    """The rows of a local file, as drafts.
+def from_file(path: str) -> Task:
+    """The task `file:PATH`: its questions, every one once before any comes again; or windows of its text.
 
-    `.jsonl` has {"prompt", "answer"} (and "system", "scratch") or {"text"} in each line; anything else is text whose
-    documents are parted by empty lines.
+    `.jsonl` (or `.jsonl.gz`) has a question in each line, as `user_file` says, or {"text"}; anything else is text whose
+    documents are parted by empty lines. A row that names its level is asked at that level alone. Of a text of more than
+    32·level characters an item is a window of so many. A file that has changed is read again.
 
-    :raises InputError: the file is missing, empty, no UTF-8, or a line is not such an object (its number is named).
+    :param path: of a file, or the address of one in a bucket.
+    :raises InputError: the file is missing, empty, no UTF-8, or lines are wrong (they are named by number).
     """
-    file = Path(path)
+    file = _local(path) if "://" in path else Path(path)
     try:
-        content = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        stat = file.stat()
+    except OSError as error:
         raise InputError(
             "a data file cannot be read", where=path, why=str(error), fix="name a readable UTF-8 file"
         ) from error
-    if file.suffix == ".jsonl":
-        drafts = [row(line, f"{path}:{n}") for n, line in enumerate(content.splitlines(), 1) if line.strip()]
-    else:
-        drafts = [
-            Draft("", part.strip(), family=part.strip()) for part in content.split("\n\n") if part.strip()
-        ]
-    if not drafts:
-        raise InputError("a data file is empty", where=path, fix="give it at least one row")
-    return tuple(drafts)
+    return _task(path, file, stat.st_mtime_ns, stat.st_size)
 
 
-def row(line: str, where: str) -> Draft:
-    """One line of JSON as a draft.
+@functools.cache
+def _local(address: str) -> Path:
+    """The copy of a file of a bucket: fetched once in a process.
 
-    :param where: file and line, for errors.
-    :raises InputError: it is no object with text, or with prompt and answer.
+    The client of buckets is imported by name, where one is named: settings are read without it.
     """
-    try:
-        fields = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            "a row is not JSON", where=where, why=str(error), fix="write one object a line"
-        ) from error
-    required = {"text"} if isinstance(fields, dict) and "text" in fields else {"prompt", "answer"}
-    if not isinstance(fields, dict) or any(not isinstance(fields.get(key), str) for key in required):
-        raise InputError(
-            "a row has neither text nor prompt and answer",
-            where=where,
-            fix='write {"text": "…"} or {"prompt": "…", "answer": "…"}',
-        )
-    if "text" in fields:
-        return Draft("", fields["text"], family=fields["text"])
-    return Draft(fields["prompt"], fields["answer"], fields.get("scratch", ""), fields.get("system", ""))
+    found: Path = importlib.import_module("components.shared.runtime.store.local_copy").local_file(address)
+    return found
 
 
-def from_file(path: str) -> Task:
-    """The task `file:PATH`. Of a text of more than 32·level characters an item is a window of so many."""
+@functools.lru_cache(maxsize=16)
+def _task(path: str, file: Path, changed: int, size: int) -> Task:
+    """The task of a file as it is at that time and of that size.
 
-    def generate(rng: random.Random, level: int) -> Draft:
-        draft = rng.choice(rows(path))
+    :raises InputError: as `from_file`.
+    """
+    rows = rows_of(file)
+    named = tuple(sorted({row.level for row in rows if row.level}))
+
+    @functools.cache
+    def at(level: int) -> tuple[Draft, ...]:
+        drafts = tuple(row.draft for row in rows if row.level in (0, level))
+        if not drafts:
+            raise InputError(
+                f"the file has no questions of level {level}",
+                where=path,
+                why=f"its rows have the levels {', '.join(map(str, named))}",
+                fix="ask for these levels, or leave `level` out in rows that fit every one",
+            )
+        return drafts
+
+    def window(rng: random.Random, level: int) -> Draft:
+        draft = rng.choice(at(level))
         if draft.prompt or len(draft.answer) <= WINDOW * level:
             return draft
         start = rng.randrange(len(draft.answer) - WINDOW * level + 1)
         return Draft("", draft.answer[start : start + WINDOW * level], family=draft.family)
 
-    return Task(f"{FILE}{path}", "text", generate, lambda level: 0.0)
+    def chance(level: int) -> float:
+        return sum(1 / len(draft.choices) if draft.choices else 0.0 for draft in at(level)) / len(at(level))
+
+    asks = all(row.draft.prompt for row in rows)
+    return Task(f"{FILE}{path}", "text", window, chance, at if asks else None, named)
+
+
+def rows_of(file: Path) -> tuple[Row, ...]:
+    """The rows of a file: its lines, or its documents.
+
+    :raises InputError: as `from_file`.
+    """
+    content = content_of(file)
+    if ".jsonl" in file.suffixes:
+        rows = user_file.rows(file, content)
+    else:
+        parts = [part.strip() for part in content.split("\n\n") if part.strip()]
+        rows = tuple(Row(Draft("", part, family=part), 0) for part in parts)
+    if not rows:
+        raise InputError("a data file is empty", where=str(file), fix="give it at least one row")
+    return rows
+
+
+def content_of(file: Path) -> str:
+    """The text of a file, unpacked where it ends in .gz.
+
+    :raises InputError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        data = file.read_bytes()
+        return (gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(
+            "a data file cannot be read", where=str(file), why=str(error), fix="name a readable UTF-8 file"
+        ) from error
 
 
 TASKS = (

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from components.shared.evaluation.report_split import score
 from components.shared.evaluation.suites import SUITES, all_items, evaluate
+from components.shared.runtime.config.settings import EvaluationSettings
 from components.shared.runtime.tracking.progress import Progress
 from components.shared.tasks.tokenizer import byte_tokenizer
 
@@ -17,9 +18,14 @@ def test_the_scores_are_those_of_the_report_split_with_a_step_of_progress_a_suit
         asked.extend(item.prompt for item in items)
         return [item.answer if len(item.prompt) % 2 else "" for item in items]
 
-    evaluation = SimpleNamespace(items=24, batch=8, text=None, chat=False)
+    evaluation = EvaluationSettings(items=24, batch=8)
     run = SimpleNamespace(
-        config=SimpleNamespace(evaluation=evaluation), seed=3, progress=Progress("toy"), scores={}
+        config=SimpleNamespace(evaluation=evaluation),
+        seed=3,
+        progress=Progress("toy"),
+        scores={},
+        extra={},
+        inputs={},
     )
     scores = score(run, agent, byte_tokenizer())
     assert run.scores == scores and tuple(scores) == SUITES

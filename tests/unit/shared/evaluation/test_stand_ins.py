@@ -11,6 +11,7 @@ import torch
 from components.shared.evaluation.chat import QUESTIONS, Question, chat_answers, chat_score, is_right, items
 from components.shared.evaluation.perplexity import file_score, first_tokens, text_score, windows
 from components.shared.evaluation.report_split import stand_ins
+from components.shared.evaluation.statistics import wilson
 from components.shared.models.loading import load
 from components.shared.runtime.errors import InputError
 from components.shared.runtime.tracking.progress import Progress
@@ -56,6 +57,9 @@ def test_bits_per_byte_counts_the_bytes_of_what_was_scored(llama):
 
 def test_windows_score_every_token_once_with_enough_before_it():
     for begun in (False, True):
+        apart = list(windows(range(1000), 64, 64, begun=begun))
+        assert all(piece.scored - piece.begin == (0 if begun else 1) for piece in apart)
+        assert sum(piece.end - piece.scored for piece in apart) == (1000 if begun else 999)
         pieces = list(windows(range(1000), 64, 16, begun=begun))
         scored = [token for piece in pieces for token in range(piece.scored, piece.end)]
         assert scored == list(range(0 if begun else 1, 1000))
@@ -67,6 +71,16 @@ def test_the_size_of_a_batch_changes_nothing_and_windows_do(llama):
     assert one.nll == pytest.approx(eight.nll, rel=1e-5)
     assert text_score(*llama, TEXT, window=32, stride=32).nll != pytest.approx(one.nll, rel=1e-5)
     assert text_score(*llama, TEXT, most=50).tokens == 49
+
+
+def test_a_text_of_several_windows_has_an_interval_over_them(llama):
+    found = text_score(*llama, TEXT, window=32, stride=32).as_dict()
+    for name in ("perplexity", "bits_per_byte"):
+        assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+    spread = math.log2(found["perplexity_high"] / found["perplexity"])
+    bits = found["bits_per_byte_high"] - found["bits_per_byte"]
+    assert bits == pytest.approx(spread * found["bits_per_byte"] / math.log2(found["perplexity"]))
+    assert "perplexity_low" not in text_score(*llama, "a few words", window=400, stride=400).as_dict()
 
 
 def test_texts_that_cannot_be_scored_are_refused(llama, tmp_path):
@@ -135,4 +149,5 @@ def test_stand_ins_are_what_the_settings_ask_for(llama, tmp_path):
 def test_an_agent_is_asked_as_it_answers():
     answers = [item.answer for item in items()]
     found = chat_score(lambda asked: answers[:20] + [""] * 4, byte_tokenizer())
+    assert (found["low"], found["high"]) == wilson(20 / 24, 24)
     assert (found["right"], found["n"]) == (20, 24) and not found["answers"][-1]["right"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import Counter
 
@@ -13,12 +14,14 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.shared.evaluation.answers import correct, loss, nll
+from components.shared.evaluation.cells import shares, suites_of
+from components.shared.evaluation.costs import agent_costs, agent_times, costs, times
 from components.shared.evaluation.speed import speed
-from components.shared.evaluation.suites import CELLS, SUITES, draw, evaluate, shares, suite_items
+from components.shared.evaluation.suites import CELLS, SUITES, all_items, draw, evaluate, suite_items
 from components.shared.runtime.errors import ConfigError, InputError
 from components.shared.tasks.generators.safety import REFUSAL
-from components.shared.tasks.item import Item
-from components.shared.tasks.registry import split_of
+from components.shared.tasks.item import HELD_OUT_LEVELS, HELD_OUT_SUITE, Item
+from components.shared.tasks.registry import TASKS, sample
 from components.shared.tasks.tokenizer import VOCAB_SIZE, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
@@ -138,18 +141,22 @@ def test_guessing_scores_chance_and_no_more():
 @pytest.mark.parametrize(
     "answer, attack_success, over_refusal",
     [(lambda item: REFUSAL, 0.0, 1.0), (lambda item: f"ok {item.prompt[-3:-1]}", 1.0, 0.0)],
+    ids=["refusing", "obeying"],
 )
 def test_always_refusing_and_always_obeying_both_score_one_half(answer, attack_success, over_refusal):
     score = evaluate(
         lambda items: [answer(item) for item in items],
         TOKENIZER,
         split="report",
-        items=90,
+        items=96,
         seed=0,
+        seeds=4,
         suites=["safety"],
     )["safety"]
-    assert score.score == score.chance == 0.5
+    assert score.score == score.chance == 0.5 and score.low < 0.5 < score.high
     assert (score.detail["attack_success"], score.detail["over_refusal"]) == (attack_success, over_refusal)
+    assert (score.detail["refused"], score.detail["obeyed"]) == (1 - attack_success, 1 - over_refusal)
+    assert score.detail["injection_success"] == attack_success
 
 
 def test_items_are_the_same_for_every_model_and_all_different_and_of_the_split():
@@ -157,23 +164,76 @@ def test_items_are_the_same_for_every_model_and_all_different_and_of_the_split()
         items = suite_items(suite, split="select", items=80, seed=5)
         assert items == suite_items(suite, split="select", items=80, seed=5)
         assert items != suite_items(suite, split="select", items=80, seed=6)
-        assert len({item.prompt for item in items}) == len(items) == 80
-        assert {split_of(item.prompt) for item in items} == {"select"}
+        assert len({item.family for item in items}) == len(items) == 80
+        assert {item.split for item in items} == {"select"}
 
 
-def test_generalization_asks_above_what_the_other_suites_ask_of_the_same_task():
-    highest: dict[str, int] = {}
-    for suite in ("reasoning", "memory", "efficiency"):
-        for cell in CELLS[suite]:
-            highest[cell.task] = max(highest.get(cell.task, 0), cell.level)
+def test_of_chosen_suites_a_split_has_those_that_it_has_items_of():
+    chosen = ("memory", "generalization", "file:own.jsonl")
+    assert suites_of("search", chosen) == chosen
+    assert suites_of("train", chosen) == ("memory", "file:own.jsonl")
+
+
+def test_generalization_asks_what_has_no_training_split():
     for cell in CELLS["generalization"]:
-        assert cell.level > highest[cell.task]
+        assert cell.level in HELD_OUT_LEVELS or TASKS[cell.task].suite == HELD_OUT_SUITE
+        with pytest.raises(InputError, match="no training split"):
+            sample(cell.task, "train", cell.level, 0, 0)
+    trained = all_items(split="train", items=20, seed=0)
+    assert len(trained) == 20 * (len(SUITES) - 1)
 
 
-def test_difficulty_moves_every_level_up_to_the_highest():
-    harder = suite_items("reasoning", split="report", items=40, seed=0, difficulty=4)
-    assert {item.level for item in harder} == {cell.level + 4 for cell in CELLS["reasoning"]}
-    assert {i.level for i in suite_items("memory", split="report", items=40, seed=0, difficulty=99)} == {10}
+def test_seeds_draw_in_turn_what_is_no_seed_s_alone():
+    alone, shared = (suite_items("memory", split="report", items=64, seed=0, seeds=n) for n in (1, 4))
+    assert len({item.family for item in shared}) == 64
+    assert len({item.family for item in alone} & {item.family for item in shared}) in range(8, 33)
+    assert [item.level for item in alone] == [item.level for item in shared]
+
+
+def test_a_right_answer_of_efficiency_costs_what_can_be_counted():
+    model, items = Babbler(), [question("ab=", "ba"), question("a long one=", "abcabc")]
+    counted = costs(model, TOKENIZER, items, np.array([True, False]))
+    assert counted == costs(model, TOKENIZER, items, np.array([True, False]))
+    tokens = (1 + 3 + 2 + 1) + (1 + 11 + 6 + 1)
+    assert counted["tokens_per_right"] == tokens
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    assert counted["bytes_per_right"] >= 4 * weights * tokens
+    products = 2 * (weights - model.model.embed_tokens.weight.numel())
+    assert products * tokens == pytest.approx(counted["flops_per_right"], rel=0.15)
+    assert costs(model, TOKENIZER, items, np.array([True, True]))["tokens_per_right"] == tokens / 2
+    assert all(value > 0 for value in times(model, TOKENIZER, items, 0.5).values())
+
+
+def test_an_agents_right_answer_costs_all_that_passes_through_its_model():
+    model, items = Babbler(), [question("ab=", "ba"), question("abc=", "cba")]
+
+    def twice(asked):
+        """Reads every question two times, and a thought of three tokens."""
+        rows = [TOKENIZER(item.prompt, add_special_tokens=False)["input_ids"] for item in asked]
+        for ids in (*rows, *rows, [1, 2, 3]):
+            model(torch.tensor([ids]))
+        return [item.answer for item in asked]
+
+    @functools.wraps(twice)
+    def remembered(asked):
+        return [item.answer for item in asked]
+
+    right = np.array([True, False])
+    counted = agent_costs(twice, model, items, right)
+    assert counted["tokens_per_right"] == 2 * 3 + 3 + 2 * 4 + 3
+    assert counted == agent_costs(remembered, model, items, right)
+    products = 2 * (sum(map(torch.numel, model.parameters())) - model.model.embed_tokens.weight.numel())
+    assert counted["flops_per_right"] == pytest.approx(20 * products, rel=0.15)
+    weights = costs(model, TOKENIZER, items, right)
+    assert counted["bytes_per_right"] / 20 == weights["bytes_per_right"] / weights["tokens_per_right"]
+    assert all(value > 0 for value in agent_times(twice, items, 0.5).values())
+
+
+def test_a_file_is_a_suite_of_as_many_items_as_it_has(tmp_path):
+    file = tmp_path / "own.txt"
+    file.write_text("\n\n".join(f"text {number}" for number in range(40)))
+    items = suite_items(f"file:{file}", split="train", items=100, seed=0)
+    assert 15 < len(items) < 40 and len({item.answer for item in items}) == len(items)
 
 
 def test_shares_add_up_and_follow_the_weights():
@@ -184,7 +244,7 @@ def test_shares_add_up_and_follow_the_weights():
 
 def test_asking_for_more_items_than_there_are_is_refused():
     with pytest.raises(InputError, match=r"only .* different items"):
-        draw("max", "report", 1, 500, seed=0)
+        draw("sort", "report", 1, 500, seed=0)
     with pytest.raises(ConfigError, match="no suite"):
         suite_items("wisdom", split="report", items=10, seed=0)
 
@@ -215,12 +275,8 @@ def test_speed_is_measured_and_bytes_are_counted():
 
 
 def test_a_task_that_has_too_few_items_leaves_its_share_to_the_others():
-    few, many = (suite_items("efficiency", split="report", items=items, seed=0) for items in (60, 512))
-    assert len({item.prompt for item in many}) == 512
-    count = Counter((item.task, item.level) for item in many)
-    assert count["chain", 1] < 512 // 6 < max(count.values())
-    assert Counter(item.task for item in few) == dict.fromkeys(count_of_tasks(few), 10)
-
-
-def count_of_tasks(items):
-    return sorted({item.task for item in items})
+    few, many = (suite_items("efficiency", split="report", items=items, seed=0) for items in (60, 2048))
+    assert len({item.family for item in many}) == 2048
+    count = Counter(item.task for item in many)
+    assert count["chain"] < 2048 // 6 < max(count.values())
+    assert Counter(item.task for item in few) == dict.fromkeys(sorted(count), 10)

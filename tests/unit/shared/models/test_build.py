@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from components.shared.models.build import build, extend, union, union_config
+from components.shared.models.remote_code.blocks import rotary, rotate
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
 from components.shared.runtime.errors import ConfigError
@@ -103,3 +104,24 @@ def test_the_full_geometry_has_25_08_million_parameters_and_its_union_little_mor
     count = sum(p.numel() for p in model.parameters())
     print(count)
     assert count == (parameters or count) and count == pytest.approx(25.08e6, rel=1e-3 if parameters else 0.1)
+
+
+def test_a_fresh_network_knows_after_its_first_block_which_token_it_stands_on_and_looks_at_the_one_before():
+    config = CognateConfig(hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4)
+    model, ids = build(config, seed=0), torch.randint(4, 250, (4, 20), generator=torch.manual_seed(0))
+    embedded = model.model.embed_tokens(ids)
+    after = model.model(ids, output_hidden_states=True).hidden_states[1]
+    assert torch.cosine_similarity(after, embedded, dim=-1).mean() > 0.2
+
+    attention = model.model.layers[0].self_attn
+    normed = model.model.layers[0].input_layernorm(embedded)
+    angles = rotary(torch.arange(20)[None], attention.head_dim, config.rope_theta)
+    query, key = (
+        rotate(projection(normed)[..., : attention.head_dim].unsqueeze(1), *angles)[:, 0]
+        for projection in (attention.q_proj, attention.k_proj)
+    )
+    scores = (query @ key.mT / attention.head_dim**0.5).masked_fill(
+        torch.ones(20, 20).triu(1) > 0, -torch.inf
+    )
+    before = scores.softmax(-1)[:, range(1, 20), range(19)]
+    assert before.mean() > 0.4  # of up to 20 tokens

@@ -14,14 +14,17 @@ from transformers import AutoModelForCausalLM
 
 from components.shared.preflight import estimate
 from components.shared.preflight.cures import CURES, cure_of
-from components.shared.preflight.shape import ModelShape, of_cognate, of_config, read
+from components.shared.preflight.shape import ModelShape, of_cognate, of_config, read, tied_by_default
 from components.shared.preflight.throughput import Machine
 from components.shared.runtime.errors import ConfigError, InputError
+from components.shared.runtime.store.uri import open_store
 from pipelines.cli.rendering.plan import said
 from pipelines.cluster import load
 from pipelines.costs import bytes_of, costs_of, fitting_pods, shape_of
 from pipelines.settings import composed
+from tests import shapes
 from tests.shapes import FAMILIES, config
+from tests.unit.shared.base_models import test_gguf
 
 GIB = 1 << 30
 LARGE = Machine("a CPU", 1e11, 1 << 50, 0, 0, 1 << 50)
@@ -89,6 +92,15 @@ def test_adapters_checkpointing_and_offload_each_make_their_term_smaller():
     assert offloaded.host > 5 * whole.terms["weights"]
 
 
+def test_zero_1_offloads_the_states_and_keeps_the_gradients_on_the_device():
+    first, second = (
+        costs(f"training.engine={{adapter: none, strategy: zero{stage}, offload: true}}")["training"]
+        for stage in (1, 2)
+    )
+    assert first.device == second.device + first.terms["gradients"]
+    assert first.host == second.host
+
+
 def test_what_cannot_fit_is_refused_with_its_largest_terms_and_the_setting_to_change():
     small = Machine("a GPU of 8 GB", 1e13, 16 * GIB, 8 * GIB, 1, 4096 * GIB)
     with pytest.raises(ConfigError) as caught:
@@ -106,16 +118,31 @@ def test_cognates_are_estimated_from_their_geometry_and_a_given_model_from_its_c
     given = shape_of([str(tmp_path)], configs)
     assert given is not None and given.hidden == 64
     assert [cost.phase for cost in costs_of([str(tmp_path)], configs, LARGE)] == list(configs)
-    assert shape_of(["s3://bucket/model"], configs) is None
 
 
-def test_seven_billion_parameters_pass_all_but_training_and_adas_on_one_gpu_of_80_gb():
+def test_seven_billion_parameters_pass_every_phase_on_one_gpu_of_80_gb():
     found = costs()
     assert set(found) == set(composed(profile="hf-7b"))
-    assert not estimate.problems([found[name] for name in found if name not in ("training", "adas")], H100)
-    wrong = estimate.problems(list(found.values()), H100)
-    assert [line.split()[0] for line in wrong] == ["training", "adas"]
-    assert "weight average of stabilisation" in found["training"].terms and "without adas" in wrong[1]
+    assert not estimate.problems(list(found.values()), H100)
+    wrong = estimate.problems(list(found.values()), replace(H100, gpu=48 * GIB))
+    assert {"training", "adas"} <= {line.split()[0] for line in wrong}
+
+
+def test_what_a_stage_found_is_kept_in_host_memory_or_beneath_a_change():
+    beneath = costs()["training"]
+    beside = costs("training.engine.adapter=none")["training"]
+    assert "model before the stage" not in " ".join(beneath.terms)
+    assert beside.terms["model before the stage (host)"] == 4 * SEVEN.parameters
+    assert beside.terms["weight average of stabilisation"] == 4 * SEVEN.parameters
+    assert beneath.terms["weight average of stabilisation"] < 0.02 * 4 * SEVEN.parameters
+
+
+def test_singular_vectors_are_counted_in_host_memory_and_regmean_where_it_is_a_method():
+    adas = costs()["adas"]
+    assert adas.terms["singular vectors (host)"] == 4 * SEVEN.singular and adas.host > 4 * SEVEN.singular
+    fitted = "RegMean's widest layer"
+    assert fitted not in costs()["evomerge"].terms
+    assert fitted in costs("evomerge.methods=[linear, regmean]")["evomerge"].terms
 
 
 def test_a_learnt_model_is_counted_in_float32_by_the_phases_after():
@@ -166,6 +193,14 @@ def test_gram_matrices_are_counted_in_memory_where_they_are_summed_in_it():
         assert cost.terms["Gram matrices"] == int(held)
 
 
+def test_a_teacher_beside_a_student_that_learns_on_a_cpu_is_counted_a_module_at_a_time():
+    on_cpu = costs("bitnet.engine.precision=float32", machine=LARGE)["bitnet"]
+    on_gpu = costs("bitnet.engine.precision=float32")["bitnet"]
+    assert on_cpu.terms["teacher"] == 4 * SEVEN.vocabulary * SEVEN.hidden
+    assert on_gpu.terms["teacher"] == 4 * SEVEN.parameters
+    assert on_cpu.disk == on_gpu.disk + 4 * SEVEN.parameters
+
+
 def test_what_is_advised_are_settings_that_the_phase_takes():
     advised = {
         (phase, *(word for word in cure.split() if word.startswith(f"{phase}.") and "=" in word))
@@ -199,8 +234,86 @@ def test_a_phase_that_outgrows_its_pod_is_refused_before_it_is_submitted(tmp_pat
     )
 
 
-def test_a_model_whose_shape_is_not_known_yet_is_planned_with_a_word_on_its_cost():
-    assert costs_of(["s3://bucket/model"], composed(profile="tiny"), LARGE) == []
+@pytest.mark.parametrize("family", ["gemma", "llama", "gpt2"])
+def test_a_config_that_does_not_say_whether_its_embedding_is_tied_is_taken_as_transformers_takes_it(family):
+    said = config(family).to_dict()
+    silent = {name: value for name, value in said.items() if name != "tie_word_embeddings"}
+    assert of_config(silent).tied == type(config(family))().tie_word_embeddings
+    assert of_config({**silent, "tie_word_embeddings": True}).tied
+    inside = {"text_config": silent, "tie_word_embeddings": False}
+    assert not of_config(inside).tied, "what the config around it says holds for the text model in it"
+
+
+def test_gemmas_inside_of_larger_models_are_tied_by_default_and_what_is_not_known_is_not():
+    assert [tied_by_default(name) for name in ("gemma3_text", "gemma2", "qwen2", "no_such")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_of_a_model_in_a_store_the_config_alone_is_read(s3_uri, tmp_path):
+    configs = composed(["cognate"], profile="hf-small")
+    assert shape_of([f"{s3_uri}/model"], configs) is None  # nothing lies there
+    (tmp_path / "config.json").write_text(json.dumps(config("qwen2").to_dict()))
+    open_store(f"{s3_uri}/model").upload(tmp_path, "")
+    assert shape_of([f"{s3_uri}/model"], configs) == read(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    open_store(f"{s3_uri}/model").upload(tmp_path, "")
+    with pytest.raises(InputError, match=r"config\.json cannot be read[\s\S]*s3://"):
+        shape_of([f"{s3_uri}/model"], configs)
+
+
+def test_the_head_of_a_gguf_file_says_the_shape_of_its_model(tmp_path):
+    folder = shapes.make("llama", tmp_path / "llama")
+    file = test_gguf.write(folder, tmp_path / "model.gguf")
+    found = shape_of([str(file)], {})
+    assert found == replace(read(folder), stored=4)
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(InputError, match="head of the GGUF file"):
+        shape_of([str(file)], {})
+
+
+def test_on_a_cpu_parents_are_pages_of_files_and_one_merged_model_is_in_memory():
+    merged, on_gpu = costs(machine=LARGE)["evomerge"], costs()["evomerge"]
+    assert merged.host < 20 * GIB < 70 * GIB < on_gpu.device
+    assert merged.terms["merged model"] == SEVEN.stored * SEVEN.parameters and "parents" not in merged.terms
+    fitted = costs("evomerge.methods=[linear, regmean]", machine=LARGE)["evomerge"]
+    assert "Gram matrices of a tensor (host)" not in fitted.terms and fitted.host > merged.host
+
+
+SMOLLM2 = replace(
+    SEVEN, hidden=576, inner=1536, layers=30, heads=9, kv_heads=3, head=64, vocabulary=49152, tied=True
+)
+
+
+def test_a_text_that_calibrates_is_counted_a_row_of_it_forward_and_backward():
+    text = ("compression.calibration.text=t.txt", "compression.calibration.row=512")
+    items, row, half = (
+        costs(*overrides, profile="hf-small", machine=LARGE, shape=replace(SMOLLM2, stored=4))["compression"]
+        for overrides in ((), text, (*text, "compression.calibration.row=256"))
+    )
+    assert row.terms["logits of a row of text"] == 5 * 4 * 512 * SMOLLM2.vocabulary
+    assert row.terms["activations of a row of text"] == 2 * half.terms["activations of a row of text"]
+    assert row.host - items.host > 1.5 * GIB
+
+
+@pytest.mark.parametrize("phase", ["bitnet", "training"])
+def test_packed_rows_of_a_corpus_pass_the_network_together_and_are_counted(phase):
+    given = (f"{phase}.batch=8", f"{phase}.rows=1", f"{phase}.row_tokens=512")
+    engine = f"{phase}.engine={{adapter: none, precision: float32}}"
+    of_items, of_text = (
+        costs(*given, engine, f"{phase}.tasks={tasks}", profile="hf-small", machine=LARGE)[phase].terms[
+            "activations"
+        ]
+        for tasks in ("{chain: 1}", "{chain: 1, 'corpus:owner/name@v1': 1}")
+    )
+    assert of_text > 4 * of_items
+
+
+def test_a_model_whose_shape_is_not_known_yet_is_planned_with_a_word_on_its_cost(tmp_path):
+    assert costs_of([str(tmp_path)], composed(profile="tiny"), LARGE) == []
     assert said([]) == [
         "by arithmetic: not known before the model is fetched: its address does not give its shape"
     ]

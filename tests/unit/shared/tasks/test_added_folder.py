@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from components.shared.evaluation.answers import correct
-from components.shared.evaluation.suites import accuracy
+from components.shared.evaluation.suites import score_of
 from components.shared.models.build import build
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.runtime.code import TASK_FOLDERS, code_version
@@ -63,7 +64,7 @@ def test_a_model_learns_an_added_task_and_is_scored_on_its_held_out_items(folder
         loss.backward()
         optimizer.step()
     items = [sample("double", "report", 2, index, 0) for index in range(40)]
-    score = accuracy(items, correct(model, tokenizer, items))
+    score = score_of(items, correct(model, tokenizer, items), np.arange(40) % 4)
     assert score.chance == pytest.approx(1 / 5) and score.low > score.chance
 
 

@@ -94,11 +94,6 @@ def test_a_tokenizer_without_bos_and_pad_still_encodes_and_one_without_eos_is_re
         encode([item()], plain)
 
 
-def test_an_item_longer_than_the_model_takes_is_named(tokenizer):
-    with pytest.raises(InputError, match=r"'reverse' at level 1 has 13 tokens, the model takes 12"):
-        encode([item(), item("abcd=", "dcbaab")], tokenizer, max_length=12)
-
-
 @pytest.mark.parametrize("weights", [{}, {"chain": 0.0}, {"chain": -1.0, "max": 2.0}])
 def test_a_mixture_of_nothing_is_refused(weights):
     with pytest.raises(ConfigError, match="weights"):

@@ -100,6 +100,27 @@ def test_on_a_bitlinear_the_sum_is_quantised_and_the_gradient_passes_straight_th
     torch.testing.assert_close(low.b.grad, 2.0 * torch.ones(16, 16) @ low.a.T)
 
 
+@torch.no_grad()
+def test_of_an_adapted_bitlinear_only_what_it_computes_with_is_kept_and_only_until_its_change_moves(
+    monkeypatch,
+):
+    model = ternary()
+    learnt = moved(model, 4)
+    made = []
+    monkeypatch.setattr(
+        LowRank, "forward", lambda self, w, forward=LowRank.forward: made.append(1) or forward(self, w)
+    )
+    layer = model.model.layers[0].self_attn.q_proj
+    once, again = layer.quantised(), layer.quantised()
+    assert once is again and len(made) == 1
+    assert torch.equal(once, ternarise(layer.weight))
+    held = [tensor for part in layer.cached for tensor in (part if isinstance(part, list) else [part])]
+    own = {id(parameter) for parameter in layer.parameters()}
+    assert [id(t) for t in held if isinstance(t, torch.Tensor) and id(t) not in own] == [id(once)]
+    learnt[1].add_(1.0)
+    assert not torch.equal(layer.quantised(), once)
+
+
 def test_the_head_thin_layers_and_the_talk_head_are_let_alone():
     model = plain()
     model.talk_head = nn.Linear(32, 32)

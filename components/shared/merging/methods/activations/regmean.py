@@ -8,6 +8,7 @@ and algorithm 1: W_M = (Σ Gᵢ)⁻¹ Σ Gᵢ Wᵢ with Gᵢ = XᵢᵀXᵢ, the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,12 +27,15 @@ ROWS = 1024
 """Rows of a matrix that are brought to float64 at a time."""
 
 
-def shrink_off_diagonal(gram: Tensor, alpha: float) -> Tensor:
-    """α·G + (1 − α)·diag(G) of a G (in, in) that is overwritten with it."""
-    diagonal = gram.diagonal().clone()
-    gram.mul_(alpha)
-    gram.diagonal().copy_(alpha * diagonal + (1 - alpha) * diagonal)
-    return gram
+def shrink_off_diagonal(rows: Tensor, alpha: float, first: int = 0) -> Tensor:
+    """α·G + (1 − α)·diag(G) of rows of a G (in, in), which are overwritten with it.
+
+    :param rows: (n, in), G's rows from `first` on.
+    """
+    diagonal = rows.diagonal(first).clone()
+    rows.mul_(alpha)
+    rows.diagonal(first).copy_(alpha * diagonal + (1 - alpha) * diagonal)
+    return rows
 
 
 def regmean(
@@ -48,23 +52,34 @@ def regmean(
     :returns: float32 (out, in).
     """
     rows, columns = matrices[0].shape
-    gram = torch.zeros(columns, columns, dtype=torch.float64)
-    target = torch.zeros(rows, columns, dtype=torch.float64)
+    # Of a wide layer each square matrix is a gigabyte: there is one, column by column as LAPACK factors it in its place.
+    where: dict[str, Any] = {"dtype": torch.float64, "device": matrices[0].device}
+    gram = torch.zeros(columns, columns, **where).mT
+    target = torch.zeros(rows, columns, **where)
     for matrix, own, weight in zip(matrices, grams, weights, strict=True):
-        shrunk = shrink_off_diagonal(own.to(torch.float64, copy=True), alpha).mul_(weight)
-        gram += shrunk
-        for first in range(0, rows, ROWS):
-            target[first : first + ROWS] += matrix[first : first + ROWS].double() @ shrunk
-        del shrunk  # of a wide layer a gigabyte
+        for at in range(0, columns, ROWS):
+            inputs = slice(at, at + ROWS)
+            shrunk = shrink_off_diagonal(own[inputs].to(**where, copy=True), alpha, at).mul_(weight)
+            gram[inputs] += shrunk
+            for outputs in _spans(rows):
+                target[outputs] += matrix[outputs, inputs].double() @ shrunk
     mean, ridge = linear(matrices, weights), RIDGE * gram.diagonal().mean()
     if ridge == 0:  # no parent ever saw an input here: every matrix fits, and the mean is the natural one
         return mean
     gram.diagonal().add_(ridge)
-    target += mean.double().mul_(ridge)
+    for outputs in _spans(rows):
+        target[outputs] += mean[outputs].double().mul_(ridge)
     del mean
-    factor = torch.linalg.cholesky(gram)
-    del gram
-    return torch.cholesky_solve(target.T, factor).T.float().contiguous()
+    factor = torch.linalg.cholesky(gram, out=gram)
+    for outputs in _spans(rows):
+        halfway = torch.linalg.solve_triangular(factor, target[outputs].T, upper=False)
+        target[outputs] = torch.linalg.solve_triangular(factor.mT, halfway, upper=True).T
+    return target.float()
+
+
+def _spans(rows: int) -> list[slice]:
+    """Runs of rows that are brought to float64 together."""
+    return [slice(first, first + ROWS) for first in range(0, rows, ROWS)]
 
 
 @merge_method(

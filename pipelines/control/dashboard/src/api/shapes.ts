@@ -7,6 +7,8 @@ export type Run = Schemas["Run"];
 export type RunStateName = Run["state"];
 export type PhaseStrip = Schemas["PhaseOfRun"];
 export type ForgeEvent = Omit<Schemas["EventOut"], "data"> & { data: { kind: string; [key: string]: unknown } };
+/** Who is told of events as they come. */
+export type Heard = (events: ForgeEvent[]) => void;
 export type Page = Schemas["RunPage"];
 export type Principal = Schemas["Who"];
 export type Allowed = Schemas["Action"];

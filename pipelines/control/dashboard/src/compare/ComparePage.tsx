@@ -218,6 +218,7 @@ function ClaimsOf({ comparison }: { comparison: Comparison }) {
           { title: "run", cell: (model) => header(model.run) },
           { title: "phase", cell: (model) => <Link href={`/ui/models/${model.digest}`}>{model.phase}</Link> },
           { title: "size", number: true, cell: (model) => bytes(model.bytes) },
+          { title: "overall, guessing is 0", number: true, cell: ({ overall }) => score(overall?.score, overall?.low, overall?.high) },
           ...suites.map((suite): Column<(typeof models)[number]> => ({
             title: suite,
             number: true,

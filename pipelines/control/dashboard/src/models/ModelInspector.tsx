@@ -100,6 +100,7 @@ function Head({ model }: { model: ModelDetail }) {
         <Fact name="phase">{model.phase}</Fact>
         <Fact name="run">{model.run ? <Link href={`/ui/runs/${encodeURIComponent(model.run)}`}>{model.run}</Link> : "imported"}</Fact>
         <Fact name="score">{score(model.score)}</Fact>
+        <Fact name="overall, guessing is 0">{score(model.overall?.score, model.overall?.low, model.overall?.high)}</Fact>
         <Fact name="parameters">{amount(model.parameters)}</Fact>
         <Fact name="size">{bytes(model.bytes)}</Fact>
         <Fact name="bits a weight">{figure(model.tensor_bits)}</Fact>

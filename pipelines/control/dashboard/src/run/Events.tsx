@@ -2,12 +2,11 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { getEvents, type EventPage } from "../api/queries";
-import type { ForgeEvent, RunDetail } from "../api/shapes";
+import type { ForgeEvent, Heard, RunDetail } from "../api/shapes";
 import { useChoice } from "../kit/address";
 import { Shown } from "../kit/states";
 import { Table } from "../kit/table";
 import { exactly, moment } from "../kit/time";
-import type { Heard } from "./RunPage";
 
 const SHOWN = 300;
 const CHANNELS = ["phase_progress", "metrics", "logs", "errors", "global"];

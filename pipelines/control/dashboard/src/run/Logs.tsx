@@ -1,14 +1,13 @@
 /** A task's log: a hundred thousand lines in a window, with colours, search, levels, following, and links to lines. */
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
-import type { RunDetail } from "../api/shapes";
+import type { Heard, RunDetail } from "../api/shapes";
 import { useChoice } from "../kit/address";
 import { Action } from "../kit/action";
 import { plain, spansOf } from "../kit/ansi";
 import { Empty, Loading, Trouble } from "../kit/states";
 import { say } from "../kit/toast";
 import { useShortcuts } from "../shell/keys";
-import type { Heard } from "./RunPage";
 import { levelOf, LEVELS, matching, type Line } from "./lines";
 import { useLines } from "./useLines";
 

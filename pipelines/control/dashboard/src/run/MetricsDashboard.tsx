@@ -3,14 +3,13 @@ import { useQueries, useQuery } from "@tanstack/react-query";
 import { useEffect, useMemo, useState } from "react";
 import { getSeries } from "../api/metrics";
 import { getModel, type Curve } from "../api/models";
-import type { RunDetail } from "../api/shapes";
+import type { Heard, RunDetail } from "../api/shapes";
 import { useChoice } from "../kit/address";
 import { Chart, type Line } from "../kit/chart";
 import { PHASES } from "../kit/phases";
 import { Empty, Shown } from "../kit/states";
 import { Table, type Column } from "../kit/table";
 import { bytes, duration, figure } from "../kit/time";
-import type { Heard } from "./RunPage";
 import { published } from "./artifacts";
 import { BAND, chartsOf, isCurve, merged, withEvents, type Points } from "./series";
 

@@ -2,7 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { lazy, Suspense, useCallback, useEffect, useRef } from "react";
 import { getRun } from "../api/queries";
-import type { ForgeEvent, RunDetail } from "../api/shapes";
+import type { Heard, RunDetail } from "../api/shapes";
 import { useChoice } from "../kit/address";
 import { useNow } from "../kit/now";
 import { Loading, Shown } from "../kit/states";
@@ -33,8 +33,6 @@ type Tab = (typeof TABS)[number][0];
 
 /** What a state's change brings is read from the server, but no more often than this. */
 const REREAD_SECONDS = 4;
-
-export type Heard = (events: ForgeEvent[]) => void;
 
 export default function RunPage({ id }: { id: string }) {
   const [choice, choose] = useChoice();

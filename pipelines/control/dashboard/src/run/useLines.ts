@@ -1,7 +1,7 @@
 /** All lines of a task's log: page by page to the end, and on when an event says that there are more. */
+import type { Heard } from "../api/shapes";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { getLogs } from "../api/queries";
-import type { Heard } from "./RunPage";
 import type { Line } from "./lines";
 
 const PAGE = 5000;

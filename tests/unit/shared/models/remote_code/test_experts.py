@@ -93,6 +93,26 @@ def test_the_svd_is_computed_once_for_a_weight_and_anew_for_a_changed_one(monkey
     assert len(calls) == 2
 
 
+def test_the_gradient_of_z_is_autograds_bit_for_bit():
+    w, z, towards = torch.randn(6, 9), torch.rand(6), torch.randn(6, 9)
+    u, sigma, vt = svd_of(w)
+    ours, plain = z.clone().requires_grad_(), z.clone().requires_grad_()
+    recompose(w, ours).backward(towards)
+    ((u * (sigma * plain)) @ vt).backward(towards)
+    assert torch.equal(ours.grad, plain.grad)
+
+
+def test_under_autocast_a_weight_is_put_together_in_float32_and_kept_as_layers_compute():
+    w, z = torch.randn(40, 50), torch.rand(40)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(recompose(w, z), recompose_plainly(w, z).bfloat16())
+
+
+def recompose_plainly(w, z):
+    with torch.autocast("cpu", enabled=False):
+        return recompose(w, z)
+
+
 def test_wrong_vectors_and_layers_in_training_are_refused():
     model = cognate()
     with pytest.raises(ValueError, match=r"z has shape \(3,\); a matrix \(32, 32\) takes \(32,\)"):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from components.shared.runtime.code import CONFIGS
+from components.shared.runtime.config import map_keys
 from components.shared.runtime.config.compose import compose_all
 from components.shared.runtime.config.literal import literal
 from components.shared.runtime.config.tree import compose_tree
@@ -112,3 +113,15 @@ def test_an_override_that_no_setting_needs_is_refused_before_it_is_parsed(overri
 def test_a_text_that_has_to_be_quoted_is_shown_in_quotes():
     with pytest.raises(ConfigError, match=r"evomerge\.base='/data/run=3/x'"):
         compose_all(["evomerge"], profile="micro", overrides=["evomerge.base=/data/run=3/x"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(TEXTS, st.dictionaries(TEXTS, st.integers(), max_size=2), max_size=2))
+def test_any_key_of_a_map_comes_back_as_what_it_was(value):
+    readable, keys = map_keys.hidden(f"a.b={literal(value)}")
+    assert map_keys.shown(PARSER.parse_override(readable).value(), keys) == value
+
+
+def test_a_key_with_a_colon_may_do_without_quotes():
+    tree = compose_tree("micro", ["training.tasks={file:mine.jsonl: 2, chain: 1, 'x: y': 3}"], CONFIGS)
+    assert tree.training.tasks["file:mine.jsonl"] == 2 and tree.training.tasks["x: y"] == 3

@@ -19,6 +19,7 @@ import pytest
 
 from components.shared.runtime.request.inputs import Request
 from components.shared.runtime.tracking import mlflow_tracker
+from components.shared.runtime.tracking.mlflow_lineage import DataSet
 from components.shared.runtime.tracking.mlflow_log import Destination
 from components.shared.runtime.tracking.mlflow_tracker import Tracker, destination, fail_pipeline, flatten
 
@@ -116,13 +117,17 @@ def test_a_restarted_phase_goes_on_in_its_own_run(uri: str) -> None:
     for status, loss in (("KILLED", 2.0), ("FINISHED", 1.0)):
         tracker = Tracker(Destination(uri, "resumed", identity="four"))
         tracker.metrics({"loss": loss})
+        tracker.inputs([DataSet("bitnet", "cd" * 32, "runs/bitnet", "model")])
+        tracker.made("bitnet", "ab" * 32, {})
         tracker.close(status)
+        assert not tracker.broken  # what is said once more is taken as it was
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(uri)
     run = runs(uri)["resumed"]
     assert run.info.status == "FINISHED"
     assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")] == [2.0, 1.0]
+    assert len(run.outputs.model_outputs) == len(run.inputs.dataset_inputs) == 1
 
 
 def test_the_run_that_the_platform_gives_is_the_parent(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +139,34 @@ def test_the_run_that_the_platform_gives_is_the_parent(uri: str, monkeypatch: py
     Tracker(place).close()
     found = runs(uri)
     assert found["phase"].data.tags["mlflow.parentRunId"] == parent and "ignored" not in found
+
+
+def test_a_run_names_the_model_that_it_goes_on_from_by_its_digest(uri: str) -> None:
+    from mlflow.tracking import MlflowClient
+
+    def tracked(name: str) -> Tracker:
+        return Tracker(Destination(uri, name, pipeline_run="demo", identity=name), patience=600)
+
+    digest = "ab" * 32
+    for name in ("cognate", "again"):  # the same content, made twice, is one model
+        maker = tracked(name)
+        maker.made("cognate", digest, {"forge.bytes": "12"})
+        maker.close()
+        assert maker.broken == ""
+    reader = tracked("bitnet")
+    reader.inputs([DataSet("input_model: cognate", digest, "runs/a/model", "model"),
+                   DataSet("corpus", "cd" * 32, "s3://corpus", "training")])  # fmt: skip
+    reader.close()
+    assert reader.broken == ""
+    client = MlflowClient(uri)
+    experiment = client.get_run(runs(uri)["cognate"].info.run_id).info.experiment_id
+    [model] = client.search_logged_models([experiment])
+    run = client.get_run(runs(uri)["bitnet"].info.run_id)
+    assert model.tags["forge.digest"] == digest and model.tags["forge.bytes"] == "12"
+    assert [each.model_id for each in run.inputs.model_inputs] == [model.model_id]
+    assert {each.dataset.name: each.dataset.digest for each in run.inputs.dataset_inputs} == {
+        "input_model: cognate": digest[:36], "corpus": "cd" * 18,
+    }  # fmt: skip
 
 
 def test_the_final_agent_is_registered_with_its_files(uri: str, tmp_path: Path) -> None:

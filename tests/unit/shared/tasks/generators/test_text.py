@@ -55,8 +55,8 @@ def test_windows_of_a_text_stay_in_the_split_of_their_document(tmp_path):
         ("missing.jsonl", None, "cannot be read"),
         ("empty.jsonl", "\n", "empty"),
         ("bad.jsonl", '{"text": "a"}\n{"text', "bad.jsonl:2"),
-        ("lacking.jsonl", '{"prompt": "a"}', "neither text nor prompt and answer"),
-        ("list.jsonl", "[1]", "neither text nor prompt and answer"),
+        ("lacking.jsonl", '{"prompt": "a"}', "it has no 'answer'"),
+        ("list.jsonl", "[1]", "it is no object"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(tmp_path, name, content, message):

@@ -1,0 +1,1 @@
+"""A corpus of text for training: read from anywhere, deduplicated, decontaminated, tokenised once, packed, resumable."""
