@@ -334,9 +334,7 @@ class Training(Phase[Settings], spec=PHASE):
         @torch.no_grad()
         def last(piece: tuple[list[int], Batch]) -> Tensor:
             batch = piece[1].to(self.model.device)
-            states = hidden_states(self.model, batch.input_ids, every=True).states
-            assert states is not None
-            hidden = states[-1]
+            hidden = hidden_states(self.model, batch.input_ids).last
             begins = (batch.labels != IGNORED).int().argmax(-1) - 1
             return hidden[torch.arange(len(begins)), begins].float().cpu()
 

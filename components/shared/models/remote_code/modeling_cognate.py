@@ -123,20 +123,22 @@ class CognateModel(CognatePreTrainedModel):
                 position_ids = torch.arange(past, past + length, device=x.device)[None]
         angles = rotary(position_ids, config.hidden_size // config.num_attention_heads, config.rope_theta)
         mask, causal = attention_mask_4d(attention_mask, length, past, x.device)
-        states = [x]
+        states = [x] if output_hidden_states else None
         for number, layer in enumerate(self.layers):
             if config.memory and number == config.num_hidden_layers // 2:
                 x = self.memory(x, attention_mask, state)
             x = layer(x, angles, mask, causal, cache)
-            states.append(x)
+            if states is not None:
+                states.append(x)
         ponder = self.refinement(x, angles, mask, causal, cache) if config.refinement else None
         if ponder is None:
             x = self.norm(x)
         else:
             ponder = ponder._replace(states=self.norm(ponder.states))
             x = ponder.choose(ponder.states)
-        states[-1] = x  # as in transformers, the last one is normed
-        hidden_states = tuple(states) if output_hidden_states else None
+        if states is not None:
+            states[-1] = x  # as in transformers, the last one is normed
+        hidden_states = None if states is None else tuple(states)
         return CognateOutput(x, past_key_values=cache, hidden_states=hidden_states, ponder=ponder)
 
 
@@ -169,7 +171,7 @@ class CognateForCausalLM(CognatePreTrainedModel, GenerationMixin):
     def forward(self, input_ids=None, labels=None, logits_to_keep=0, **kwargs):
         """Token ids (B, T) → logits (B, T′, vocabulary), and with labels the loss.
 
-        :param logits_to_keep: T′, of the last columns; 0: all.
+        :param logits_to_keep: T′, of the last columns; 0: all; or (T′,) int64, the columns.
         """
         out = self.model(input_ids, **kwargs)
         ponder, loss = out.ponder, None
@@ -185,7 +187,8 @@ class CognateForCausalLM(CognatePreTrainedModel, GenerationMixin):
             log_p = ponder.log_p[:, :, :-1][:, labels[:, 1:] != -100]
             loss = ponder_loss(log_p, losses, self.config.refinement_prior, self.config.refinement_beta)
         else:
-            logits = self.head(out.last_hidden_state[:, -logits_to_keep:])
+            kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            logits = self.head(out.last_hidden_state[:, kept])
             if labels is not None:
                 loss = next_token_loss(logits, labels)
         return CausalLMOutputWithPast(
