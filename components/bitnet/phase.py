@@ -18,7 +18,6 @@ from components.shared.models.card import model_card
 from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, save, wrap
 from components.shared.optim.optimizer import build_optimizer
-from components.shared.runtime.malloc import LARGE, set_mmap_threshold
 from components.shared.runtime.measured import STAND_INS
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.ranks import group
@@ -42,10 +41,6 @@ from .settings import Settings
 
 __all__ = ["BitNet"]
 
-LARGE_BLOCK = 1 << 20
-"""Bytes of blocks that go back to the system when they are freed, in a large model: most of its weights, what is made of
-them for a moment, and their gradients. In a heap that keeps its blocks each kind would leave holes for the next."""
-
 MOMENTS = {
     "full precision": "before",
     "ternary without training": "without_training",
@@ -65,8 +60,6 @@ class BitNet(Phase[Settings], spec=PHASE):
         check_mixture(self.run.settings.tasks, self.run.settings.levels)
         model, self.tokenizer = load(self.run.artifact.path, device=device())
         linears_to_convert(model)
-        if sum(each.nbytes for each in model.parameters()) >= LARGE:
-            set_mmap_threshold(LARGE_BLOCK)
         self.room = Room(self.tokenizer, positions_of(model), self.run.progress.note)
         self.mixture = self.room.fitting(tasks_of(self.run.settings.tasks), self.run.settings.levels)
         own = hasattr(model.config, "storage")  # a Cognate, or wrapped before: it can hold coded layers

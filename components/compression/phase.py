@@ -19,7 +19,6 @@ from components.shared.models.half import round_to_half
 from components.shared.models.loading import load, wrap
 from components.shared.models.remote_code.coded import Coded
 from components.shared.runtime.errors import InputError
-from components.shared.runtime.malloc import LARGE, set_mmap_threshold
 from components.shared.runtime.phase import Phase
 from components.shared.runtime.store.local_copy import local_file
 from components.shared.tasks.batches import without_scratch
@@ -52,8 +51,6 @@ class Compression(Phase[Settings], spec=PHASE):
         """There is something to code, and, where quality is the budget, something to lose."""
         run, settings = self.run, self.run.settings
         where = str(run.artifact.path)
-        if folder_size(run.artifact.path) >= LARGE:
-            set_mmap_threshold(1 << 17)
         self.device = str(device())
         model, tokenizer = load(run.artifact.path, device=self.device)
         model = (model if hasattr(model.config, "storage") else wrap(model)).requires_grad_(False)

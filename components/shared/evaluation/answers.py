@@ -27,7 +27,7 @@ from components.shared.training.side_by_side import pieces_of
 from .choices import ChoiceScores, chosen, rows_of, without_end
 from .writing import LIMIT, written_answers
 
-CHARACTERS = 1 << 16
+CHARACTERS = 1 << 14
 """Of the questions that pass the network together, padding included: pages are fewer at a time than short sums."""
 
 AnswerFunction = Callable[[Sequence[Item]], list[str]]
@@ -84,7 +84,8 @@ class AnswerStates(NamedTuple):
 def answer_states(model: nn.Module, batch: Batch) -> AnswerStates:
     """Read a batch, up to the head: its logits are many, and few of them are looked at."""
     batch = batch.to(next(model.parameters()).device)
-    hidden = hidden_states(model, batch.input_ids, batch.attention_mask)
+    # Padding is on the right, where causality hides it: a mask would be a matrix of T × T for every row.
+    hidden = hidden_states(model, batch.input_ids)
     rows, targets = labelled(hidden.last, batch.labels)
     return AnswerStates(rows, hidden.head, targets, (batch.labels[:, 1:] != IGNORED).nonzero()[:, 0])
 

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from components.shared.runtime.artifact.model_folder import require_model_folder
 from components.shared.runtime.artifact.weights import json_object
 from components.shared.runtime.errors import ArtifactError, InputError
+from components.shared.runtime.malloc import suit_model
 
 from .build import build, extend, union, union_config
 from .encoders import encode_ternary, stored
@@ -106,6 +107,7 @@ def load(
     except Exception as error:  # whatever a foreign folder makes transformers raise is a fault of that folder
         raise unreadable("the model cannot be loaded", folder, error) from error
     model, report = loaded
+    suit_model(sum(each.nbytes for each in model.parameters()))
     unmatched = sorted(
         map(str, {*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]})
     )

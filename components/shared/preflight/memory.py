@@ -151,8 +151,8 @@ def logits(terms: Terms, shape: ModelShape, labels: int, *, copies: int = CHUNK_
     terms.put("logits of a chunk", 4 * copies * min(labels * shape.vocabulary, max(CHUNK, shape.vocabulary)))
 
 
-def inference(terms: Terms, shape: ModelShape, rows: int, tokens: int, *, size: int = 4) -> None:
-    """Rows that pass without gradients: one layer's numbers, the key-value cache, the logits of a chunk."""
-    terms.put("one layer's numbers", rows * tokens * size * (8 * shape.hidden + 3 * shape.inner))
-    terms.put("key-value cache", rows * tokens * size * shape.kv)
-    logits(terms, shape, rows * tokens, copies=2)
+def inference(terms: Terms, shape: ModelShape, tokens: int, *, size: int = 4) -> None:
+    """Tokens that pass together without gradients: one layer's numbers, the key-value cache, the logits of a chunk."""
+    terms.put("one layer's numbers", tokens * size * (8 * shape.hidden + 3 * shape.inner))
+    terms.put("key-value cache", tokens * size * shape.kv)
+    logits(terms, shape, tokens, copies=2)

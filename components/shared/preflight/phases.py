@@ -19,7 +19,7 @@ from .shape import ModelShape
 HELD = 1 << 30
 """Bytes of Gram matrices that are summed in memory (shared/models/gram_file.py)."""
 SUITES = 5
-LONG = 1 << 16
+LONG = 1 << 14
 """Characters of items that pass the network together (evaluation/answers.CHARACTERS): a token has one at least."""
 PACKED = 8192
 """Tokens of packed rows of text that pass the network together, but for a single row (shared/data/texts.py)."""
@@ -65,6 +65,10 @@ class Given:
         """A GPU computes."""
         return self.gpus > 0
 
+    def together(self, rows: int) -> int:
+        """Tokens of items that pass the network together, `rows` of them at most."""
+        return min(rows * self.tokens, max(LONG, self.tokens))
+
     @property
     def scoring(self) -> float:
         """Operations of scoring all suites once."""
@@ -89,7 +93,7 @@ class Demand:
 
 def tokens_at_once(settings: Any, given: Given, mixed: Iterable[str]) -> int:
     """Tokens that pass the network together: rows of items, or the packed rows of a corpus in the mixture."""
-    of_items = min(min(settings.rows, settings.batch) * given.tokens, max(LONG, given.tokens))
+    of_items = given.together(min(settings.rows, settings.batch))
     if not any(map(is_corpus, mixed)):
         return of_items
     return max(of_items, min(settings.batch * settings.row_tokens, max(PACKED, settings.row_tokens)))
@@ -133,7 +137,7 @@ def _grams(settings: Any, given: Given) -> Terms:
     terms.put("weights", shape.stored * shape.parameters)
     in_memory = 8 * shape.layer_inputs <= HELD
     terms.put("Gram matrices", 8 * shape.inputs if in_memory else 8 * shape.inputs / shape.layers)
-    inference(terms, shape, settings.batch, given.tokens)
+    inference(terms, shape, given.together(settings.batch))
     return terms
 
 
@@ -160,7 +164,7 @@ def _beside_the_start(given: Given) -> Terms:
     shape, terms = given.shape, Terms()
     terms.put("weights", shape.stored * shape.parameters)
     terms.put("the model as it was given", shape.stored * shape.parameters)
-    inference(terms, shape, given.evaluation.batch, given.tokens)
+    inference(terms, shape, given.together(given.evaluation.batch))
     return terms
 
 
@@ -179,7 +183,7 @@ def evomerge(settings: Any, given: Given) -> Demand:
         demand.terms.put("pieces that are merged in float32", MERGED)
     if "regmean" in settings.methods:
         _regmean(demand.terms, shape, given)
-    inference(demand.terms, shape, given.evaluation.batch, given.tokens)
+    inference(demand.terms, shape, given.together(given.evaluation.batch))
     evaluations = (
         8 + 3 * len(settings.methods) + settings.generations * settings.population * settings.islands
     )
@@ -313,7 +317,7 @@ def adas(settings: Any, given: Given) -> Demand:
     activations(learns, shape, engine, rows, tokens, gpu=False)
     logits(learns, shape, rows * settings.answer_tokens)
     searches.put("weights put together", shape.stored * shape.matrices)
-    inference(searches, shape, given.evaluation.batch, tokens)
+    inference(searches, shape, given.evaluation.batch * tokens)
     demand.terms = max((learns, searches), key=lambda terms: sum(terms.device.values()))
     demand.terms.put("weights", shape.stored * shape.parameters)
     demand.terms.put(
@@ -347,7 +351,7 @@ def compression(settings: Any, given: Given) -> Demand:
     if settings.calibration.text is not None:
         _calibrated_by_text(demand.terms, shape, settings.calibration.row, gpu=given.gpu)
     items = SUITES * max(settings.search_items, settings.calibration_items)
-    inference(demand.terms, shape, min(items, given.evaluation.batch), given.tokens)
+    inference(demand.terms, shape, given.together(min(items, given.evaluation.batch)))
     coded = (
         shape.parameters * (2 + len(settings.controls))
         + len(settings.candidates) * settings.sample * shape.layers * 7

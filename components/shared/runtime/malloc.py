@@ -11,6 +11,16 @@ that stays has moved into a freed block that was kept, the next large one needs 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
+def suit_model(size: int) -> None:
+    """Give freed blocks back to the system from 128 KiB on, if a model of `size` bytes is LARGE.
+
+    They are its weights, what is made of them for a moment, and their gradients: in a heap that keeps its blocks each
+    kind would leave holes for the next.
+    """
+    if size >= LARGE:
+        set_mmap_threshold(1 << 17)
+
+
 def set_mmap_threshold(bytes: int) -> None:
     """From now on blocks of so many bytes and more go back to the system when they are freed."""
     _set(M_MMAP_THRESHOLD, bytes)
