@@ -23,6 +23,8 @@ LONG = 1 << 14
 """Characters of items that pass the network together (evaluation/answers.CHARACTERS): a token has one at least."""
 PACKED = 8192
 """Tokens of packed rows of text that pass the network together, but for a single row (shared/data/texts.py)."""
+BAKED = 16
+"""Rows of trajectories or of anchors that pass together (baking/bake.ROWS)."""
 LEARNING = 3
 """Forward passes that a step of learning costs: a backward pass costs two forward passes."""
 FACTORS = 5
@@ -284,16 +286,16 @@ def baking(settings: Any, given: Given) -> Demand:
     demand.terms.put("changes, their gradients and states", 16 * low)
     casts(demand.terms, shape, engine, gpu=given.gpu, learns=False)
     _changed(demand.terms, given, engine, changed=True)
-    rows = 2 * settings.batch
-    activations(demand.terms, shape, engine, min(rows, 32), given.tokens, gpu=given.gpu)
-    logits(demand.terms, shape, rows * settings.answer_tokens)
+    # trajectories and anchors pass one after another
+    activations(demand.terms, shape, engine, min(settings.batch, BAKED), given.tokens, gpu=given.gpu)
+    logits(demand.terms, shape, settings.batch * settings.answer_tokens)
     kept = 4 * (shape.parameters + shape.matrices)  # made once, and not for every token
     demand.terms.at_least("changed or ternary weights of the model that is asked", kept)
     steps, count = sum(bake.steps for bake in settings.bakes), len(settings.bakes)
     sets = settings.questions * settings.trajectories * (given.tokens + settings.answer_tokens)
     sets += 5 * settings.questions * 0.5 * given.tokens
     gates = 16 * settings.held_out * (0.5 * given.tokens + settings.answer_tokens)
-    learnt = steps * rows * 0.5 * given.tokens * LEARNING
+    learnt = steps * 2 * settings.batch * 0.5 * given.tokens * LEARNING
     demand.flops = (learnt + count * (sets + gates)) * shape.flops + 4 * given.scoring
     return demand
 

@@ -12,13 +12,13 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def suit_model(size: int) -> None:
-    """Give freed blocks back to the system from 128 KiB on, if a model of `size` bytes is LARGE.
+    """Give freed blocks back to the system from a mebibyte on, if a model of `size` bytes is LARGE.
 
     They are its weights, what is made of them for a moment, and their gradients: in a heap that keeps its blocks each
     kind would leave holes for the next.
     """
     if size >= LARGE:
-        set_mmap_threshold(1 << 17)
+        set_mmap_threshold(1 << 20)
 
 
 def set_mmap_threshold(bytes: int) -> None:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from components.shared.evaluation.answers import choice_scores, correct, evaluating, grades
+from components.shared.evaluation.answers import choice_scores, correct, evaluating, grades, nll
 from components.shared.evaluation.writing import written_answers
+from components.shared.models.loading import load
 from components.shared.runtime.errors import InputError
 from components.shared.tasks.item import Item
 from components.shared.tasks.prompting import prompt_ids
 from components.shared.tasks.tokenizer import byte_tokenizer
+from tests.shapes import FAMILIES, make
 from tests.unit.shared.models.variants import cognate
 
 TOKENIZER = byte_tokenizer()
@@ -85,6 +87,16 @@ def test_choices_are_scored_by_their_summed_log_probability_without_an_end(model
     by_length = [dataclasses.replace(one, reference='{"normalise": true}') for one in asked]
     assert grades(model, TOKENIZER, asked).tolist() == list(map(float, acc))
     assert grades(model, TOKENIZER, by_length).tolist() == list(map(float, norm))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_changes_no_likelihood(family, tmp_path):
+    model, tokenizer = load(make(family, tmp_path / "model"))
+    asked = [item("2 + 3", "5"), item("a b c " * 5, "a b"), item("1 " * 3, "7")]
+    together, tokens = nll(model, tokenizer, asked)
+    alone = [nll(model, tokenizer, [one]) for one in asked]
+    np.testing.assert_allclose(together, [total.item() for total, _ in alone], rtol=1e-5)
+    assert tokens.tolist() == [count.item() for _, count in alone]
 
 
 def test_an_agents_text_is_graded_and_its_parts_count(tmp_path):

@@ -18,6 +18,7 @@ from components.shared.models.remote_code.coded import Coded, install
 from components.shared.models.remote_code.experts import set_expert
 from components.shared.models.remote_code.modeling_wrapped import ForgeWrapped
 from components.shared.models.remote_code.ternary import BitLinear
+from components.shared.runtime import malloc
 from components.shared.runtime.errors import ArtifactError, InputError
 from components.shared.tasks.tokenizer import byte_tokenizer
 from tests import plain_transformers
@@ -214,6 +215,17 @@ def test_any_causal_model_of_transformers_loads(tmp_path):
     model.save_pretrained(tmp_path)
     byte_tokenizer().save_pretrained(tmp_path)
     assert torch.equal(load(tmp_path)[0](IDS).logits, model(IDS).logits)
+
+
+def test_freed_memory_goes_back_to_the_system_once_a_large_model_is_loaded(tmp_path, monkeypatch):
+    save(cognate("standard"), byte_tokenizer(), tmp_path, card=CARD)
+    told = []
+    monkeypatch.setattr(malloc, "set_mmap_threshold", told.append)
+    model, _ = load(tmp_path)
+    assert not told
+    monkeypatch.setattr(malloc, "LARGE", sum(each.nbytes for each in model.parameters()))
+    load(tmp_path)
+    assert told == [1 << 20]
 
 
 def test_a_model_whose_sizes_lie_in_its_text_config_is_loaded_wrapped_and_stored(tmp_path):

@@ -12,7 +12,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from components.shared.preflight import estimate
+from components.baking import bake
+from components.shared.evaluation import answers
+from components.shared.preflight import estimate, phases
 from components.shared.preflight.cures import CURES, cure_of
 from components.shared.preflight.shape import ModelShape, of_cognate, of_config, read, tied_by_default
 from components.shared.preflight.throughput import Machine
@@ -143,6 +145,12 @@ def test_singular_vectors_are_counted_in_host_memory_and_regmean_where_it_is_a_m
     fitted = "RegMean's widest layer"
     assert fitted not in costs()["evomerge"].terms
     assert fitted in costs("evomerge.methods=[linear, regmean]")["evomerge"].terms
+
+
+def test_what_passes_together_is_bounded_as_the_phases_bound_it():
+    assert (phases.LONG, phases.BAKED) == (answers.CHARACTERS, bake.ROWS)
+    few, many = (costs(f"evaluation.batch={rows}")["evomerge"] for rows in (512, 1024))
+    assert few.terms["one layer's numbers"] == many.terms["one layer's numbers"]
 
 
 def test_a_learnt_model_is_counted_in_float32_by_the_phases_after():

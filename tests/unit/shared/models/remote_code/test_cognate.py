@@ -164,6 +164,8 @@ def test_hidden_states_end_with_the_normed_state_that_the_head_reads():
 def test_only_the_wanted_logits_are_computed():
     model, ids = cognate(), some_ids(2, 9)
     torch.testing.assert_close(model(ids, logits_to_keep=2).logits, model(ids).logits[:, -2:])
+    columns = torch.tensor([1, 7])
+    torch.testing.assert_close(model(ids, logits_to_keep=columns).logits, model(ids).logits[:, columns])
 
 
 @every_variant
