@@ -6,10 +6,20 @@ shrunk too where it is called as the others are.
 
 from __future__ import annotations
 
+import functools
+import importlib
+import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from components.shared.runtime.code import CONFIGS
 from components.shared.runtime.config.settings import Config, as_json, model_of, parse
+from components.shared.runtime.lifecycle import perform
+from components.shared.runtime.phase import Phase
+from components.shared.runtime.request.inputs import Request
+from pipelines.phases import PHASES
+from pipelines.settings import composed
 
 MOST: dict[str, float] = {
     **dict.fromkeys(
@@ -40,6 +50,42 @@ OF_KNOWLEDGE = ("retention", "stage_degradation")
 
 WHOLE = ("calibration",)
 """Sections that count tokens of a text, which is none here."""
+
+
+@functools.cache
+def settings_of(profile: str) -> dict[str, Config[Any]]:
+    """Phase → its config in a profile."""
+    return composed(profile=profile)
+
+
+def made(
+    config: Config[Any], output: Path, step: str = "", inputs: tuple[Path, ...] = (), **said: Any
+) -> Path:
+    """The artifact of one phase at its shrunk settings."""
+    asked = (
+        {"trunk" if "variant" in said else "input_model": [str(path) for path in inputs]} if inputs else {}
+    )
+    request = Request(asked, str(output), settings=config.parameter, seed=0, step=step, parameters=said)
+    perform(_class_of(config.phase), request, CONFIGS)
+    return output
+
+
+def the_other_phases_pass(configs: dict[str, Config[Any]], variants: list[Path], folder: Path) -> None:
+    """Evomerge and every phase behind it comes to its end."""
+    model = made(configs["evomerge"], folder / "evomerge", inputs=tuple(variants))
+    for phase in PHASES[PHASES.index("evomerge") + 1 :]:
+        model = made(configs[phase], folder / phase, inputs=(model,))
+    assert (model / "forge.json").exists()
+
+
+def _class_of(phase: str) -> type[Phase[Any]]:
+    module = importlib.import_module(f"components.{phase}.phase")
+    [found] = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Phase) and member.__module__ == module.__name__
+    ]
+    return found
 
 
 def shrunk(config: Config[Any]) -> Config[Any]:

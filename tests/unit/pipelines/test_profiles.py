@@ -1,11 +1,8 @@
-"""Each profile composes, has the items that it asks for in every split, and carries all eight phases on a small network."""
+"""Each profile composes, and has the items that it asks for in every split."""
 
 from __future__ import annotations
 
 import functools
-import importlib
-import inspect
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,32 +15,14 @@ from components.shared.evaluation.suites import CELLS, draw, suite_items
 from components.shared.models.remote_code.configuration_cognate import CognateConfig
 from components.shared.models.remote_code.modeling_cognate import CognateForCausalLM
 from components.shared.runtime.code import CONFIGS
-from components.shared.runtime.config.settings import Config
 from components.shared.runtime.errors import InputError
-from components.shared.runtime.lifecycle import perform
-from components.shared.runtime.phase import Phase
-from components.shared.runtime.request.inputs import Request
 from components.shared.tasks.batches import mixture
 from components.shared.tasks.item import LEVELS, Split
 from components.shared.tasks.registry import sample
-from pipelines.phases import PHASES
-from pipelines.settings import composed
-from tests.contract.in_process import torch_as_before, tracking  # noqa: F401
-from tests.profiles import shrunk
-from tests.shapes import make
+from tests.profiles import settings_of
 
 PROFILES = sorted(path.stem for path in (CONFIGS / "profile").glob("*.yaml"))
 VARIANTS: tuple[dict[str, bool], ...] = ({}, {"memory": True}, {"refinement": True})
-
-
-def slow(profile: str) -> Any:
-    """A profile whose phases differ from another's in numbers alone: it runs where there is time."""
-    return pytest.param(profile, marks=pytest.mark.end_to_end)
-
-
-@functools.cache
-def settings_of(profile: str) -> dict[str, Config[Any]]:
-    return composed(profile=profile)
 
 
 @functools.cache
@@ -149,66 +128,3 @@ def test_each_variant_of_profile_full_has_25_million_parameters_and_80_thousand(
     published = parameters("full", memory=True, refinement=True)
     assert abs(published / 25_083_528 - 1) < 0.001 and abs(published / 25_080_000 - 1) < 0.001
     assert all(parameters("full", **modules) < published for modules in VARIANTS)
-
-
-def class_of(phase: str) -> type[Phase[Any]]:
-    module = importlib.import_module(f"components.{phase}.phase")
-    [found] = [
-        member
-        for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Phase) and member.__module__ == module.__name__
-    ]
-    return found
-
-
-def made(
-    config: Config[Any], output: Path, step: str = "", inputs: tuple[Path, ...] = (), **said: Any
-) -> Path:
-    """The artifact of one phase at its shrunk settings."""
-    asked = (
-        {"trunk" if "variant" in said else "input_model": [str(path) for path in inputs]} if inputs else {}
-    )
-    request = Request(asked, str(output), settings=config.parameter, seed=0, step=step, parameters=said)
-    perform(class_of(config.phase), request, CONFIGS)
-    return output
-
-
-@pytest.mark.parametrize("profile", ["small", *map(slow, ("full", "documents"))])
-def test_all_phases_of_a_profile_pass_on_shrunk_cognates(profile, tmp_path):
-    configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
-    trunk = made(configs["cognate"], tmp_path / "trunk", "trunk")
-    variants = [
-        made(configs["cognate"], tmp_path / name, inputs=(trunk,), variant=name)
-        for name in ("standard", "memory", "reasoning")
-    ]
-    _the_other_phases_pass(configs, variants, tmp_path)
-
-
-@pytest.mark.parametrize("profile", ["hf-small", slow("hf-7b")])
-def test_all_phases_of_a_profile_pass_on_a_tiny_model_of_transformers(profile, tmp_path):
-    configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
-    bases = [make("llama", tmp_path / f"base{seed}", seed=seed) for seed in range(2)]
-    variants = [
-        made(configs["cognate"], tmp_path / f"cognate{seed}", variant=str(base))
-        for seed, base in enumerate(bases)
-    ]
-    _the_other_phases_pass(configs, variants, tmp_path)
-
-
-@pytest.mark.end_to_end
-@pytest.mark.parametrize("profile", ["hf-small", "hf-7b"])
-def test_all_phases_of_a_profile_pass_on_the_three_variants_of_one_given_model(profile, tmp_path):
-    configs = {phase: shrunk(config) for phase, config in settings_of(profile).items()}
-    base = make("llama", tmp_path / "base")
-    variants = [
-        made(configs["cognate"], tmp_path / name, inputs=(base,), variant=name)
-        for name in ("standard", "memory", "reasoning")
-    ]
-    _the_other_phases_pass(configs, variants, tmp_path)
-
-
-def _the_other_phases_pass(configs: dict[str, Config[Any]], variants: list[Path], folder: Path) -> None:
-    model = made(configs["evomerge"], folder / "evomerge", inputs=tuple(variants))
-    for phase in PHASES[PHASES.index("evomerge") + 1 :]:
-        model = made(configs[phase], folder / phase, inputs=(model,))
-    assert (model / "forge.json").exists()
