@@ -127,10 +127,7 @@ def text_score(
             labels = torch.full_like(input_ids, IGNORED)
             for number, (row, scored) in enumerate(rows):
                 labels[number, scored : len(row)] = input_ids[number, scored : len(row)]
-            mask = torch.tensor(
-                [[1] * len(row) + [0] * (widest - len(row)) for row, _ in rows], device=device
-            )
-            hidden = hidden_states(model, input_ids, mask)
+            hidden = hidden_states(model, input_ids)  # causality hides what is padded on the right
             states, targets = labelled(hidden.last, labels)
             counts = [len(row) - scored for row, scored in rows]
             losses += cross_entropies(states, hidden.head, targets).double().cpu().split(counts)
