@@ -23,6 +23,8 @@ LONG = 1 << 14
 """Characters of items that pass the network together (evaluation/answers.CHARACTERS): a token has one at least."""
 PACKED = 8192
 """Tokens of packed rows of text that pass the network together, but for a single row (shared/data/texts.py)."""
+ANSWER = 4
+"""Tokens of a suite's answer, and the one that ends it."""
 BAKED = 16
 """Rows of trajectories or of anchors that pass together (baking/bake.ROWS)."""
 LEARNING = 3
@@ -354,6 +356,12 @@ def compression(settings: Any, given: Given) -> Demand:
         _calibrated_by_text(demand.terms, shape, settings.calibration.row, gpu=given.gpu)
     items = SUITES * max(settings.search_items, settings.calibration_items)
     inference(demand.terms, shape, given.together(min(items, given.evaluation.batch)))
+    learns = bool(settings.recovery.steps)
+    references = SUITES * (settings.search_items + learns * settings.recovery.items)
+    demand.terms.put("what the model predicted", 4 * shape.vocabulary * ANSWER * references)
+    if learns:
+        rows = min(SUITES * settings.recovery.items, given.evaluation.batch // 2)
+        activations(demand.terms, shape, engine_of(settings), 1, given.together(rows), gpu=given.gpu)
     coded = (
         shape.parameters * (2 + len(settings.controls))
         + len(settings.candidates) * settings.sample * shape.layers * 7

@@ -48,7 +48,6 @@ CUT = [
         "quietstar.items=9",
         "bitnet.steps=2",
         "adas.svf.steps=1",
-        "compression.recovery.steps=1",
     ),
     *("training.held_out=16", "training.probe_items=32", "compression.target_size_mb=4000"),
     *("evomerge.generations=1", "evomerge.rounds=1", "evomerge.islands=1", "adas.search.generations=1"),
