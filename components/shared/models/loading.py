@@ -107,7 +107,12 @@ def load(
     except Exception as error:  # whatever a foreign folder makes transformers raise is a fault of that folder
         raise unreadable("the model cannot be loaded", folder, error) from error
     model, report = loaded
-    suit_model(sum(each.nbytes for each in model.parameters()))
+    decoded = (
+        prod(each.spec["shape"]) * each.like.element_size()
+        for each in model.modules()
+        if isinstance(each, Coded)
+    )
+    suit_model(sum(each.nbytes for each in model.parameters()) + sum(decoded))
     unmatched = sorted(
         map(str, {*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]})
     )

@@ -217,13 +217,20 @@ def test_any_causal_model_of_transformers_loads(tmp_path):
     assert torch.equal(load(tmp_path)[0](IDS).logits, model(IDS).logits)
 
 
-def test_freed_memory_goes_back_to_the_system_once_a_large_model_is_loaded(tmp_path, monkeypatch):
-    save(cognate("standard"), byte_tokenizer(), tmp_path, card=CARD)
+@pytest.mark.parametrize("case", ["standard", "ternary", "wrapped coded llama"])
+def test_freed_memory_goes_back_to_the_system_once_a_large_model_is_loaded(case, tmp_path, monkeypatch):
+    save(CASES[case](), byte_tokenizer(), tmp_path, card=CARD)
     told = []
     monkeypatch.setattr(malloc, "set_mmap_threshold", told.append)
     model, _ = load(tmp_path)
     assert not told
-    monkeypatch.setattr(malloc, "LARGE", sum(each.nbytes for each in model.parameters()))
+    coded = [each.weight for each in model.modules() if isinstance(each, Coded)]
+    assert bool(coded) == (case != "standard")
+    size = sum(each.nbytes for each in (*model.parameters(), *coded))  # codes count as what they decode to
+    monkeypatch.setattr(malloc, "LARGE", size + 1)
+    load(tmp_path)
+    assert not told
+    monkeypatch.setattr(malloc, "LARGE", size)
     load(tmp_path)
     assert told == [1 << 20]
 
