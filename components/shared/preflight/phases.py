@@ -27,6 +27,8 @@ ANSWER = 4
 """Tokens of a suite's answer, and the one that ends it."""
 BAKED = 16
 """Rows of trajectories or of anchors that pass together (baking/bake.ROWS)."""
+PARTS = 2
+"""Parts of a batch, which recovery takes one after another (compression/recovery.PARTS)."""
 LEARNING = 3
 """Forward passes that a step of learning costs: a backward pass costs two forward passes."""
 FACTORS = 5
@@ -360,7 +362,7 @@ def compression(settings: Any, given: Given) -> Demand:
     references = SUITES * (settings.search_items + learns * settings.recovery.items)
     demand.terms.put("what the model predicted", 4 * shape.vocabulary * ANSWER * references)
     if learns:
-        rows = min(SUITES * settings.recovery.items, given.evaluation.batch // 2)
+        rows = min(SUITES * settings.recovery.items, -(-given.evaluation.batch // PARTS))
         activations(demand.terms, shape, engine_of(settings), 1, given.together(rows), gpu=given.gpu)
     coded = (
         shape.parameters * (2 + len(settings.controls))

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from components.baking import bake
+from components.compression import recovery
 from components.shared.evaluation import answers
 from components.shared.preflight import estimate, phases
 from components.shared.preflight.cures import CURES, cure_of
@@ -149,6 +150,7 @@ def test_singular_vectors_are_counted_in_host_memory_and_regmean_where_it_is_a_m
 
 def test_what_passes_together_is_bounded_as_the_phases_bound_it():
     assert (phases.LONG, phases.BAKED) == (answers.CHARACTERS, bake.ROWS)
+    assert phases.PARTS == recovery.PARTS
     few, many = (costs(f"evaluation.batch={rows}")["evomerge"] for rows in (512, 1024))
     assert few.terms["one layer's numbers"] == many.terms["one layer's numbers"]
 
